@@ -1,0 +1,3 @@
+"""vgglass: VGG image classification that you can see through."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,204 @@
+"""The VGG family as frozen data: the paper's table, and what follows from it by arithmetic.
+
+Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition
+(arXiv 1409.1556v6), Table 1 and section 2. Shapes are C channels, H height, W width.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vgglass.errors import UsageError
+
+Kind = Literal["conv", "batchnorm", "relu", "lrn", "maxpool", "linear", "dropout", "softmax"]
+Shape = tuple[int, ...]
+
+# Five blocks a column; a block is its convolutions as (kernel, channels), then 2x2 max pooling with stride 2.
+# Convolutions have stride 1 and keep the size: padding 1 for 3x3, 0 for 1x1.
+COLUMNS: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {
+    "A": (((3, 64),), ((3, 128),), ((3, 256),) * 2, ((3, 512),) * 2, ((3, 512),) * 2),
+    "A-LRN": (((3, 64),), ((3, 128),), ((3, 256),) * 2, ((3, 512),) * 2, ((3, 512),) * 2),
+    "B": (((3, 64),) * 2, ((3, 128),) * 2, ((3, 256),) * 2, ((3, 512),) * 2, ((3, 512),) * 2),
+    "C": (
+        ((3, 64),) * 2,
+        ((3, 128),) * 2,
+        ((3, 256), (3, 256), (1, 256)),
+        ((3, 512), (3, 512), (1, 512)),
+        ((3, 512), (3, 512), (1, 512)),
+    ),
+    "D": (((3, 64),) * 2, ((3, 128),) * 2, ((3, 256),) * 3, ((3, 512),) * 3, ((3, 512),) * 3),
+    "E": (((3, 64),) * 2, ((3, 128),) * 2, ((3, 256),) * 4, ((3, 512),) * 4, ((3, 512),) * 4),
+}
+ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
+POOLINGS = 5
+SMALLEST_IMAGE = 2**POOLINGS  # one pixel is left after pool5
+
+# Local response normalisation as Krizhevsky et al. (2012) write it: x / (k + alpha * sum)^beta over `size` channels.
+LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its place, shapes (C, H, W) and the tensors it owns.
+
+    `receptive_field` is the side, in input pixels, of what one output value sees; `jump` is the distance in input
+    pixels between the centres of neighbouring outputs.
+    """
+
+    name: str
+    kind: Kind
+    input_shape: Shape
+    output_shape: Shape
+    receptive_field: int
+    jump: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    tensors: dict[str, Shape] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers (a batch norm's running mean and variance are not learned)."""
+        return sum(math.prod(shape) for name, shape in self.tensors.items() if not name.startswith("running_"))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of one image through a convolution or fully connected layer; biases are not counted."""
+        if self.kind == "conv":
+            return math.prod(self.output_shape) * self.kernel * self.kernel * self.input_shape[0]
+        if self.kind == "linear":
+            return math.prod(self.input_shape) * self.output_shape[0]
+        return 0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of the family.
+
+    column        a key of COLUMNS
+    batch_norm    batch normalisation between each convolution and its ReLU (not in the paper)
+    classes       outputs of fc8
+    channels      1 (grey) or 3 (colour)
+    image_size    side of the square input in pixels; fc6 is sized to what is left of it after pool5
+    width         multiplier of every convolution's channels (1.0: the paper's)
+    hidden        outputs of fc6 and fc7 (4096: the paper's)
+    dropout       share of fc6's and fc7's outputs zeroed in training
+    """
+
+    column: str
+    batch_norm: bool = False
+    classes: int = 1000
+    channels: int = 3
+    image_size: int = 224
+    width: float = 1.0
+    hidden: int = 4096
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.column not in COLUMNS:
+            raise _unknown(self.column)
+        if self.image_size < SMALLEST_IMAGE:
+            raise UsageError(
+                f"image size {self.image_size}",
+                f"five 2x2 poolings leave nothing of an image smaller than {SMALLEST_IMAGE} pixels a side",
+                f"choose {SMALLEST_IMAGE} or more",
+            )
+        if self.channels not in (1, 3):
+            raise UsageError(f"{self.channels} channels", "an image has 1 (grey) or 3 (colour)", "choose 1 or 3")
+        if self.classes < 2:
+            raise UsageError(f"{self.classes} classes", "a classifier chooses among at least two", "choose 2 or more")
+        if not 0 < self.width <= 64:
+            raise UsageError(f"width {self.width}", "the channel multiplier lies in (0, 64]", "1.0 is the paper's")
+        if self.hidden < 1:
+            raise UsageError(f"hidden width {self.hidden}", "fc6 and fc7 need outputs", "4096 is the paper's")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"dropout {self.dropout}", "a share to zero lies in [0, 1)", "0.5 is the paper's")
+
+    @classmethod
+    def named(cls, name: str, **options: Any) -> "Architecture":
+        """The architecture of a column ('A' to 'E', 'A-LRN') or alias ('vgg11', 'vgg16_bn'); case is ignored."""
+        stem = name.lower().removesuffix("_bn")
+        columns = {column.lower(): column for column in COLUMNS} | ALIASES
+        if stem not in columns:
+            raise _unknown(name)
+        return cls(columns[stem], batch_norm=stem != name.lower(), **options)
+
+    @property
+    def name(self) -> str:
+        """The usual name: 'vgg16_bn' where there is an alias, else the column's."""
+        stem = next((alias for alias, column in ALIASES.items() if column == self.column), self.column)
+        return stem + "_bn" * self.batch_norm
+
+    @property
+    def fc6_kernel(self) -> int:
+        """Side of pool5's output, and so of fc6 seen as a convolution."""
+        return self.image_size // SMALLEST_IMAGE
+
+    def at(self, image_size: int) -> "Architecture":
+        """The same network with its head sized to another input."""
+        return replace(self, image_size=image_size)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Every layer in order, from conv1_1 to prob, under the names that the authors published."""
+        return tuple(self._walk())
+
+    def tensors(self) -> dict[str, Shape]:
+        """Name and shape of every tensor of a model: 'conv1_1.weight' (O, I, kH, kW), 'fc6.weight' (O, I), ..."""
+        return {f"{layer.name}.{name}": shape for layer in self.layers() for name, shape in layer.tensors.items()}
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers())
+
+    @property
+    def multiply_adds(self) -> int:
+        return sum(layer.multiply_adds for layer in self.layers())
+
+    def _walk(self) -> Iterator[Layer]:
+        shape: Shape = (self.channels, self.image_size, self.image_size)
+        sees, jump = 1, 1  # receptive field and jump so far
+
+        for block, convolutions in enumerate(COLUMNS[self.column], start=1):
+            for index, (kernel, channels) in enumerate(convolutions, start=1):
+                place = f"{block}_{index}"
+                out: Shape = (max(1, round(channels * self.width)), *shape[1:])
+                sees += (kernel - 1) * jump
+                weights = {"weight": (out[0], shape[0], kernel, kernel), "bias": (out[0],)}
+                yield Layer(f"conv{place}", "conv", shape, out, sees, jump, kernel, 1, kernel // 2, weights)
+                shape = out
+                if self.batch_norm:
+                    norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), out[:1])
+                    yield Layer(f"bn{place}", "batchnorm", shape, shape, sees, jump, tensors=norm)
+                yield Layer(f"relu{place}", "relu", shape, shape, sees, jump)
+            if self.column == "A-LRN" and block == 1:
+                yield Layer("norm1", "lrn", shape, shape, sees, jump)
+            out = (shape[0], shape[1] // 2, shape[2] // 2)
+            sees, jump = sees + jump, jump * 2
+            yield Layer(f"pool{block}", "maxpool", shape, out, sees, jump, kernel=2, stride=2)
+            shape = out
+
+        sees += (self.fc6_kernel - 1) * jump
+        for number, outputs in ((6, self.hidden), (7, self.hidden), (8, self.classes)):
+            out = (outputs, 1, 1)
+            weights = {"weight": (outputs, math.prod(shape)), "bias": (outputs,)}
+            kernel = self.fc6_kernel if number == 6 else 1
+            yield Layer(f"fc{number}", "linear", shape, out, sees, jump, kernel, tensors=weights)
+            shape = out
+            if number < 8:
+                yield Layer(f"relu{number}", "relu", shape, shape, sees, jump)
+                yield Layer(f"drop{number}", "dropout", shape, shape, sees, jump)
+        yield Layer("prob", "softmax", shape, shape, sees, jump)
+
+
+def names() -> list[str]:
+    """Every accepted architecture name, columns first."""
+    stems = [*COLUMNS, *ALIASES]
+    return stems + [f"{stem}_bn" for stem in stems]
+
+
+def _unknown(name: str) -> UsageError:
+    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "see the list"
+    return UsageError(f"architecture {name!r}", f"not one of {', '.join(names())}", remedy.rstrip("?"))

@@ -1,0 +1,44 @@
+"""Errors that a person can act on: each names the value, the rule it breaks and the remedy."""
+
+
+class UserError(ValueError):
+    """A sentence for the person at the keyboard; the command line prints it without a traceback."""
+
+    exit_status = 1
+
+    def __init__(self, value: object, rule: str, remedy: str) -> None:
+        self.value, self.rule, self.remedy = value, rule, remedy
+        super().__init__(f"{value}: {rule}; {remedy}.")
+
+
+class UsageError(UserError):
+    """An option or argument that can't be right, whatever the data (exit status 2)."""
+
+    exit_status = 2
+
+
+class DataError(UserError):
+    """A folder or data set that can't be trained on, judged or predicted."""
+
+
+class ImageError(UserError):
+    """One image that can't be read."""
+
+
+class ModelFileError(UserError):
+    """A file that is not a vgglass model file, or not one this version reads."""
+
+
+class WeightsError(UserError):
+    """Foreign weights that don't fit, or a download that failed."""
+
+
+class TrainingError(UserError):
+    """A run that can't start, go on or be resumed."""
+
+
+class MissingExtraError(UserError):
+    """A command needs packages that the light install leaves out."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(package, f"needed for {purpose}, is not installed", f"run: pip install 'vgglass[{extra}]'")

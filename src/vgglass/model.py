@@ -1,0 +1,186 @@
+"""VGG in PyTorch, built from `architecture.py`: the same layers, the same names, three ways through.
+
+N batch, C channels, H height, W width, K classes, k side of fc6 as a convolution.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vgglass import architecture as family
+from vgglass.architecture import SMALLEST_IMAGE, Architecture, Layer
+from vgglass.errors import UsageError
+from vgglass.modelfile import ModelFile, Record, Weights, golden_images
+from vgglass.preprocess import Preprocessing, normalise
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer of a walk: what it is, what went in and what came out."""
+
+    layer: Layer
+    input: Tensor
+    output: Tensor
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+    @property
+    def kind(self) -> str:
+        return self.layer.kind
+
+
+class VGG(nn.Module):
+    """A network of the VGG family; its modules are the layers, in order, under their published names.
+
+    `initialisation` is a key of INITIALISATIONS. `prob`, the softmax, is a module too, but `forward` and `dense`
+    give logits: it is applied outside training.
+    """
+
+    def __init__(self, architecture: Architecture, initialisation: str = "kaiming") -> None:
+        super().__init__()
+        if initialisation not in INITIALISATIONS:
+            raise UsageError(
+                f"initialisation {initialisation!r}", f"not one of {', '.join(INITIALISATIONS)}", "choose one of them"
+            )
+        self.architecture = architecture
+        for layer in architecture.layers():
+            self.add_module(layer.name, _module(layer, architecture.dropout))
+        INITIALISATIONS[initialisation](self)
+
+    @classmethod
+    def from_file(cls, model: ModelFile) -> "VGG":
+        """The network of a model file, in evaluation mode."""
+        network = cls(model.record.architecture)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()}, strict=False)
+        return network.eval()
+
+    def to_file(self, classes: tuple[str, ...], preprocessing: Preprocessing, **about: Any) -> ModelFile:
+        """This network as a model file in memory; `about` are further fields of its record."""
+        images = golden_images(preprocessing)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            logits = self(torch.from_numpy(normalise(images, preprocessing)).to(self.device)).float().cpu().numpy()
+        self.train(was_training)
+        record = Record(self.architecture, classes, preprocessing, **about)
+        return ModelFile(record, self.weights(), images, logits)
+
+    def weights(self) -> Weights:
+        """A float32 NumPy copy of every tensor of the architecture."""
+        state = self.state_dict()
+        return {name: state[name].detach().float().cpu().numpy().copy() for name in self.architecture.tensors()}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def forward(self, images: Tensor) -> Tensor:  # N C S S -> N K
+        self._require_size(images)
+        x = images
+        for name, layer in self.named_children():
+            if name == "prob":
+                break
+            x = layer(x.flatten(1) if name == "fc6" else x)
+        return x
+
+    def walk(self, images: Tensor) -> Iterator[Step]:
+        """Every layer in order, conv1_1 to prob; fc6's input is pool5's output flattened (N, C*k*k)."""
+        self._require_size(images)
+        x = images
+        for layer in self.architecture.layers():
+            before = x.flatten(1) if layer.name == "fc6" else x
+            x = self.get_submodule(layer.name)(before)
+            yield Step(layer, before, x)
+
+    def dense(self, images: Tensor) -> Tensor:  # N C H W -> N K H' W'
+        """Logits at every place that the classifier fits, its fully connected layers run as convolutions.
+
+        H and W at least 32*k. At the training size the map is 1x1 and equals `forward` (paper, section 3.2).
+        """
+        least = SMALLEST_IMAGE * self.architecture.fc6_kernel
+        if min(images.shape[2:]) < least:
+            raise UsageError(
+                f"an image of {images.shape[2]}x{images.shape[3]}",
+                f"fc6 of this network spans {least} pixels a side",
+                f"give it at least {least}x{least}",
+            )
+        x = images
+        for layer in self.architecture.layers()[:-1]:
+            module = self.get_submodule(layer.name)
+            if isinstance(module, nn.Linear):
+                kernel = module.weight.view(len(module.weight), -1, layer.kernel, layer.kernel)
+                x = F.conv2d(x, kernel, module.bias)
+            else:
+                x = module(x)
+        return x
+
+    def _require_size(self, images: Tensor) -> None:
+        size, channels = self.architecture.image_size, self.architecture.channels
+        if images.shape[1:] != (channels, size, size):
+            raise UsageError(
+                f"an input of shape {tuple(images.shape)}",
+                f"this network takes (N, {channels}, {size}, {size})",
+                "resize it, or use dense() for larger images",
+            )
+
+
+def _module(layer: Layer, dropout: float) -> nn.Module:
+    if layer.kind == "conv":
+        return nn.Conv2d(layer.input_shape[0], layer.output_shape[0], layer.kernel, padding=layer.padding)
+    if layer.kind == "linear":
+        return nn.Linear(math.prod(layer.input_shape), layer.output_shape[0])
+    if layer.kind == "batchnorm":
+        return nn.BatchNorm2d(layer.output_shape[0])
+    if layer.kind == "relu":
+        return nn.ReLU(inplace=False)  # in place it would overwrite the map that one wants to see
+    if layer.kind == "lrn":
+        # torch divides alpha by the size of the neighbourhood, Krizhevsky's formula does not.
+        alpha = family.LRN_ALPHA * family.LRN_SIZE
+        return nn.LocalResponseNorm(family.LRN_SIZE, alpha, family.LRN_BETA, family.LRN_K)
+    if layer.kind == "maxpool":
+        return nn.MaxPool2d(layer.kernel, layer.stride)
+    if layer.kind == "dropout":
+        return nn.Dropout(dropout)
+    return nn.Softmax(dim=1)
+
+
+def _kaiming(network: VGG) -> None:
+    """As torchvision: He et al.'s normal by fan-out for convolutions, normal of deviation 0.01 for the rest."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            _zero_bias(module)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01)
+            _zero_bias(module)
+
+
+def _paper(network: VGG) -> None:
+    """Normal of variance 0.01, zero biases (paper, section 3.1); meant for 0..255 input with the mean subtracted."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.1)
+            _zero_bias(module)
+
+
+def _glorot(network: VGG) -> None:
+    """Glorot and Bengio's uniform, zero biases (paper, the footnote of section 3.1)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            _zero_bias(module)
+
+
+def _zero_bias(module: nn.Conv2d | nn.Linear) -> None:
+    assert module.bias is not None
+    nn.init.zeros_(module.bias)
+
+
+INITIALISATIONS: dict[str, Callable[[VGG], None]] = {"kaiming": _kaiming, "paper": _paper, "glorot": _glorot}

@@ -1,0 +1,222 @@
+"""The one artifact: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
+
+Weights stand under vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits'
+(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass'.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from vgglass.architecture import Architecture, Shape
+from vgglass.atomic import replacing
+from vgglass.errors import ModelFileError, UserError
+from vgglass.images import Pixels
+from vgglass.preprocess import Preprocessing
+
+FORMAT_VERSION = 1
+MAX_HEADER_BYTES = 8 << 20  # 22,000 class names need less than 1 MB
+MAX_TENSORS = 1000  # VGG-19 with batch norm has 118
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a model file says about itself beside its tensors.
+
+    temperature, reject_threshold  None until calibrated
+    metrics   figures by split: {'validation': {'top1': 0.98, ...}}
+    data      digest of the training data, digests and sizes of its splits, and which split chose the weights
+    recipe    the fields of the training recipe
+    versions  of vgglass and the libraries that wrote the file
+    digest    SHA-256 of the weights
+    """
+
+    architecture: Architecture
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    temperature: float | None = None
+    reject_threshold: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        fitting = (
+            len(self.classes) == self.architecture.classes
+            and self.preprocessing.size == self.architecture.image_size
+            and self.preprocessing.channels == self.architecture.channels
+        )
+        if not fitting:
+            raise ValueError("class names, preprocessing and architecture disagree")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes bear one name")
+
+    def as_json(self) -> dict[str, Any]:
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        options = {name: getattr(self.architecture, name) for name in Architecture.__dataclass_fields__}
+        return record | {
+            "format_version": FORMAT_VERSION,
+            "architecture": options,
+            "preprocessing": self.preprocessing.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Record":
+        values = {name: record[name] for name in cls.__dataclass_fields__}
+        names = values["classes"]
+        if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
+            raise TypeError("'classes' must be a list of names")
+        return cls(
+            **values
+            | {
+                "architecture": Architecture(**values["architecture"]),
+                "preprocessing": Preprocessing.from_json(values["preprocessing"]),
+                "classes": tuple(names),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model in memory, NumPy only: its record, weights and golden inputs with their logits."""
+
+    record: Record
+    weights: Weights
+    golden_images: Pixels  # N H W C
+    golden_logits: NDArray[np.float32]  # N K
+
+
+def save(model: ModelFile, path: Path) -> Record:
+    """Write atomically; the record comes back with the weights' digest in it. Raises ModelFileError on a full disk."""
+    record = replace(model.record, digest=weights_digest(model.weights))
+    expected = record.architecture.tensors()
+    found = {name: array.shape for name, array in model.weights.items()}
+    assert found == expected, f"weights do not fit {record.architecture.name}"
+    tensors = dict(model.weights) | {"golden.images": model.golden_images, "golden.logits": model.golden_logits}
+    metadata = {"vgglass": json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False)}
+    try:
+        with replacing(path) as temporary:
+            safetensors.numpy.save_file(
+                {name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata
+            )
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFileError(path, f"could not be written ({error})", "free space or choose another place") from error
+    return record
+
+
+def load(path: Path) -> ModelFile:
+    """Read and check a model file. Raises ModelFileError; nothing in the file is ever executed."""
+    record = load_record(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
+    return ModelFile(record, tensors, golden_images, golden_logits)
+
+
+def load_record(path: Path) -> Record:
+    """Read the record and check the header against it, without reading the weights. Raises ModelFileError."""
+    header = _read_header(path)
+    text = header.pop("__metadata__", {}).get("vgglass")
+    if text is None:
+        raise ModelFileError(path, "a safetensors file that vgglass did not write", "see 'vgglass convert --help'")
+    try:
+        record_json = json.loads(text)
+        version = record_json["format_version"]
+        if version == FORMAT_VERSION:
+            record = Record.from_json(record_json)
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
+        detail = error.value if isinstance(error, UserError) else error
+        raise ModelFileError(path, f"its record is damaged ({detail})", "write or fetch the file again") from error
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            path,
+            f"has format version {version!r}, and this vgglass reads {FORMAT_VERSION}",
+            "upgrade with: pip install --upgrade vgglass",
+        )
+    _check_tensors(path, record, header)
+    return record
+
+
+def weights_digest(weights: Weights) -> str:
+    """SHA-256 over names, shapes and little-endian float32 bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(f"{name} {weights[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(weights[name], "<f4").data)
+    return digest.hexdigest()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """The safetensors header as a dict, after checks that cost next to nothing on a hostile file."""
+    try:
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
+            if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
+                raise ModelFileError(path, "not a vgglass model file", "name a .safetensors file that vgglass wrote")
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise ModelFileError(path, error.strerror or str(error), "check the path") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(path, "its header is damaged", "write or fetch the file again") from error
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise ModelFileError(path, "its header is damaged", "write or fetch the file again")
+    if len(header) > MAX_TENSORS:
+        raise ModelFileError(
+            path, f"holds {len(header):,} tensors, and no VGG has more than {MAX_TENSORS}", "name another file"
+        )
+    return header
+
+
+def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> None:
+    try:
+        with safetensors.safe_open(path, framework="numpy"):
+            pass  # offsets within the file, no overlaps: the library's own checks
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelFileError(path, f"truncated or damaged ({error})", "write or fetch the file again") from error
+    golden = header.get("golden.images", {}).get("shape") or [0]
+    side, classes = record.preprocessing.size, record.architecture.classes
+    expected: dict[str, tuple[str, Shape]] = {
+        name: ("F32", shape) for name, shape in record.architecture.tensors().items()
+    }
+    expected["golden.images"] = ("U8", (golden[0], side, side, record.architecture.channels))
+    expected["golden.logits"] = ("F32", (golden[0], classes))
+    for name in expected.keys() | header.keys():
+        entry = header.get(name)
+        found = (entry["dtype"], tuple(entry["shape"])) if entry else "nothing"
+        if found != expected.get(name, "nothing"):
+            raise ModelFileError(
+                path,
+                f"tensor {name!r} should be {expected.get(name, 'absent')} and is {found}",
+                "write or fetch the file again",
+            )
+
+
+def golden_images(preprocessing: Preprocessing) -> Pixels:
+    """Four made-up images (N, size, size, C) for the golden inputs: no photograph of anybody's travels in a model.
+
+    Noise at four scales, from single pixels to broad patches, so that every layer has something to answer to.
+    """
+    size, channels = preprocessing.size, preprocessing.channels
+    generator = np.random.default_rng(0)
+    batch = []
+    for patch in (1, 4, 16, size):
+        cells = math.ceil(size / patch) + 1
+        noise = generator.integers(0, 256, (cells, cells, channels), dtype=np.uint8)
+        batch.append(noise.repeat(patch, axis=0).repeat(patch, axis=1)[:size, :size])
+    return np.stack(batch)

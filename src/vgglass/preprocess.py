@@ -1,0 +1,138 @@
+"""From decoded pixels to what the network is fed: one frozen record, kept in the model file, and its functions.
+
+`fit` does the geometry in uint8, `normalise` the arithmetic in float32. Every consumer calls these two.
+N batch, H height, W width, C channels.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vgglass import images
+from vgglass.errors import UsageError
+from vgglass.images import Pixels
+
+Fit = Literal["crop", "pad", "squash"]
+INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "BICUBIC", "LANCZOS")}
+ORDERS = {"L": 1, "RGB": 3, "BGR": 3}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the network's input.
+
+    size           side of the square that the network sees, in pixels
+    resize         side that the image is brought to first: its shorter side for 'crop', its longer for 'pad'
+    fit            'crop' the centre, 'pad' with the background to a square, or 'squash' both sides to the size
+    mean, std      per channel in the order of `channel_order`, in units of 0..255: input = (pixel - mean) / std
+    channel_order  'L' (grey), 'RGB' or 'BGR'
+    interpolation  a key of INTERPOLATIONS; always antialiased
+    background     RGB that alpha is composited on and padding is filled with
+    jpeg_scaled    decode a much larger JPEG at 1/2, 1/4 or 1/8 of its size, at least twice `resize`: faster, and
+                   within rounding the same picture
+    """
+
+    size: int
+    resize: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channel_order: str = "RGB"
+    fit: Fit = "crop"
+    interpolation: str = "bilinear"
+    background: tuple[int, int, int] = images.WHITE
+    jpeg_scaled: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.channel_order in ORDERS, "channel_order", self.channel_order, f"one of {', '.join(ORDERS)}")
+        _require(self.fit in ("crop", "pad", "squash"), "fit", self.fit, "crop, pad or squash")
+        _require(self.interpolation in INTERPOLATIONS, "interpolation", self.interpolation, ", ".join(INTERPOLATIONS))
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            good = len(numbers) == self.channels and all(math.isfinite(number) for number in numbers)
+            _require(good, name, numbers, f"{self.channels} finite numbers, one a channel")
+        _require(all(number > 0 for number in self.std), "std", self.std, "positive numbers")
+        _require(self.size >= 1, "size", self.size, "positive")
+        _require(self.resize >= self.size if self.fit == "crop" else True, "resize", self.resize, "at least the size")
+        colour = len(self.background) == 3 and all(0 <= value <= 255 for value in self.background)
+        _require(colour, "background", self.background, "three numbers from 0 to 255")
+
+    @property
+    def channels(self) -> int:
+        return ORDERS[self.channel_order]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Preprocessing":
+        """The record as a model file holds it. Raises TypeError, KeyError or UsageError where it is not one."""
+        values: dict[str, Any] = {field.name: record[field.name] for field in fields(cls)}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def read(source: Any, record: Preprocessing) -> Pixels:
+    """Decode a path or bytes for this record (H, W, C); an array passes as it is. Raises ImageError."""
+    if isinstance(source, np.ndarray):
+        return source
+    least = 2 * record.resize if record.jpeg_scaled else 0
+    return images.decode(source, channels=record.channels, background=record.background, least=least)
+
+
+def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
+    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8."""
+    height, width = pixels.shape[:2]
+    size = record.size
+    if record.fit == "squash":
+        return resize(pixels, size, size, record.interpolation)
+    if record.fit == "crop":
+        scale = record.resize / min(height, width)
+        pixels = resize(pixels, *_scaled(height, width, scale, record.resize), record.interpolation)
+        height, width = pixels.shape[:2]
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+    scale = size / max(height, width)
+    pixels = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)), record.interpolation)
+    height, width = pixels.shape[:2]
+    square = np.empty((size, size, record.channels), np.uint8)
+    square[:] = _background(record)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def normalise(batch: Pixels, record: Preprocessing) -> NDArray[np.float32]:
+    """uint8 (N, H, W, C) to float32 (N, C, H, W), in the record's channel order."""
+    if record.channel_order == "BGR":
+        batch = batch[..., ::-1]
+    mean, std = (np.asarray(numbers, np.float32) for numbers in (record.mean, record.std))
+    return np.ascontiguousarray(((batch - mean) / std).transpose(0, 3, 1, 2))
+
+
+def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
+    """Antialiased resize of (H, W, C) by Pillow; the same array where the size is already right."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    resized = np.asarray(picture.resize((width, height), INTERPOLATIONS[interpolation]))
+    return resized.reshape(height, width, pixels.shape[2])
+
+
+def _scaled(height: int, width: int, scale: float, shorter: int) -> tuple[int, int]:
+    """Both sides with the shorter exact and the longer cut to whole pixels, as torchvision's Resize does."""
+    longer = int(shorter * max(height, width) / min(height, width))
+    return (shorter, longer) if height <= width else (longer, shorter)
+
+
+def _background(record: Preprocessing) -> NDArray[np.uint8]:
+    colour = Image.new("RGB", (1, 1), record.background).convert("L" if record.channels == 1 else "RGB")
+    return np.asarray(colour).reshape(record.channels)
+
+
+def _require(good: bool, name: str, value: object, rule: str) -> None:
+    if not good:
+        raise UsageError(f"preprocessing {name}={value!r}", f"must be {rule}", "mend the record")
