@@ -67,7 +67,7 @@ class Layer:
     def multiply_adds(self) -> int:
         """Multiply-adds of one image through a convolution or fully connected layer; biases are not counted."""
         if self.kind == "conv":
-            return math.prod(self.output_shape) * self.kernel * self.kernel * self.input_shape[0]
+            return math.prod((*self.output_shape, self.kernel, self.kernel, self.input_shape[0]))
         if self.kind == "linear":
             return math.prod(self.input_shape) * self.output_shape[0]
         return 0

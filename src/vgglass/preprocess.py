@@ -72,7 +72,11 @@ class Preprocessing:
     def from_json(cls, record: Mapping[str, Any]) -> "Preprocessing":
         """The record as a model file holds it. Raises TypeError, KeyError or UsageError where it is not one."""
         values: dict[str, Any] = {field.name: record[field.name] for field in fields(cls)}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return cls(**{name: _tuple(value) for name, value in values.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read(source: Any, record: Preprocessing) -> Pixels:
