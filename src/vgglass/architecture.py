@@ -32,8 +32,8 @@ COLUMNS: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {
     "E": (((3, 64),) * 2, ((3, 128),) * 2, ((3, 256),) * 4, ((3, 512),) * 4, ((3, 512),) * 4),
 }
 ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
-POOLINGS = 5
-SMALLEST_IMAGE = 2**POOLINGS  # one pixel is left after pool5
+
+SMALLEST_IMAGE = 32  # five 2x2 poolings leave one pixel of it
 
 # Local response normalisation as Krizhevsky et al. (2012) write it: x / (k + alpha * sum)^beta over `size` channels.
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
