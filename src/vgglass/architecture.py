@@ -200,5 +200,5 @@ def names() -> list[str]:
 
 def _unknown(name: str) -> UsageError:
     near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "see the list"
-    return UsageError(f"architecture {name!r}", f"not one of {', '.join(names())}", remedy.rstrip("?"))
+    remedy = f"did you mean {' or '.join(near)}" if near else "see the list"
+    return UsageError(f"architecture {name!r}", f"not one of {', '.join(names())}", remedy)

@@ -39,18 +39,14 @@ def decode(
 ) -> Pixels:
     """Decode one image.
 
-    least       where positive, a JPEG may be decoded at a DCT-scaled size (1/2, 1/4, 1/8) whose sides stay >= least
+    least       where positive, a JPEG may be decoded at the smallest DCT-scaled size (1/8 to 8/8) with sides >= least
     max_pixels  refused above this, judged by the header before any pixel is decoded
     Raises ImageError. An animated file gives its first frame.
     """
     name = "image" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as error:
-        raise ImageError(name, error.strerror or str(error), "check the path and its permissions") from error
-
+    data = source if isinstance(source, bytes) else _read(source)
     image = _open(name, data, max_pixels)
-    if image.format == "JPEG" and image.mode in ("L", "RGB"):
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):  # MPO: a phone's JPEG with more behind it
         try:
             pixels = simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least)
         except ValueError:
@@ -64,9 +60,16 @@ def decode(
 
 
 def size(source: Path) -> tuple[int, int]:
-    """Height and width as stored (before EXIF), read from the header alone. Raises ImageError."""
-    image = _open(str(source), source.read_bytes(), MAX_PIXELS)
+    """Height and width by the header, no pixel decoded; EXIF is heeded in a TIFF alone. Raises ImageError."""
+    image = _open(str(source), _read(source), MAX_PIXELS)
     return image.height, image.width
+
+
+def _read(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise ImageError(source, error.strerror or str(error), "check the path and its permissions") from error
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:

@@ -11,7 +11,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import safetensors
@@ -62,6 +63,8 @@ class Record:
         )
         if not fitting:
             raise ValueError("class names, preprocessing and architecture disagree")
+        if not all(self.classes):
+            raise ValueError("a class has an empty name")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes bear one name")
 
@@ -76,16 +79,17 @@ class Record:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Record":
+        """The record as the header holds it. Raises TypeError, KeyError, ValueError or OverflowError for any other."""
+        _check_types(cls, record)
+        _check_types(Architecture, record["architecture"])
+        _check_types(Preprocessing, record["preprocessing"])
         values = {name: record[name] for name in cls.__dataclass_fields__}
-        names = values["classes"]
-        if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
-            raise TypeError("'classes' must be a list of names")
         return cls(
             **values
             | {
                 "architecture": Architecture(**values["architecture"]),
                 "preprocessing": Preprocessing.from_json(values["preprocessing"]),
-                "classes": tuple(names),
+                "classes": tuple(values["classes"]),
             }
         )
 
@@ -138,8 +142,8 @@ def load_record(path: Path) -> Record:
         version = record_json["format_version"]
         if version == FORMAT_VERSION:
             record = Record.from_json(record_json)
-    except (TypeError, KeyError, ValueError, RecursionError) as error:
-        detail = error.value if isinstance(error, UserError) else error
+    except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
+        detail = f"{error.value}: {error.rule}" if isinstance(error, UserError) else error
         raise ModelFileError(path, f"its record is damaged ({detail})", "write or fetch the file again") from error
     if version != FORMAT_VERSION:
         raise ModelFileError(
@@ -183,19 +187,44 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _check_types(cls: type, values: Mapping[str, Any]) -> None:
+    """Hold JSON values to a dataclass's annotations: what slips through here would fail far from the file."""
+    for name, hint in get_type_hints(cls).items():
+        if not _is(values[name], hint):
+            raise TypeError(f"{name!r} is of the wrong type")
+
+
+def _is(value: Any, hint: Any) -> bool:
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:
+        return any(_is(value, argument) for argument in arguments)
+    if kind is Literal:
+        return value in arguments
+    if kind is tuple:
+        return isinstance(value, list | tuple) and all(_is(item, arguments[0]) for item in value)
+    if kind is Mapping:
+        return isinstance(value, dict) and all(_is(item, arguments[1]) for item in value.values())
+    if kind in (Architecture, Preprocessing):
+        return isinstance(value, dict)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return kind is Any or type(value) is kind
+
+
 def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> None:
     try:
         with safetensors.safe_open(path, framework="numpy"):
             pass  # offsets within the file, no overlaps: the library's own checks
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelFileError(path, f"truncated or damaged ({error})", "write or fetch the file again") from error
-    golden = header.get("golden.images", {}).get("shape") or [0]
+    golden_shape = header.get("golden.images", {}).get("shape") or [0]
+    golden = max(1, golden_shape[0])  # at least one, or 'verify' would prove nothing
     side, classes = record.preprocessing.size, record.architecture.classes
     expected: dict[str, tuple[str, Shape]] = {
         name: ("F32", shape) for name, shape in record.architecture.tensors().items()
     }
-    expected["golden.images"] = ("U8", (golden[0], side, side, record.architecture.channels))
-    expected["golden.logits"] = ("F32", (golden[0], classes))
+    expected["golden.images"] = ("U8", (golden, side, side, record.architecture.channels))
+    expected["golden.logits"] = ("F32", (golden, classes))
     for name in expected.keys() | header.keys():
         entry = header.get(name)
         found = (entry["dtype"], tuple(entry["shape"])) if entry else "nothing"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgglass import images
-from vgglass.errors import UsageError
+from vgglass.errors import ImageError, UsageError
 from vgglass.images import Pixels
 
 Fit = Literal["crop", "pad", "squash"]
@@ -27,14 +27,14 @@ class Preprocessing:
     """How an image becomes the network's input.
 
     size           side of the square that the network sees, in pixels
-    resize         side that the image is brought to first: its shorter side for 'crop', its longer for 'pad'
+    resize         for 'crop', what the shorter side is brought to before the centre is cut out
     fit            'crop' the centre, 'pad' with the background to a square, or 'squash' both sides to the size
     mean, std      per channel in the order of `channel_order`, in units of 0..255: input = (pixel - mean) / std
     channel_order  'L' (grey), 'RGB' or 'BGR'
     interpolation  a key of INTERPOLATIONS; always antialiased
     background     RGB that alpha is composited on and padding is filled with
-    jpeg_scaled    decode a much larger JPEG at 1/2, 1/4 or 1/8 of its size, at least twice `resize`: faster, and
-                   within rounding the same picture
+    jpeg_scaled    decode a much larger JPEG at some eighths of its size, at least twice `resize`: faster, and within
+                   rounding the same picture
     """
 
     size: int
@@ -57,7 +57,7 @@ class Preprocessing:
             _require(good, name, numbers, f"{self.channels} finite numbers, one a channel")
         _require(all(number > 0 for number in self.std), "std", self.std, "positive numbers")
         _require(self.size >= 1, "size", self.size, "positive")
-        _require(self.resize >= self.size if self.fit == "crop" else True, "resize", self.resize, "at least the size")
+        _require(self.resize >= self.size, "resize", self.resize, "at least the size")
         colour = len(self.background) == 3 and all(0 <= value <= 255 for value in self.background)
         _require(colour, "background", self.background, "three numbers from 0 to 255")
 
@@ -88,14 +88,13 @@ def read(source: Any, record: Preprocessing) -> Pixels:
 
 
 def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
-    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8."""
+    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8. Raises ImageError."""
     height, width = pixels.shape[:2]
     size = record.size
     if record.fit == "squash":
         return resize(pixels, size, size, record.interpolation)
     if record.fit == "crop":
-        scale = record.resize / min(height, width)
-        pixels = resize(pixels, *_scaled(height, width, scale, record.resize), record.interpolation)
+        pixels = resize(pixels, *_scaled(height, width, record.resize), record.interpolation)
         height, width = pixels.shape[:2]
         top, left = round((height - size) / 2), round((width - size) / 2)
         return np.ascontiguousarray(pixels[top : top + size, left : left + size])
@@ -110,11 +109,11 @@ def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
 
 
 def normalise(batch: Pixels, record: Preprocessing) -> NDArray[np.float32]:
-    """uint8 (N, H, W, C) to float32 (N, C, H, W), in the record's channel order."""
+    """uint8 (N, H, W, C) to float32 (N, C, H, W), channels last in memory, in the record's channel order."""
     if record.channel_order == "BGR":
         batch = batch[..., ::-1]
     mean, std = (np.asarray(numbers, np.float32) for numbers in (record.mean, record.std))
-    return np.ascontiguousarray(((batch - mean) / std).transpose(0, 3, 1, 2))
+    return ((batch - mean) / std).transpose(0, 3, 1, 2)
 
 
 def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
@@ -126,9 +125,13 @@ def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixel
     return resized.reshape(height, width, pixels.shape[2])
 
 
-def _scaled(height: int, width: int, scale: float, shorter: int) -> tuple[int, int]:
+def _scaled(height: int, width: int, shorter: int) -> tuple[int, int]:
     """Both sides with the shorter exact and the longer cut to whole pixels, as torchvision's Resize does."""
-    longer = int(shorter * max(height, width) / min(height, width))
+    longer = shorter * max(height, width) // min(height, width)
+    if shorter * longer > images.MAX_PIXELS:  # a file of some bytes can hold a line one pixel high
+        raise ImageError(
+            f"an image of {height}x{width}", f"too narrow to bring its shorter side to {shorter}", "crop or remove it"
+        )
     return (shorter, longer) if height <= width else (longer, shorter)
 
 

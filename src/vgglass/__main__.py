@@ -1,0 +1,3 @@
+from vgglass.cli import main
+
+main()

@@ -1,0 +1,200 @@
+"""What `import vgglass` offers; the only place that hands one room's functions to another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from vgglass import modelfile, zoo
+from vgglass.errors import DataError, MissingExtraError, TrainingError, UsageError
+from vgglass.modelfile import ModelFile
+
+if TYPE_CHECKING:
+    from vgglass.data.dataset import Dataset, Sample
+    from vgglass.engines import Engine
+    from vgglass.evaluation.metrics import Evaluation
+    from vgglass.prediction import Prediction
+    from vgglass.training.recipe import Recipe
+
+SHOWN_FILES = 10
+EVALUATION_BATCH = 64
+Model = str | Path | ModelFile
+RUN_FILES = ("best.safetensors", "last.safetensors", "checkpoint.safetensors", "metrics.jsonl", "curves.png")
+
+
+def load(model: Model) -> ModelFile:
+    """A model file by its path, or ImageNet weights by name ('vgg16') where they have been fetched already.
+
+    Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
+    """
+    if isinstance(model, ModelFile):
+        return model
+    if str(model) in zoo.names() and not Path(model).exists():
+        return modelfile.load(pretrained(str(model)))
+    return modelfile.load(Path(model))
+
+
+def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]) -> Path:
+    """The model file of torchvision's ImageNet weights: fetched once when `download` allows it, checked, cached.
+
+    hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, bytes in all).
+    """
+    approve = hooks.pop("approve", lambda address, size: download)
+    return zoo.pretrained(name, approve, **hooks)
+
+
+def train(
+    folder: str | Path | None = None,
+    *,
+    out: str | Path,
+    recipe: "str | Recipe | None" = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    **overrides: Any,
+) -> Path:
+    """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
+
+    recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
+    resume     go on where the run under `out` stopped, with its own recipe
+    overwrite  remove an earlier run under `out` first
+    Raises DataError, UsageError or TrainingError before anything is written.
+    """
+    require_torch("training")
+    from vgglass.training import checkpoint, loop
+    from vgglass.training.display import Display
+
+    out = Path(out)
+    if resume:
+        if recipe or overrides:
+            raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
+        progress = checkpoint.peek(out)
+        chosen = _recipe(None, progress.recipe)
+        folder = folder or progress.folder
+        if progress.epochs_done >= chosen.epochs:
+            raise TrainingError(out, f"has finished its {chosen.epochs} epochs", "there is nothing to resume")
+    else:
+        earlier = [out / name for name in RUN_FILES if (out / name).exists()]
+        if earlier and not overwrite:
+            raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
+        chosen = _recipe(recipe or ("digits" if folder is None else None), overrides)
+    console = console or Console(stderr=True)
+    dataset = read_training_data(folder, console)
+    if not resume:
+        for path in earlier:
+            path.unlink()
+    return loop.train(dataset, chosen, out, Display(console), str(folder) if folder else None, resume)
+
+
+def evaluate(
+    model: Model, folder: str | Path | None = None, *, split: str | None = None, console: Console | None = None
+) -> "Evaluation":
+    """Judge a model on one split of a folder (the embedded digits without one).
+
+    Without `split`: 'test' where there is one, else 'validation', else all images. Raises DataError or ModelFileError.
+    """
+    from vgglass.data.loader import evaluation_batches
+    from vgglass.evaluation import metrics
+
+    file = load(model)
+    dataset, name = _judged(file, folder, split, console or Console(stderr=True))
+    samples = _aligned(dataset, name, file.record.classes)
+    batches = evaluation_batches(samples, file.record.preprocessing, EVALUATION_BATCH)
+    logits, labels = metrics.answer(batches, engine(file))
+    return metrics.evaluate(logits, labels, file.record.classes, name, _used_for(file, dataset, name))
+
+
+def predict(model: Model, paths: Sequence[str | Path], *, top: int = 5) -> "list[Prediction]":
+    """One row for each image of the files and folders given, in order; an unreadable one carries its reason."""
+    from vgglass import prediction
+
+    file = load(model)
+    return list(prediction.predict(prediction.expand(map(Path, paths)), file.record, engine(file), top))
+
+
+def engine(model: ModelFile) -> "Engine":
+    """The function that runs a model: uint8 images (N, H, W, C) in, logits (N, K) out."""
+    from vgglass.engines.openvino import compile_model
+
+    return compile_model(model)
+
+
+def read_training_data(folder: str | Path | None, console: Console) -> "Dataset":
+    """A folder's data set, split for training; what was left out is said. Raises DataError."""
+    from vgglass.data.folder import trainable
+
+    return trainable(_open(folder, console))
+
+
+def _open(folder: str | Path | None, console: Console) -> "Dataset":
+    from rich.progress import Progress
+
+    from vgglass.data.folder import open_data
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading images", total=None)
+        dataset = open_data(
+            Path(folder) if folder else None, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    if dataset.left_out:
+        console.print(f"left out {len(dataset.left_out)} files that can't be read:", style="yellow")
+        for name, reason in dataset.left_out[:SHOWN_FILES]:
+            console.print(f"  {name}: {reason}", markup=False, highlight=False)
+        if len(dataset.left_out) > SHOWN_FILES:
+            console.print(f"  and {len(dataset.left_out) - SHOWN_FILES} more")
+    return dataset
+
+
+def _judged(file: ModelFile, folder: str | Path | None, split: str | None, console: Console) -> "tuple[Dataset, str]":
+    """The data set to judge by, divided as in training where it is the training data, and the split's name."""
+    from vgglass.data.folder import trainable
+
+    dataset = _open(folder, console)
+    if "validation" not in dataset.splits and ("train" in dataset.splits or "all" in dataset.splits):
+        try:
+            divided = trainable(dataset)
+        except DataError:
+            divided = dataset  # too small to train on is large enough to judge by
+        if "train" in divided.splits and divided.digest("train") == file.record.data.get("digests", {}).get("train"):
+            dataset = divided
+    default = next(name for name in ("test", "validation", *dataset.splits) if name in dataset.splits)
+    return dataset, split or default
+
+
+def _aligned(dataset: "Dataset", split: str, classes: Sequence[str]) -> "list[Sample]":
+    """The split's samples, labelled by the model's classes of the same names. Raises DataError."""
+    samples = dataset.split(split)
+    unknown = sorted({dataset.classes[sample.label] for sample in samples} - set(classes))
+    if unknown:
+        raise DataError(
+            f"classes {', '.join(map(repr, unknown[:5]))} of {dataset.name}",
+            f"are unknown to the model, which tells {', '.join(classes[:5])}{', ...' * (len(classes) > 5)} apart",
+            "choose the model trained on these classes",
+        )
+    places = {name: index for index, name in enumerate(classes)}
+    return [replace(sample, label=places[dataset.classes[sample.label]]) for sample in samples]
+
+
+def _used_for(file: ModelFile, dataset: "Dataset", split: str) -> str:
+    """What these very images did in training: 'training', 'selection' of the weights, or nothing ('')."""
+    digests = file.record.data.get("digests", {})
+    digest = dataset.digest(split)
+    if digest == digests.get("train") or (split == "all" and dataset.splits.get("train")):
+        return "training"
+    return "selection" if digest == digests.get(file.record.data.get("selected_on")) else ""
+
+
+def _recipe(given: "str | Recipe | None", overrides: dict[str, Any]) -> "Recipe":
+    from vgglass.training import recipe
+
+    base = given if isinstance(given, recipe.Recipe) else recipe.read(given) if given else recipe.Recipe()
+    return base.override(**overrides)
+
+
+def require_torch(purpose: str) -> None:
+    for package in ("torch", "sklearn", "matplotlib"):
+        if not find_spec(package):
+            raise MissingExtraError(package, "torch", purpose)

@@ -1,0 +1,48 @@
+"""The command line: parse, call the API, print. A file a group of commands; heavy imports inside the commands."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from vgglass.cli import judging, models, predicting, training
+from vgglass.errors import UserError
+
+app = typer.Typer(
+    name="vgglass",
+    help="VGG image classification that you can see through.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    training.demo, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
+):  # fmt: skip
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from vgglass import __version__
+
+        typer.echo(f"vgglass {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """VGG image classification that you can see through."""
+
+
+def main() -> None:
+    """Run one command; a UserError is one line on standard error and its exit status."""
+    warnings.filterwarnings("ignore", module="PIL")  # what Pillow warns of, our own limits and errors say
+    try:
+        app()
+    except UserError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(error.exit_status)

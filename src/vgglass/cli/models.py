@@ -1,0 +1,183 @@
+"""vgglass summary, vgglass convert; and weights by name for the commands that take --model."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgglass.cli import output
+from vgglass.errors import UsageError
+
+LANGUAGES = ("en", "zh")
+COLUMNS = {
+    "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
+    "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>步距",
+}
+KINDS_ZH = {
+    "conv": "卷积", "batchnorm": "批归一化", "relu": "ReLU", "lrn": "局部响应归一化", "maxpool": "最大池化",
+    "linear": "全连接", "dropout": "随机失活", "softmax": "softmax",
+}  # fmt: skip
+TOTALS = {
+    "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"
+    " {memory} of float32 layer outputs.",
+    "zh": "{name}：{weights} 个带权重的层，{parameters:,} 个参数，每张图 {macs:,} 次乘加（{gmac:.3f} G），"
+    "各层输出（float32）共 {memory}。",
+}
+
+
+def summary(
+    architecture: Annotated[str, typer.Argument(help="A to E, A-LRN, vgg11 to vgg19 (_bn), or a model file.")],
+    classes: Annotated[int, typer.Option(help="Outputs of fc8.")] = 1000,
+    channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
+    image_size: Annotated[int, typer.Option(help="Side of the input.")] = 224,
+    width: Annotated[float, typer.Option(help="Multiplier of the convolutions' channels.")] = 1.0,
+    hidden: Annotated[int, typer.Option(help="Outputs of fc6 and fc7.")] = 4096,
+    json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    lang: Annotated[str | None, typer.Option(help="en or zh; by the locale without.")] = None,
+) -> None:
+    """Layers, shapes, parameters, multiply-adds, memory and receptive fields of an architecture."""
+    from vgglass import modelfile
+    from vgglass.architecture import Architecture
+
+    if architecture.endswith(".safetensors"):
+        network = modelfile.load_record(Path(architecture)).architecture
+    else:
+        network = Architecture.named(
+            architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden
+        )
+    layers = network.layers()
+    memory = [4 * math.prod(layer.output_shape) for layer in layers]  # float32
+    if json:
+        output.print_json(
+            {
+                "name": network.name,
+                "column": network.column,
+                "weight_layers": sum(layer.kind in ("conv", "linear") for layer in layers),
+                "parameters": network.parameters,
+                "multiply_adds": network.multiply_adds,
+                "layers": [
+                    {
+                        "name": layer.name,
+                        "kind": layer.kind,
+                        "input_shape": layer.input_shape,
+                        "output_shape": layer.output_shape,
+                        "parameters": layer.parameters,
+                        "multiply_adds": layer.multiply_adds,
+                        "memory_bytes": size,
+                        "receptive_field": layer.receptive_field,
+                        "jump": layer.jump,
+                    }
+                    for layer, size in zip(layers, memory, strict=True)
+                ],
+            }
+        )
+        return
+    chosen = language(lang)
+    rows = [
+        [
+            layer.name,
+            KINDS_ZH[layer.kind] if chosen == "zh" else layer.kind,
+            "×".join(str(side) for side in (*layer.output_shape[:0:-1], layer.output_shape[0])),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            _bytes(size),
+            str(layer.receptive_field),
+            str(layer.jump),
+        ]
+        for layer, size in zip(layers, memory, strict=True)
+    ]
+    console = output.console()
+    console.print(output.table(COLUMNS[chosen], rows))
+    console.print()
+    console.print(
+        TOTALS[chosen].format(
+            name=network.name,
+            weights=sum(layer.kind in ("conv", "linear") for layer in layers),
+            parameters=network.parameters,
+            macs=network.multiply_adds,
+            gmac=network.multiply_adds / 1e9,
+            memory=_bytes(sum(memory)),
+        ),
+        soft_wrap=True,
+    )
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="torchvision, timm or Keras weights; or a model file.")],
+    destination: Annotated[Path, typer.Argument(help="The file to write.")],
+    classes: Annotated[str | None, typer.Option(help="A text file, one class name a line; or 'imagenet'.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Size the head to another input.")] = None,
+    to: Annotated[str | None, typer.Option(help="torchvision, timm or keras: from a model file to theirs.")] = None,
+) -> None:
+    """Bring weights from torchvision, timm or Keras into a model file, or back."""
+    from vgglass import api, conversion, modelfile
+
+    api.require_torch("converting weights")
+    console = output.console()
+    if to:
+        conversion.to_foreign(modelfile.load(source), destination, to)
+        console.print(f"{destination}: weights for {to}; class names and preprocessing stay behind", soft_wrap=True)
+        return
+    if classes is None:
+        raise UsageError("--classes", "names the classes in the order of the outputs and is missing", "add it")
+    record = modelfile.save(conversion.from_foreign(source, _class_names(classes), image_size), destination)
+    console.print(f"{destination}: {record.architecture.name}, {len(record.classes)} classes", soft_wrap=True)
+    console.print(f"preprocessing: {record.preprocessing.as_json()}", soft_wrap=True)
+
+
+def fetched(model: str, download: bool) -> str:
+    """The model as given; a pretrained name is fetched first, with a question on a terminal."""
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
+
+    from vgglass import api, zoo
+
+    if model not in zoo.names() or Path(model).exists():
+        return model
+    console = output.console()
+    bar = Progress(*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn(), transient=True)
+    task = bar.add_task(model)
+
+    def approve(address: str, size: int) -> bool:
+        console.print(f"{model}: {size / 1e6:,.0f} MB from {address}", soft_wrap=True)
+        agreed = download or (sys.stdin.isatty() and typer.confirm("Download it?"))
+        if agreed:
+            bar.start()
+        return agreed
+
+    try:
+        path = api.pretrained(
+            model, approve=approve, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    finally:
+        bar.stop()
+    return str(path)
+
+
+def language(given: str | None) -> str:
+    """'en' or 'zh': as given, else by the locale. Raises UsageError."""
+    if given is None:
+        locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+        return "zh" if locale.startswith("zh") else "en"
+    if given not in LANGUAGES:
+        raise UsageError(f"--lang {given}", f"not one of {', '.join(LANGUAGES)}", "choose one of them")
+    return given
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+def _class_names(source: str) -> tuple[str, ...]:
+    """The lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
+    from vgglass import zoo
+
+    if source == "imagenet":
+        return zoo.imagenet_classes()
+    try:
+        lines = Path(source).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--classes {source}", f"can't be read ({error})", "name a text file, or imagenet") from error
+    return tuple(line.strip() for line in lines if line.strip())

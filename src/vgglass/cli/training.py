@@ -1,0 +1,99 @@
+"""vgglass demo, vgglass train."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vgglass.cli import judging, output, predicting
+from vgglass.errors import UsageError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo in it is replaced.")] = Path("runs/demo"),
+) -> None:
+    """Learn real handwritten digits, be judged on digits not seen, predict them: about half a minute."""
+    from vgglass import api
+    from vgglass.data import digits
+
+    began = time.perf_counter()
+    console = output.console()
+    console.print("Training a small VGG (column A) on 1,257 handwritten digits, choosing the best epoch on 180 more.")
+    best = api.train(out=out, overwrite=True, console=console)
+    evaluation = api.evaluate(best)
+    picture = judging.picture(evaluation, best)
+    judging.show(evaluation, console)
+    folder = digits.write_images("test", out / "test-digits")
+    rows = api.predict(best, [folder])
+    predicting.write(rows, out / "predictions.csv")
+    right = sum(Path(row.path).parent.name == row.label for row in rows)
+    console.print(
+        f"\nPredicted the {len(rows)} test digits from their files: {right} right, {len(rows) - right} wrong."
+    )
+    console.print(f"Done in {time.perf_counter() - began:.0f} s. Written:")
+    for path, what in (
+        (best, "the model file"),
+        (out / "curves.png", "loss and accuracy by epoch"),
+        (picture, "confusion matrix"),
+        (out / "predictions.csv", "every prediction"),
+        (folder, "the test digits as images"),
+    ):
+        console.print(f"  {path}   {what}", soft_wrap=True)
+    console.print(f"\nNext, try:  vgglass predict --model {best} {folder / '7'}", soft_wrap=True)
+
+
+def train(
+    folder: Annotated[
+        Path | None, typer.Argument(help="One subfolder a class, flat or in train/val/test. Without: the digits.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the run, such as runs/mine.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name or a .toml file.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="A to E, A-LRN, vgg11 to vgg19, each also with _bn.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the network's input, 32 or more.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="At its highest, after warm-up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+) -> None:
+    """Train a VGG network on a folder of photographs."""
+    if out is None:
+        raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
+    from vgglass import api, modelfile
+
+    given = {
+        "architecture": architecture,
+        "image_size": image_size,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for assignment in set_ or []:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}", "is not FIELD=VALUE", "write, say, --set weight_decay=0.0001")
+        overrides[name] = value
+    console = output.console()
+    try:
+        best = api.train(
+            folder, out=out, recipe=recipe, resume=resume, overwrite=overwrite, console=console, **overrides
+        )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; go on after the last whole epoch with: vgglass train --out {out} --resume")
+        raise typer.Exit(INTERRUPTED) from None
+    record = modelfile.load_record(best)
+    console.print(
+        f"Best of the epochs: {record.metrics['epoch']}, validation accuracy"
+        f" {record.metrics['validation']['top1']:.4f} (used for selection)."
+    )
+    console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
+    console.print(f"Next:    vgglass evaluate --model {best}{f' {folder}' if folder else ''}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Evaluation: what a model is worth on images that it has not seen, told honestly."""

@@ -1,0 +1,1 @@
+"""Training: recipes, the loop with its step readable in place, checkpoints."""

@@ -1,0 +1,62 @@
+"""What a person sees of a run: a live bar with loss, accuracy, speed and time left, and a line an epoch."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """Inside `run`: `step` after each step, `epoch` after each epoch. `say` and `warn` at any time."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
+            TextColumn("{task.fields[speed]:,.0f} images/s"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+        )
+        self._recent: deque[tuple[float, int, float, float]] = deque(maxlen=20)
+
+    @contextmanager
+    def run(self, steps: int, done: int) -> Iterator[None]:
+        """Show the bar for a run of so many steps, of which some are done."""
+        self._task = self._progress.add_task(
+            "", total=steps, completed=done, epoch="", loss=math.nan, accuracy=math.nan, speed=0.0
+        )
+        with self._progress:
+            yield
+
+    def step(self, epoch: str, images: int, loss: float, accuracy: float) -> None:
+        """loss and accuracy of one batch; what is shown is their mean over the last twenty."""
+        self._recent.append((time.perf_counter(), images, loss, accuracy))
+        first, last = self._recent[0], self._recent[-1]
+        seen = sum(row[1] for row in list(self._recent)[1:])
+        speed = seen / (last[0] - first[0]) if len(self._recent) > 1 else 0.0
+        mean_loss, mean_accuracy = (sum(row[index] for row in self._recent) / len(self._recent) for index in (2, 3))
+        self._progress.update(self._task, advance=1, epoch=epoch, loss=mean_loss, accuracy=mean_accuracy, speed=speed)
+
+    def epoch(self, row: dict[str, Any], epochs: int, best: bool) -> None:
+        self.console.print(
+            f"epoch {row['epoch']:>3}/{epochs}"
+            f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
+            f"   validation loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.4f}"
+            f"   {row['images_per_second']:,.0f} images/s{'   best' if best else ''}",
+            highlight=False,
+        )
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)

@@ -1,0 +1,140 @@
+"""A recipe: every choice of a training run, in one frozen record that a short TOML file fills in."""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from vgglass.architecture import Architecture
+from vgglass.data.augment import AUGMENTATIONS
+from vgglass.errors import UsageError
+
+CHOICES = {
+    "augmentation": tuple(AUGMENTATIONS),
+    "fit": ("crop", "pad", "squash"),
+    "initialisation": ("kaiming", "paper", "glorot"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
+TINY = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults suit a folder of photographs.
+
+    architecture, width, hidden, dropout, channels, image_size   the network: see `Architecture`
+    fit              how an image becomes a square: see `Preprocessing`
+    augmentation     a key of AUGMENTATIONS
+    initialisation   kaiming, paper or glorot; paper means 0..255 input with only the mean subtracted
+    batch_size       images a step
+    learning_rate    at its highest, after warmup_epochs of linear growth; then down a cosine to 0
+    weight_decay     of convolution and fully connected weights, not of biases and norms
+    label_smoothing  share of each target spread over all classes
+    precision        bfloat16 autocast, float32, or auto: bfloat16 where the machine computes in it
+    seed             of the weights, the order, the augmentation and dropout
+    """
+
+    architecture: str = "vgg11_bn"
+    width: float = 1.0
+    hidden: int = 1024
+    dropout: float = 0.5
+    channels: int = 3
+    image_size: int = 128
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    augmentation: str = "crop-flip"
+    initialisation: str = "kaiming"
+    epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 0.02
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 2.0
+    label_smoothing: float = 0.1
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            _require(value in choices, name, value, f"one of {', '.join(choices)}")
+        for name in ("epochs", "batch_size"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("learning_rate", "weight_decay", "warmup_epochs"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("momentum", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+        self.network(classes=2)
+
+    def network(self, classes: int) -> Architecture:
+        """The architecture for so many classes. Raises UsageError."""
+        return Architecture.named(
+            self.architecture,
+            classes=classes,
+            channels=self.channels,
+            image_size=self.image_size,
+            width=self.width,
+            hidden=self.hidden,
+            dropout=self.dropout,
+        )
+
+    @property
+    def resize(self) -> int:
+        """Side that an image is brought to before the crop; small pictures are not cropped."""
+        whole = self.fit != "crop" or self.image_size <= TINY
+        return self.image_size if whole else round(self.image_size / CROP_SHARE)
+
+    def override(self, **values: Any) -> "Recipe":
+        """The same with other values; strings are read as the field's type. Raises UsageError."""
+        types = {field.name: field.type for field in fields(self)}
+        for name in values:
+            if name not in types:
+                raise UsageError(f"recipe field {name!r}", f"not one of {', '.join(types)}", "check its spelling")
+        return replace(self, **{name: _typed(name, types[name], value) for name, value in values.items()})
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read(name: str) -> Recipe:
+    """A recipe by the name of a shipped one ('digits') or by its path. Raises UsageError."""
+    shipped = resources.files("vgglass") / "recipes"
+    path = Path(name)
+    source = path if path.suffix == ".toml" else shipped / f"{name}.toml"
+    if not source.is_file():
+        raise UsageError(f"recipe {name!r}", "no such file", f"name a .toml file, or one of {', '.join(names())}")
+    try:
+        values = tomllib.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recipe {name!r}", f"can't be read ({error})", "mend the file") from error
+    return Recipe().override(**values)
+
+
+def names() -> list[str]:
+    """The recipes that vgglass ships."""
+    folder = resources.files("vgglass") / "recipes"
+    return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """The value as int, float, bool or str; a whole number may stand for a float."""
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if kind in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            number = kind(value)
+        except ValueError:
+            number = None
+        if number is not None and float(number) == float(value):
+            return number
+    elif isinstance(value, kind if isinstance(kind, type) else str):
+        return value
+    raise UsageError(f"recipe field {name}={value!r}", f"must be {getattr(kind, '__name__', 'text')}", "mend it")
+
+
+def _require(good: bool, name: str, value: object, rule: str) -> None:
+    if not good:
+        raise UsageError(f"{name.replace('_', ' ')} {value!r}", f"must be {rule}", "change it")

@@ -1,0 +1,104 @@
+"""Files appear whole or not at all."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vgglass.atomic import replacing
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def write_half_and_stop(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+
+def test_a_new_file_with_its_folders(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert files(path.parent) == ["file"]
+
+
+def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        write_half_and_stop(path)
+    assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["file"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file"):
+        pass
+    assert files(tmp_path) == []
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "folder") as temporary:
+        temporary.write_bytes(b"new")
+    assert files(tmp_path) == ["folder"]
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the file size stands in for the full disk: the kernel refuses the write in the same place."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from vgglass.atomic import replacing
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with replacing(Path(sys.argv[1])) as temporary:
+        temporary.write_bytes(bytes(100_000))
+except OSError as error:
+    print(error.strerror)
+"""
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large\n"
+    assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["file"]
+
+
+def test_synced_before_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of the system calls is the promise itself: data, rename, folder."""
+    path, calls = tmp_path / "file", []
+    sync, rename = os.fsync, Path.replace
+
+    def recording_sync(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "data")
+        sync(descriptor)
+
+    def recording_rename(self: Path, target: Path) -> Path:
+        calls.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", recording_sync)
+    monkeypatch.setattr(Path, "replace", recording_rename)
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert calls == ["data", "rename", "folder"]
