@@ -1,0 +1,38 @@
+# Each target does its own set-up: a .venv in this folder, every version pinned by constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-slow check bench lock
+
+setup: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "vgglass needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up .venv: about 5 GB, most of it torch; some minutes, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## learn handwritten digits, be judged, predict
+	$(BIN)/vgglass demo
+
+test: setup ## the quick suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup ## what takes minutes or installs packages
+	$(BIN)/python -m pytest -m slow
+
+check: setup ## format, lint, types, and which room may import which
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_arrows.py
+
+bench: setup ## this machine against torchvision, in one run
+	$(BIN)/python benchmarks/inference.py
+
+lock: ## renew constraints.txt after a change of dependencies (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --all-extras --group dev pyproject.toml -o constraints.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o constraints-base.txt -c constraints.txt

@@ -1,0 +1,70 @@
+"""Imports run one way: a room may use the rooms below it, never those above or beside it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vgglass
+
+ROOT = Path(vgglass.__file__).parent
+# Rooms from the bottom up; those on one line may not import one another, but for the order given in ORDERED.
+LEVELS = (
+    ("errors",),
+    ("architecture", "atomic", "images"),
+    ("preprocess",),
+    ("modelfile",),
+    ("model", "conversion", "zoo"),
+    ("data", "engines", "figures"),
+    ("prediction", "training", "evaluation"),
+    ("api",),
+    ("cli",),
+    ("__main__",),
+)
+ORDERED = {("conversion", "model"), ("zoo", "conversion")}
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports, at its top or inside a function."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vgglass"):
+            parts = (node.module or "").split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("vgglass.")}
+    return rooms - {"__version__"}
+
+
+FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    assert room in LEVEL, f"{room} has no level: say in LEVELS where it stands"
+    for other in imported(path) - {room}:
+        assert LEVEL[other] < LEVEL[room] or (room, other) in ORDERED, f"{room} imports {other}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import vgglass", "torch torchvision openvino matplotlib sklearn"),
+        ("import vgglass.cli", "torch torchvision openvino matplotlib sklearn numpy"),
+        ("import vgglass.architecture", "numpy PIL torch"),
+        ("import vgglass.modelfile", "torch openvino"),
+        ("import vgglass.api, vgglass.prediction, vgglass.engines.openvino", "torch torchvision matplotlib sklearn"),
+    ],
+)
+def test_light_imports_stay_light(statement: str, absent: str) -> None:
+    code = f"import sys; {statement}; print(*({{name.split('.')[0] for name in sys.modules}} & set({absent.split()})))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
