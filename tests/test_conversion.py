@@ -247,8 +247,8 @@ def keras_network(keras: Any, name: str, size: int = 64, named: bool = True, cha
         elif layer.kind == "maxpool":
             stack.append(layers.MaxPooling2D())
     stack.append(layers.Flatten())
-    for label, units, activation in (("fc1", 32, "relu"), ("fc2", 32, "relu"), ("predictions", 7, None)):
-        stack.append(layers.Dense(units, activation=activation, **({"name": label} if named else {})))
+    for name_, units, activation in (("fc1", 32, "relu"), ("fc2", 32, "relu"), ("predictions", 7, None)):
+        stack.append(layers.Dense(units, activation=activation, **({"name": name_} if named else {})))
         if not named:
             stack.append(layers.Dropout(0.5))
     network = keras.Sequential(stack)

@@ -20,7 +20,8 @@ def small(name: str, **options: object) -> VGG:
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
-                tensor.copy_(torch.rand_like(tensor) * 0.5 + 0.5 if tensor.ndim == 1 else torch.randn_like(tensor) * 0.2)
+                random = torch.rand_like(tensor) + 0.5 if tensor.ndim == 1 else torch.randn_like(tensor) * 0.2
+                tensor.copy_(random)
     return network
 
 
@@ -107,7 +108,8 @@ def test_forward_names_the_size_it_takes() -> None:
 def test_lrn_is_krizhevskys() -> None:
     norm = small("A-LRN").get_submodule("norm1")
     x = torch.randn(1, 8, 2, 2) * 30
-    squares = F.pad((x**2).permute(0, 2, 3, 1), (LRN_SIZE // 2,) * 2).unfold(-1, LRN_SIZE, 1).sum(-1).permute(0, 3, 1, 2)
+    padded = F.pad((x**2).permute(0, 2, 3, 1), (LRN_SIZE // 2,) * 2)
+    squares = padded.unfold(-1, LRN_SIZE, 1).sum(-1).permute(0, 3, 1, 2)
     assert close(norm(x), x / (LRN_K + LRN_ALPHA * squares) ** LRN_BETA, 1e-6)
     # By hand: one channel of 100 between zeros gives 100 / (2 + 1e-4 * 10000)^0.75 = 100 / 3^0.75.
     one = torch.zeros(1, 5, 1, 1)
@@ -116,7 +118,7 @@ def test_lrn_is_krizhevskys() -> None:
 
 
 def test_head_of_a_32_pixel_input_is_one_pixel() -> None:
-    assert small("A").get_submodule("fc6").weight.shape == (24, 64)
+    assert small("A").get_parameter("fc6.weight").shape == (24, 64)
 
 
 def test_initialisations() -> None:
@@ -125,11 +127,11 @@ def test_initialisations() -> None:
     networks = {name: VGG(Architecture.named("A", **options), name) for name in ("kaiming", "paper", "glorot")}
     for network in networks.values():
         assert all(bool((value == 0).all()) for name, value in network.named_parameters() if name.endswith("bias"))
-    weight = {name: network.get_submodule("conv4_2").weight for name, network in networks.items()}
+    weight = {name: network.get_parameter("conv4_2.weight") for name, network in networks.items()}
     assert weight["kaiming"].std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.02)
     assert weight["paper"].var().item() == pytest.approx(0.01, rel=0.02)
     assert weight["glorot"].abs().max().item() == pytest.approx((6 / (2 * 256 * 9)) ** 0.5, rel=0.01)
-    assert networks["kaiming"].get_submodule("fc6").weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert networks["kaiming"].get_parameter("fc6.weight").std().item() == pytest.approx(0.01, rel=0.02)
 
 
 def test_unknown_initialisation() -> None:

@@ -58,7 +58,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def tensors_of(path: Path) -> dict[str, Any]:
-    return safetensors.numpy.load_file(path)
+    tensors: dict[str, Any] = safetensors.numpy.load_file(path)
+    return tensors
 
 
 def record_of(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
@@ -76,8 +77,6 @@ def restore(out: Path, network: nn.Module, optimizer: SGD) -> None:
         optimizer.state[parameter]["momentum_buffer"] = momentum.contiguous(memory_format=_layout(parameter))
 
 
-def _layout(tensor: Tensor) -> Any:
-    import torch
-
+def _layout(tensor: Tensor) -> torch.memory_format:
     channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if channels_last else torch.contiguous_format

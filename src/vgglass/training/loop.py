@@ -131,9 +131,9 @@ class Trainer:
             largest = float(self.network.train()(self.tensors(batch)[0]).abs().max())
         if not HOPELESS[0] <= largest <= HOPELESS[1]:
             self.display.warn(
-                f"the first logits reach {largest:.0e}: from initialisation {self.recipe.initialisation!r} this network "
-                "is unlikely to learn. 'kaiming' suits input of deviation 1; 'paper' was meant for 0..255 input and the "
-                "paper's widths; 'glorot' is what the paper's authors recommend in its footnote."
+                f"the first logits reach {largest:.0e}: from initialisation {self.recipe.initialisation!r} this "
+                "network is unlikely to learn. 'kaiming' suits input of deviation 1; 'paper' was meant for 0..255 "
+                "input and the paper's widths; 'glorot' is what the paper's authors recommend in its footnote."
             )
 
 

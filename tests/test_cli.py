@@ -1,0 +1,185 @@
+"""The command line as a person types it: what it prints, its exit status, its files, its options."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vgglass.data import digits
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+OPTIONS = {
+    "demo": "--out",
+    "train": "--architecture --batch-size --epochs --image-size --learning-rate --out --overwrite --recipe --resume"
+    " --seed --set",
+    "evaluate": "--json --model --picture --split",
+    "predict": "--download --json --model --out --top",
+    "summary": "--channels --classes --hidden --image-size --json --lang --width",
+    "convert": "--classes --image-size --to",
+}
+
+
+def vgglass(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vgglass", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    printed = vgglass("train", "--out", out, "--epochs", 3, "--set", "width=0.125", "--batch-size", 32).stdout
+    assert f"vgglass evaluate --model {out / 'best.safetensors'}" in printed
+    return out / "best.safetensors"
+
+
+def test_options_are_frozen() -> None:
+    import typer
+
+    from vgglass.cli import app
+
+    group = typer.main.get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
+    found = {
+        name: " ".join(sorted(option for part in command.params for option in part.opts if option.startswith("--")))
+        for name, command in commands.items()
+    }
+    assert found == OPTIONS
+
+
+def test_evaluate_prints_figures_and_writes_the_picture(model: Path) -> None:
+    printed = vgglass("evaluate", "--model", model).stdout
+    assert "on 360 test images" in printed
+    assert str(model.with_name("confusion-test.png")) in printed
+    assert model.with_name("confusion-test.png").exists()
+    figures = json.loads(vgglass("evaluate", "--model", model, "--json").stdout)
+    assert figures["images"] == 360
+    assert sum(map(sum, figures["confusion"])) == 360
+    assert len(figures["per_class"]) == 10
+
+
+def test_predict_files_as_table_json_and_csv(model: Path, tmp_path: Path) -> None:
+    folder = digits.write_images("test", tmp_path / "digits") / "7"
+    count = len(list(folder.iterdir()))
+    assert "digit-" in vgglass("predict", "--model", model, folder).stdout
+    rows = json.loads(vgglass("predict", "--model", model, folder, "--json", "--top", 2).stdout)
+    assert len(rows) == count
+    assert all(len(row["top"]) == 2 for row in rows)
+    (folder / "bad.png").write_text("no image")
+    result = vgglass("predict", "--model", model, folder, "--out", tmp_path / "rows.csv", status=1)
+    assert f"1 of {count + 1} images could not be read" in result.stderr
+    table = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(table) == count + 1
+    bad = next(row for row in table if row["path"].endswith("bad.png"))
+    assert bad["error"].startswith("not an image")
+    assert bad["class"] == ""
+    vgglass("predict", "--model", model, folder / "bad.png", "--out", tmp_path / "rows.jsonl", status=1)
+    assert "error" in json.loads((tmp_path / "rows.jsonl").read_text())
+
+
+def test_summary_prints_the_papers_numbers() -> None:
+    figures = json.loads(vgglass("summary", "vgg16", "--json").stdout)
+    assert figures["parameters"] == 138357544
+    assert figures["weight_layers"] == 16
+    assert round(figures["multiply_adds"] / 1e9, 3) == 15.470
+    fields = {layer["name"]: layer["receptive_field"] for layer in figures["layers"]}
+    assert (fields["conv5_3"], fields["pool5"], fields["fc6"]) == (196, 212, 404)
+    printed = vgglass("summary", "E", "--lang", "zh").stdout
+    assert "感受野" in printed
+    assert "143,667,240" in printed
+
+
+def test_errors_are_one_line_and_have_their_status(model: Path, tmp_path: Path) -> None:
+    cases = [
+        (("summary", "vgg17"), 2, "architecture 'vgg17': not one of A, A-LRN"),
+        (("summary", "A", "--image-size", 31), 2, "image size 31: five 2x2 poolings leave nothing"),
+        (("summary", "A", "--lang", "fr"), 2, "--lang fr: not one of en, zh"),
+        (("train", tmp_path), 2, "--out: names the folder for the run and is missing"),
+        (("train", tmp_path, "--out", tmp_path / "x"), 1, "no images in subfolders of it"),
+        (("train", "--out", tmp_path / "x", "--set", "epochs"), 2, "--set epochs: is not FIELD=VALUE"),
+        (("predict", "--model", model, tmp_path / "no.jpg"), 1, "no.jpg: does not exist; check the path"),
+        (("predict", "--model", model, tmp_path), 1, "holds no images"),
+        (("predict", "--model", model, model, "--out", "rows.txt"), 2, "the rows go to a .csv or .jsonl file"),
+        (("evaluate", "--model", tmp_path / "none.safetensors"), 1, "No such file or directory"),
+        (("convert", model, tmp_path / "x.pth"), 2, "--classes: names the classes"),
+    ]
+    for arguments, status, message in cases:
+        error = vgglass(*arguments, status=status).stderr
+        assert message in error
+        assert len(error.splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_for_other_classes_is_named(model: Path, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40)).save(tmp_path / name / "a.png")
+    error = vgglass("evaluate", tmp_path, "--model", model, status=1).stderr
+    assert "classes 'cat', 'dog'" in error
+    assert "are unknown to the model, which tells 0, 1, 2, 3, 4, ... apart" in error
+
+
+def test_convert_there_and_back(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\n".join(map(str, range(10))))
+    error = vgglass("convert", model, tmp_path / "x.pth", "--to", "torchvision", status=1).stderr
+    assert "7" in error  # torchvision's head wants a 7x7 map, this one has 1x1
+
+
+@pytest.mark.slow
+def test_demo_reaches_98_percent(tmp_path: Path) -> None:
+    printed = vgglass("demo", "--out", tmp_path / "demo").stdout
+    top1 = float(printed.split("top-1 ")[1].split()[0])
+    assert top1 >= 0.98
+    for name in ("best.safetensors", "curves.png", "confusion-test.png", "predictions.csv"):
+        assert (tmp_path / "demo" / name).exists()
+        assert name in printed
+    rows = list(csv.DictReader((tmp_path / "demo" / "predictions.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 360
+    right = sum(Path(row["path"]).parent.name == row["class"] for row in rows)
+    assert right / 360 == pytest.approx(top1, abs=1e-4)  # from files as from memory
+    assert "Next, try:  vgglass predict" in printed
+
+
+@pytest.mark.slow
+def test_light_install_predicts_without_torch(model: Path, tmp_path: Path) -> None:
+    """An environment with the base alone answers as this one does."""
+    root = Path(__file__).parent.parent
+    python = str(tmp_path / "venv" / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([*pip, "--require-hashes", "-r", str(root / "constraints-base.txt")], check=True)
+    subprocess.run([*pip, "--no-deps", str(root)], check=True)
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 1
+    folder = digits.write_images("test", tmp_path / "digits") / "3"
+    light = subprocess.run(
+        [python, "-m", "vgglass", "predict", "--model", model, folder, "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(light.stdout) == json.loads(vgglass("predict", "--model", model, folder, "--json").stdout)
+    refused = subprocess.run(
+        [python, "-m", "vgglass", "train", "--out", tmp_path / "run"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert "run: pip install 'vgglass[torch]'" in refused.stderr
+
+
+@pytest.mark.slow
+def test_photographs_train_and_predict(tmp_path: Path) -> None:
+    photographs = Path(__file__).parent.parent.parent / "shared" / "data" / "hymenoptera"
+    if not photographs.is_dir():
+        pytest.skip("../shared/data/hymenoptera is not here")
+    out = tmp_path / "run"
+    vgglass("train", photographs, "--architecture", "vgg11_bn", "--image-size", 96, "--epochs", 2, "--out", out)
+    printed = vgglass("evaluate", photographs, "--model", out / "best.safetensors").stdout
+    assert "used for selection" in printed
+    rows = json.loads(
+        vgglass("predict", "--model", out / "best.safetensors", photographs / "val" / "ants", "--json").stdout
+    )
+    assert len(rows) == 70

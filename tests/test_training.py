@@ -1,0 +1,285 @@
+"""Recipes, the loop, checkpoints and the figures of a model, on the real digits."""
+
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+import vgglass
+from vgglass import api, figures, modelfile
+from vgglass.data import digits
+from vgglass.data.loader import evaluation_batches
+from vgglass.engines.openvino import compile_model
+from vgglass.errors import ModelFileError, TrainingError, UsageError
+from vgglass.evaluation import metrics
+from vgglass.model import VGG
+from vgglass.preprocess import Preprocessing
+from vgglass.training import checkpoint, loop, recipe
+from vgglass.training.display import Display
+from vgglass.training.recipe import Recipe
+
+QUICK: dict[str, Any] = {
+    "width": 0.0625, "hidden": 16, "epochs": 2, "batch_size": 64, "precision": "float32",
+}  # fmt: skip
+
+
+def quiet() -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, width=400), text
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return modelfile.load(path).weights
+
+
+def same(one: Path, two: Path) -> bool:
+    first, second = weights(one), weights(two)
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "digits"
+    vgglass.train(out=out, console=quiet()[0], **QUICK)
+    return out
+
+
+def test_a_run_leaves_its_files(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tensorboard").iterdir())
+    record = modelfile.load_record(run / "last.safetensors")
+    assert record.metrics["validation"]["top1"] == rows[-1]["validation_accuracy"]
+    assert record.classes == tuple("0123456789")
+    assert record.data["images"] == {"train": 1257, "validation": 180, "test": 360}
+    assert record.recipe["width"] == 0.0625
+    assert record.data["selected_on"] == "validation"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(run: Path, tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    again = vgglass.train(out=tmp_path / "a", console=quiet()[0], **QUICK).with_name("last.safetensors")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same(again, run / "last.safetensors")
+    other = vgglass.train(out=tmp_path / "b", console=quiet()[0], **QUICK | {"seed": 1}).with_name("last.safetensors")
+    assert not same(other, run / "last.safetensors")
+
+
+def test_a_run_broken_off_resumes_to_the_same_weights(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BrokenError(Exception):
+        pass
+
+    whole_epoch = loop.Trainer.epoch
+
+    def dies_in_the_second(trainer: loop.Trainer, samples: Any, epoch: int) -> dict[str, float]:
+        if epoch == 1:
+            raise BrokenError
+        return whole_epoch(trainer, samples, epoch)
+
+    out = tmp_path / "run"
+    monkeypatch.setattr(loop.Trainer, "epoch", dies_in_the_second)
+    with pytest.raises(BrokenError):
+        vgglass.train(out=out, console=quiet()[0], **QUICK)
+    monkeypatch.undo()
+    assert not (out / "last.safetensors").exists()
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
+    vgglass.train(out=out, resume=True, console=quiet()[0])
+    assert same(out / "last.safetensors", run / "last.safetensors")
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds a run already; use --resume, --overwrite or another --out"):
+        vgglass.train(out=run)
+    with pytest.raises(TrainingError, match="has finished its 2 epochs; there is nothing to resume"):
+        vgglass.train(out=run, resume=True)
+    with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe"):
+        vgglass.train(out=run, resume=True, epochs=5)
+    with pytest.raises(TrainingError, match="holds no checkpoint to resume; start it without --resume"):
+        vgglass.train(out=tmp_path, resume=True)
+    (tmp_path / checkpoint.FILE).write_bytes(b"x" * 100)
+    with pytest.raises(TrainingError, match="damaged"):
+        vgglass.train(out=tmp_path, resume=True)
+    wanted = checkpoint.Progress({}, None, "other", ["a", "b"])
+    with pytest.raises(TrainingError, match="was trained on other images or classes; give it the folder as it was"):
+        checkpoint.load_progress(run, wanted)
+
+
+def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="image size 16: five 2x2 poolings leave nothing"):
+        vgglass.train(out=tmp_path / "run", image_size=16)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"epochs": "many"}, "recipe field epochs='many': must be int"),
+        ({"epochs": 0}, "epochs 0: must be 1 or more"),
+        ({"batch_size": 1.5}, "recipe field batch_size=1.5: must be int"),
+        ({"nesterov": "maybe"}, "recipe field nesterov='maybe': must be bool"),
+        ({"learning_rate": -1}, "learning rate -1.0: must be 0 or more"),
+        ({"augmentation": "wild"}, "augmentation 'wild': must be one of none, shift, shift-flip, crop-flip"),
+        ({"lerning_rate": 1}, "recipe field 'lerning_rate': not one of architecture"),
+        ({"momentum": 1}, "momentum 1.0: must be at least 0 and below 1"),
+        ({"architecture": "vgg99"}, "architecture 'vgg99': not one of A, A-LRN"),
+    ],
+)
+def test_recipe_errors(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe().override(**overrides)
+
+
+def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
+    assert recipe.names() == ["digits", "fashion-mnist"]
+    assert recipe.read("digits").channels == 1
+    path = tmp_path / "mine.toml"
+    path.write_text('architecture = "vgg13"\nlearning_rate = 1\n')
+    assert recipe.read(str(path)) == replace(Recipe(), architecture="vgg13", learning_rate=1.0)
+    assert Recipe().override(nesterov="false", epochs="7") == replace(Recipe(), nesterov=False, epochs=7)
+    with pytest.raises(UsageError, match=r"recipe 'nothing': no such file; name a \.toml file, or one of digits"):
+        recipe.read("nothing")
+    path.write_text("epochs = = 1")
+    with pytest.raises(UsageError, match="can't be read"):
+        recipe.read(str(path))
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    plan = Recipe(epochs=10, warmup_epochs=2, learning_rate=0.1)
+    rates = [loop.learning_rate(plan, step, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.005)
+    assert rates[19] == pytest.approx(0.1)
+    assert rates[60] == pytest.approx(0.05)  # half of the cosine
+    assert rates[99] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 79 / 80)))
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    network = VGG(Recipe(image_size=32, width=0.1).network(2))
+    decayed, spared = loop.make_optimizer(network, Recipe()).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    assert all(
+        names[id(parameter)].split(".")[0][:2] in ("co", "fc") and names[id(parameter)].endswith("weight")
+        for parameter in decayed["params"]
+    )
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def trainer(**overrides: Any) -> tuple[loop.Trainer, io.StringIO]:
+    console, text = quiet()
+    plan = recipe.read("digits").override(**QUICK | overrides)
+    return loop.make_trainer(digits.load(), plan, Display(console)), text
+
+
+def test_first_step_is_plain_sgd() -> None:
+    """One step of the loop, nesterov and decay included, against the formula written out."""
+    one, _ = trainer(epochs=1, augmentation="none", batch_size=1257, dropout=0, warmup_epochs=0, label_smoothing=0)
+    before = {name: value.detach().clone() for name, value in one.network.named_parameters()}
+    images, labels = one.tensors(next(evaluation_batches(digits.load().split("train"), one.preprocessing, 1257)))
+    loss = torch.nn.functional.cross_entropy(one.network.train()(images), labels)
+    names = [name for name, _ in one.network.named_parameters()]
+    slopes = dict(zip(names, torch.autograd.grad(loss, list(one.network.parameters())), strict=True))
+    row = one.epoch(digits.load().split("train"), 0)
+    assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-4)
+    with one.display._progress:
+        pass
+    slope = slopes["fc8.weight"] + 5e-4 * before["fc8.weight"]
+    expected = before["fc8.weight"] - one.recipe.learning_rate * (slope + 0.9 * slope)
+    assert torch.allclose(one.network.get_parameter("fc8.weight"), expected, atol=1e-6)
+
+
+def test_a_network_that_does_not_start_is_named() -> None:
+    one, text = trainer()
+    for step in range(300):
+        one.watch(step, math.log(10), 1000)
+    assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in text.getvalue()
+    learned, silence = trainer()
+    for step in range(300):
+        learned.watch(step, 1.5, 1000)
+    assert silence.getvalue() == ""
+    with pytest.raises(TrainingError, match="loss nan at step 7: training diverged at learning rate"):
+        one.watch(6, math.nan, 1000)
+
+
+def test_hopeless_first_logits_are_named() -> None:
+    samples = digits.load().split("train")
+    wrong, text = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
+    wrong.first_logits(samples)
+    assert "the first logits reach" in text.getvalue()
+    fine, silence = trainer()
+    fine.first_logits(samples)
+    assert silence.getvalue() == ""
+
+
+def test_paper_initialisation_is_fed_0_to_255() -> None:
+    record = loop.measure(digits.load(), recipe.read("digits").override(initialisation="paper"))
+    assert record.std == (1.0,)
+    assert 70 < record.mean[0] < 85
+
+
+@pytest.mark.parametrize("name", ["A", "A-LRN", "C_bn"])
+def test_openvino_gives_torchs_logits(name: str) -> None:
+    torch.manual_seed(0)
+    plan = recipe.read("digits").override(architecture=name, width=0.25, channels=3)
+    network = VGG(plan.network(4)).eval()
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            if value.is_floating_point() and value.ndim == 1:
+                value.uniform_(0.5, 1.5)
+    colour = Preprocessing(32, 32, (100.0, 110.0, 120.0), (50.0, 60.0, 70.0), "BGR")
+    file = network.to_file(("a", "b", "c", "d"), colour)
+    found = compile_model(file)(file.golden_images)
+    assert np.abs(found - file.golden_logits).max() <= 1e-4 * np.abs(file.golden_logits).max()
+
+
+def test_metrics_are_scikit_learns() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(300, 8)).astype(np.float32)
+    labels = generator.integers(0, 7, 300)  # class 7 never occurs
+    found = metrics.evaluate(logits, labels, tuple("abcdefgh"), "test", "")
+    assert found.top1 == pytest.approx(accuracy_score(labels, logits.argmax(1)))
+    assert found.top5 == pytest.approx(top_k_accuracy_score(labels, logits, k=5, labels=range(8)))
+    assert found.confusion.sum() == 300
+    assert found.confusion[7].sum() == 0
+    assert found.per_class[7].images == 0
+    by_hand = metrics.evaluate(
+        np.array([[2, 1], [0, 1], [3, 0], [1, 1]], np.float32), np.array([0, 0, 1, 1]), ("x", "y"), "all", ""
+    )
+    assert by_hand.top1 == 0.25  # the tie of the last goes to x
+    assert by_hand.top5 is None
+    assert by_hand.confusion.tolist() == [[1, 1], [2, 0]]
+    assert by_hand.per_class[0].precision == pytest.approx(1 / 3)
+
+
+def test_evaluation_says_what_its_images_were_used_for(run: Path) -> None:
+    best = run / "best.safetensors"
+    assert api.evaluate(best).used_for == ""
+    assert api.evaluate(best, split="validation").used_for == "selection"
+    assert api.evaluate(best, split="train").used_for == "training"
+    assert api.evaluate(best, split="all").used_for == "training"
+
+
+def test_class_names_without_a_font_are_numbered_and_said(tmp_path: Path) -> None:
+    names = ("ant", "\U0001f41d")  # no font of matplotlib's has the bee
+    if not figures.unwritable(names):
+        pytest.skip("this machine has a font for emoji")
+    said = figures.confusion(np.eye(2, dtype=np.int64), names, "t", tmp_path / "c.png")
+    assert said
+    assert "classes are numbered" in said[0]
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+def test_loading_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"nothing.safetensors: No such file or directory; check the path"):
+        vgglass.load(tmp_path / "nothing.safetensors")
