@@ -109,7 +109,7 @@ def test_normalise_is_torchvisions(batch_size: int, height: int, width: int) -> 
     expected = torch.stack([reference(pixels) for pixels in batch]).numpy()
     normalised = preprocess.normalise(batch, IMAGENET)
     assert normalised.dtype == np.float32
-    assert normalised.flags.c_contiguous
+    assert normalised.transpose(0, 2, 3, 1).flags.c_contiguous  # channels last in memory
     np.testing.assert_allclose(normalised, expected, atol=1e-5)
 
 
