@@ -35,6 +35,8 @@ def imported(path: Path) -> set[str]:
     """The rooms that a file imports, at its top or inside a function."""
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides its room"
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vgglass"):
             parts = (node.module or "").split(".")
             rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
@@ -46,10 +48,25 @@ def imported(path: Path) -> set[str]:
 FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]
 
 
+def test_every_room_has_a_level() -> None:
+    assert {room_of(path) for path in FILES} <= LEVEL.keys(), "say in LEVELS where the new room stands"
+
+
+def test_every_way_of_importing_counts(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("""
+import numpy, vgglass.zoo
+from vgglass import images, model as network
+def late():
+    import vgglass.engines.openvino as engine
+    from vgglass.data.folder import scan
+""")
+    assert imported(path) == {"zoo", "images", "model", "engines", "data"}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path: Path) -> None:
     room = room_of(path)
-    assert room in LEVEL, f"{room} has no level: say in LEVELS where it stands"
     for other in imported(path) - {room}:
         assert LEVEL[other] < LEVEL[room] or (room, other) in ORDERED, f"{room} imports {other}"
 

@@ -1,6 +1,7 @@
 """The network against torchvision's and against computations of our own."""
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,15 @@ from vgglass.modelfile import golden_images
 from vgglass.preprocess import Preprocessing, normalise
 
 EVERY_NETWORK = pytest.mark.parametrize("name", [*COLUMNS, *(f"{column}_bn" for column in COLUMNS)])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """These networks are too small to share: on a busy machine several threads take four times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small(name: str, **options: object) -> VGG:
@@ -126,9 +136,10 @@ def test_a_network_by_hand() -> None:
 @pytest.mark.parametrize("name", ["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"])
 @pytest.mark.parametrize("size", [32, 96])
 def test_convolutions_equal_torchvisions(name: str, size: int) -> None:
-    network = VGG(Architecture.named(name, classes=5, image_size=size, hidden=16)).eval()
+    network = small(name, image_size=size)
     letter = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}[name.removesuffix("_bn")]
-    theirs = torchvision_vgg.make_layers(torchvision_vgg.cfgs[letter], batch_norm=name.endswith("_bn")).eval()
+    widths = [width if isinstance(width, str) else width // 8 for width in torchvision_vgg.cfgs[letter]]
+    theirs = torchvision_vgg.make_layers(widths, batch_norm=name.endswith("_bn")).eval()
     ours = [network.get_submodule(layer.name) for layer in network.architecture.layers() if layer.tensors]
     owners = [module for module in theirs if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
     for module, source in zip(owners, ours[:-3], strict=True):
