@@ -2,8 +2,7 @@
 
 import os
 import pickle
-import resource
-import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -539,26 +538,32 @@ def test_suffixes_that_a_family_does_not_load(tmp_path: Path) -> None:
         conversion.to_foreign(small_model("vgg16", 32), tmp_path / "weights.h5", "keras")
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file of this process grows beyond 4 kB."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from vgglass import conversion, modelfile
+model = modelfile.load(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+conversion.to_foreign(model, Path(sys.argv[2]), sys.argv[3])
+"""
 
 
 @pytest.mark.parametrize(
     ("file", "family"), [("w.pth", "torchvision"), ("w.safetensors", "timm"), ("w.weights.h5", "keras")]
 )
-@pytest.mark.usefixtures("full_disk")
 def test_full_disk_leaves_nothing(file: str, family: str, tmp_path: Path) -> None:
-    (tmp_path / file).write_text("before")
-    with pytest.raises(WeightsError, match="could not be written"):
-        conversion.to_foreign(small_model("vgg16"), tmp_path / file, family)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file, "before")]
+    """In a process of its own, none of whose files may grow beyond 4 kB."""
+    modelfile.save(small_model("vgg16"), tmp_path / "model.safetensors")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / file).write_text("before")
+    model = str(tmp_path / "model.safetensors")
+    command = [sys.executable, "-c", FULL_DISK, model, str(folder / file), family]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "WeightsError" in result.stderr
+    assert "could not be written" in result.stderr
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(file, "before")]
 
 
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
