@@ -40,6 +40,14 @@ def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
+def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "file"
+    plain.touch()
+    with replacing(path) as temporary:
+        temporary.touch(mode=0o600)
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")

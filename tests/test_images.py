@@ -228,11 +228,15 @@ def test_the_first_frame_or_page(format: str) -> None:  # noqa: A002
 
 
 @pytest.mark.parametrize("least", [1, 100, 150, 151, 300, 301, 700, 1200])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_least_bounds_the_scaled_decode(least: int, orientation: int) -> None:
-    rows, columns = np.mgrid[:1200, :1600]
-    smooth = Image.fromarray(np.stack([rows // 5, columns // 7, (rows + columns) // 12], axis=2).astype(np.uint8))
-    data = encode(smooth, "JPEG", quality=95, exif=turned(orientation))
+@pytest.mark.parametrize(
+    ("format", "height", "width", "orientation"),
+    [("JPEG", 1200, 1600, 6), ("JPEG", 1600, 1200, 1), ("MPO", 1200, 1600, 1)],
+)
+def test_least_bounds_the_scaled_decode(least: int, format: str, height: int, width: int, orientation: int) -> None:  # noqa: A002
+    rows, columns = np.mgrid[:height, :width]
+    smooth = Image.fromarray(np.stack([rows // 7, columns // 7, (rows + columns) // 12], axis=2).astype(np.uint8))
+    more = {"save_all": True, "append_images": [PICTURE]} if format == "MPO" else {}
+    data = encode(smooth, format, quality=95, exif=turned(orientation), **more)
     full, scaled = decode(data), decode(data, least=least)
     eighths = -(-least * 8 // 1200)
     assert min(scaled.shape[:2]) == 150 * eighths >= least

@@ -335,6 +335,7 @@ def test_a_missing_field(path: Path, field: tuple[str, ...]) -> None:
         (("architecture", "channels"), 1.0, "'channels' is of the wrong type"),
         (("architecture", "batch_norm"), "no", "'batch_norm' is of the wrong type"),
         (("architecture", "dropout"), True, "'dropout' is of the wrong type"),
+        (("architecture", "hidden"), True, "'hidden' is of the wrong type"),
         (("architecture", "column"), "F", "architecture 'F': not one of A, A-LRN, B"),
         (("architecture", "width"), -1, r"width -1: the channel multiplier lies in \(0, 64\]"),
         (("architecture", "surprise"), 1, ".*unexpected keyword argument 'surprise'"),
