@@ -30,6 +30,7 @@ class Mirror:
     always: bool = False  # break every answer, not the first alone
     ranges: bool = True
     status: int = 200
+    sized: bool = True
     asked: list[str | None] = field(default_factory=list)
     sent: int = 0
     address: str = ""
@@ -61,7 +62,8 @@ def mirror(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and served.ranges else 0
             body = served.data[start:]
             self.send_response(served.status if served.status != 200 else 206 if start else 200)
-            self.send_header("Content-Length", str(len(body)))
+            if served.sized:
+                self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if served.break_after is not None and (served.always or len(served.asked) == 1):
                 body = body[: served.break_after]
@@ -143,7 +145,10 @@ def test_no_network_says_what_to_do(mirror: Mirror, monkeypatch: pytest.MonkeyPa
 
 
 def test_other_refusals(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror.status = 404
+    mirror.sized = False
+    with pytest.raises(WeightsError, match="the server does not say how large the file is; fetch it by hand"):
+        zoo.pretrained("vgg11", yes)
+    mirror.status, mirror.sized = 404, True
     with pytest.raises(WeightsError, match="the server answers 404 Not Found"):
         zoo.pretrained("vgg11", yes)
     monkeypatch.setenv("VGGLASS_WEIGHTS_URL", "ftp://127.0.0.1/")

@@ -139,7 +139,9 @@ def _fetch(address: str, part: Path, approve: Approve, progress: Progress, by_ha
         try:
             with _open(address, start) as response:
                 start = start if response.status == 206 else 0  # 200: the server sends it all again
-                total = start + int(response.headers["Content-Length"])
+                if response.length is None:
+                    raise WeightsError(address, "the server does not say how large the file is", by_hand)
+                total = start + response.length
                 approved = approved or approve(address, total - start)
                 if not approved:
                     raise WeightsError(
