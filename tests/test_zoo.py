@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 from vgglass import modelfile, zoo
 from vgglass.architecture import Architecture
 from vgglass.conversion import to_foreign
-from vgglass.errors import WeightsError
+from vgglass.errors import MissingExtraError, WeightsError
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 
@@ -61,6 +63,9 @@ def mirror(weights: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
             served.asked.append(asked)
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and served.ranges else 0
             body = served.data[start:]
+            if start > len(served.data):
+                self.send_error(416)
+                return
             self.send_response(served.status if served.status != 200 else 206 if start else 200)
             if served.sized:
                 self.send_header("Content-Length", str(len(body)))
@@ -156,6 +161,55 @@ def test_other_refusals(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None
         zoo.pretrained("vgg11", yes)
     with pytest.raises(WeightsError, match="model 'vgg12': not one of vgg11, vgg11_bn"):
         zoo.pretrained("vgg12", yes)
+
+
+def test_a_part_that_goes_past_the_end_is_fetched_anew(mirror: Mirror, tmp_path: Path) -> None:
+    beyond = len(mirror.data) + 1
+    (tmp_path / f"{mirror.name}.part").write_bytes(b"?" * beyond)
+    assert zoo.pretrained("vgg11", yes).exists()
+    assert mirror.asked == [f"bytes={beyond}-", None]
+
+
+def test_a_checked_file_is_converted_without_fetching(mirror: Mirror, tmp_path: Path) -> None:
+    """A process that died between the check and the conversion leaves the whole file behind."""
+    (tmp_path / mirror.name).write_bytes(mirror.data)
+    assert zoo.pretrained("vgg11", yes).exists()
+    assert mirror.asked == []
+
+
+def test_of_several_at_once_one_fetches(mirror: Mirror) -> None:
+    """Threads show what processes do: the lock belongs to each opening of the file."""
+    with ThreadPoolExecutor(3) as pool:
+        paths = list(pool.map(zoo.pretrained, ["vgg11"] * 3, [yes] * 3))
+    assert mirror.asked == [None]
+    assert modelfile.load(paths[0]).record.architecture.classes == 4
+
+
+def test_a_cached_model_needs_no_torch(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zoo.pretrained("vgg11", yes)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    assert zoo.pretrained("vgg11", yes) == path
+
+
+def test_missing_torchvision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    with pytest.raises(MissingExtraError, match=r"torchvision: needed for converting.*vgglass\[torch\]"):
+        zoo.pretrained("vgg16", yes)
+
+
+def test_a_folder_that_cannot_be_made(mirror: Mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(WeightsError, match=r"cannot be written .*; name another folder in VGGLASS_CACHE"):
+        zoo.pretrained("vgg11", yes)
+
+
+def test_416_for_a_whole_file_is_a_broken_transfer(mirror: Mirror) -> None:
+    mirror.status = 416
+    with pytest.raises(WeightsError, match=r"broke off 3 times \(the server refuses to resume\)"):
+        zoo.pretrained("vgg11", yes)
 
 
 def test_torchvisions_registry_has_what_the_zoo_counts_on() -> None:

@@ -146,7 +146,7 @@ def _fetch(address: str, part: Path, approve: Approve, progress: Progress, by_ha
                 if not approved:
                     raise WeightsError(
                         address,
-                        f"a download of {total / 1e6:,.0f} MB was not approved",
+                        f"a download of {response.length / 1e6:,.0f} MB was not approved",
                         f"add --download, or {by_hand}",
                     )
                 if _receive(response, part, start, total, progress):
@@ -155,7 +155,7 @@ def _fetch(address: str, part: Path, approve: Approve, progress: Progress, by_ha
         except HTTPError as error:
             if error.code != 416:
                 raise WeightsError(address, f"the server answers {error.code} {error.reason}", by_hand) from error
-            part.unlink()  # what is there goes past the end: not this file
+            part.unlink(missing_ok=True)  # what is there goes past the end: not this file
             reason = "the server refuses to resume"
         except URLError as error:
             raise WeightsError(address, f"cannot be reached ({error.reason})", f"go online, or {by_hand}") from error
