@@ -257,14 +257,14 @@ def _require_expressible(architecture: Architecture, family: str) -> None:
         raise WeightsError(
             architecture.name,
             f"{family} has no such network",
-            f"it has {', '.join(PUBLISHED[family])}; keep the vgglass file or export to ONNX",
+            f"it has {', '.join(PUBLISHED[family])}; keep the vgglass file",
         )
     side = architecture.fc6_kernel
     if family != "keras" and side != TORCH_POOL:
         raise WeightsError(
             f"an image size of {architecture.image_size}",
             f"fc6 takes a {side}x{side} map, and {family} always pools to {TORCH_POOL}x{TORCH_POOL}",
-            "keep the vgglass file or export to ONNX",
+            "keep the vgglass file",
         )
 
 
