@@ -177,7 +177,7 @@ def test_every_options_error(options: dict[str, float], message: str) -> None:
 
 
 def test_limits_are_allowed() -> None:
-    Architecture("A", image_size=32, classes=2, width=64, hidden=1, dropout=0)
+    assert Architecture("A", image_size=32, classes=2, width=64, hidden=1, dropout=0).fc6_kernel == 1
 
 
 @pytest.mark.parametrize(

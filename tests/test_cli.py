@@ -132,6 +132,24 @@ def test_convert_there_and_back(model: Path, tmp_path: Path) -> None:
     assert "7" in error  # torchvision's head wants a 7x7 map, this one has 1x1
 
 
+def test_a_folder_that_changed_since_the_training_is_cautioned(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for shade, name in enumerate(("cat", "dog")):
+        (photos / name).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (40, 40), (40 * index, 90 * shade, 7)).save(photos / name / f"{index}.png")
+    options = ("--epochs", 1, "--image-size", 32, "--set", "width=0.0625", "--set", "hidden=8", "--batch-size", 4)
+    vgglass("train", photos, "--out", tmp_path / "run", *options)
+    best = tmp_path / "run" / "best.safetensors"
+    printed = vgglass("evaluate", photos, "--model", best).stdout
+    assert "on 2 test images" in printed
+    assert "flatters" not in printed
+    (photos / "cat" / "0.png").unlink()
+    printed = vgglass("evaluate", photos, "--model", best).stdout
+    assert "on 11 all images" in printed
+    assert "this folder has changed since the training" in printed
+
+
 @pytest.mark.slow
 def test_demo_reaches_98_percent(tmp_path: Path) -> None:
     printed = vgglass("demo", "--out", tmp_path / "demo").stdout

@@ -325,6 +325,8 @@ def test_a_missing_field(path: Path, field: tuple[str, ...]) -> None:
     ("field", "value", "message"),
     [
         (("temperature",), "hot", "'temperature' is of the wrong type"),
+        (("temperature",), 0.0, "the temperature must be positive"),
+        (("reject_threshold",), 1.5, r"the reject threshold must lie in \[0, 1\]"),
         (("temperature",), float("nan"), "'temperature' is of the wrong type"),
         (("metrics",), [], "'metrics' is of the wrong type"),
         (("versions",), {"torch": 2}, "'versions' is of the wrong type"),

@@ -156,9 +156,10 @@ def test_other_refusals(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None
     mirror.status, mirror.sized = 404, True
     with pytest.raises(WeightsError, match="the server answers 404 Not Found"):
         zoo.pretrained("vgg11", yes)
-    monkeypatch.setenv("VGGLASS_WEIGHTS_URL", "ftp://127.0.0.1/")
-    with pytest.raises(WeightsError, match=r"VGGLASS_WEIGHTS_URL=ftp.*weights are fetched over http or https"):
-        zoo.pretrained("vgg11", yes)
+    for base in ("ftp://127.0.0.1/", "http://[::1/", "http://host:port/", "https://", "mirror"):
+        monkeypatch.setenv("VGGLASS_WEIGHTS_URL", base)
+        with pytest.raises(WeightsError, match=f"VGGLASS_WEIGHTS_URL={re.escape(base)}: weights are fetched over http"):
+            zoo.pretrained("vgg11", yes)
     with pytest.raises(WeightsError, match="model 'vgg12': not one of vgg11, vgg11_bn"):
         zoo.pretrained("vgg12", yes)
 

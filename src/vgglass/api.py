@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SHOWN_FILES = 10
 EVALUATION_BATCH = 64
 Model = str | Path | ModelFile
-RUN_FILES = ("best.safetensors", "last.safetensors", "checkpoint.safetensors", "metrics.jsonl", "curves.png")
 
 
 def load(model: Model) -> ModelFile:
@@ -64,7 +63,7 @@ def train(
     Raises DataError, UsageError or TrainingError before anything is written.
     """
     require_torch("training")
-    from vgglass.training import checkpoint, loop
+    from vgglass.training import checkpoint, journal, loop
     from vgglass.training.display import Display
 
     out = Path(out)
@@ -77,7 +76,8 @@ def train(
         if progress.epochs_done >= chosen.epochs:
             raise TrainingError(out, f"has finished its {chosen.epochs} epochs", "there is nothing to resume")
     else:
-        earlier = [out / name for name in RUN_FILES if (out / name).exists()]
+        files = (loop.BEST, loop.LAST, checkpoint.FILE, journal.METRICS, journal.CURVES)
+        earlier = [out / name for name in files if (out / name).exists()]
         if earlier and not overwrite:
             raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
         chosen = _recipe(recipe or ("digits" if folder is None else None), overrides)
@@ -179,11 +179,13 @@ def _aligned(dataset: "Dataset", split: str, classes: Sequence[str]) -> "list[Sa
 
 
 def _used_for(file: ModelFile, dataset: "Dataset", split: str) -> str:
-    """What these very images did in training: 'training', 'selection' of the weights, or nothing ('')."""
+    """What these very images did in training: a key of the command line's CAUTIONS, or nothing ('')."""
     digests = file.record.data.get("digests", {})
     digest = dataset.digest(split)
     if digest == digests.get("train") or (split == "all" and dataset.splits.get("train")):
         return "training"
+    if split == "all" and dataset.name == file.record.data.get("name"):
+        return "changed"  # the folder of the training, but no longer as it was: its old split can't be told
     return "selection" if digest == digests.get(file.record.data.get("selected_on")) else ""
 
 

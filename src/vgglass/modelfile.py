@@ -67,6 +67,10 @@ class Record:
             raise ValueError("a class has an empty name")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes bear one name")
+        if self.temperature is not None and self.temperature <= 0:
+            raise ValueError("the temperature must be positive")
+        if self.reject_threshold is not None and not 0 <= self.reject_threshold <= 1:
+            raise ValueError("the reject threshold must lie in [0, 1]")
 
     def as_json(self) -> dict[str, Any]:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -97,7 +97,12 @@ def _mirrored(address: str) -> str:
     base = os.environ.get("VGGLASS_WEIGHTS_URL")
     if not base:
         return address
-    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
+    try:
+        parts = urllib.parse.urlsplit(base)
+        fetchable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that don't close, a port that is no number
+        fetchable = False
+    if not fetchable:
         raise WeightsError(
             f"VGGLASS_WEIGHTS_URL={base}", "weights are fetched over http or https", "name such an address"
         )

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CAUTIONS = {
     "selection": "used for selection: these images chose the weights, so the figure flatters",
+    "changed": "this folder has changed since the training: some of these images may have trained the model,"
+    " and the figure then flatters; train again, or keep test images in a folder of their own",
     "training": "used for training: the model has learned from these images, so the figure says little",
 }
 

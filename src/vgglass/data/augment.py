@@ -33,6 +33,11 @@ def shift(pixels: Pixels, record: Preprocessing, generator: np.random.Generator)
     return shifted
 
 
+def flip(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
+    """As in evaluation, mirrored left to right half of the time: for centred pictures of things."""
+    return _flip(fit(pixels, record), generator)
+
+
 def shift_flip(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
     """`shift`, and mirrored left to right half of the time: for small pictures of things."""
     return _flip(shift(pixels, record, generator), generator)
@@ -56,6 +61,7 @@ def _flip(pixels: Pixels, generator: np.random.Generator) -> Pixels:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": none,
+    "flip": flip,
     "shift": shift,
     "shift-flip": shift_flip,
     "crop-flip": crop_flip,

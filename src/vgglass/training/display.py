@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Display:
-    """Inside `run`: `step` after each step, `epoch` after each epoch. `say` and `warn` at any time."""
+    """Inside `run`: `step` after each step, `epoch` after each epoch. `warn` at any time."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -54,9 +54,6 @@ class Display:
             f"   {row['images_per_second']:,.0f} images/s{'   best' if best else ''}",
             highlight=False,
         )
-
-    def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,9 @@ class Trainer:
     def first_logits(self, samples: Sequence[Sample]) -> None:
         """Warn when the initialisation and the input's scale do not fit one another."""
         batch = next(evaluation_batches(samples[: self.recipe.batch_size], self.preprocessing, self.recipe.batch_size))
+        network = deepcopy(self.network).train()  # a look must not move batch norm's running statistics
         with torch.no_grad():
-            largest = float(self.network.train()(self.tensors(batch)[0]).abs().max())
+            largest = float(network(self.tensors(batch)[0]).abs().max())
         if not HOPELESS[0] <= largest <= HOPELESS[1]:
             self.display.warn(
                 f"the first logits reach {largest:.0e}: from initialisation {self.recipe.initialisation!r} this "
