@@ -13,7 +13,7 @@ from vgglass.preprocess import Preprocessing, fit, resize
 
 Augmentation = Callable[[Pixels, Preprocessing, np.random.Generator], Pixels]
 
-SHIFT_SHARE = 1 / 16  # of the side: 2 pixels of 32
+SHIFT_SHARE = 1 / 32  # of the side: 1 pixel of 32
 CROP_AREA = (0.35, 1.0)  # share of the image's area, after Szegedy et al. (2015), who take 0.08 of ImageNet's
 CROP_ASPECT = (3 / 4, 4 / 3)
 
@@ -24,7 +24,7 @@ def none(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) 
 
 
 def shift(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """Move by up to a sixteenth of the side, the edge repeated: for characters, which must not be mirrored."""
+    """Move by up to a thirty-second of the side, the edge repeated: for characters, which must not be mirrored."""
     reach = round(record.size * SHIFT_SHARE)
     down, right = generator.integers(-reach, reach + 1, 2)
     places = np.arange(record.size)
