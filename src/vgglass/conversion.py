@@ -4,10 +4,7 @@ A foreign file holds weights and nothing else: what the family feeds its network
 class names come from the caller. Kernels are (O outputs, I inputs, k, k); a fully connected layer is one too.
 """
 
-import io
 import math
-import pickle
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,12 +16,13 @@ import numpy as np
 import safetensors
 from numpy.typing import NDArray
 
-from vgglass import __version__
+from vgglass import __version__, weightfiles
 from vgglass.architecture import SMALLEST_IMAGE, Architecture, Layer, Shape
 from vgglass.atomic import replacing
 from vgglass.errors import MissingExtraError, WeightsError
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
+from vgglass.weightfiles import Array, Arrays, keras_key
 
 FAMILIES = ("torchvision", "timm", "keras")
 
@@ -55,12 +53,6 @@ _IMAGENET = ("RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224
 FEEDS = {"torchvision": _IMAGENET, "timm": _IMAGENET, "keras": ("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))}
 TORCH_POOL = 7  # side of the map that torchvision's and timm's first fully connected layer takes
 
-# A damaged pickle or HDF5 file may raise any of these while it is read.
-DAMAGED = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
-
-Array = NDArray[np.float32]
-Arrays = dict[str, Array]
-
 
 class Entry(NamedTuple):
     """One tensor of a layer as a family writes it: under which key, in which shape, kernels channels-last or not."""
@@ -90,7 +82,7 @@ def from_foreign(path: Path, classes: tuple[str, ...], image_size: int | None = 
         raise MissingExtraError("torch", "torch", "converting weights") from error
     from vgglass.model import VGG
 
-    foreign = _read(path)
+    foreign = weightfiles.read(path)
     family, published = _recognise(path, foreign)
     source = _fit(published, family, foreign)
     _require_classes(classes, source.classes)
@@ -125,7 +117,7 @@ def to_foreign(model: ModelFile, path: Path, family: str) -> None:
         state[key.replace(".running_var", ".num_batches_tracked")] = np.zeros((), np.int64)
     try:
         with replacing(path) as temporary:
-            _write(state, temporary, path.suffix)
+            weightfiles.write(state, temporary, path.suffix)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch reports a full disk as RuntimeError
         raise WeightsError(path, f"could not be written ({error})", "free space or choose another place") from error
 
@@ -136,7 +128,7 @@ def key_table(architecture: Architecture, family: str) -> dict[str, Entry]:
     keys = dict(zip(("fc6", "fc7", "fc8"), HEADS[family], strict=True))
     if family == "keras":
         convolutions = [layer for layer in layers if layer.kind == "conv"]
-        keys |= {layer.name: _numbered("conv2d", number) for number, layer in enumerate(convolutions)}
+        keys |= {layer.name: keras_key("conv2d", number) for number, layer in enumerate(convolutions)}
     else:
         keys |= {layer.name: f"features.{number}" for number, layer in enumerate(layers) if layer.name not in keys}
     return {
@@ -169,10 +161,6 @@ def preprocessing(family: str, architecture: Architecture) -> Preprocessing:
     if architecture.channels == 1:
         return Preprocessing(size, resize, (fmean(mean),), (fmean(std),), "L")
     return Preprocessing(size, resize, mean, std, order)
-
-
-def _numbered(kind: str, number: int) -> str:
-    return f"layers/{kind}_{number}" if number else f"layers/{kind}"
 
 
 # Which network is it?
@@ -311,115 +299,3 @@ def pooling_matrix(outputs: int, inputs: int) -> Array:
         start, stop = row * inputs // outputs, -(-(row + 1) * inputs // outputs)
         matrix[row, start:stop] = 1 / (stop - start)
     return matrix
-
-
-# Files
-
-
-def _read(path: Path) -> Arrays:
-    """Every weight of a foreign file in float32, under its own key."""
-    readers = {".pt": _read_pickle, ".pth": _read_pickle, ".safetensors": _read_safetensors, ".h5": _read_keras}
-    if path.suffix not in readers:
-        raise WeightsError(path, f"weights are read from {', '.join(readers)} files", "save them as one of these")
-    if not path.is_file():
-        raise WeightsError(path, "no such file", "check the path")
-    return readers[path.suffix](path)
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(path, f"truncated or damaged ({error!r})", "write or fetch the file again")
-
-
-def _read_pickle(path: Path) -> Arrays:
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            path,
-            "holds more than plain tensors, and unpickling the rest could run anything",
-            "save model.state_dict() alone",
-        ) from error
-    except DAMAGED as error:
-        raise _damaged(path, error) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and wrapper in content:
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise WeightsError(path, f"holds a {type(content).__name__}, not a state dict", "save model.state_dict()")
-    return _arrays(content)
-
-
-def _read_safetensors(path: Path) -> Arrays:
-    import safetensors.torch  # not .numpy, which has no bfloat16
-
-    try:
-        return _arrays(safetensors.torch.load_file(path))
-    except safetensors.SafetensorError as error:
-        raise _damaged(path, error) from error
-
-
-def _arrays(state: Mapping[str, Any]) -> Arrays:
-    """float32 arrays of a state dict, without DataParallel's prefix and batch norm's counters."""
-    return {
-        str(key).removeprefix("module."): tensor.detach().float().numpy()
-        for key, tensor in state.items()
-        if not str(key).endswith(".num_batches_tracked")
-    }
-
-
-def _read_keras(path: Path) -> Arrays:
-    """Keras's three formats under the keys of the newest: the weights in order, `layers/conv2d_1/vars/0`."""
-    h5py = _h5py("reading Keras weights")
-    try:
-        with h5py.File(path) as file:
-            legacy = file.get("model_weights", file)  # a full model, or weights alone
-            if "layer_names" in legacy.attrs:
-                groups = [legacy[name] for name in legacy.attrs["layer_names"]]
-                return _number([[group[name][()] for name in group.attrs["weight_names"]] for group in groups])
-            layers = file.get("layers", file.get("_layer_checkpoint_dependencies", {}))  # Keras 3, and 2.13 to 2.15
-            return {
-                f"layers/{layer}/vars/{number}": np.asarray(values, np.float32)
-                for layer, group in layers.items()
-                for number, values in group.get("vars", {}).items()
-            }
-    except DAMAGED as error:
-        raise _damaged(path, error) from error
-
-
-def _h5py(purpose: str) -> Any:
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("h5py", "keras", purpose) from error
-    return h5py
-
-
-def _number(layers: list[list[NDArray[Any]]]) -> Arrays:
-    """Keras 3's keys for layers in order; names of layers are the user's and say nothing."""
-    arrays: Arrays = {}
-    seen: Counter[str] = Counter()
-    for weights in filter(None, layers):
-        kind = {4: "conv2d", 2: "dense"}.get(weights[0].ndim, "other")
-        key = _numbered(kind, seen[kind])
-        seen[kind] += 1
-        arrays |= {f"{key}/vars/{number}": np.asarray(array, np.float32) for number, array in enumerate(weights)}
-    return arrays
-
-
-def _write(state: Mapping[str, NDArray[Any]], path: Path, suffix: str) -> None:
-    if suffix == ".h5":
-        content = io.BytesIO()  # not the file itself: on a full disk HDF5 ends the process with a segmentation fault
-        with _h5py("writing Keras weights").File(content, "w") as file:
-            for key, array in state.items():
-                file[key] = array
-        path.write_bytes(content.getbuffer())
-    elif suffix == ".safetensors":
-        import safetensors.numpy
-
-        safetensors.numpy.save_file(dict(state), path, {"format": "pt"})
-    else:
-        import torch
-
-        torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
