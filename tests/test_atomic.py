@@ -4,6 +4,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,20 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         write_half_and_stop(path)
     assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["file"]
+
+
+def test_two_threads_write_one_path_without_mixing(tmp_path: Path) -> None:
+    both_inside = threading.Barrier(2)
+
+    def write(content: bytes) -> None:
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_bytes(content)
+            both_inside.wait(timeout=30)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (b"first", b"second")))
+    assert (tmp_path / "file").read_bytes() in (b"first", b"second")
     assert files(tmp_path) == ["file"]
 
 

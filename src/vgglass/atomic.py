@@ -1,6 +1,7 @@
 """Files appear whole or not at all: written beside their place, synced, then renamed."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises OSError as the writing does; the temporary file is then gone and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode  # what the umask asks for: safetensors makes files for their owner alone
