@@ -20,6 +20,7 @@ from vgglass.data.loader import evaluation_batches
 from vgglass.engines.openvino import compile_model
 from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.evaluation import metrics
+from vgglass.lettering import unwritable
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 from vgglass.training import checkpoint, loop, recipe
@@ -272,7 +273,7 @@ def test_evaluation_says_what_its_images_were_used_for(run: Path) -> None:
 
 def test_class_names_without_a_font_are_numbered_and_said(tmp_path: Path) -> None:
     names = ("ant", "\U0001f41d")  # no font of matplotlib's has the bee
-    if not figures.unwritable(names):
+    if not unwritable(names):
         pytest.skip("this machine has a font for emoji")
     said = figures.confusion(np.eye(2, dtype=np.int64), names, "t", tmp_path / "c.png")
     assert said

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,8 @@ from numpy.typing import NDArray
 
 from vgglass.atomic import replacing
 from vgglass.errors import MissingExtraError
+from vgglass.lettering import families, unwritable
 
-# Tried in this order for characters that the default font lacks.
-CJK_FONTS = (
-    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
-    "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
-)  # fmt: skip
 BLUE, ORANGE = "#1f6feb", "#d9730d"
 NUMBERED_CELLS = 30  # more classes than this leave no room for a number in each cell
 
@@ -24,7 +19,7 @@ NUMBERED_CELLS = 30  # more classes than this leave no room for a number in each
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Loss and accuracy by epoch, training beside validation."""
     epochs = [row["epoch"] for row in rows]
-    with _picture(9, 3.6, path) as figure:
+    with picture(9, 3.6, path) as figure:
         for place, name in enumerate(("loss", "accuracy"), start=1):
             axes = figure.add_subplot(1, 2, place)
             for split, colour in (("train", BLUE), ("validation", ORANGE)):
@@ -43,7 +38,7 @@ def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, p
     missing = unwritable(classes)
     labels = [f"class {index}" if name in missing else name for index, name in enumerate(classes)]
     side = min(24.0, 3.5 + 0.42 * len(classes))
-    with _picture(side + 1, side, path) as figure:
+    with picture(side + 1, side, path) as figure:
         axes = figure.add_subplot()
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -61,37 +56,16 @@ def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, p
     return [f"No font here can write {examples}: such classes are numbered; install a CJK font (Noto Sans CJK)."]
 
 
-def unwritable(texts: tuple[str, ...]) -> list[str]:
-    """Those of the texts with a character that none of the picture's fonts has."""
-    return [text for text in texts if not all(ord(character) in _characters() for character in text)]
-
-
 @contextmanager
-def _picture(width: float, height: float, path: Path) -> Iterator[Any]:
+def picture(width: float, height: float, path: Path) -> Iterator[Any]:
     """A figure of so many inches, written to `path` as PNG when the block ends."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "torch", "pictures") from error
-    with mpl.rc_context({"font.family": _families()}):
+    with mpl.rc_context({"font.family": families()}):
         figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
         yield figure
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", bbox_inches="tight")
-
-
-@cache
-def _families() -> list[str]:
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
-
-
-@cache
-def _characters() -> frozenset[int]:
-    from matplotlib import font_manager, ft2font
-
-    paths = (font_manager.findfont(family) for family in _families())
-    return frozenset(character for path in paths for character in ft2font.FT2Font(path).get_charmap())

@@ -3,6 +3,7 @@
 N batch, C channels, H height, W width, K classes, k side of fc6 as a convolution.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from vgglass.architecture import SMALLEST_IMAGE, Architecture, Layer
 from vgglass.errors import UsageError
 from vgglass.modelfile import ModelFile, Record, Weights, golden_images
 from vgglass.preprocess import Preprocessing, normalise
+
+Edit = Callable[[Layer, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,12 @@ class VGG(nn.Module):
     @classmethod
     def from_file(cls, model: ModelFile) -> "VGG":
         """The network of a model file, in evaluation mode."""
-        network = cls(model.record.architecture)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in model.weights.items()}, strict=False)
+        with torch.device("meta"):  # drawing 138 million numbers to overwrite them takes seconds
+            network = cls(model.record.architecture)
+        network.to_empty(device="cpu")
+        state = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        counts = {name: torch.tensor(0) for name in network.state_dict() if name.endswith("num_batches_tracked")}
+        network.load_state_dict(state | counts)
         return network.eval()
 
     def to_file(self, classes: tuple[str, ...], preprocessing: Preprocessing, **about: Any) -> ModelFile:
@@ -90,14 +97,27 @@ class VGG(nn.Module):
             x = layer(x.flatten(1) if name == "fc6" else x)
         return x
 
-    def walk(self, images: Tensor) -> Iterator[Step]:
-        """Every layer in order, conv1_1 to prob; fc6's input is pool5's output flattened (N, C*k*k)."""
+    def walk(self, images: Tensor, edit: Edit | None = None) -> Iterator[Step]:
+        """Every layer in order, conv1_1 to prob; fc6's input is pool5's output flattened (N, C*k*k).
+
+        `edit(layer, output)` gives what stands in for a layer's output from there on: how a channel is silenced.
+        """
         self._require_size(images)
         x = images
         for layer in self.architecture.layers():
             before = x.flatten(1) if layer.name == "fc6" else x
             x = self.get_submodule(layer.name)(before)
+            if edit:
+                x = edit(layer, x)
             yield Step(layer, before, x)
+
+    def after(self, name: str, output: Tensor) -> Tensor:
+        """Logits (N, K) from the output of a layer before prob, as `walk` gives it."""
+        x = output
+        following = itertools.dropwhile(lambda layer: layer.name != name, self.architecture.layers()[:-1])
+        for layer in itertools.islice(following, 1, None):
+            x = self.get_submodule(layer.name)(x.flatten(1) if layer.name == "fc6" else x)
+        return x
 
     def dense(self, images: Tensor) -> Tensor:  # N C H W -> N K H' W'
         """Logits at every place that the classifier fits, its fully connected layers run as convolutions.

@@ -87,25 +87,43 @@ def read(source: Any, record: Preprocessing) -> Pixels:
     return images.decode(source, channels=record.channels, background=record.background, least=least)
 
 
-def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
-    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8. Raises ImageError."""
-    height, width = pixels.shape[:2]
+@dataclass(frozen=True)
+class Placement:
+    """Where an image lies in the network's square: resized to (rows, columns), its corner at (top, left) there.
+
+    top and left are negative where the sides are cut off, positive where they are padded.
+    """
+
+    rows: int
+    columns: int
+    top: int
+    left: int
+
+
+def placement(height: int, width: int, record: Preprocessing) -> Placement:
+    """How `fit` places an image of this size. Raises ImageError for one too narrow to resize."""
     size = record.size
     if record.fit == "squash":
-        return resize(pixels, size, size, record.interpolation)
+        return Placement(size, size, 0, 0)
     if record.fit == "crop":
-        pixels = resize(pixels, *_scaled(height, width, record.resize), record.interpolation)
-        height, width = pixels.shape[:2]
-        top, left = round((height - size) / 2), round((width - size) / 2)
-        return np.ascontiguousarray(pixels[top : top + size, left : left + size])
+        rows, columns = _scaled(height, width, record.resize)
+        return Placement(rows, columns, -round((rows - size) / 2), -round((columns - size) / 2))
     scale = size / max(height, width)
-    pixels = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)), record.interpolation)
-    height, width = pixels.shape[:2]
-    square = np.empty((size, size, record.channels), np.uint8)
-    square[:] = _background(record)
-    top, left = (size - height) // 2, (size - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return square
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    return Placement(rows, columns, (size - rows) // 2, (size - columns) // 2)
+
+
+def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
+    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8. Raises ImageError."""
+    place = placement(pixels.shape[0], pixels.shape[1], record)
+    pixels = resize(pixels, place.rows, place.columns, record.interpolation)
+    if record.fit == "pad":
+        square = np.empty((record.size, record.size, record.channels), np.uint8)
+        square[:] = _background(record)
+        square[place.top : place.top + place.rows, place.left : place.left + place.columns] = pixels
+        return square
+    top, left = -place.top, -place.left
+    return np.ascontiguousarray(pixels[top : top + record.size, left : left + record.size])
 
 
 def normalise(batch: Pixels, record: Preprocessing) -> NDArray[np.float32]:
