@@ -13,12 +13,12 @@ ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another, but for the order given in ORDERED.
 LEVELS = (
     ("errors",),
-    ("architecture", "atomic", "images"),
+    ("architecture", "atomic", "images", "lettering", "weightfiles"),
     ("preprocess",),
     ("modelfile",),
     ("model", "conversion", "zoo"),
     ("data", "engines", "figures"),
-    ("prediction", "training", "evaluation"),
+    ("prediction", "training", "evaluation", "glass"),
     ("api",),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,85 @@
+"""What a channel does for the answer: silence it and watch the logits move. K classes."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vgglass.errors import UsageError
+from vgglass.glass.layers import Silenced, silence
+from vgglass.glass.subject import Subject, untouched
+
+BATCH_NUMBERS = 2**23  # in one batch of silenced copies of a layer's output: 32 MiB
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """Logits (K,) as they were and with channels silenced."""
+
+    without: Mapping[str, Collection[int]]
+    before: NDArray[np.float32]
+    after: NDArray[np.float32]
+
+    @property
+    def moves(self) -> NDArray[np.float32]:
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What silencing one channel does to the class's logit, and which class wins then."""
+
+    channel: int
+    move: float
+    winner: int
+
+
+def ablate(subject: Subject, without: Silenced) -> Ablation:
+    """Run with the outputs of these channels set to zero. Raises UsageError for layers or channels not there."""
+    for name in without:
+        _require_before_prob(subject, name)
+    with untouched(subject.network), torch.inference_mode():
+        edited = list(subject.network.walk(subject.input, silence(subject, without)))
+    return Ablation(without, subject.logits(), edited[-1].input[0].numpy())
+
+
+def rank(subject: Subject, name: str) -> list[Effect]:
+    """Every channel of a layer by its effect on the predicted class's logit, the largest first."""
+    _require_before_prob(subject, name)
+    with untouched(subject.network), torch.inference_mode():
+        whole = next(step.output for step in subject.network.walk(subject.input) if step.name == name)
+        before = subject.network.after(name, whole)[0]
+        target, channels = int(before.argmax()), whole.shape[1]
+        size = max(1, BATCH_NUMBERS // whole.numel())
+        answers = []
+        for start in range(0, channels, size):
+            chosen = torch.arange(start, min(start + size, channels))
+            copies = whole.repeat(len(chosen), *[1] * (whole.ndim - 1))
+            copies[torch.arange(len(chosen)), chosen] = 0
+            answers.append(subject.network.after(name, copies))
+        logits = torch.cat(answers)
+    moves = logits[:, target] - before[target]
+    effects = [
+        Effect(channel, float(move), int(row.argmax()))
+        for channel, (move, row) in enumerate(zip(moves, logits, strict=True))
+    ]
+    return sorted(effects, key=lambda effect: -abs(effect.move))
+
+
+def parse(texts: list[str]) -> dict[str, list[int]]:
+    """'conv3_2:17' or 'conv3_2:1,5,17', several times, as channels by layer. Raises UsageError."""
+    without: dict[str, list[int]] = {}
+    for text in texts:
+        name, _, numbers = text.partition(":")
+        channels = numbers.split(",")
+        if not all(number.strip().isdigit() for number in channels):
+            raise UsageError(f"--without {text}", "is not LAYER:CHANNEL", "write it as conv3_2:17 or conv3_2:1,5,17")
+        without.setdefault(name, []).extend(int(number) for number in channels)
+    return without
+
+
+def _require_before_prob(subject: Subject, name: str) -> None:
+    if subject.layer(name).kind == "softmax":
+        raise UsageError(f"layer {name}", "comes after the logits", "choose a layer before it")

@@ -1,0 +1,187 @@
+"""Why this class: what in the image moves a class's score. Captum where it has the method.
+
+Every map is (S, S) over the network's input square, larger where it matters more. The network and the subject's
+tensors are left as they were found.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from vgglass.errors import MissingExtraError, UsageError
+from vgglass.glass.subject import Subject, untouched
+from vgglass.images import Pixels
+
+Map = NDArray[np.float32]
+
+SMOOTHGRAD_SAMPLES, SMOOTHGRAD_NOISE = 16, 0.15  # noise as a share of the input's range (Smilkov et al., 2017)
+INTEGRATION_STEPS = 32
+OCCLUSION_PLACES = 14  # a side; the patch is twice as wide as the step
+BATCH = 8
+DREAM_STEPS, DREAM_RATE, DREAM_DECAY = 60, 1.0, 0.01
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """One method's map (S, S) for a class's score; `layer` for the methods that look at one.
+
+    signed  whether values below zero speak against the class
+    """
+
+    method: str
+    target: int
+    map: Map = field(repr=False)
+    layer: str | None = None
+    signed: bool = False
+
+    @property
+    def name(self) -> str:
+        """'saliency', 'gradcam-relu5_3': also the name of its picture."""
+        return self.method + (f"-{self.layer}" if self.layer else "")
+
+    def _repr_png_(self) -> bytes:
+        from vgglass.glass import sheets
+
+        return sheets.as_png(sheets.heat(self.map, signed=self.signed))
+
+
+def attribute(subject: Subject, method: str, target: int | None = None, layer: str | None = None) -> Attribution:
+    """A map by one of METHODS, for the predicted class unless `target` names another.
+
+    `layer` is Grad-CAM's (the last pooling's input without one). Raises UsageError.
+    """
+    if method not in METHODS:
+        raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
+    if layer is not None and method != "gradcam":
+        raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
+    target = predicted(subject) if target is None else target
+    classes = subject.network.architecture.classes
+    if not 0 <= target < classes:
+        raise UsageError(f"class {target}", f"the classes are numbered 0 to {classes - 1}", "choose one of them")
+    if method == "gradcam":
+        layer = layer or _last_map(subject)
+        subject.layer(layer)
+        names = [found.name for found in subject.layers]
+        if names.index(layer) >= names.index("fc6"):
+            raise UsageError(f"layer {layer}", "has no map for Grad-CAM to weigh", "choose a layer before fc6")
+    with untouched(subject.network):
+        values = METHODS[method](subject, target, layer)
+    signed = method in ("occlusion", "integrated-gradients")
+    return Attribution(method, target, values.astype(np.float32), layer, signed)
+
+
+def predicted(subject: Subject) -> int:
+    """The class with the largest logit."""
+    return int(subject.logits().argmax())
+
+
+def _captum() -> Any:
+    try:
+        import captum.attr
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("captum", "torch", "attribution") from error
+    return captum.attr
+
+
+def _saliency(subject: Subject, target: int, layer: str | None) -> Map:
+    """|gradient| of the score by the image, the largest of the channels (Simonyan et al., 2013, section 3.1)."""
+    gradient = _captum().Saliency(subject.network).attribute(_leaf(subject.input), target=target)
+    return _flat(gradient.amax(dim=1))
+
+
+def _smoothgrad(subject: Subject, target: int, layer: str | None) -> Map:
+    """The mean saliency of noisy copies of the image (Smilkov et al., 2017)."""
+    attr = _captum()
+    noise = SMOOTHGRAD_NOISE * float(subject.input.max() - subject.input.min())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        gradient = attr.NoiseTunnel(attr.Saliency(subject.network)).attribute(
+            _leaf(subject.input), nt_type="smoothgrad", nt_samples=SMOOTHGRAD_SAMPLES,
+            nt_samples_batch_size=BATCH, stdevs=noise, target=target, abs=False,
+        )  # fmt: skip
+    return _flat(gradient.abs().amax(dim=1))
+
+
+def _gradcam(subject: Subject, target: int, layer: str | None) -> Map:
+    """A layer's maps weighted by their mean gradients, what is below zero cut off (Selvaraju et al., 2017)."""
+    assert layer is not None
+    attr = _captum()
+    module = subject.network.get_submodule(layer)
+    weighted = attr.LayerGradCam(subject.network, module).attribute(
+        _leaf(subject.input), target=target, relu_attributions=True
+    )
+    size = subject.input.shape[2:]
+    return _flat(F.interpolate(weighted, size, mode="bilinear", align_corners=False)[:, 0])
+
+
+def _occlusion(subject: Subject, target: int, layer: str | None) -> Map:
+    """How much the score falls when a grey patch hides a place (Zeiler and Fergus, 2014)."""
+    channels, size = subject.input.shape[1], subject.input.shape[2]
+    step = max(1, size // OCCLUSION_PLACES)
+    side = min(size, 2 * step)
+    fall = _captum().Occlusion(subject.network).attribute(
+        subject.input.clone(), sliding_window_shapes=(channels, side, side), strides=(channels, step, step),
+        baselines=0.0, target=target, perturbations_per_eval=BATCH,
+    )  # fmt: skip
+    return _flat(fall.mean(dim=1))
+
+
+def _integrated_gradients(subject: Subject, target: int, layer: str | None) -> Map:
+    """The gradient summed on the way from the mean image to this one, times the way (Sundararajan et al., 2017)."""
+    parts = _captum().IntegratedGradients(subject.network).attribute(
+        _leaf(subject.input), baselines=0.0, target=target, n_steps=INTEGRATION_STEPS, internal_batch_size=BATCH
+    )  # fmt: skip
+    return _flat(parts.sum(dim=1))
+
+
+def class_model(subject: Subject, target: int, steps: int = DREAM_STEPS) -> Pixels:
+    """The image that maximises a class's score, from the mean image up (Simonyan et al., 2013, section 2).
+
+    Ascends score - DREAM_DECAY * |image|^2 by normalised steps. uint8 (S, S, C).
+    """
+    record = subject.record.preprocessing
+    with untouched(subject.network):
+        image = torch.zeros_like(subject.input).requires_grad_()
+        for _ in range(steps):
+            score = subject.network(image)[0, target] - DREAM_DECAY * image.square().sum()
+            (gradient,) = torch.autograd.grad(score, image)
+            with torch.no_grad():
+                image += DREAM_RATE * gradient / gradient.square().mean().sqrt().clamp_min(1e-12) / steps**0.5
+    mean, std = (np.asarray(numbers, np.float32) for numbers in (record.mean, record.std))
+    values = image.detach()[0].permute(1, 2, 0).numpy() * std + mean
+    if record.channel_order == "BGR":
+        values = values[..., ::-1]
+    pixels: Pixels = np.clip(np.round(values), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _last_map(subject: Subject) -> str:
+    """The last ReLU before pool5."""
+    names = [layer.name for layer in subject.layers]
+    return names[names.index("pool5") - 1]
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.clone().requires_grad_()
+
+
+def _flat(maps: Tensor) -> Map:
+    flat: Map = maps.detach()[0].numpy()
+    return flat
+
+
+Method = Callable[[Subject, int, str | None], Map]
+METHODS: dict[str, Method] = {
+    "saliency": _saliency,
+    "smoothgrad": _smoothgrad,
+    "gradcam": _gradcam,
+    "occlusion": _occlusion,
+    "integrated-gradients": _integrated_gradients,
+}

@@ -1,0 +1,107 @@
+"""Fully connected layers as convolutions: the same numbers both ways, and a larger image as a map of class scores."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from vgglass.architecture import SMALLEST_IMAGE
+from vgglass.glass.subject import Subject, untouched
+from vgglass.images import Pixels
+from vgglass.preprocess import normalise, resize
+
+PRESET_SHAPE, PRESET_OUTPUTS = (5, 3, 3), 4096  # the study note's question: how does 3x3x5 become 1x4096
+LARGEST = 3  # an image of more pixels than a square of so many times the training size is made smaller first
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class BothWays:
+    """One layer computed as a product of a matrix and as a convolution whose kernel covers its whole input.
+
+    input_shape  (C, H, W); the matrix is (outputs, C*H*W), the kernels are (outputs, C, H, W): the same numbers
+    """
+
+    layer: str
+    input_shape: tuple[int, ...]
+    inputs: NDArray[np.float32] = field(repr=False)
+    weights: NDArray[np.float32] = field(repr=False)
+    connected: NDArray[np.float32] = field(repr=False)  # (outputs,)
+    convolved: NDArray[np.float32] = field(repr=False)  # (outputs,)
+
+    @property
+    def largest_difference(self) -> float:
+        return float(np.abs(self.connected - self.convolved).max())
+
+    @property
+    def largest_output(self) -> float:
+        return float(np.abs(self.connected).max())
+
+
+def preset() -> BothWays:
+    """The study note's case with random numbers: 3x3x5 (H x W x C) to 1x4096 by 4096 kernels of 3x3x5."""
+    generator = torch.Generator().manual_seed(SEED)
+    inputs = torch.rand(1, *PRESET_SHAPE, generator=generator)
+    weights = torch.randn(PRESET_OUTPUTS, inputs.numel(), generator=generator) / inputs.numel() ** 0.5
+    return _both("fc", inputs, weights, None)
+
+
+def fc6(subject: Subject) -> BothWays:
+    """fc6 of a network on its own input, both ways."""
+    with untouched(subject.network), torch.inference_mode():
+        pooled = next(step.output for step in subject.network.walk(subject.input) if step.name == "pool5")
+    module = subject.network.get_submodule("fc6")
+    assert isinstance(module, torch.nn.Linear)
+    return _both("fc6", pooled, module.weight.detach(), module.bias.detach())
+
+
+def _both(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> BothWays:
+    with torch.inference_mode():
+        connected = F.linear(inputs.flatten(1), weights, bias)[0]
+        convolved = F.conv2d(inputs, weights.view(len(weights), *inputs.shape[1:]), bias)[0, :, 0, 0]
+    return BothWays(
+        name, tuple(inputs.shape[1:]), inputs[0].numpy(), weights.numpy(), connected.numpy(), convolved.numpy()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """Class scores at every place that the classifier fits on a larger image.
+
+    image   uint8 (H, W, C), as it was scored
+    logits  (K, rows, columns); place (i, j) covers the square of `side` pixels whose corner is at (step*i, step*j)
+    """
+
+    image: Pixels = field(repr=False)
+    logits: NDArray[np.float32] = field(repr=False)
+    side: int
+    step: int
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        exponentials = np.exp(self.logits.astype(np.float64) - self.logits.max(axis=0))
+        shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=0)
+        return shares
+
+    @property
+    def target(self) -> int:
+        """The class with the largest mean score over the places."""
+        return int(self.logits.mean(axis=(1, 2)).argmax())
+
+
+def score_map(subject: Subject) -> ScoreMap:
+    """Run the classifier over the whole original image (paper, section 3.2).
+
+    The image keeps its own size unless it is very large. Raises UsageError for one too small for fc6.
+    """
+    record = subject.record.preprocessing
+    image = subject.original
+    height, width = image.shape[:2]
+    scale = min(1.0, LARGEST * record.size / (height * width) ** 0.5)
+    image = resize(image, round(height * scale), round(width * scale), record.interpolation)
+    with untouched(subject.network), torch.inference_mode():
+        logits = subject.network.dense(torch.from_numpy(normalise(image[None], record)))[0].numpy()
+    return ScoreMap(image, logits, SMALLEST_IMAGE * subject.network.architecture.fc6_kernel, SMALLEST_IMAGE)

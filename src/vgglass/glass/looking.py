@@ -1,0 +1,202 @@
+"""One look at an image through a network: everything that the page shows, and the folder it is written to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vgglass.atomic import replacing
+from vgglass.glass import attribution, page, sanity, sheets
+from vgglass.glass.ablation import Ablation, Effect, ablate, rank
+from vgglass.glass.attribution import Attribution
+from vgglass.glass.dense import ScoreMap, score_map
+from vgglass.glass.layers import LayerView, Silenced, walk
+from vgglass.glass.receptive_field import EffectiveField, effective_fields
+from vgglass.glass.sanity import Sanity
+from vgglass.glass.sheets import Order, Scale
+from vgglass.glass.subject import Subject
+from vgglass.images import Pixels
+from vgglass.lettering import missing_font
+
+TOP = 5
+USUAL_ATTRIBUTIONS = ("saliency", "gradcam")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a look is to contain beyond the layers' figures.
+
+    layers        names to keep; all without
+    attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3')
+    target        class to explain; the predicted one without
+    without       channels to silence, by layer
+    ranked        a layer whose channels to rank
+    """
+
+    layers: tuple[str, ...] = ()
+    attributions: tuple[str, ...] = USUAL_ATTRIBUTIONS
+    target: int | None = None
+    sanity: bool = False
+    class_model: bool = False
+    dense: bool = False
+    without: Silenced = field(default_factory=dict)
+    ranked: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen. `logits` (K,) are those of the untouched network; `layers` those with `without` silenced."""
+
+    subject: Subject
+    layers: tuple[LayerView, ...]
+    logits: NDArray[np.float32]
+    target: int
+    attributions: tuple[Attribution, ...] = ()
+    checks: tuple[Sanity, ...] = ()
+    fields: tuple[EffectiveField, ...] = ()
+    class_model: Pixels | None = None
+    scores: ScoreMap | None = None
+    ablation: Ablation | None = None
+    ranked: str | None = None
+    ranking: tuple[Effect, ...] = ()
+
+    @property
+    def top(self) -> list[tuple[str, float]]:
+        """The likeliest classes and their probabilities, after the model's temperature."""
+        scaled = self.logits.astype(np.float64) / (self.subject.record.temperature or 1.0)
+        shares = np.exp(scaled - scaled.max())
+        shares /= shares.sum()
+        return [
+            (self.subject.record.classes[index], float(shares[index]))
+            for index in np.argsort(-shares, kind="stable")[:TOP]
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The numbers alone."""
+        classes = self.subject.record.classes
+        result: dict[str, Any] = {
+            "image": self.subject.name,
+            "architecture": self.subject.network.architecture.name,
+            "top": [{"class": name, "probability": share} for name, share in self.top],
+            "target": classes[self.target],
+            "layers": [layer.as_json() for layer in self.layers],
+            "effective_fields": [
+                {"layer": found.layer, "position": found.position, "size": found.theory.size, "side": found.side}
+                for found in self.fields
+            ],
+        }
+        if self.checks:
+            result["sanity"] = {
+                found.name: {"correlation": check.correlation, **check.areas()}
+                for found, check in zip(self.attributions, self.checks, strict=True)
+            }
+        if self.ablation:
+            result["without"] = {name: list(channels) for name, channels in self.ablation.without.items()}
+            result["logit_moves"] = {name: float(move) for name, move in zip(classes, self.ablation.moves, strict=True)}
+        if self.ranked:
+            result["ranking"] = {"layer": self.ranked, "channels": [vars(effect) for effect in self.ranking]}
+        return result
+
+    def _repr_png_(self) -> bytes:
+        return sheets.as_png(sheets.photograph(self.subject.square))
+
+
+def look(subject: Subject, wanted: Wanted | None = None) -> Look:
+    """Walk, explain and measure. Raises UsageError for layers, channels, methods or classes that are not there."""
+    wanted = wanted or Wanted()
+    for name in wanted.layers:
+        if name != "image":
+            subject.layer(name)
+    logits = subject.logits()
+    target = int(logits.argmax()) if wanted.target is None else wanted.target
+    attributions = []
+    for text in wanted.attributions:
+        method, _, layer = text.partition(":")
+        attributions.append(attribution.attribute(subject, method, target, layer or None))
+    layers = tuple(layer for layer in walk(subject, wanted.without) if not wanted.layers or layer.name in wanted.layers)
+    spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
+    measured = [name for name in wanted.layers if name in _maps(subject)] if wanted.layers else spatial
+    return Look(
+        subject,
+        layers,
+        logits,
+        target,
+        tuple(attributions),
+        tuple(sanity.check(subject, found) for found in attributions) if wanted.sanity else (),
+        tuple(effective_fields(subject, dict.fromkeys(measured))),
+        attribution.class_model(subject, target) if wanted.class_model else None,
+        score_map(subject) if wanted.dense else None,
+        ablate(subject, wanted.without) if wanted.without else None,
+        wanted.ranked,
+        tuple(rank(subject, wanted.ranked)) if wanted.ranked else (),
+    )
+
+
+def _maps(subject: Subject) -> set[str]:
+    """The layers that have maps, before the fully connected ones."""
+    names = [layer.name for layer in subject.layers]
+    return set(names[: names.index("fc6")])
+
+
+def write(
+    seen: Look, out: Path, *, scale: Scale = "map", order: Order = "channel", lang: str = "en", arrays: bool = False
+) -> str:
+    """Write the pictures under `out` and, last, index.html.
+
+    arrays  also every layer's maps as .npy files (C, H, W)
+    Returns a sentence when this machine has no font for the legends in `lang`: they are then in English.
+    """
+    (out / "layers").mkdir(parents=True, exist_ok=True)
+    sentence = missing_font((sheets.legend(scale, order, lang),))
+    drawn = "en" if sentence else lang
+    grids = {}
+    # The image counts in 0..255, whatever the layers make of it: it has no part in their common scale.
+    limit = max((float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind != "image"), default=None)
+    for layer in seen.layers:
+        title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
+        own: Scale = "layer" if layer.kind == "image" else scale
+        grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
+        sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
+        if arrays:
+            with replacing(out / "layers" / f"{layer.name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, layer.maps, allow_pickle=False)
+    for name, picture in _pictures(seen, drawn):
+        sheets.save(picture, out / f"{name}.png")
+    page.write(seen, grids, out / "index.html", scale=scale, order=order, lang=lang)
+    return sentence
+
+
+def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
+    """Every picture that is not a layer's, under the name that the page knows it by."""
+    subject = seen.subject
+    yield "image", sheets.photograph(subject.original)
+    yield "square", sheets.photograph(subject.square)
+    weights = subject.network.get_parameter("conv1_1.weight").detach().numpy()
+    if subject.record.preprocessing.channel_order == "BGR":
+        weights = weights[:, ::-1]  # so that red is drawn as red
+    yield "kernels", sheets.kernels(weights, "conv1_1", lang).image
+    for found in seen.attributions:
+        yield found.name, sheets.overlay(found.map, subject.square, signed=found.signed)
+    for check in seen.checks:
+        found = check.randomised
+        yield f"{found.name}-randomised", sheets.overlay(found.map, subject.square, signed=found.signed)
+    for field_ in seen.fields:
+        yield f"field-{field_.layer}", sheets.overlay(np.sqrt(field_.gradient), subject.square)
+    if seen.class_model is not None:
+        yield "class-model", sheets.photograph(seen.class_model)
+    if seen.scores is not None:
+        yield "scores", _scores(seen.scores)
+
+
+def _scores(scores: ScoreMap) -> Image.Image:
+    """The target's probability at every place, laid over the photograph; a pixel belongs to the nearest place."""
+    values = scores.probabilities[scores.target].astype(np.float32)
+    rows, columns = (
+        np.clip(np.round((np.arange(side) + 0.5 - scores.side / 2) / scores.step), 0, count - 1).astype(int)
+        for side, count in zip(scores.image.shape[:2], values.shape, strict=True)
+    )
+    return sheets.overlay(values[rows[:, None], columns[None, :]], scores.image)

@@ -1,0 +1,147 @@
+"""ReLU beside tanh and sigmoid: what they do to numbers, what they cost, and whether depth trains with them."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vgglass.architecture import Architecture
+from vgglass.data import digits
+from vgglass.model import VGG
+from vgglass.preprocess import Preprocessing, fit, normalise, read
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid
+}  # fmt: skip
+MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+TIMED_NUMBERS, TIMED_RUNS = 2**20, 25
+FAR = 3.0  # where the slope is taken: tanh and sigmoid have levelled off there
+
+SIZE, BATCH, WIDTH, HIDDEN, STEPS, LEARNING_RATE = 32, 64, 0.125, 64, 100, 0.002
+CLASSES, LEARNED = 10, 0.9  # a loss below this share of ln K is more than a guess
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """One function applied to a map.
+
+    zeros        share of the outputs that are exactly zero
+    nanoseconds  for one number, the median of several runs over a million of them on this machine
+    slope        of the function at FAR
+    doubling     largest |f(2x) - 2 f(x)| over the map's |f(x)| maximum: 0 where f is linear piece by piece
+    """
+
+    name: str
+    output: NDArray[np.float32] = field(repr=False)
+    zeros: float
+    nanoseconds: float
+    slope: float
+    doubling: float
+
+
+def respond(x: Tensor) -> list[Response]:
+    """ReLU, tanh and sigmoid of a map of any shape."""
+    return [_response(name, function, x) for name, function in FUNCTIONS.items()]
+
+
+def _response(name: str, function: Callable[[Tensor], Tensor], x: Tensor) -> Response:
+    output = function(x)
+    far = torch.tensor(FAR, requires_grad=True)
+    (slope,) = torch.autograd.grad(function(far), far)
+    largest = float(output.abs().max())
+    doubling = float((function(2 * x) - 2 * output).abs().max()) / largest if largest else 0.0
+    return Response(
+        name, output.numpy(), float((output == 0).float().mean()), _cost(function, x), float(slope), doubling
+    )
+
+
+def _cost(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    many = x.flatten().repeat(-(-TIMED_NUMBERS // x.numel()))[:TIMED_NUMBERS].contiguous()
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        function(many)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) / TIMED_NUMBERS * 1e9
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A column of the paper with one nonlinearity throughout, on the embedded digits.
+
+    gradients  norm of the first batch's gradient by each layer's weights, first layer first, before any training
+    losses     cross-entropy at each of the first steps of training; ln 10 = 2.303 is a guess
+    zeros      share of exact zeros among the nonlinearities' outputs before training
+    """
+
+    column: str
+    function: str
+    layers: tuple[str, ...]
+    gradients: tuple[float, ...]
+    losses: tuple[float, ...]
+    zeros: float
+
+    @property
+    def reach(self) -> float:
+        """The first layer's gradient over the last one's: what is left after the way down."""
+        return self.gradients[0] / self.gradients[-1] if self.gradients[-1] else 0.0
+
+    @property
+    def learned(self) -> bool:
+        """Whether the last losses, which jump from step to step, are on average below those of a guess."""
+        return statistics.mean(self.losses[-5:]) < LEARNED * math.log(CLASSES)
+
+
+def depth(column: str, function: str, steps: int) -> Depth:
+    """Measure one column with one function, started by He et al.'s rule with the gain that torch gives the function."""
+    torch.manual_seed(SEED)
+    network = VGG(
+        Architecture.named(column, classes=CLASSES, channels=1, image_size=SIZE, width=WIDTH, hidden=HIDDEN, dropout=0),
+    )
+    layers = [layer for layer in network.architecture.layers() if layer.kind in ("conv", "linear")]
+    weights = [network.get_parameter(f"{layer.name}.weight") for layer in layers]
+    for weight in weights:
+        nn.init.kaiming_normal_(weight, nonlinearity=function)  # type: ignore[arg-type]  # a key of FUNCTIONS
+    for layer in network.architecture.layers():
+        if layer.kind == "relu":
+            network.add_module(layer.name, MODULES[function]())
+    images, labels = _digits()
+    order = torch.randperm(len(images)).repeat(-(-steps * BATCH // len(images)))
+    optimiser = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=0.9)
+    gradients: tuple[float, ...] = ()
+    losses: list[float] = []
+    for start in range(0, steps * BATCH, BATCH):
+        chosen = order[start : start + BATCH]
+        loss = F.cross_entropy(network(images[chosen]), labels[chosen])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = gradients or tuple(float(weight.grad.norm()) for weight in weights if weight.grad is not None)
+        if not losses:
+            zeros = _zeros(network, images[chosen])
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    return Depth(column, function, tuple(layer.name for layer in layers), gradients, tuple(losses), zeros)
+
+
+def _zeros(network: VGG, images: Tensor) -> float:
+    with torch.no_grad():
+        outputs = [step.output for step in network.walk(images) if step.kind == "relu"]
+    return sum(int((output == 0).sum()) for output in outputs) / sum(output.numel() for output in outputs)
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    record = Preprocessing(SIZE, SIZE, (78.0,), (96.0,), "L")  # about the digits' own mean and deviation
+    samples = digits.load().split("train")
+    pixels = np.stack([fit(read(sample.source, record), record) for sample in samples])
+    return torch.from_numpy(normalise(pixels, record)), torch.tensor([sample.label for sample in samples])

@@ -1,0 +1,228 @@
+"""One operation on one image, no model needed: pooling and convolution as the study note runs them, and softmax.
+
+Images are float tensors (1, C, H, W). A place is (row, column) of an output.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from vgglass.errors import UsageError
+
+Numbers = NDArray[np.float64]
+Place = tuple[int, int]
+
+POOLINGS = ("max", "min", "avg")
+KERNELS: dict[str, list[list[float]]] = {
+    "sobel-x": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]],
+    "sobel-y": [[-1, -2, -1], [0, 0, 0], [1, 2, 1]],
+    "blur": [[1 / 16, 2 / 16, 1 / 16], [2 / 16, 4 / 16, 2 / 16], [1 / 16, 2 / 16, 1 / 16]],
+    "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
+    "emboss": [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]],
+    "identity": [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a window slides: its sides (rows, columns), stride, padding and dilation, in pixels."""
+
+    kernel: tuple[int, int]
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("kernel", min(self.kernel), 1), ("stride", self.stride, 1),
+            ("padding", self.padding, 0), ("dilation", self.dilation, 1),
+        ):  # fmt: skip
+            if value < least:
+                raise UsageError(f"{name} {value}", f"must be at least {least}", "choose a larger one")
+
+    def output(self, side: int, axis: int) -> int:
+        """Places along one side of the image; axis 0 is down, 1 across."""
+        return (side + 2 * self.padding - self.dilation * (self.kernel[axis] - 1) - 1) // self.stride + 1
+
+    def formula(self, side: int, axis: int) -> str:
+        """The output-size formula with its numbers."""
+        return (
+            f"floor(({side} + 2×{self.padding} − {self.dilation}×({self.kernel[axis]} − 1) − 1) / {self.stride}) + 1"
+            f" = {self.output(side, axis)}"
+        )
+
+    def require(self, height: int, width: int) -> None:
+        """Raises UsageError, with the formula, where the window does not fit the image once."""
+        for name, side, axis in (("height", height, 0), ("width", width, 1)):
+            if self.output(side, axis) < 1:
+                raise UsageError(
+                    f"a kernel of {self.kernel[0]}×{self.kernel[1]} on an image of {height}×{width}",
+                    "output size = floor((size + 2×padding − dilation×(kernel − 1) − 1) / stride) + 1, here for the "
+                    f"{name} {self.formula(side, axis)}, which leaves no output",
+                    "take a smaller kernel or dilation, or more padding",
+                )
+
+    def require_place(self, height: int, width: int, place: Place) -> None:
+        """Raises UsageError for a place that the output of such an image has not."""
+        rows, columns = self.output(height, 0), self.output(width, 1)
+        if not (0 <= place[0] < rows and 0 <= place[1] < columns):
+            raise UsageError(
+                f"position {place[0]},{place[1]}",
+                f"the output has rows 0 to {rows - 1} and columns 0 to {columns - 1}",
+                "choose a position there, as Y,X",
+            )
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one output is computed from.
+
+    values  (C, rows, columns); zero where the window hangs over the border
+    inside  (rows, columns): False there
+    top, left  of the window in the image; negative in the padding
+    """
+
+    values: Numbers
+    inside: NDArray[np.bool_]
+    top: int
+    left: int
+
+
+def window(image: Tensor, geometry: Geometry, place: Place) -> Window:
+    """The window of an output place. Raises UsageError for a place that the output has not."""
+    image_ = image[0].detach().double().cpu().numpy()
+    sides = image_.shape[1:]
+    geometry.require_place(sides[0], sides[1], place)
+    starts = [at * geometry.stride - geometry.padding for at in place]
+    grids = [start + geometry.dilation * np.arange(taps) for start, taps in zip(starts, geometry.kernel, strict=True)]
+    within = [(grid >= 0) & (grid < side) for grid, side in zip(grids, sides, strict=True)]
+    inside = within[0][:, None] & within[1][None, :]
+    clipped = [np.clip(grid, 0, side - 1) for grid, side in zip(grids, sides, strict=True)]
+    values = np.where(inside, image_[:, clipped[0][:, None], clipped[1][None, :]], 0.0)
+    return Window(values, inside, starts[0], starts[1])
+
+
+def pool(image: Tensor, kind: str, geometry: Geometry) -> Tensor:
+    """Max, min or average pooling of every channel, as torch's MaxPool2d and AvgPool2d.
+
+    Padding never wins a maximum or minimum; in an average it counts as zeros. Raises UsageError.
+    """
+    if kind not in POOLINGS:
+        raise UsageError(f"pooling {kind!r}", f"not one of {', '.join(POOLINGS)}", "choose one of them")
+    if 2 * geometry.padding > min(geometry.kernel):
+        raise UsageError(
+            f"padding {geometry.padding}",
+            f"is more than half of the kernel {min(geometry.kernel)}, and a window could lie wholly in the padding"
+            f" (output height by the formula: {geometry.formula(image.shape[2], 0)})",
+            f"choose at most {min(geometry.kernel) // 2}",
+        )
+    geometry.require(*image.shape[2:])
+    options = (geometry.kernel, geometry.stride, geometry.padding)
+    if kind == "avg":
+        return F.avg_pool2d(image, *options)
+    return F.max_pool2d(image, *options) if kind == "max" else -F.max_pool2d(-image, *options)
+
+
+def pooled(seen: Window, kind: str) -> Numbers:
+    """One output of every channel (C,) from its window."""
+    if kind == "avg":
+        result: Numbers = seen.values.mean(axis=(1, 2))
+        return result
+    picked = seen.values[:, seen.inside]
+    extreme: Numbers = picked.max(axis=1) if kind == "max" else picked.min(axis=1)
+    return extreme
+
+
+def winners(seen: Window, kind: str) -> list[Place]:
+    """Row and column, within the window, of each channel's maximum or minimum; the first of equals."""
+    worst = -np.inf if kind == "max" else np.inf
+    ranked = np.where(seen.inside, seen.values, worst).reshape(len(seen.values), -1)
+    flat = ranked.argmax(axis=1) if kind == "max" else ranked.argmin(axis=1)
+    columns = seen.inside.shape[1]
+    return [(int(index) // columns, int(index) % columns) for index in flat]
+
+
+def kernel(text: str) -> Numbers:
+    """A kernel (rows, columns) by name, or written as a JSON list of rows. Raises UsageError."""
+    if text in KERNELS:
+        return np.array(KERNELS[text], np.float64)
+    remedy = f"name one of {', '.join(KERNELS)}, or write rows such as [[0,1,0],[1,-4,1],[0,1,0]]"
+    try:
+        numbers = np.array(json.loads(text), np.float64)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"kernel {text!r}", "is neither a name nor a list of equally long rows", remedy) from error
+    if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
+        raise UsageError(f"kernel {text!r}", "must be rows of finite numbers, all equally long", remedy)
+    return numbers
+
+
+def gather(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel: bool = False) -> Tensor:
+    """Convolution as a network computes it: every output sums its window, weight by weight (no flip).
+
+    The kernel (rows, columns) is repeated over the channels and summed to one map; `per_channel` keeps the C maps.
+    """
+    geometry.require(*image.shape[2:])
+    channels = image.shape[1]
+    spread = torch.from_numpy(weights.copy()).to(image.dtype).expand(channels, 1, *weights.shape)
+    if per_channel:
+        return F.conv2d(image, spread, None, geometry.stride, geometry.padding, geometry.dilation, channels)
+    return F.conv2d(image, spread.transpose(0, 1), None, geometry.stride, geometry.padding, geometry.dilation)
+
+
+def scatter(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel: bool = False) -> Tensor:
+    """The same numbers the other way round: every input position lays down its response, and they superpose.
+
+    The response to a single 1 is the kernel turned by 180 degrees (that is what not flipping it amounts to).
+    """
+    geometry.require(*image.shape[2:])
+    height, width = image.shape[2:]
+    response = torch.from_numpy(weights[::-1, ::-1].copy()).to(image.dtype).flatten()  # rows*columns
+    reach = [geometry.dilation * (taps - 1) for taps in geometry.kernel]
+    full = (height + reach[0], width + reach[1])
+    maps = []
+    for channel in image[0]:
+        laid = response[:, None] * channel.flatten()  # one column an input position
+        maps.append(F.fold(laid[None], full, geometry.kernel, dilation=geometry.dilation)[0])
+    margin = geometry.padding  # so that outputs that see nothing but padding have a place too
+    superposed = F.pad(torch.stack(maps, dim=1), (margin,) * 4)
+    rows, columns = (geometry.output(side, axis) for axis, side in enumerate((height, width)))
+    taken = superposed[
+        :,
+        :,
+        reach[0] : reach[0] + (rows - 1) * geometry.stride + 1 : geometry.stride,
+        reach[1] : reach[1] + (columns - 1) * geometry.stride + 1 : geometry.stride,
+    ]
+    return taken if per_channel else taken.sum(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Every term of a softmax over K numbers: scaled = logits / temperature, exponentials of scaled - max(scaled)."""
+
+    logits: Numbers
+    temperature: float
+    scaled: Numbers
+    shifted: Numbers
+    exponentials: Numbers
+    total: float
+    probabilities: Numbers
+
+
+def softmax(logits: list[float], temperature: float = 1.0) -> Softmax:
+    """Softmax with every term; the maximum is subtracted first, which changes no share and overflows nowhere."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise UsageError(f"temperature {temperature}", "must be a positive number", "1 leaves the logits as they are")
+    numbers = np.array(logits, np.float64)
+    if not len(numbers) or not np.isfinite(numbers).all():
+        raise UsageError(f"logits {logits}", "must be one or more finite numbers", "leave the others out")
+    scaled = numbers / temperature
+    shifted = scaled - scaled.max()
+    exponentials = np.exp(shifted)
+    total = float(exponentials.sum())
+    return Softmax(numbers, temperature, scaled, shifted, exponentials, total, exponentials / total)

@@ -1,0 +1,100 @@
+"""Whether an attribution map means anything: does it depend on the weights, and on what the network looks at."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vgglass.glass.attribution import Attribution, attribute
+from vgglass.glass.subject import Subject, untouched
+from vgglass.model import INITIALISATIONS
+
+CURVE_STEPS = 20
+BATCH = 8
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sanity:
+    """The checks of one map.
+
+    randomised    the same map of a network with random weights (Adebayo et al., 2018)
+    correlation   Spearman's between the two: near 0 for a map that depends on what was learned
+    deletion      the class's probability as the map's largest places are blotted out, from none to all
+    insertion     the same as they are put into the mean image (Petsiuk et al., 2018)
+    random_deletion, random_insertion  the same in random order, to compare with
+    """
+
+    randomised: Attribution
+    correlation: float
+    deletion: NDArray[np.float64] = field(repr=False)
+    insertion: NDArray[np.float64] = field(repr=False)
+    random_deletion: NDArray[np.float64] = field(repr=False)
+    random_insertion: NDArray[np.float64] = field(repr=False)
+
+    def areas(self) -> dict[str, float]:
+        """Mean height of every curve: low is good for deletion, high for insertion."""
+        names = ("deletion", "random_deletion", "insertion", "random_insertion")
+        return {name: float(getattr(self, name).mean()) for name in names}
+
+
+def check(subject: Subject, found: Attribution) -> Sanity:
+    """The randomised map and the four curves of an attribution."""
+    random = np.random.default_rng(SEED).permutation(found.map.size)
+    order = np.argsort(-found.map.ravel(), kind="stable")
+    randomised = attribute(_randomised(subject), found.method, found.target, found.layer)
+    return Sanity(
+        randomised,
+        _spearman(found.map, randomised.map),
+        _curve(subject, found.target, order, _blotted),
+        _curve(subject, found.target, order, _inserted),
+        _curve(subject, found.target, random, _blotted),
+        _curve(subject, found.target, random, _inserted),
+    )
+
+
+def _randomised(subject: Subject) -> Subject:
+    network = copy.deepcopy(subject.network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        INITIALISATIONS["kaiming"](network)
+    return replace(subject, network=network)
+
+
+def _blotted(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return image * ~chosen  # zero is the mean image
+
+
+def _inserted(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return image * chosen
+
+
+def _curve(
+    subject: Subject,
+    target: int,
+    order: NDArray[np.intp],
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> NDArray[np.float64]:
+    """The class's probability (CURVE_STEPS + 1,) as the first 0, 1/CURVE_STEPS, ..., all places are changed."""
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    size = subject.input.shape[2]
+    ranks = torch.from_numpy(places).reshape(1, size, size)
+    counts = [len(order) * number // CURVE_STEPS for number in range(CURVE_STEPS + 1)]
+    with untouched(subject.network), torch.inference_mode():
+        images = (change(subject.input[0], ranks < count) for count in counts)
+        batches = torch.split(torch.stack(list(images)), BATCH)
+        shares = torch.cat([subject.network(batch).double().softmax(dim=1)[:, target] for batch in batches])
+    curve: NDArray[np.float64] = shares.numpy()
+    return curve
+
+
+def _spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    from scipy.stats import spearmanr
+
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0  # a map of one value agrees with nothing
+    return float(spearmanr(first.ravel(), second.ravel()).statistic)

@@ -1,0 +1,274 @@
+"""Pictures of maps: grids of channels on a stated colour scale, and heat laid over a photograph.
+
+Drawn with Pillow as palette images: the colours of a matplotlib colour map, then a ramp of greys for the lettering.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from vgglass.atomic import replacing
+from vgglass.errors import MissingExtraError, UsageError
+from vgglass.glass.words import words
+from vgglass.images import Pixels
+from vgglass.lettering import font
+
+Scale = Literal["map", "layer", "all"]
+Order = Literal["channel", "activation"]
+SCALES, ORDERS = ("map", "layer", "all"), ("channel", "activation")
+
+SIGNED, POSITIVE = "RdBu_r", "magma"  # with a white zero in the middle; from black up
+COLOURS, GREYS = 224, 32  # entries of the palette
+WHITE = COLOURS  # the first grey
+
+# In pixels:
+MARGIN, GAP = 12, 4
+TITLE, TEXT, CAPTION = 20, 14, 11  # heights of lettering
+SMALLEST_TILE, SHEET_WIDTH = 32, 1200
+CELL, CELLS_A_ROW = 12, 64  # of maps that are single numbers
+LEGEND_WIDTH, BAR = 256, 12
+SHOWN = 0.995  # share of a map's values that its colours reach: a few outliers at the border would dim the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A grid picture, and where its tiles stand.
+
+    channels, corners  of the tiles in order: number, and left and top in pixels
+    tile               width and height of each
+    legend             the sentence under the grid
+    """
+
+    image: Image.Image
+    channels: tuple[int, ...]
+    corners: tuple[tuple[int, int], ...]
+    tile: tuple[int, int]
+    legend: str
+
+    def _repr_png_(self) -> bytes:
+        return as_png(self.image)
+
+
+def grid(
+    maps: NDArray[np.float32],
+    title: str,
+    *,
+    scale: Scale = "map",
+    order: Order = "channel",
+    limit: float | None = None,
+    lang: str = "en",
+) -> Sheet:
+    """Every channel of maps (C, H, W) as a tile with its number.
+
+    limit  where the scale ends that is shared over all layers: the largest `reach` of any
+    """
+    ends = _ends(maps, scale, limit)
+    signed = bool((maps < 0).any())
+    means = maps.mean(axis=(1, 2))
+    channels = np.argsort(-means, kind="stable") if order == "activation" else np.arange(len(maps))
+    tiles = [_coloured(maps[channel], ends[channel], signed) for channel in channels]
+    sentence = legend(scale, order, lang)
+    return _sheet(tiles, [int(channel) for channel in channels], title, sentence, _bar(ends, scale, signed))
+
+
+def legend(scale: Scale, order: Order, lang: str) -> str:
+    """What the colours and the order of a grid's tiles mean."""
+    return f"{words(lang, 'sheets')[scale]}; {words(lang, 'sheets')[order]}"
+
+
+def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet:
+    """First-layer kernels (outputs, C, k, k) as pictures: in colour where C is 3 (grey is zero)."""
+    largest = float(np.abs(weights).max()) or 1.0
+    if weights.shape[1] == 1:
+        tiles = [_coloured(kernel[0], largest, True) for kernel in weights]
+        bar = _Bar((f"−{number(largest)}", "0", number(largest)), signed=True)
+        return _sheet(tiles, range(len(tiles)), title, words(lang, "sheets")["weights"], bar)
+    coloured = np.round((weights / largest + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+    return _sheet(list(coloured), range(len(coloured)), title, words(lang, "sheets")["colours"].format(largest), None)
+
+
+def heat(values: NDArray[np.float32], *, signed: bool = False) -> Image.Image:
+    """A map (H, W) as a picture of the same size, scaled to its own reach."""
+    return _indexed(_coloured(values, float(reach(values[None])[0]), signed), signed)
+
+
+def overlay(values: NDArray[np.float32], pixels: Pixels, *, signed: bool = False, strength: float = 0.6) -> Image.Image:
+    """A map laid over a photograph (H, W, C), which is made grey so that the colours are the map's alone."""
+    grey = photograph(pixels).convert("L").convert("RGB")
+    colours = heat(values, signed=signed).convert("RGB").resize(grey.size, Image.Resampling.BILINEAR)
+    return Image.blend(grey, colours, strength)
+
+
+def photograph(pixels: Pixels) -> Image.Image:
+    """uint8 (H, W, C) as a picture."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def boxed(pixels: Pixels, boxes: Sequence[tuple[float, float, float, float]]) -> Image.Image:
+    """A photograph with rectangles (top, left, bottom, right) drawn on it."""
+    picture = photograph(pixels).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    width = max(1, round(max(picture.size) / 250))
+    for top, left, bottom, right in boxes:
+        corners = (round(left), round(top), max(round(left), round(right) - 1), max(round(top), round(bottom) - 1))
+        draw.rectangle(corners, outline="white", width=width + 2)
+        draw.rectangle(corners, outline="#d9730d", width=width)
+    return picture
+
+
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises UsageError for a scale or order that there is not."""
+    if value not in choices:
+        raise UsageError(f"--{name} {value}", f"not one of {', '.join(choices)}", "choose one of them")
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(as_png(picture))
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """The colours from end to end and what three points of them stand for."""
+
+    labels: tuple[str, str, str]
+    signed: bool
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Measures of a grid in pixels: of one tile, the space between tiles, the height of a caption; tiles a row."""
+
+    zoom: int
+    tile: tuple[int, int]  # width, height
+    gap: int
+    caption: int
+    columns: int
+
+    @property
+    def pitch(self) -> tuple[int, int]:
+        return self.tile[0] + self.gap, self.tile[1] + self.gap + self.caption
+
+
+def reach(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How far each channel's colours reach (C,): its absolute values but for the largest, which a few outliers are."""
+    flat = np.abs(maps).reshape(len(maps), -1)
+    kept = min(flat.shape[1] - 1, int(flat.shape[1] * SHOWN))
+    most, largest = np.partition(flat, kept, axis=1)[:, kept], flat.max(axis=1)
+    return np.where(most > 0, most, np.where(largest > 0, largest, 1)).astype(np.float64)
+
+
+def _ends(maps: NDArray[np.float32], scale: Scale, limit: float | None) -> NDArray[np.float64]:
+    """The absolute value that each channel's colours reach to (C,)."""
+    own = reach(maps)
+    if scale == "map":
+        return own
+    return np.full(len(maps), limit if scale == "all" and limit is not None else own.max())
+
+
+def _coloured(values: NDArray[np.float32], end: float, signed: bool) -> NDArray[np.uint8]:
+    """Palette indices: zero is the middle colour for signed values, the first one for the rest."""
+    share = np.clip(values / end, -1, 1)
+    indices: NDArray[np.float32] = (share + 1) / 2 * (COLOURS - 1) if signed else share * (COLOURS - 1)
+    return np.round(indices).astype(np.uint8)
+
+
+def number(value: float) -> str:
+    """Three digits at least, none of them in exponents that a person must read twice."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
+def _bar(ends: NDArray[np.float64], scale: Scale, signed: bool) -> _Bar:
+    end = "a" if scale == "map" else number(ends[0])
+    return _Bar((f"−{end}", "0", end) if signed else ("0", "", end), signed)
+
+
+def _layout(count: int, height: int, width: int) -> _Layout:
+    """Numbered tiles of at least SMALLEST_TILE, or bare cells where a map is a single number."""
+    if height == width == 1:
+        return _Layout(CELL, (CELL, CELL), 1, 0, min(count, CELLS_A_ROW))
+    zoom = max(1, math.ceil(SMALLEST_TILE / max(height, width)))
+    tile = width * zoom, height * zoom
+    across, down = tile[0] + GAP, tile[1] + GAP + CAPTION
+    columns = max(SHEET_WIDTH // across, math.ceil(math.sqrt(count * down / across)))
+    return _Layout(zoom, tile, GAP, CAPTION, min(count, columns))
+
+
+def _sheet(
+    tiles: Sequence[NDArray[np.uint8]], channels: Sequence[int], title: str, sentence: str, bar: _Bar | None
+) -> Sheet:
+    """Tiles of one size, (h, w) palette indices or (h, w, 3) colours, under a title and over a legend."""
+    layout = _layout(len(tiles), *tiles[0].shape[:2])
+    across, down = layout.pitch
+    rows = math.ceil(len(tiles) / layout.columns)
+    top = 2 * MARGIN + TITLE
+    bottom = top + rows * down + MARGIN  # of the grid: the legend starts here
+    legend = BAR + TEXT + MARGIN if bar else 0
+    inner = max(layout.columns * across, LEGEND_WIDTH, _width(title, TITLE), _width(sentence, TEXT))
+    letters = Image.new("L", (inner + 2 * MARGIN, bottom + legend + TEXT + MARGIN))
+    draw = ImageDraw.Draw(letters)
+    draw.text((MARGIN, MARGIN), title, 255, font(title, TITLE))
+    corners = tuple(
+        (MARGIN + index % layout.columns * across, top + index // layout.columns * down + layout.caption)
+        for index in range(len(tiles))
+    )
+    if layout.caption:
+        for channel, (left, corner_top) in zip(channels, corners, strict=True):
+            draw.text((left, corner_top - CAPTION - 1), str(channel), 200, font("0", CAPTION))
+    if bar:
+        for label, share in zip(bar.labels, (0, 0.5, 1), strict=True):
+            left = MARGIN + round(share * (LEGEND_WIDTH - _width(label, TEXT)))
+            draw.text((left, bottom + BAR), label, 255, font(label, TEXT))
+    draw.text((MARGIN, bottom + legend), sentence, 255, font(sentence, TEXT))
+    canvas = (WHITE + np.asarray(letters).astype(np.int32) * (GREYS - 1) // 255).astype(np.uint8)
+    if bar:
+        canvas[bottom : bottom + BAR, MARGIN : MARGIN + LEGEND_WIDTH] = np.linspace(
+            0, COLOURS - 1, LEGEND_WIDTH
+        ).round()
+    signed = bar is not None and bar.signed
+    picture = _indexed(canvas, signed)
+    if tiles[0].ndim == 3:
+        picture = picture.convert("RGB")
+    for tile, corner in zip(tiles, corners, strict=True):
+        zoomed = tile.repeat(layout.zoom, axis=0).repeat(layout.zoom, axis=1)
+        picture.paste(Image.fromarray(zoomed) if tile.ndim == 3 else _indexed(zoomed, signed), corner)
+    return Sheet(picture, tuple(channels), corners, layout.tile, sentence)
+
+
+def _width(text: str, height: int) -> int:
+    return math.ceil(font(text, height).getlength(text))
+
+
+def _indexed(indices: NDArray[np.uint8], signed: bool) -> Image.Image:
+    height, width = indices.shape
+    picture = Image.frombytes("P", (width, height), indices.tobytes())
+    picture.putpalette(_palette(signed))
+    return picture
+
+
+@cache
+def _palette(signed: bool) -> bytes:
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("matplotlib", "torch", "pictures") from error
+    colours = mpl.colormaps[SIGNED if signed else POSITIVE](np.linspace(0, 1, COLOURS))[:, :3]
+    greys = np.linspace(1, 0, GREYS)[:, None].repeat(3, axis=1)
+    palette: bytes = np.round(np.concatenate([colours, greys]) * 255).astype(np.uint8).tobytes()
+    return palette

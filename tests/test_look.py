@@ -1,0 +1,205 @@
+"""The pictures and the page of a look."""
+
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glass_subjects import CLASSES, model, photograph
+from vgglass import glass, lettering
+from vgglass.errors import UsageError
+from vgglass.glass import Subject, sheets
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    path = tmp_path_factory.mktemp("look") / "猫 <b>&.png"
+    Image.fromarray(photograph()).save(path)
+    return glass.open_subject(model("A-LRN"), path)
+
+
+def test_a_sheet_has_every_channel_where_it_says() -> None:
+    maps = np.stack([np.full((8, 8), value, np.float32) for value in (1, 4, 2)])
+    sheet = sheets.grid(maps, "t", scale="layer")
+    assert sheet.channels == (0, 1, 2)
+    assert sheet.tile == (32, 32)
+    pixels = np.asarray(sheet.image)
+    tiles = [pixels[top : top + 32, left : left + 32] for left, top in sheet.corners]
+    assert [int(tile[0, 0]) for tile in tiles] == [round(223 / 4), 223, round(223 / 2)]
+    assert all((tile == tile[0, 0]).all() for tile in tiles)
+    strongest = sheets.grid(maps, "t", order="activation")
+    assert strongest.channels == (1, 2, 0)
+    assert "activation" in strongest.legend
+
+
+def test_scales() -> None:
+    maps = np.stack([np.linspace(-1, 1, 64).reshape(8, 8), np.linspace(0, 5, 64).reshape(8, 8)]).astype(np.float32)
+    corners = {}
+    for scale in sheets.SCALES:
+        sheet = sheets.grid(maps, "t", scale=scale, limit=10.0)  # type: ignore[arg-type]
+        left, top = sheet.corners[1]
+        corners[scale] = int(np.asarray(sheet.image)[top + 31, left + 31])
+    # The brightest corner of the second map: the end of its own scale and of the layer's, the middle of all layers'.
+    assert corners == {"map": 223, "layer": 223, "all": round((0.5 + 1) / 2 * 223)}
+
+
+def test_zero_is_white_between_blue_and_red() -> None:
+    blue, white, red = np.asarray(sheets.heat(np.array([[-1.0, 0, 1]], np.float32), signed=True).convert("RGB"))[0]
+    assert min(white) > 240
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    black = np.asarray(sheets.heat(np.array([[0.0, 1]], np.float32)).convert("RGB"))[0, 0]
+    assert max(black) < 10
+
+
+def test_a_few_outliers_do_not_dim_a_map() -> None:
+    values = np.ones((1, 40, 40), np.float32)
+    values[0, 0, :4] = 1000
+    assert sheets.reach(values).tolist() == [1.0]
+    assert sheets.reach(np.zeros((1, 4, 4), np.float32)).tolist() == [1.0]
+    lone = np.zeros((1, 40, 40), np.float32)
+    lone[0, 3, 3] = 7
+    assert sheets.reach(lone).tolist() == [7.0]
+
+
+def test_kernels_are_coloured_by_their_weights() -> None:
+    weights = np.zeros((2, 3, 3, 3), np.float32)
+    weights[0, 0], weights[1, 2] = 1, -1
+    sheet = sheets.kernels(weights, "k")
+    left, top = sheet.corners[0]
+    assert sheet.image.convert("RGB").getpixel((left, top)) == (255, 128, 128)
+    left, top = sheet.corners[1]
+    assert sheet.image.convert("RGB").getpixel((left, top)) == (128, 128, 0)
+
+
+def test_numbers_are_written_without_exponents() -> None:
+    assert [sheets.number(value) for value in (0.0123456, 12.345, 2570.4)] == ["0.0123", "12.3", "2,570"]
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+
+
+def test_a_look_is_written(here: Subject, tmp_path: Path) -> None:
+    wanted = glass.Wanted(
+        attributions=("saliency", "gradcam:conv4_1"), sanity=True, class_model=True, dense=True,
+        without={"conv1_1": [3]}, ranked="conv5_1",
+    )  # fmt: skip
+    seen = glass.look(here, wanted)
+    glass.write(seen, tmp_path, arrays=True, lang="zh")
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    facts = json.loads(re.search(r"const facts = (.*);\n", text).group(1))  # type: ignore[union-attr]
+    assert facts["lang"] == "zh"
+    assert facts["image"] == "猫 <b>&.png"
+    assert [layer["name"] for layer in facts["layers"]][:3] == ["image", "conv1_1", "relu1_1"]
+    for layer in facts["layers"]:
+        with Image.open(tmp_path / "layers" / f"{layer['name']}.png") as sheet:
+            assert list(sheet.size) == layer["sheet"]
+        assert len(layer["corners"]) == len(layer["channels"]) == layer["shape"][2]
+    names = [found["name"] for found in facts["attributions"]]
+    assert names == ["saliency", "gradcam-conv4_1"]
+    pictures = [*names, *(check["randomised"] for check in facts["curves"])]
+    pictures += ["image", "square", "kernels", "class-model", "scores"]
+    pictures += [f"field-{field['layer']}" for field in facts["fields"]]
+    for name in pictures:
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            picture.load()
+    assert np.array_equal(np.load(tmp_path / "layers" / "conv1_1.npy"), seen.layers[1].maps)
+    assert not seen.layers[1].maps[3].any()
+    assert {row["class"] for row in facts["moves"]} == set(CLASSES)
+    assert facts["ranked"] == "conv5_1"
+
+
+def test_the_page_needs_no_network_and_no_name_becomes_markup(here: Subject, tmp_path: Path) -> None:
+    glass.write(glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=())), tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.tags.count("script") == 1
+    assert "b" in page.tags  # the two frames of the page's own
+    assert page.tags.count("b") == 1
+    assert page.links == ["image.png"]
+    assert not re.search(r"(https?:)?//(?!www\.w3\.org/2000/svg)[a-z]", text)
+    assert "<b>鸟" not in text
+    assert "\\u003cb>鸟" in text
+    assert "innerHTML" not in text
+
+
+def _leaves(words: object, name: str = "") -> dict[str, str]:
+    """Every text by its dotted name."""
+    if isinstance(words, dict):
+        return {key: text for part in words for key, text in _leaves(words[part], f"{name}.{part}").items()}
+    assert isinstance(words, str)
+    return {name: words}
+
+
+def test_the_page_says_the_same_in_both_languages() -> None:
+    folder = Path(glass.__file__).parent
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))
+    english, chinese = _leaves(words["en"]), _leaves(words["zh"])
+    assert english.keys() == chinese.keys()
+    assert {name: text.count("{}") for name, text in english.items()} == {
+        name: text.count("{}") for name, text in chinese.items()
+    }
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bsay\.(\w+)", page)) <= words["en"].keys()
+
+
+def test_only_the_layers_asked_for(here: Subject) -> None:
+    seen = glass.look(here, glass.Wanted(layers=("conv1_1", "pool3", "fc6"), attributions=()))
+    assert [layer.name for layer in seen.layers] == ["conv1_1", "pool3", "fc6"]
+    assert [field.layer for field in seen.fields] == ["conv1_1", "pool3"]
+    with pytest.raises(UsageError, match="did you mean pool"):
+        glass.look(here, glass.Wanted(layers=("pool9",)))
+    with pytest.raises(UsageError, match=r"--scale wide: not one of map, layer, all"):
+        sheets.require_choice("scale", "wide", sheets.SCALES)
+
+
+def test_top_answers_are_the_models(here: Subject) -> None:
+    seen = glass.look(here, glass.Wanted(layers=("prob",), attributions=()))
+    shares = seen.layers[0].maps.ravel()
+    assert [share for _, share in seen.top] == pytest.approx(sorted(shares, reverse=True)[:5], abs=1e-6)
+    assert seen.top[0][0] == CLASSES[int(shares.argmax())]
+
+
+def test_a_notebook_shows_pictures(here: Subject) -> None:
+    seen = glass.look(here, glass.Wanted(layers=("conv1_1",)))
+    for thing in (seen, seen.layers[0], seen.attributions[0]):
+        assert thing._repr_png_().startswith(b"\x89PNG")
+
+
+def test_lettering_without_a_font_is_said_and_english_is_drawn(
+    here: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lettering, "_fonts", list)
+    assert lettering.missing_font(("汉字" * 9,)).startswith(
+        "No font here can write 汉字汉字汉字汉字汉字汉字…: install a CJK font"
+    )
+    assert lettering.missing_font(()) == ""
+    monkeypatch.undo()
+    monkeypatch.setattr(lettering, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
+    seen = glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=()))
+    assert glass.write(seen, tmp_path, lang="zh").startswith("No font here can write")
+    english = sheets.grid(seen.layers[0].maps, "conv1_1   64×64×8", lang="en").image
+    with Image.open(tmp_path / "layers" / "conv1_1.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), np.asarray(english))
+    assert '"lang": "zh"' in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_chinese_legends_are_drawn_where_there_is_a_font(here: Subject, tmp_path: Path) -> None:
+    if lettering.unwritable(("汉字",)):
+        pytest.skip("no CJK font on this machine")
+    sheet = sheets.grid(np.ones((1, 8, 8), np.float32), "t", lang="zh")
+    assert "色标" in sheet.legend
+    assert lettering.font("色标", 14).getname()[0] in lettering.CJK_FONTS
