@@ -22,6 +22,14 @@ OPTIONS = {
     "predict": "--download --json --model --out --top",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --to",
+    "look": "--arrays --attribution --class-model --dense --download --json --lang --layers --model --order --out"
+    " --rank --sanity --scale --target --without",
+    "step": "--all --at --channel --download --json --lang --layer --model",
+    "fc": "--download --lang --model",
+    "pool": "--at --kernel --kind --lang --out --padding --stride",
+    "conv": "--as --at --dilation --flip --kernel --lang --out --padding --per-channel --stride",
+    "relu": "--channel --depth --lang --out",
+    "softmax": "--lang --temperature",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgglass.cli import judging, models, predicting, training
+from vgglass.cli import judging, looking, models, predicting, stepping, teaching, training
 from vgglass.errors import UserError
 
 app = typer.Typer(
@@ -19,8 +19,10 @@ app = typer.Typer(
 )
 for command in (
     training.demo, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
+    looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
 ):  # fmt: skip
     app.command()(command)
+app.command(context_settings={"ignore_unknown_options": True})(teaching.softmax)  # -1.5 is a number, not an option
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,6 @@
 """vgglass summary, vgglass convert; and weights by name for the commands that take --model."""
 
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,17 +8,13 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.language import KINDS, Language, language
 from vgglass.errors import UsageError
 
-LANGUAGES = ("en", "zh")
 COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
     "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>步距",
 }
-KINDS_ZH = {
-    "conv": "卷积", "batchnorm": "批归一化", "relu": "ReLU", "lrn": "局部响应归一化", "maxpool": "最大池化",
-    "linear": "全连接", "dropout": "随机失活", "softmax": "softmax",
-}  # fmt: skip
 TOTALS = {
     "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"
     " {memory} of float32 layer outputs.",
@@ -36,7 +31,7 @@ def summary(
     width: Annotated[float, typer.Option(help="Multiplier of the convolutions' channels.")] = 1.0,
     hidden: Annotated[int, typer.Option(help="Outputs of fc6 and fc7.")] = 4096,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
-    lang: Annotated[str | None, typer.Option(help="en or zh; by the locale without.")] = None,
+    lang: Language = None,
 ) -> None:
     """Layers, shapes, parameters, multiply-adds, memory and receptive fields of an architecture."""
     from vgglass import modelfile
@@ -79,7 +74,7 @@ def summary(
     rows = [
         [
             layer.name,
-            KINDS_ZH[layer.kind] if chosen == "zh" else layer.kind,
+            KINDS[chosen][layer.kind],
             "×".join(str(side) for side in (*layer.output_shape[:0:-1], layer.output_shape[0])),
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
@@ -154,16 +149,6 @@ def fetched(model: str, download: bool) -> str:
     finally:
         bar.stop()
     return str(path)
-
-
-def language(given: str | None) -> str:
-    """'en' or 'zh': as given, else by the locale. Raises UsageError."""
-    if given is None:
-        locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-        return "zh" if locale.startswith("zh") else "en"
-    if given not in LANGUAGES:
-        raise UsageError(f"--lang {given}", f"not one of {', '.join(LANGUAGES)}", "choose one of them")
-    return given
 
 
 def _bytes(count: int) -> str:

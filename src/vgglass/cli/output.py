@@ -3,11 +3,18 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from vgglass.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PIPE_WIDTH = 160  # of a table that goes to a file or another program
 
@@ -19,6 +26,34 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def warn(sentence: str) -> None:
+    """A sentence on standard error; nothing where there is none."""
+    if sentence:
+        typer.secho(sentence, fg="yellow", err=True)
+
+
+def matrix(values: "NDArray[np.float64]", inside: "NDArray[np.bool_] | None" = None) -> str:
+    """Rows of aligned numbers (rows, columns); those of the padding, not `inside`, stand in brackets."""
+    cells = [[f"{value + 0.0:.5g}" for value in row] for row in values]
+    if inside is not None:
+        cells = [
+            [cell if within else f"({cell})" for cell, within in zip(row, places, strict=True)]
+            for row, places in zip(cells, inside, strict=True)
+        ]
+    width = max(len(cell) for row in cells for cell in row)
+    return "\n".join("  " + "  ".join(cell.rjust(width) for cell in row) for row in cells)
+
+
+def position(text: str | None) -> tuple[int, int] | None:
+    """'Y,X' as (row, column). Raises UsageError."""
+    if text is None:
+        return None
+    row, _, column = text.partition(",")
+    if not (row.strip().isdigit() and column.strip().isdigit()):
+        raise UsageError(f"--at {text}", "is not a position", "write it as Y,X, such as 10,12")
+    return int(row), int(column)
 
 
 def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | None = None) -> Table:

@@ -1,0 +1,75 @@
+"""vgglass relu --depth: the study note's four claims about ReLU, each with its number and picture."""
+
+from pathlib import Path
+
+from vgglass.cli import output
+
+COLUMNS = ("A", "E")
+TEXT = {
+    "en": {
+        "about": "Columns A and E at an eighth of their width on the embedded digits, with ReLU, tanh and sigmoid"
+        " throughout; the same start (He's, with each function's gain) and the same {} steps.",
+        "gradients": "Norm of the first batch's gradient by each layer's weights, before any training",
+        "cheap": "1. Cheap: {:.2f} ns a number; tanh {:.2f} ({:.1f} times), sigmoid {:.2f} ({:.1f} times).",
+        "sparse": "2. Sparse: {:.0%} of the outputs in column E are exactly zero; tanh {:.0%}, sigmoid {:.0%}.",
+        "linear": "3. Linear piece by piece: |f(2x) - 2 f(x)| reaches {:.2g} of the largest output; tanh {:.2g},"
+        " sigmoid {:.2g}. Its slope at 3 is {:.3g}; tanh's {:.2g}, sigmoid's {:.2g}.",
+        "deep": "4. Trains deep: in column E the first layer's gradient is {:.2g} of the last one's; tanh {:.2g},"
+        " sigmoid {:.2g}. Loss after {} steps (a guess has 2.303): {:.3f}; tanh {:.3f}, sigmoid {:.3f}."
+        " More than a guess: {}.",
+        "written": "Written: {}",
+    },
+    "zh": {
+        "about": "A 列与 E 列（宽度的八分之一）在内置手写数字上，分别全部使用 ReLU、tanh、sigmoid；"
+        "相同的初始化（He 初始化，采用各函数的增益），相同的 {} 步训练。",
+        "gradients": "训练之前，第一个批次对各层权重的梯度范数",
+        "cheap": "1. 计算便宜：每个数 {:.2f} 纳秒；tanh {:.2f}（{:.1f} 倍），sigmoid {:.2f}（{:.1f} 倍）。",
+        "sparse": "2. 稀疏：E 列中 {:.0%} 的输出恰好为零；tanh {:.0%}，sigmoid {:.0%}。",
+        "linear": "3. 分段线性：|f(2x) - 2 f(x)| 最大为最大输出的 {:.2g} 倍；tanh {:.2g}，sigmoid {:.2g}。"
+        "在 3 处的斜率为 {:.3g}；tanh {:.2g}，sigmoid {:.2g}。",
+        "deep": "4. 能训练很深：E 列第一层的梯度是最后一层的 {:.2g}；tanh {:.2g}，sigmoid {:.2g}。"
+        "{} 步之后的损失（瞎猜为 2.303）：{:.3f}；tanh {:.3f}，sigmoid {:.3f}。好于瞎猜的有：{}。",
+        "written": "已写入：{}",
+    },
+}  # fmt: skip
+
+
+def depth(out: Path, lang: str) -> None:
+    """Measure, print and draw."""
+    from vgglass import api
+
+    api.require_torch("operations on images")
+    import torch
+
+    from vgglass.glass import charts, nonlinearities
+
+    text, console = TEXT[lang], output.console()
+    console.print(text["about"].format(nonlinearities.STEPS), soft_wrap=True)
+    torch.manual_seed(nonlinearities.SEED)
+    costs = nonlinearities.respond(torch.randn(256, 256))
+    names = list(nonlinearities.FUNCTIONS)
+    found = {
+        (column, name): nonlinearities.depth(column, name, nonlinearities.STEPS) for column in COLUMNS for name in names
+    }
+    console.print(text["gradients"])
+    for column in COLUMNS:
+        runs = [found[column, name] for name in names]
+        rows = [[layer, *(f"{run.gradients[index]:.3g}" for run in runs)] for index, layer in enumerate(runs[0].layers)]
+        console.print(output.table("|>".join([column, "ReLU", "tanh", "sigmoid"]), rows))
+    relu, tanh, sigmoid = costs
+    deep = [found[COLUMNS[-1], name] for name in names]
+    console.print(
+        text["cheap"].format(
+            relu.nanoseconds, tanh.nanoseconds, tanh.nanoseconds / relu.nanoseconds,
+            sigmoid.nanoseconds, sigmoid.nanoseconds / relu.nanoseconds,
+        ),
+        text["sparse"].format(*(run.zeros for run in deep)),
+        text["linear"].format(*(row.doubling for row in costs), *(row.slope for row in costs)),
+        text["deep"].format(
+            *(run.reach for run in deep), nonlinearities.STEPS, *(run.losses[-1] for run in deep),
+            ", ".join(charts.NAMES[run.function] for run in deep if run.learned) or "—",
+        ),
+        sep="\n", soft_wrap=True,
+    )  # fmt: skip
+    output.warn(charts.claims(costs, list(found.values()), out, lang))
+    console.print(text["written"].format(out), soft_wrap=True)

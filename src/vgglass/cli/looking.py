@@ -1,0 +1,218 @@
+"""vgglass look and fc: the layers of a network at work on one image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vgglass.cli import output
+from vgglass.cli.language import KINDS, Language, language
+from vgglass.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgglass.glass import Look, Subject
+
+TEXT = {
+    "en": {
+        "columns": "layer|kind|>W×H×C|>parameters|>min|>mean|>max|>zeros|>dead channels|>receptive field",
+        "dead": "Channels that are zero everywhere on this image:",
+        "more": "and {} more",
+        "answer": "Answer: {}", "moves": "class|>logit before|>after|>move",
+        "without": "Without {}: the logits that move most",
+        "ranking": "Channels of {} by what silencing one does to the logit of {}",
+        "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
+        "sanity": "attribution|>rank correlation with random weights|>deletion|>random order|>insertion|>random order",
+        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places; most of all {} (mean probability"
+        " {:.3f}, largest {:.3f})",
+        "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
+        " the input, so that each fits in one place and gives one number.",
+        "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
+        "matrix": "as a matrix:      ({0}) times ({1}×{0}) transposed: {1} numbers",
+        "convolution": "as a convolution: {0} kernels of {1}: the same {2:,} weights, and an output of 1×1×{0}",
+        "same": "largest difference of the two {:.3g}, where the largest output is {:.4g}",
+    },
+    "zh": {
+        "columns": "层|类型|>宽×高×通道|>参数量|>最小|>平均|>最大|>零的比例|>全零通道数|>感受野",
+        "dead": "在这张图上处处为零的通道：",
+        "more": "另有 {} 个",
+        "answer": "结果：{}", "moves": "类别|>logit 之前|>之后|>变化",
+        "without": "关掉 {}：变化最大的 logits",
+        "ranking": "按关掉单个通道后 {1} 的 logit 变化排列 {0} 的通道",
+        "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
+        "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
+        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置；得分最高的是 {}"
+        "（平均概率 {:.3f}，最大 {:.3f}）",
+        "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
+        "只有一个位置可放，于是各得一个数。",
+        "fc6": "{}：{}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
+        "matrix": "按矩阵计算：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
+        "convolution": "按卷积计算：{0} 个 {1} 的卷积核，同样的 {2:,} 个权重，输出 1×1×{0}",
+        "same": "两者最大差 {:.3g}，最大输出为 {:.4g}",
+    },
+}  # fmt: skip
+SHOWN = 12  # rows of a ranking, channels of a list
+
+Model = Annotated[str, typer.Option(help="A model file, or a pretrained name.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
+
+
+def look(
+    image: Annotated[Path, typer.Argument(help="The image to look at.")],
+    model: Model = "vgg16",
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.")] = Path("look"),
+    layers: Annotated[str | None, typer.Option(help="Only these, such as conv1_1,pool3.")] = None,
+    scale: Annotated[str, typer.Option(help="One colour scale per map, layer, or all.")] = "map",
+    order: Annotated[str, typer.Option(help="Maps by channel or activation.")] = "channel",
+    attribution: Annotated[
+        str,
+        typer.Option(help="saliency, smoothgrad, gradcam[:LAYER], occlusion, integrated-gradients; all; none."),
+    ] = "saliency,gradcam",
+    target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one without.")] = None,
+    sanity: Annotated[bool, typer.Option("--sanity", help="Check every attribution.")] = False,
+    class_model: Annotated[bool, typer.Option("--class-model", help="Draw the class's ideal image.")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Class scores over the whole image.")] = False,
+    without: Annotated[list[str] | None, typer.Option(help="Silence channels: conv3_2:17; may repeat.")] = None,
+    rank: Annotated[str | None, typer.Option(help="Rank this layer's channels by their effect.")] = None,
+    arrays: Annotated[bool, typer.Option("--arrays", help="Also the maps as .npy files.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The numbers alone; no picture is written.")] = False,
+    download: Download = False,
+    lang: Language = None,
+) -> None:
+    """Every layer as pictures and numbers, with a page to open."""
+    chosen = language(lang)
+    subject = opened(model, image, download)
+    from vgglass import glass
+    from vgglass.glass import ablation, sheets
+    from vgglass.glass.attribution import METHODS
+
+    sheets.require_choice("scale", scale, sheets.SCALES)
+    sheets.require_choice("order", order, sheets.ORDERS)
+    methods = {"all": tuple(METHODS), "none": ()}.get(attribution, _parts(attribution))
+    seen = glass.look(
+        subject,
+        glass.Wanted(
+            layers=_parts(layers), attributions=methods, target=_class(subject, target), sanity=sanity,
+            class_model=class_model, dense=dense, without=ablation.parse(without or []), ranked=rank,
+        ),
+    )  # fmt: skip
+    if json:
+        output.print_json(seen.as_json())
+        return
+    _print(seen, chosen)
+    sentence = glass.write(seen, out, scale=scale, order=order, lang=chosen, arrays=arrays)  # type: ignore[arg-type]
+    output.warn(sentence)
+    output.console().print(TEXT[chosen]["written"].format(out / "index.html"), soft_wrap=True)
+
+
+def fc(
+    image: Annotated[Path | None, typer.Argument(help="An image; without one the study note's 3×3×5.")] = None,
+    model: Model = "vgg16",
+    download: Download = False,
+    lang: Language = None,
+) -> None:
+    """A fully connected layer as a convolution: the same numbers both ways."""
+    from vgglass import api
+
+    api.require_torch("the glass")
+    text, console = TEXT[language(lang)], output.console()
+    if image is None:
+        from vgglass.glass import dense
+
+        found = dense.preset()
+        console.print(text["preset"], soft_wrap=True)
+    else:
+        from vgglass import glass
+
+        found = glass.fc6(opened(model, image, download))
+    channels, height, width = found.input_shape
+    size, outputs = f"{height}×{width}×{channels}", len(found.connected)
+    if image is not None:
+        console.print(text["fc6"].format("fc6", size, outputs, outputs), soft_wrap=True)
+    console.print(text["matrix"].format(found.inputs.size, outputs))
+    console.print(text["convolution"].format(outputs, size, found.weights.size), soft_wrap=True)
+    console.print(text["same"].format(found.largest_difference, found.largest_output), soft_wrap=True)
+
+
+def opened(model: str, image: Path, download: bool) -> "Subject":
+    """The image before the model, whose weights are fetched first where they are asked for by name."""
+    from vgglass import api
+    from vgglass.cli.models import fetched
+
+    api.require_torch("the glass")
+    from vgglass import glass
+
+    return glass.open_subject(api.load(fetched(model, download)), image)
+
+
+def _parts(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def _class(subject: "Subject", name: str | None) -> int | None:
+    """The number of a class given by name or number. Raises UsageError."""
+    import difflib
+
+    classes = subject.record.classes
+    if name is None:
+        return None
+    if name in classes:
+        return classes.index(name)
+    if name.isdigit() and int(name) < len(classes):
+        return int(name)
+    near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)
+    raise UsageError(
+        f"--target {name}", f"is none of the {len(classes)} classes (nearest: {', '.join(near)})", "choose one of them"
+    )
+
+
+def _print(seen: "Look", lang: str) -> None:
+    text, console = TEXT[lang], output.console()
+    rows = [
+        [
+            layer.name, KINDS[lang][layer.kind], "×".join(map(str, layer.shape)),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            *(f"{value:.4g}" for value in (layer.minimum, layer.mean, layer.maximum)),
+            f"{layer.zeros:.1%}" if layer.kind == "relu" else "", str(len(layer.dead)) if layer.dead else "",
+            str(layer.receptive_field),
+        ]
+        for layer in seen.layers
+    ]  # fmt: skip
+    console.print(output.table(text["columns"], rows))
+    if any(layer.dead for layer in seen.layers):
+        console.print(text["dead"])
+        for layer in seen.layers:
+            if layer.dead:
+                named = ", ".join(map(str, layer.dead[:SHOWN]))
+                rest = len(layer.dead) - SHOWN
+                console.print(f"  {layer.name}: {named}{', ' + text['more'].format(rest) if rest > 0 else ''}")
+    answers = ", ".join(f"{name} {share:.3f}" for name, share in seen.top)
+    console.print(text["answer"].format(answers), markup=False, soft_wrap=True)
+    _print_extras(seen, lang)
+
+
+def _print_extras(seen: "Look", lang: str) -> None:
+    text, console, classes = TEXT[lang], output.console(), seen.subject.record.classes
+    if seen.checks:
+        rows = [
+            [found.name, f"{check.correlation:.3f}", *(f"{area:.3f}" for area in check.areas().values())]
+            for found, check in zip(seen.attributions, seen.checks, strict=True)
+        ]
+        console.print(output.table(text["sanity"], rows))
+    if seen.scores:
+        share = seen.scores.probabilities[seen.scores.target]
+        height, width = seen.scores.image.shape[:2]
+        name = classes[seen.scores.target]
+        sentence = text["dense"].format(width, height, *share.shape, name, share.mean(), share.max())
+        console.print(sentence, markup=False, soft_wrap=True)
+    if seen.ablation:
+        moves = seen.ablation.moves
+        names = ", ".join(f"{name}:{','.join(map(str, found))}" for name, found in seen.ablation.without.items())
+        console.print(text["without"].format(names))
+        order = abs(moves).argsort(kind="stable")[::-1][:SHOWN]
+        before, after = seen.ablation.before, seen.ablation.after
+        rows = [[classes[i], f"{before[i]:.4f}", f"{after[i]:.4f}", f"{moves[i]:+.4f}"] for i in order]
+        console.print(output.table(text["moves"], rows))
+    if seen.ranked:
+        console.print(text["ranking"].format(seen.ranked, seen.top[0][0]), markup=False)
+        rows = [[str(row.channel), f"{row.move:+.4f}", classes[row.winner]] for row in seen.ranking[:SHOWN]]
+        console.print(output.table(text["ranked"], rows))

@@ -1,0 +1,267 @@
+"""The commands that teach and look, as a person types them: what they print, draw and refuse."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms import ToTensor
+from torchvision.utils import save_image
+
+from glass_subjects import CLASSES, model, photograph
+from vgglass import cli, modelfile
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run one command in an empty folder; what it printed, errors last."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, status: int = 0) -> str:
+        monkeypatch.setattr("sys.argv", ["vgglass", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        printed = capsys.readouterr()
+        assert (exit_.value.code or 0) == status, printed
+        return printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("glass") / "small.safetensors"
+    modelfile.save(model("vgg11_bn"), path)
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "飞船 <i>.png"
+    Image.fromarray(photograph()).save(path)
+    return path
+
+
+# The study note's script
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+@pytest.mark.parametrize("kind", ["max", "min", "avg"])
+def test_pooling_is_the_notes_script_to_the_byte(run: Run, tmp_path: Path, kind: str, mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (37, 50, 4), dtype=np.uint8)
+    picture = Image.fromarray(noise) if mode == "RGBA" else Image.fromarray(noise[..., :3]).convert(mode)
+    picture.save(tmp_path / "spaceship.png")
+    opened = ToTensor()(Image.open(tmp_path / "spaceship.png").convert("RGB"))[None]
+    modules: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "max": nn.MaxPool2d(kernel_size=6, stride=2, padding=0),
+        "min": lambda x: -nn.MaxPool2d(kernel_size=6, stride=2, padding=0)(-x),
+        "avg": nn.AvgPool2d(kernel_size=6, stride=2, padding=0),
+    }
+    save_image(modules[kind](opened), tmp_path / "note.png")
+    options = ("--kind", kind, "--kernel", 6, "--stride", 2, "--padding", 0, "--out", "o.png")
+    printed = run("pool", "spaceship.png", *options)
+    assert (tmp_path / "o.png").read_bytes() == (tmp_path / "note.png").read_bytes()
+    assert "image: 1×3×37×50" in printed
+    assert "output: 1×3×16×23" in printed
+    said = "spaceship.png differs as the study note reads it: its alpha is dropped here" in printed
+    assert said is (mode == "RGBA")
+
+
+def test_pooling_shows_a_window(run: Run, tmp_path: Path) -> None:
+    ramp = np.arange(16, dtype=np.uint8).reshape(4, 4, 1).repeat(3, axis=2)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    printed = run("pool", "ramp.png", "--kernel", 2, "--at", "1,0")
+    assert "Output 1,0: rows 2 to 3 and columns 0 to 1 of the image" in printed
+    assert f"winner: {13 / 255:.6g} at row 3, column 1 of the image" in printed
+    printed = run("pool", "ramp.png", "--kernel", 3, "--padding", 1, "--kind", "avg", "--at", "0,0", "--lang", "zh")
+    terms = f"0 + 0 + 0 + 0 + 0 + {1 / 255:.5g} + 0 + {4 / 255:.5g} + {5 / 255:.5g}"
+    assert f"({terms}) / 9 = {10 / 255 / 9:.6g}" in printed
+    assert "输出 0,0：对应图像第 -1 至 1 行" in printed
+    assert (tmp_path / "avgpool.png").exists()
+
+
+def test_without_an_image_a_photograph_is_taken(run: Run) -> None:
+    printed = run("pool")
+    assert "No image given: a photograph that scikit-learn ships." in printed
+    assert "image: 1×3×427×640" in printed
+
+
+# Convolution
+
+
+def test_convolution_shows_every_product(run: Run, tmp_path: Path) -> None:
+    ramp = np.arange(16, dtype=np.uint8).reshape(4, 4, 1).repeat(3, axis=2)
+    Image.fromarray(ramp * 15).save(tmp_path / "ramp.png")
+    printed = run("conv", "ramp.png", "--kernel", "[[0,1],[0,-1]]", "--at", "0,0")
+    # Each column falls by 4 * 15 / 255 a row; three channels.
+    assert f"sum: {-60 / 255:.6g}" in printed
+    assert f"= {-180 / 255:.6g}" in printed
+    assert "does not flip the kernel" in printed
+    assert "±0.706 white and black" in printed
+    assert set(np.unique(np.asarray(Image.open(tmp_path / "conv.png")))) == {0}
+    flipped = run("conv", "ramp.png", "--kernel", "[[0,1],[0,-1]]", "--at", "0,0", "--flip")
+    assert f"= {180 / 255:.6g}" in flipped
+    assert "turned by 180 degrees, as mathematics" in flipped
+
+
+def test_gathering_and_scattering_are_both_shown(run: Run, image: Path, tmp_path: Path) -> None:
+    options = ("conv", image, "--kernel", "sharpen", "--padding", 1, "--stride", 2, "--at", "3,4")
+    gathered = run(*options)
+    pictures = [(tmp_path / "conv.png").read_bytes()]
+    scattered = run(*options, "--as", "scatter")
+    pictures.append((tmp_path / "conv.png").read_bytes())
+    assert pictures[0] == pictures[1]
+    assert gathered.index("gather: a sum") < gathered.index("scatter: a response")
+    assert scattered.index("scatter: a response") < scattered.index("gather: a sum")
+    total = re.search(r"Sum over height, width and depth: .* = (\S+)", gathered)
+    assert total is not None
+    assert total.group() in scattered
+    assert (
+        len(re.findall(f" {re.escape(total.group(1))}$", gathered, re.MULTILINE)) == 3
+    )  # in the table twice, and here
+    assert "products" in gathered
+    assert len(re.findall(r"pixel \d+,\d+ lays down", scattered)) == 27
+    assert "The response to a single 1" in scattered
+
+
+def test_three_maps_on_request(run: Run, image: Path, tmp_path: Path) -> None:
+    assert "output: 1×3×78×98" in run("conv", image, "--kernel", "identity", "--per-channel")
+    with Image.open(tmp_path / "conv.png") as picture:
+        assert np.array_equal(np.asarray(picture), photograph()[1:-1, 1:-1])
+
+
+# ReLU and softmax
+
+
+def test_relu_beside_tanh_and_sigmoid(run: Run, tmp_path: Path) -> None:
+    values = np.array([[[-2.0, 0], [1, 3]]], np.float32)
+    np.save(tmp_path / "map.npy", values)
+    printed = run("relu", "map.npy", "--lang", "zh")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line[:4] in ("relu", "tanh", "sigm")}
+    assert rows["relu"][:4] == ["0", "1", "3", "50.00%"]
+    assert rows["tanh"][:4] == ["-0.964", "0.1982", "0.9951", "25.00%"]
+    assert rows["sigmoid"][3] == "0.00%"
+    assert rows["relu"][5] == "1.0"
+    with Image.open(tmp_path / "relu.png") as picture:
+        assert picture.width > 600
+    assert "true zeros" in run("relu")  # the sample photograph
+
+
+def test_relu_by_depth_gives_each_claim_a_number(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vgglass.glass import nonlinearities
+
+    monkeypatch.setattr(nonlinearities, "STEPS", 2)
+    printed = run("relu", "--depth")
+    for start in ("1. Cheap", "2. Sparse", "3. Linear", "4. Trains deep"):
+        assert start in printed
+    assert "the same 2 steps" in printed
+    assert "More than a guess: —." in printed
+    layers = [line.split()[0] for line in printed.splitlines() if line.startswith(("conv", "fc"))]
+    assert layers[-3:] == ["fc6", "fc7", "fc8"]
+    assert (tmp_path / "relu.png").exists()
+
+
+def test_softmax_with_every_term(run: Run) -> None:
+    printed = run("softmax", 2.0, 1.0, -0.1, "--temperature", 2)
+    numbers = torch.tensor([2.0, 1.0, -0.1]) / 2
+    for share in numbers.double().softmax(0):
+        assert f"{share:.6g}"[:6] in printed
+    assert f"sum of exp = {float((numbers - 1).exp().sum()):.4g}"[:16] in printed
+    assert "2    -0.1       -0.05" in printed
+
+
+# Looking
+
+
+def test_look_writes_its_folder(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
+    printed = run("look", "--model", small, image, "--out", "there", "--without", "conv3_1:0", "--rank", "conv4_1")
+    assert re.search(r"conv1_1 +conv +64×64×8 ", printed)
+    assert "Answer: " in printed
+    assert "Without conv3_1:0" in printed
+    assert "Channels of conv4_1 by what silencing one does" in printed
+    assert (tmp_path / "there" / "index.html").exists()
+    figures = json.loads(run("look", "--model", small, image, "--layers", "conv1_1,relu1_1,prob", "--json"))
+    assert [layer["name"] for layer in figures["layers"]] == ["conv1_1", "relu1_1", "prob"]
+    assert figures["layers"][0]["minimum"] < 0
+    assert figures["top"][0]["class"] in CLASSES
+    assert not (tmp_path / "look").exists()
+
+
+def test_look_on_request(run: Run, small: Path, image: Path) -> None:
+    printed = run(
+        "look", "--model", small, image, "--sanity", "--dense", "--class-model", "--attribution", "all", "--lang", "zh",
+        "--target", "狗", "--layers", "pool1",
+    )  # fmt: skip
+    assert "结果：" in printed
+    assert re.search(r"integrated-gradients +-?\d\.\d+", printed)
+    assert "把 fc6 至 fc8 当作卷积扫过整张 100×80 的图：1×2 个位置" in printed
+    assert "已写入：look/index.html" in printed
+
+
+def test_step_prints_the_arithmetic(run: Run, small: Path, image: Path) -> None:
+    for layer in ("conv2_1", "bn2_1", "relu2_1", "pool2", "fc6", "drop6", "fc8", "prob"):
+        printed = run("step", "--model", small, image, "--layer", layer, "--channel", 1, "--at", "0,0")
+        found = re.search(r"recomputed = (\S+)   network = (\S+)   difference = (\S+)   \(allowed (\S+)\)", printed)
+        assert found is not None, printed
+        recomputed, network, difference, allowed = map(float, found.groups())
+        assert abs(recomputed - network) <= allowed + 1e-8 * abs(network)
+        assert difference <= allowed
+    printed = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--lang", "zh")
+    assert "通道 1，第 0 行第 0 列，共 32×32×16" in printed
+    assert "(0)" in printed  # the padding is marked
+    every = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--all")
+    assert len(re.findall("input channel ", every)) == 8
+    figures = json.loads(run("step", "--model", small, image, "--layer", "prob", "--json"))
+    assert figures["difference"] <= figures["bound"]
+    assert len(figures["terms"]["logits"]) == len(CLASSES)
+
+
+def test_fully_connected_is_a_convolution(run: Run, small: Path, image: Path) -> None:
+    printed = run("fc")
+    assert "By 4096 kernels of 3×3×5" in printed
+    assert "the same 184,320 weights" in printed
+    printed = run("fc", image, "--model", small)
+    assert "fc6: an input of 2×2×64 (H×W×C) becomes 1×24 by 24 kernels of the input's own size." in printed
+
+
+def test_mistakes_are_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    look, step = ("look", "--model", small, image), ("step", "--model", small, image)
+    cases: list[tuple[tuple[object, ...], int, str]] = [
+        (("pool", image, "--kernel", 90), 2, "kernel of 90×90 on an image of 80×100: output size = .* = -4, which"),
+        (("pool", image, "--padding", 4), 2, r"padding 4: is more than half of the kernel 6.*floor\(\(80 \+ 2×4"),
+        (("pool", image, "--at", "3"), 2, "--at 3: is not a position; write it as Y,X"),
+        (("pool", image, "--at", "99,0"), 2, "position 99,0: the output has rows 0 to 37 and columns 0 to 47"),
+        (("pool", image, "--out", "x.docx"), 2, "--out x.docx: is not a picture's name"),
+        (("pool", "none.png"), 1, "none.png: No such file or directory; check the path"),
+        (("conv", image, "--as", "magic"), 2, "--as magic: not one of gather, scatter"),
+        (("conv", image, "--at", "78,0"), 2, "position 78,0: the output has rows 0 to 77"),
+        (("relu", "text.npy"), 1, "text.npy: holds <U1 of shape 1, not real numbers"),
+        (("relu", image, "--channel", 3), 2, "--channel 3: the map has channels 0 to 2"),
+        (("softmax", 1, 2, "--temperature", 0), 2, "temperature 0.0: must be a positive number"),
+        ((*look, "--layers", "conv9_9"), 2, r"layer 'conv9_9': vgg11_bn has .*\(nearest\).*did you mean"),
+        ((*look, "--scale", "wide"), 2, "--scale wide: not one of map, layer, all"),
+        ((*look, "--target", "鸟"), 2, r"--target 鸟: is none of the 7 classes \(nearest: <b>鸟</b>"),
+        ((*look, "--without", "conv1_1:8"), 2, "channel 8 of conv1_1: it has 8, numbered 0 to 7; the nearest is 7"),
+        ((*look, "--attribution", "lime"), 2, "attribution 'lime': not one of saliency"),
+        ((*step, "--layer", "conv2_1", "--at", "40,1"), 2, "position 40,1 of conv2_1: its maps have rows 0 to 31"),
+        (("look", "--model", small, tmp_path / "text.npy"), 1, "not an image that vgglass reads"),
+    ]  # fmt: skip
+    for arguments, status, message in cases:
+        error = run(*arguments, status=status).splitlines()[-1]
+        assert error.startswith("error: ")
+        assert re.search(message, error), error
+    assert not (tmp_path / "look").exists()
+
+
+def test_too_small_an_image_for_the_score_map(run: Run, small: Path, tmp_path: Path) -> None:
+    Image.fromarray(photograph(40, 90)).save(tmp_path / "small.png")
+    error = run("look", "--model", small, tmp_path / "small.png", "--dense", status=2)
+    assert "an image of 40x90: fc6 of this network spans 64 pixels a side; give it at least 64x64." in error
