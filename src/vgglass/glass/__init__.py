@@ -4,6 +4,9 @@ subject = glass.open_subject("best.safetensors", "cat.jpg")
 glass.look(subject)                                 layers, attribution, receptive fields: arrays and figures
 glass.step(subject, "conv3_2", 5, (10, 12))         one number, term by term
 glass.attribute(subject, "gradcam")                 why this class
+glass.pool(image, "max", glass.Geometry((6, 6), 2)) one operation on one image (1, C, H, W), no model needed
+
+What they return is arrays and plain dataclasses; a notebook shows those with a picture as that picture.
 """
 
 from vgglass.glass.ablation import ablate, rank
@@ -11,12 +14,15 @@ from vgglass.glass.attribution import attribute, class_model
 from vgglass.glass.dense import fc6, score_map
 from vgglass.glass.layers import walk
 from vgglass.glass.looking import Look, Wanted, look, write
+from vgglass.glass.nonlinearities import depth, respond
+from vgglass.glass.operations import Geometry, gather, kernel, pool, scatter, softmax
 from vgglass.glass.receptive_field import effective_field, on_original, receptive_field
 from vgglass.glass.sanity import check
 from vgglass.glass.steps import step
 from vgglass.glass.subject import Subject, open_subject
 
 __all__ = [
+    "Geometry",
     "Look",
     "Subject",
     "Wanted",
@@ -24,14 +30,21 @@ __all__ = [
     "attribute",
     "check",
     "class_model",
+    "depth",
     "effective_field",
     "fc6",
+    "gather",
+    "kernel",
     "look",
     "on_original",
     "open_subject",
+    "pool",
     "rank",
     "receptive_field",
+    "respond",
+    "scatter",
     "score_map",
+    "softmax",
     "step",
     "walk",
     "write",

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vgglass.errors import MissingExtraError, UsageError
+from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.images import Pixels
 
@@ -47,8 +48,6 @@ class Attribution:
         return self.method + (f"-{self.layer}" if self.layer else "")
 
     def _repr_png_(self) -> bytes:
-        from vgglass.glass import sheets
-
         return sheets.as_png(sheets.heat(self.map, signed=self.signed))
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from vgglass.architecture import SMALLEST_IMAGE
+from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.images import Pixels
 from vgglass.preprocess import normalise, resize
@@ -90,6 +92,18 @@ class ScoreMap:
     def target(self) -> int:
         """The class with the largest mean score over the places."""
         return int(self.logits.mean(axis=(1, 2)).argmax())
+
+    def picture(self) -> Image.Image:
+        """The target's probability laid over the photograph; a pixel shows the nearest place."""
+        values = self.probabilities[self.target].astype(np.float32)
+        rows, columns = (
+            np.clip(np.round((np.arange(side) + 0.5 - self.side / 2) / self.step), 0, count - 1).astype(int)
+            for side, count in zip(self.image.shape[:2], values.shape, strict=True)
+        )
+        return sheets.overlay(values[rows[:, None], columns[None, :]], self.image)
+
+    def _repr_png_(self) -> bytes:
+        return sheets.as_png(self.picture())
 
 
 def score_map(subject: Subject) -> ScoreMap:

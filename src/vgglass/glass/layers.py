@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vgglass.architecture import Layer
+from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.model import Edit
 
@@ -85,8 +86,6 @@ class LayerView:
         return figures
 
     def _repr_png_(self) -> bytes:
-        from vgglass.glass import sheets
-
         return sheets.as_png(sheets.grid(self.maps, self.name).image)
 
 

@@ -189,14 +189,4 @@ def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
     if seen.class_model is not None:
         yield "class-model", sheets.photograph(seen.class_model)
     if seen.scores is not None:
-        yield "scores", _scores(seen.scores)
-
-
-def _scores(scores: ScoreMap) -> Image.Image:
-    """The target's probability at every place, laid over the photograph; a pixel belongs to the nearest place."""
-    values = scores.probabilities[scores.target].astype(np.float32)
-    rows, columns = (
-        np.clip(np.round((np.arange(side) + 0.5 - scores.side / 2) / scores.step), 0, count - 1).astype(int)
-        for side, count in zip(scores.image.shape[:2], values.shape, strict=True)
-    )
-    return sheets.overlay(values[rows[:, None], columns[None, :]], scores.image)
+        yield "scores", seen.scores.picture()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
+from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.preprocess import placement
 
@@ -108,6 +109,9 @@ class EffectiveField:
     def share(self) -> float:
         """Of the theoretical area, as a share."""
         return min(1.0, (self.side / self.theory.size) ** 2)
+
+    def _repr_png_(self) -> bytes:
+        return sheets.as_png(sheets.heat(np.sqrt(self.gradient)))
 
 
 def effective_field(subject: Subject, name: str, position: tuple[int, int] | None = None) -> EffectiveField:
