@@ -26,14 +26,22 @@ def test_a_sheet_has_every_channel_where_it_says() -> None:
     maps = np.stack([np.full((8, 8), value, np.float32) for value in (1, 4, 2)])
     sheet = sheets.grid(maps, "t", scale="layer")
     assert sheet.channels == (0, 1, 2)
-    assert sheet.tile == (32, 32)
+    assert sheet.tile == (96, 96)
     pixels = np.asarray(sheet.image)
-    tiles = [pixels[top : top + 32, left : left + 32] for left, top in sheet.corners]
+    tiles = [pixels[top : top + 96, left : left + 96] for left, top in sheet.corners]
     assert [int(tile[0, 0]) for tile in tiles] == [round(223 / 4), 223, round(223 / 2)]
     assert all((tile == tile[0, 0]).all() for tile in tiles)
     strongest = sheets.grid(maps, "t", order="activation")
     assert strongest.channels == (1, 2, 0)
     assert "activation" in strongest.legend
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "tile"),
+    [(1, 224, 224), (1, 32, 96), (64, 8, 96), (256, 8, 48), (512, 28, 56), (512, 7, 35), (4096, 1, 12)],
+)
+def test_small_maps_are_drawn_larger_where_there_is_room(count: int, side: int, tile: int) -> None:
+    assert sheets.grid(np.zeros((count, side, side), np.float32), "t").tile == (tile, tile)
 
 
 def test_scales() -> None:
@@ -42,7 +50,7 @@ def test_scales() -> None:
     for scale in sheets.SCALES:
         sheet = sheets.grid(maps, "t", scale=scale, limit=10.0)  # type: ignore[arg-type]
         left, top = sheet.corners[1]
-        corners[scale] = int(np.asarray(sheet.image)[top + 31, left + 31])
+        corners[scale] = int(np.asarray(sheet.image)[top + 95, left + 95])
     # The brightest corner of the second map: the end of its own scale and of the layer's, the middle of all layers'.
     assert corners == {"map": 223, "layer": 223, "all": round((0.5 + 1) / 2 * 223)}
 

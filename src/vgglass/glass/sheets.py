@@ -32,7 +32,7 @@ WHITE = COLOURS  # the first grey
 # In pixels:
 MARGIN, GAP = 12, 4
 TITLE, TEXT, CAPTION = 20, 14, 11  # heights of lettering
-SMALLEST_TILE, SHEET_WIDTH = 32, 1200
+SMALLEST_TILE, LARGEST_ZOOMED, SHEET_WIDTH, SHEET_AREA = 32, 96, 1200, 720_000
 CELL, CELLS_A_ROW = 12, 64  # of maps that are single numbers
 LEGEND_WIDTH, BAR = 256, 12
 SHOWN = 0.995  # share of a map's values that its colours reach: a few outliers at the border would dim the rest
@@ -203,7 +203,9 @@ def _layout(count: int, height: int, width: int) -> _Layout:
     """Numbered tiles of at least SMALLEST_TILE, or bare cells where a map is a single number."""
     if height == width == 1:
         return _Layout(CELL, (CELL, CELL), 1, 0, min(count, CELLS_A_ROW))
-    zoom = max(1, math.ceil(SMALLEST_TILE / max(height, width)))
+    # Small maps are drawn larger where there are few of them.
+    roomy = min(LARGEST_ZOOMED, int(math.sqrt(SHEET_AREA / count)))
+    zoom = max(1, math.ceil(SMALLEST_TILE / max(height, width)), roomy // max(height, width))
     tile = width * zoom, height * zoom
     across, down = tile[0] + GAP, tile[1] + GAP + CAPTION
     columns = max(SHEET_WIDTH // across, math.ceil(math.sqrt(count * down / across)))
