@@ -28,7 +28,7 @@ def responses(before: NDArray[np.float32], found: Sequence[Response], path: Path
         for place, (name, values) in enumerate(maps, start=1):
             axes = figure.add_subplot(1, len(maps), place)
             image = axes.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end)
-            axes.set_title(f"{name}: {(values == 0).mean():.1%} {text['zeros']}", fontsize=10)
+            axes.set_title(text["zeros"].format(name, (values == 0).mean()), fontsize=10)
             axes.axis("off")
         figure.colorbar(image, ax=figure.axes, fraction=0.02)
     return sentence
@@ -48,7 +48,7 @@ def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang:
         cheap.bar(names, [row.nanoseconds for row in costs], color=colours)
         cheap.set_title(text["cheap"])
         sparse.bar(names, [row.zeros for row in deepest], color=colours)
-        sparse.set(title=f"{text['sparse']} ({columns[-1]})", ylim=(0, 1))
+        sparse.set(title=text["sparse"].format(columns[-1]), ylim=(0, 1))
         line = torch.linspace(-4, 4, 161)
         for name, function in FUNCTIONS.items():
             linear.plot(line, function(line), color=COLOURS[name], label=NAMES[name])

@@ -81,7 +81,8 @@ def grid(
 
 def legend(scale: Scale, order: Order, lang: str) -> str:
     """What the colours and the order of a grid's tiles mean."""
-    return f"{words(lang, 'sheets')[scale]}; {words(lang, 'sheets')[order]}"
+    text = words(lang, "sheets")
+    return text["legend"].format(text[scale], text[order])
 
 
 def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet:
