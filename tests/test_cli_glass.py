@@ -83,7 +83,7 @@ def test_pooling_shows_a_window(run: Run, tmp_path: Path) -> None:
     printed = run("pool", "ramp.png", "--kernel", 3, "--padding", 1, "--kind", "avg", "--at", "0,0", "--lang", "zh")
     terms = f"0 + 0 + 0 + 0 + 0 + {1 / 255:.5g} + 0 + {4 / 255:.5g} + {5 / 255:.5g}"
     assert f"({terms}) / 9 = {10 / 255 / 9:.6g}" in printed
-    assert "输出 0,0：对应图像第 -1 至 1 行" in printed
+    assert "输出 0,0：对应图像的行 -1 至 1" in printed
     assert (tmp_path / "avgpool.png").exists()
 
 
@@ -201,7 +201,7 @@ def test_look_on_request(run: Run, small: Path, image: Path) -> None:
     )  # fmt: skip
     assert "结果：" in printed
     assert re.search(r"integrated-gradients +-?\d\.\d+", printed)
-    assert "把 fc6 至 fc8 当作卷积扫过整张 100×80 的图：1×2 个位置" in printed
+    assert "把 fc6 至 fc8 当作卷积扫过整张 100×80 的图：2×1 个位置（宽×高）" in printed
     assert "已写入：look/index.html" in printed
 
 
@@ -214,7 +214,7 @@ def test_step_prints_the_arithmetic(run: Run, small: Path, image: Path) -> None:
         assert abs(recomputed - network) <= allowed + 1e-8 * abs(network)
         assert difference <= allowed
     printed = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--lang", "zh")
-    assert "通道 1，第 0 行第 0 列，共 32×32×16" in printed
+    assert "通道 1，行 0、列 0；该层输出为 32×32×16" in printed
     assert "(0)" in printed  # the padding is marked
     every = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--all")
     assert len(re.findall("input channel ", every)) == 8
@@ -229,6 +229,8 @@ def test_fully_connected_is_a_convolution(run: Run, small: Path, image: Path) ->
     assert "the same 184,320 weights" in printed
     printed = run("fc", image, "--model", small)
     assert "fc6: an input of 2×2×64 (H×W×C) becomes 1×24 by 24 kernels of the input's own size." in printed
+    printed = run("fc", image, "--model", small, "--lang", "zh")
+    assert "fc6：2×2×64（高×宽×通道）的输入经 24 个与输入同样大小的卷积核变成 1×24。" in printed
 
 
 def test_mistakes_are_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:

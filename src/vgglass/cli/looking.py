@@ -22,8 +22,8 @@ TEXT = {
         "ranking": "Channels of {} by what silencing one does to the logit of {}",
         "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
         "sanity": "attribution|>rank correlation with random weights|>deletion|>random order|>insertion|>random order",
-        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places; most of all {} (mean probability"
-        " {:.3f}, largest {:.3f})",
+        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); most of all {}"
+        " (mean probability {:.3f}, largest {:.3f})",
         "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
         " the input, so that each fits in one place and gives one number.",
         "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
@@ -35,16 +35,16 @@ TEXT = {
         "columns": "层|类型|>宽×高×通道|>参数量|>最小|>平均|>最大|>零的比例|>全零通道数|>感受野",
         "dead": "在这张图上处处为零的通道：",
         "more": "另有 {} 个",
-        "answer": "结果：{}", "moves": "类别|>logit 之前|>之后|>变化",
+        "answer": "结果：{}", "moves": "类别|>关掉前的 logit|>关掉后|>变化",
         "without": "关掉 {}：变化最大的 logits",
         "ranking": "按关掉单个通道后 {1} 的 logit 变化排列 {0} 的通道",
         "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
         "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
-        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置；得分最高的是 {}"
+        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；得分最高的是 {}"
         "（平均概率 {:.3f}，最大 {:.3f}）",
         "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
         "只有一个位置可放，于是各得一个数。",
-        "fc6": "{}：{}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
+        "fc6": "{0}：{1}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
         "matrix": "按矩阵计算：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
         "convolution": "按卷积计算：{0} 个 {1} 的卷积核，同样的 {2:,} 个权重，输出 1×1×{0}",
         "same": "两者最大差 {:.3g}，最大输出为 {:.4g}",
@@ -202,7 +202,7 @@ def _print_extras(seen: "Look", lang: str) -> None:
         share = seen.scores.probabilities[seen.scores.target]
         height, width = seen.scores.image.shape[:2]
         name = classes[seen.scores.target]
-        sentence = text["dense"].format(width, height, *share.shape, name, share.mean(), share.max())
+        sentence = text["dense"].format(width, height, *share.shape[::-1], name, share.mean(), share.max())
         console.print(sentence, markup=False, soft_wrap=True)
     if seen.ablation:
         moves = seen.ablation.moves

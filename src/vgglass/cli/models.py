@@ -13,7 +13,7 @@ from vgglass.errors import UsageError
 
 COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
-    "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>步距",
+    "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>累积步幅",
 }
 TOTALS = {
     "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"

@@ -49,19 +49,19 @@ TEXT = {
         "check": "recomputed = {:.9g}   network = {:.9g}   difference = {:.2g}   (allowed {:.2g})",
     },
     "zh": {
-        "title": "{layer}（{kind}），通道 {channel}，第 {row} 行第 {column} 列，共 {width}×{height}×{channels}",
-        "sees": "它看到输入的 {size}×{size} 个像素（相邻位置相距 {jump}）：{width}×{height} 原图的第 {top} 至"
-        " {bottom} 行、第 {left} 至 {right} 列。",
-        "conv": "结果 = 图像块 × 卷积核 对高、宽和 {} 个输入通道求和，再加偏置",
-        "channel": "输入通道 {}：图像块（括号内为填充）、卷积核、乘积；其和为 {:.9g}",
+        "title": "{layer}（{kind}），通道 {channel}，行 {row}、列 {column}；该层输出为 {width}×{height}×{channels}",
+        "sees": "该位置看到输入的 {size}×{size} 个像素（相邻位置相距 {jump}）：{width}×{height} 原图的行 {top} 至"
+        " {bottom}、列 {left} 至 {right}。",
+        "conv": "结果 = Σ（输入块 × 卷积核）+ 偏置，求和遍及高、宽和 {} 个输入通道",
+        "channel": "输入通道 {}：输入块（括号内为填充）、卷积核、乘积；其和为 {:.9g}",
         "rest": "其余 {} 个通道合计：{:.9g}（--all 可全部列出）",
         "sum": "乘积之和 = {:.9g}，偏置 = {:.9g}",
         "batchnorm": "(x − 均值) / sqrt(方差 + ε) × 缩放 + 平移\n"
         "= ({:.9g} − {:.9g}) / sqrt({:.9g} + {:g}) × {:.9g} + {:.9g}",
         "lrn": "x / (2 + 0.0001 × 平方和)^0.75，范围为通道 {} 至 {}\n{} 的平方和为 {:.9g}\n= {:.9g} / {:.9g}",
-        "relu": "max(0, {:.9g})", "dropout": "{:.9g}：随机失活在训练之外不改变任何数",
-        "pool": "窗口中的最大值；位于该层输入的第 {} 行第 {} 列",
-        "fc": "结果 = {} 个输入 × 权重 求和，再加偏置；贡献最大的几项：",
+        "relu": "max(0, {:.9g})", "dropout": "{:.9g}：随机失活只在训练时起作用，此处数值不变",
+        "pool": "窗口中的最大值，位于该层输入的行 {}、列 {}",
+        "fc": "结果 = Σ（输入 × 权重）+ 偏置，共 {} 个输入；贡献最大的几项：",
         "fc_columns": ">输入|>数值|>权重|>乘积", "fc_rest": "其余 {} 项合计：{:.9g}",
         "softmax": "exp(logit − 最大值) / 和 = exp({:.9g} − {:.9g}) / {:.9g} = {:.9g} / {:.9g}",
         "softmax_columns": "类别|>logit|>exp(logit − 最大值)|>概率",

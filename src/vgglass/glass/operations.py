@@ -63,8 +63,8 @@ class Geometry:
             if self.output(side, axis) < 1:
                 raise UsageError(
                     f"a kernel of {self.kernel[0]}×{self.kernel[1]} on an image of {height}×{width}",
-                    "output size = floor((size + 2×padding − dilation×(kernel − 1) − 1) / stride) + 1, here for the "
-                    f"{name} {self.formula(side, axis)}, which leaves no output",
+                    "output size = floor((input size + 2×padding − dilation×(kernel − 1) − 1) / stride) + 1, here for"
+                    f" the {name} {self.formula(side, axis)}, which leaves no output",
                     "take a smaller kernel or dilation, or more padding",
                 )
 
