@@ -30,8 +30,9 @@ check: setup ## format, lint, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_arrows.py
 
-bench: setup ## this machine against torchvision, in one run
+bench: setup ## this machine against torchvision, in one run; and what the glass takes
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/glass.py
 
 lock: ## renew constraints.txt after a change of dependencies (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --all-extras --group dev pyproject.toml -o constraints.txt

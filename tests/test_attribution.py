@@ -1,6 +1,7 @@
 """Why this class: methods against their definitions, the network left alone, and whether maps mean anything."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from glass_subjects import model, subject
+from glass_subjects import model, photograph, subject
 from vgglass import glass
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, attribution, sanity
@@ -53,6 +54,11 @@ def test_occlusion_is_the_fall_of_the_score(here: Subject) -> None:
     with torch.no_grad():
         fall = float(here.network(here.input)[0, 1] - here.network(hidden)[0, 1])
     assert found.map[0, 0] == pytest.approx(fall, abs=1e-4)  # the corner lies under one patch alone
+    second = here.input.clone()
+    second[..., : 2 * step, step : 3 * step] = 0
+    with torch.no_grad():
+        other = float(here.network(here.input)[0, 1] - here.network(second)[0, 1])
+    assert found.map[0, step] == pytest.approx((fall + other) / 2, abs=1e-4)  # and this place under two
     assert found.map.shape == (size, size)
     assert found.signed
 
@@ -69,7 +75,10 @@ def test_smoothgrad_tends_to_the_gradient_without_noise(monkeypatch: pytest.Monk
     here = glass.open_subject(model("A", seed=11), pixels)
     monkeypatch.setattr(attribution, "SMOOTHGRAD_NOISE", 1e-7)
     near = glass.attribute(here, "smoothgrad", target=3).map
-    assert near == pytest.approx(glass.attribute(here, "saliency", target=3).map, abs=1e-3)
+    plain = glass.attribute(here, "saliency", target=3).map
+    assert near == pytest.approx(plain, abs=1e-3)
+    monkeypatch.undo()
+    assert np.abs(glass.attribute(here, "smoothgrad", target=3).map - plain).mean() > 0.05 * plain.mean()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -138,6 +147,25 @@ def test_the_class_model_raises_the_score(here: Subject) -> None:
     assert after > before
 
 
+def test_decay_keeps_the_class_model_near_the_mean_image(here: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = {}
+    for decay in (0.0, 1.0):
+        monkeypatch.setattr(attribution, "DREAM_DECAY", decay)
+        spread[decay] = glass.class_model(here, 4).std()
+    assert spread[1.0] < 0.7 * spread[0.0]
+
+
+def test_a_network_fed_bgr_is_explained_in_rgb() -> None:
+    """The same network with its first kernels turned to RGB dreams the same picture."""
+    file = model("A", seed=11)
+    bgr = replace(file.record, preprocessing=replace(file.record.preprocessing, channel_order="BGR"))
+    turned = file.weights | {"conv1_1.weight": np.ascontiguousarray(file.weights["conv1_1.weight"][:, ::-1])}
+    ways = (replace(file, record=bgr), replace(file, weights=turned))
+    pictures = [glass.class_model(glass.open_subject(way, photograph()), 2, steps=3).astype(int) for way in ways]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert np.ptp(pictures[0]) > 3
+
+
 def test_sanity_checks(here: Subject) -> None:
     found = glass.attribute(here, "integrated-gradients")
     checked = glass.check(here, found)
@@ -149,7 +177,14 @@ def test_sanity_checks(here: Subject) -> None:
         assert (curve[0], curve[-1]) == pytest.approx((whole, empty), abs=1e-5)
     for curve in (checked.insertion, checked.random_insertion):
         assert (curve[0], curve[-1]) == pytest.approx((empty, whole), abs=1e-5)
+    half = np.argsort(-found.map.ravel(), kind="stable")[: found.map.size // 2]
+    kept = torch.zeros(found.map.size)
+    kept[torch.from_numpy(half.copy())] = 1
+    with torch.no_grad():
+        share = float(here.network(here.input * kept.reshape(64, 64)).softmax(dim=1)[0, found.target])
+    assert checked.insertion[sanity.CURVE_STEPS // 2] == pytest.approx(share, abs=1e-5)
     assert not np.array_equal(checked.randomised.map, found.map)
+    assert checked.correlation is not None
     assert -1 <= checked.correlation <= 1
     assert checked.areas()["deletion"] == pytest.approx(checked.deletion.mean())
 
@@ -159,7 +194,15 @@ def test_spearman_by_hand() -> None:
     assert sanity._spearman(a, a**3) == pytest.approx(1)
     assert sanity._spearman(a, -a) == pytest.approx(-1)
     assert sanity._spearman(a, np.array([[1, 3], [2, 4]], np.float32)) == pytest.approx(0.8)  # 1 - 6*2/(4*15)
-    assert sanity._spearman(a, np.ones((2, 2), np.float32)) == 0
+    assert sanity._spearman(a, np.ones((2, 2), np.float32)) is None  # nothing to compare
+
+
+def test_random_weights_are_random_throughout() -> None:
+    here = subject("vgg11_bn", seed=5)
+    network = sanity._randomised(here).network
+    assert float(network.get_buffer("bn1_1.running_mean").abs().max()) == 0
+    assert not torch.equal(network.get_parameter("conv1_1.weight"), here.network.get_parameter("conv1_1.weight"))
+    assert not network.training
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ OPTIONS = {
     "predict": "--download --json --model --out --top",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --to",
-    "look": "--arrays --attribution --class-model --dense --download --json --lang --layers --model --order --out"
+    "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --model --order --out"
     " --rank --sanity --scale --target --without",
     "step": "--all --at --channel --download --json --lang --layer --model",
     "fc": "--download --lang --model",

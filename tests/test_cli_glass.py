@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -235,13 +236,20 @@ def test_fully_connected_is_a_convolution(run: Run, small: Path, image: Path) ->
 
 def test_mistakes_are_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "text.npy", np.array(["a"]))
+    np.save(tmp_path / "endless.npy", np.array([[np.inf]]))
+    (tmp_path / "empty.npy").touch()
     look, step = ("look", "--model", small, image), ("step", "--model", small, image)
     cases: list[tuple[tuple[object, ...], int, str]] = [
         (("pool", image, "--kernel", 90), 2, "kernel of 90×90 on an image of 80×100: output size = .* = -4, which"),
         (("pool", image, "--padding", 4), 2, r"padding 4: is more than half of the kernel 6.*floor\(\(80 \+ 2×4"),
         (("pool", image, "--at", "3"), 2, "--at 3: is not a position; write it as Y,X"),
         (("pool", image, "--at", "99,0"), 2, "position 99,0: the output has rows 0 to 37 and columns 0 to 47"),
-        (("pool", image, "--out", "x.docx"), 2, "--out x.docx: is not a picture's name"),
+        (("pool", image, "--out", "x.jpg"), 2, "--out x.jpg: pictures are written as PNG files; end it in .png"),
+        (("relu", image, "--out", "x.jpg"), 2, "--out x.jpg: pictures are written as PNG files"),
+        (("relu", "empty.npy"), 1, "empty.npy: can't be read as a map"),
+        (("relu", "endless.npy"), 1, "endless.npy: holds numbers that are infinite or not a number"),
+        (("pool", image, "--at", "-1,3"), 2, "position -1,3: the output has rows 0 to 37"),
+        (("pool", image, "--at", "²,1"), 2, "--at ²,1: is not a position"),
         (("pool", "none.png"), 1, "none.png: No such file or directory; check the path"),
         (("conv", image, "--as", "magic"), 2, "--as magic: not one of gather, scatter"),
         (("conv", image, "--at", "78,0"), 2, "position 78,0: the output has rows 0 to 77"),
@@ -267,3 +275,72 @@ def test_too_small_an_image_for_the_score_map(run: Run, small: Path, tmp_path: P
     Image.fromarray(photograph(40, 90)).save(tmp_path / "small.png")
     error = run("look", "--model", small, tmp_path / "small.png", "--dense", status=2)
     assert "an image of 40x90: fc6 of this network spans 64 pixels a side; give it at least 64x64." in error
+
+
+def test_options_reach_the_work(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
+    assert "output: 1×1×76×96" in run("conv", image, "--dilation", 2)
+    Image.new("RGB", (8, 8), (124, 124, 124)).save(tmp_path / "grey.png")
+    row = next(line.split() for line in run("relu", "grey.png").splitlines() if line.startswith("before"))
+    assert float(row[1]) == pytest.approx(124 / 255 - 0.485, abs=1e-6)
+    assert float(row[3]) == pytest.approx(124 / 255 - 0.406, abs=1e-5)
+    options = ("--scale", "layer", "--order", "activation", "--layers", "pool2", "--at", "3,0", "--attribution", "none")
+    run("look", "--model", small, image, *options)
+    facts = json.loads(re.search(r"const facts = (.*);\n", (tmp_path / "look" / "index.html").read_text())[1])  # type: ignore[index]
+    assert (facts["scale"], facts["order"]) == ("layer", "activation")
+    assert facts["fields"][0]["position"] == [3, 0]
+    assert facts["attributions"] == []
+    figures = json.loads(run("look", "--model", small, image, "--dense", "--target", "狗", "--json"))
+    assert figures["scores"]["class"] == "狗"
+    assert np.array(figures["scores"]["probabilities"]).shape == (1, 2)
+
+
+def test_the_rest_of_the_terms_adds_up(run: Run, small: Path, image: Path) -> None:
+    printed = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "9,9")
+    sums = [float(text) for text in re.findall(r"their sum (\S+)", printed)]
+    rest = float(re.search(r"the other 5 channels together: (\S+)", printed)[1])  # type: ignore[index]
+    total, bias = map(float, re.search(r"sum of products = (\S+), bias = (\S+)", printed).groups())  # type: ignore[union-attr]
+    assert sum(sums) + rest == pytest.approx(total, abs=1e-7)
+    assert total + bias == pytest.approx(float(re.search(r"recomputed = (\S+)", printed)[1]), abs=1e-7)  # type: ignore[index]
+    printed = run("step", "--model", small, image, "--layer", "fc7", "--channel", 2)
+    products = [
+        float(line.split()[3]) for line in printed.splitlines() if re.fullmatch(r" *\d+( +-?[\d.e-]+){3} *", line)
+    ]
+    rest = float(re.search(r"the other 16 together: (\S+)", printed)[1])  # type: ignore[index]
+    total = float(re.search(r"sum of products = (\S+),", printed)[1])  # type: ignore[index]
+    assert len(products) == 8
+    assert sum(products) + rest == pytest.approx(total, abs=1e-4)
+
+
+def test_step_says_where_it_looks(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
+    # 80x100 is cut to the middle 64x64 after a resize to 64x80: a pixel is 1.25 of the original, 8 columns are cut off.
+    printed = run("step", "--model", small, image, "--layer", "conv1_1", "--channel", 0, "--at", "20,30")
+    assert (
+        "It sees 3×3 pixels of the input (distance between neighbours 1): rows 23 to 27 and columns 46 to 49" in printed
+    )
+    assert "input channel 0 (R)" in printed
+    file = modelfile.load(small)
+    padded = replace(file.record.preprocessing, fit="pad", channel_order="BGR")
+    modelfile.save(
+        replace(file, record=replace(file.record, preprocessing=padded, temperature=2.5)), tmp_path / "p.safetensors"
+    )
+    printed = run("step", "--model", "p.safetensors", image, "--layer", "conv1_1", "--channel", 0, "--at", "2,30")
+    assert "It sees nothing but padding around the 100×80 image (3×3 pixels of the input)." in printed
+    assert "input channel 0 (B)" in printed
+    assert "divides the logits by its temperature 2.5" in run(
+        "step", "--model", "p.safetensors", image, "--layer", "prob"
+    )
+    assert "divided by the model's temperature 2.5" in run("look", "--model", "p.safetensors", image)
+
+
+def test_names_are_printed_as_they_are(run: Run, image: Path, tmp_path: Path) -> None:
+    assert "Written: old[red]/[/tmp]a.png" in run("pool", image, "--out", "old[red]/[/tmp]a.png")
+    assert (tmp_path / "old[red]" / "[" / "tmp]a.png").exists()
+
+
+def test_a_place_that_cannot_be_written_is_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here already")
+    for arguments in (("look", "--model", small, image, "--out", "file"), ("pool", image, "--out", "file/o.png")):
+        error = run(*arguments, status=1).splitlines()[-1]
+        assert error.startswith("error: file")
+        assert error.endswith("check that it can be written, or choose another place.")
+    assert (tmp_path / "file").read_text() == "here already"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from glass_subjects import CLASSES, model, photograph, subject
 from vgglass import glass
@@ -16,7 +17,7 @@ from vgglass.errors import UsageError
 from vgglass.glass import Subject, ablation, dense
 from vgglass.glass.receptive_field import Box
 from vgglass.glass.steps import Arithmetic, Convolution, FullyConnected, MaxPooling, Share
-from vgglass.preprocess import Fit, Preprocessing
+from vgglass.preprocess import Fit, Preprocessing, placement
 
 PAPER = Path(__file__).resolve().parents[2] / "shared" / "oracles" / "paper.json"
 
@@ -45,7 +46,7 @@ def test_walk_has_the_image_and_every_layer(lrn: Subject) -> None:
         assert view.mean == pytest.approx(float(output.mean()), abs=1e-6)
         assert view.maximum == pytest.approx(float(output.max()))
     grey = glass.open_subject(model("A", channels=1), photograph(channels=1))
-    assert next(glass.walk(grey)).shape == (64, 64, 1)
+    assert glass.walk(grey)[0].shape == (64, 64, 1)
 
 
 def test_a_convolutions_map_keeps_its_negatives(lrn: Subject) -> None:
@@ -64,6 +65,15 @@ def test_zeros_are_counted_by_channel_and_dead_ones_named(lrn: Subject) -> None:
     assert silenced["conv1_1"].dead is None
     assert view.as_json()["dead"] == view.dead
     json.dumps(view.as_json())
+
+
+def test_walks_side_by_side_leave_nothing_behind(lrn: Subject, normed: Subject) -> None:
+    for first, second in zip(glass.walk(lrn), glass.walk(normed), strict=False):
+        assert first.maps.size
+        assert not torch.is_inference_mode_enabled()
+        glass.effective_field(lrn, "conv1_1")  # gradients work in the middle of a loop
+        assert second.maps.size
+    assert all(parameter.requires_grad for parameter in lrn.network.parameters())
 
 
 # One number's arithmetic
@@ -259,6 +269,31 @@ def test_a_box_on_the_original_is_where_the_pixels_come_from() -> None:
     assert (lit.max(axis=0) + 1).tolist() == [inner.bottom, inner.right]
 
 
+def test_an_unknown_layer_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"layer 'conv9_1': vgg16 has conv.*\(nearest\).*prob; did you mean conv"):
+        glass.receptive_field(Architecture.named("vgg16"), "conv9_1")
+
+
+def test_boxes_of_a_jpeg_decoded_small_are_the_full_images(tmp_path: Path) -> None:
+    """Decoding at some eighths of the size moves no box by more than the rounding of its sides."""
+    file = model("A", image_size=32)
+    Image.fromarray(photograph(1000, 701)).save(tmp_path / "large.jpg")
+    record = replace(file.record, preprocessing=replace(file.record.preprocessing, jpeg_scaled=True))
+    small = glass.open_subject(replace(file, record=record), tmp_path / "large.jpg")
+    assert small.original.shape == (1000, 701, 3)
+    assert small.place == placement(125, 88, record.preprocessing)  # 1/8 of the sides, rounded up
+    box = glass.on_original(small, Box(0, 0, 32, 32))
+    assert box.width == pytest.approx(701)
+    assert (box.top + box.bottom) / 2 == pytest.approx(500, abs=1000 / 88)
+
+
+def test_arrays_of_another_kind_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"an array of uint8 \(80, 100, 1\): this network takes uint8 \(H, W, 3\)"):
+        glass.open_subject(model("A"), photograph(channels=1))
+    with pytest.raises(UsageError, match="an array of float32"):
+        glass.open_subject(model("A"), photograph().astype(np.float32))
+
+
 def test_effective_field_lies_within_the_theoretical_one(normed: Subject) -> None:
     for name in ("conv1_1", "conv2_1", "pool2"):
         found = glass.effective_field(normed, name)
@@ -320,6 +355,34 @@ def test_score_map_is_the_classifier_at_every_place() -> None:
 def test_an_image_too_small_for_the_score_map_says_the_least_size() -> None:
     with pytest.raises(UsageError, match=r"an image of 40x90: fc6 of this network spans 64 pixels.*at least 64x64"):
         glass.score_map(glass.open_subject(model("A"), photograph(40, 90)))
+    long = glass.open_subject(model("A"), photograph(30, 4000))
+    with pytest.raises(UsageError, match="an image of 30x4000: fc6 of this network"):
+        glass.score_map(long)
+    with pytest.raises(UsageError, match="an image of 70x9000: too long a strip to be scored whole; crop it first"):
+        glass.score_map(glass.open_subject(model("A"), photograph(70, 9000)))
+
+
+def test_a_score_map_shows_the_class_asked_for(lrn: Subject) -> None:
+    found = glass.score_map(lrn, 3)
+    assert found.target == 3
+    assert found.probabilities.sum(axis=0) == pytest.approx(1)
+    warm = replace(lrn, record=replace(lrn.record, temperature=3.0))
+    expected = torch.softmax(torch.from_numpy(found.logits) / 3, dim=0).numpy()
+    assert glass.score_map(warm).probabilities == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(UsageError, match="class 7: the classes are numbered 0 to 6"):
+        glass.score_map(lrn, 7)
+
+
+def test_a_score_maps_picture_by_hand() -> None:
+    """Two places of 64 pixels, 32 apart: their centres are rows 32 and 64, so that they meet in row 48."""
+    shares = np.array([[[0.0], [1.0]], [[1.0], [0.0]]])
+    found = dense.ScoreMap(np.zeros((96, 64, 3), np.uint8), shares.astype(np.float32), shares, 0, 64, 32)
+    picture = np.asarray(found.picture()).astype(int).sum(axis=2)
+    assert (picture[:48] == picture[0, 0]).all()
+    assert (picture[48:] == picture[-1, -1]).all()
+    assert picture[-1, -1] > picture[0, 0] + 200
+    faint = replace(found, probabilities=shares * 0.1)
+    assert np.asarray(faint.picture()).astype(int).sum(axis=2).max() < picture[0, 0] + 120  # 0.1 is not drawn as 1
 
 
 # Ablation

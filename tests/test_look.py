@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from glass_subjects import CLASSES, model, photograph
 from vgglass import glass, lettering
 from vgglass.errors import UsageError
-from vgglass.glass import Subject, sheets
+from vgglass.glass import Subject, looking, sheets
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,60 @@ def test_the_page_says_the_same_in_both_languages() -> None:
         name: text.count("{}") for name, text in chinese.items()
     }
     page = (folder / "page.html").read_text(encoding="utf-8")
-    assert set(re.findall(r"\bsay\.(\w+)", page)) <= words["en"].keys()
+    used = set(re.findall(r"\bsay\.(\w+)", page)) | {"deletion", "random_deletion", "insertion", "random_insertion"}
+    assert used == words["en"].keys() - {"charts"}
+
+
+def test_one_scale_over_all_layers_leaves_the_image_out(here: Subject, tmp_path: Path) -> None:
+    seen = glass.look(here, glass.Wanted(attributions=()))
+    glass.write(seen, tmp_path, scale="all", order="activation")
+    limit = max(float(sheets.reach(layer.maps).max()) for layer in seen.layers[1:])
+    assert limit < 255
+    layer = next(layer for layer in seen.layers if layer.name == "relu2_1")
+    expected = sheets.grid(layer.maps, "relu2_1   32×32×16", scale="all", order="activation", limit=limit).image
+    with Image.open(tmp_path / "layers" / "relu2_1.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
+def test_an_effective_field_glows_where_its_gradient_is(here: Subject, tmp_path: Path) -> None:
+    seen = glass.look(here, glass.Wanted(layers=("pool2",), attributions=(), position=(2, 13)))
+    glass.write(seen, tmp_path)
+    centre = [round(place) for place in seen.fields[0].theory.centre((2, 13))]
+    with Image.open(tmp_path / "field-pool2.png") as picture:
+        colours = np.ptp(np.asarray(picture.convert("RGB")).astype(int), axis=2)  # grey has none
+    assert colours[centre[0] - 3 : centre[0] + 3, centre[1] - 3 : centre[1] + 3].max() > 50
+    assert colours[40:, :20].max() < 5
+    with pytest.raises(UsageError, match="position 20,1 of pool2: its maps have rows 0 to 15"):
+        glass.look(here, glass.Wanted(layers=("pool2",), position=(20, 1)))
+
+
+def test_kernels_of_a_network_fed_bgr_are_drawn_in_rgb(tmp_path: Path) -> None:
+    file = model("A")
+    bgr = replace(file.record, preprocessing=replace(file.record.preprocessing, channel_order="BGR"))
+    here = glass.open_subject(replace(file, record=bgr), photograph())
+    glass.write(glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=())), tmp_path)
+    expected = sheets.kernels(file.weights["conv1_1.weight"][:, ::-1], "conv1_1").image
+    with Image.open(tmp_path / "kernels.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
+def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looking, "walk", None)
+    for wanted, message in (
+        (glass.Wanted(target=7), "class 7: the classes are numbered 0 to 6"),
+        (glass.Wanted(target=-1), "class -1"),
+        (glass.Wanted(without={"prob": [1]}), "layer prob: comes after the logits"),
+        (glass.Wanted(ranked="prob"), "layer prob: comes after the logits"),
+        (glass.Wanted(ranked="conv9_9"), "layer 'conv9_9'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            glass.look(here, wanted)
+
+
+def test_silenced_logits_are_those_of_the_ablation(here: Subject) -> None:
+    seen = glass.look(here, glass.Wanted(attributions=(), without={"conv3_1": [0, 5]}))
+    assert seen.ablation is not None
+    assert np.array_equal(seen.ablation.after, glass.ablate(here, {"conv3_1": [0, 5]}).after)
 
 
 def test_only_the_layers_asked_for(here: Subject) -> None:
@@ -179,6 +233,9 @@ def test_top_answers_are_the_models(here: Subject) -> None:
     shares = seen.layers[0].maps.ravel()
     assert [share for _, share in seen.top] == pytest.approx(sorted(shares, reverse=True)[:5], abs=1e-6)
     assert seen.top[0][0] == CLASSES[int(shares.argmax())]
+    warm = replace(here, record=replace(here.record, temperature=4.0))
+    cooled = np.exp(seen.logits.astype(float) / 4) / np.exp(seen.logits.astype(float) / 4).sum()
+    assert glass.look(warm, glass.Wanted(layers=("prob",), attributions=())).top[0][1] == pytest.approx(cooled.max())
 
 
 def test_a_notebook_shows_pictures(here: Subject) -> None:
@@ -196,6 +253,9 @@ def test_lettering_without_a_font_is_said_and_english_is_drawn(
         "No font here can write 汉字汉字汉字汉字汉字汉字…: install a CJK font"
     )
     assert lettering.missing_font(()) == ""
+    latin, chinese = frozenset(map(ord, "abc;")), frozenset(map(ord, "汉字"))
+    monkeypatch.setattr(lettering, "_fonts", lambda: [(None, latin), (None, chinese)])
+    assert lettering.unwritable(("abc", "汉字", "汉字;")) == ["汉字;"]  # a text is drawn in one font
     monkeypatch.undo()
     monkeypatch.setattr(lettering, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
     seen = glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=()))

@@ -33,6 +33,20 @@ def test_what_is_left_of_a_gradient() -> None:
     assert Depth("A", "relu", ("conv1_1", "fc8"), (1.0, 0.0), (2.3,), 0.0).reach == 0
 
 
+@pytest.mark.parametrize(("name", "gain"), [("relu", 2**0.5), ("tanh", 5 / 3), ("sigmoid", 1.0)])
+def test_every_function_starts_with_its_own_gain(name: str, gain: float) -> None:
+    torch.manual_seed(0)
+    _, weights = nonlinearities._network("E", name)
+    weight = weights["conv5_2"].detach()
+    assert float(weight.std()) == pytest.approx(gain / (weight[0].numel()) ** 0.5, rel=0.03)
+
+
+def test_measuring_leaves_the_callers_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    nonlinearities.depth("A", "relu", 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_sigmoid_loses_the_gradient_on_the_way_down() -> None:
     relu, tanh, sigmoid = (nonlinearities.depth("A", name, 2) for name in nonlinearities.FUNCTIONS)
     assert relu.layers == tanh.layers

@@ -149,7 +149,12 @@ def test_softmax_by_hand() -> None:
         (lambda: operations.kernel("[[1,2],[3]]"), "equally long rows"),
         (lambda: operations.kernel("[1,2]"), "must be rows of finite numbers"),
         (lambda: operations.kernel("[[1e999]]"), "must be rows of finite numbers"),
-        (lambda: operations.softmax([1.0, float("nan")]), "must be one or more finite numbers"),
+        (lambda: operations.softmax([1.0, float("nan")]), "must be finite, divided by the temperature too"),
+        (lambda: operations.softmax([1e308], 0.5), "must be finite, divided by the temperature too"),
+        (
+            lambda: operations.gather(FOUR, np.ones((3, 3)), Geometry((3, 3), 1, 10**7)),
+            "padding 10000000: makes an output",
+        ),
         (lambda: operations.softmax([1.0], 0), "temperature 0: must be a positive number"),
     ],
 )
@@ -180,8 +185,12 @@ def test_plain_reading_says_how_it_differs(tmp_path: Path) -> None:
     pixels, differences = images.plain(path)
     assert differences == ["depth"]
     assert pixels[0, 0].tolist() == [255, 255, 255]
-    path.write_bytes(_png(Image.new("RGB", (4, 3))))
-    assert images.plain(path)[1] == []
+    for sound in (Image.new("RGB", (4, 3)), Image.new("RGBA", (4, 3), (1, 2, 3, 255))):
+        path.write_bytes(_png(sound))
+        assert images.plain(path)[1] == []
+        assert np.array_equal(images.plain(path)[0], images.decode(path))
+    Image.new("F", (4, 3)).save(tmp_path / "x.tif")
+    assert images.plain(tmp_path / "x.tif")[1] == ["depth"]
     path.write_bytes(b"nonsense")
     with pytest.raises(ImageError, match="not an image"):
         images.plain(path)

@@ -144,6 +144,19 @@ class Architecture:
         """Every layer in order, from conv1_1 to prob, under the names that the authors published."""
         return tuple(self._walk())
 
+    def layer(self, name: str) -> Layer:
+        """The layer of this name. Raises UsageError, naming the nearest ones first."""
+        found = {layer.name: layer for layer in self.layers()}
+        if name not in found:
+            near = difflib.get_close_matches(name, found, n=3, cutoff=0.0)
+            others = [other for other in found if other not in near]
+            raise UsageError(
+                f"layer {name!r}",
+                f"{self.name} has {', '.join(near)} (nearest), {', '.join(others)}",
+                f"did you mean {near[0]}",
+            )
+        return found[name]
+
     def tensors(self) -> dict[str, Shape]:
         """Name and shape of every tensor of a model: 'conv1_1.weight' (O, I, kH, kW), 'fc6.weight' (O, I), ..."""
         return {f"{layer.name}.{name}": shape for layer in self.layers() for name, shape in layer.tensors.items()}

@@ -69,17 +69,17 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
     """What `Image.open(source).convert('RGB')` gives, as PyTorch tutorials do, and how `decode` would differ.
 
     Only for showing single operations: everything that meets a model comes through `decode`. The differences are
-    keys: 'alpha' (dropped, not composited), 'orientation' (EXIF ignored), 'depth' (16 bits cut off at 255).
+    keys: 'alpha' (dropped, not composited), 'orientation' (EXIF ignored), 'depth' (16 or 32 bits cut off at 255).
     Raises ImageError.
     """
     name = str(source)
     image = _open(name, _read(source), MAX_PIXELS)
-    found = {
-        "alpha": image.has_transparency_data,
-        "orientation": image.format != "TIFF" and _orientation(image) in range(2, 9),
-        "depth": image.mode.startswith("I;16"),
-    }
     try:
+        found = {
+            "alpha": image.has_transparency_data and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255),
+            "orientation": image.format != "TIFF" and _orientation(image) in range(2, 9),
+            "depth": image.mode.startswith(("I", "F")),
+        }
         return np.asarray(image.convert("RGB")), [key for key, differs in found.items() if differs]
     except _DAMAGE as error:
         _refuse_damaged(name, error)

@@ -30,8 +30,8 @@ def families() -> list[str]:
 
 
 def unwritable(texts: tuple[str, ...]) -> list[str]:
-    """Those of the texts with a character that none of the fonts has."""
-    return [text for text in texts if not all(any(ord(letter) in has for _, has in _fonts()) for letter in text)]
+    """Those of the texts that none of the fonts has every character of."""
+    return [text for text in texts if not any(all(ord(letter) in has for letter in text) for _, has in _fonts())]
 
 
 def missing_font(texts: tuple[str, ...]) -> str:

@@ -72,6 +72,13 @@ class Record:
         if self.reject_threshold is not None and not 0 <= self.reject_threshold <= 1:
             raise ValueError("the reject threshold must lie in [0, 1]")
 
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Softmax over classes (..., K), after division by the temperature where there is one."""
+        scaled = logits.astype(np.float64) / (self.temperature or 1.0)
+        exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return result
+
     def as_json(self) -> dict[str, Any]:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
         options = {name: getattr(self.architecture, name) for name in Architecture.__dataclass_fields__}

@@ -63,20 +63,12 @@ def predict(files: Sequence[Path], record: Record, engine: Engine, top: int = 5)
     prepared = ahead(prepare, groups, depth=4)
     for start, squares in zip(range(0, len(files), BATCH), prepared, strict=True):
         images = [square for square in squares if not isinstance(square, str)]
-        answers = iter(probabilities(engine(np.stack(images)), record.temperature)) if images else iter(())
+        answers = iter(record.probabilities(engine(np.stack(images)))) if images else iter(())
         for path, square in zip(files[start : start + BATCH], squares, strict=True):
             if isinstance(square, str):
                 yield Prediction(str(path), error=square)
             else:
                 yield Prediction(str(path), _ranked(next(answers), record.classes, top))
-
-
-def probabilities(logits: NDArray[np.float32], temperature: float | None = None) -> NDArray[np.float64]:
-    """Softmax over classes (N, K), after division by the temperature where there is one."""
-    scaled = logits.astype(np.float64) / (temperature or 1.0)
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result
 
 
 def _square(path: Path, record: Preprocessing) -> Pixels | str:

@@ -48,3 +48,9 @@ def main() -> None:
     except UserError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_status)
+    except OSError as error:  # reading is each room's own to explain; what is left is a place that can't be written
+        if error.filename is None:
+            raise
+        reason = f"{error.filename}: {error.strerror}; check that it can be written, or choose another place"
+        typer.secho(f"error: {reason}.", fg="red", err=True)
+        sys.exit(1)

@@ -31,6 +31,7 @@ def evaluate(
     """Judge a model on images that it has not seen: top-1, top-5, per class, confusion matrix."""
     from vgglass import api
 
+    output.require_png("--picture", picture_)
     evaluation = api.evaluate(model, folder, split=split)
     if json:
         output.print_json(evaluation.as_json())

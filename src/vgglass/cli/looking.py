@@ -17,7 +17,10 @@ TEXT = {
         "columns": "layer|kind|>W×H×C|>parameters|>min|>mean|>max|>zeros|>dead channels|>receptive field",
         "dead": "Channels that are zero everywhere on this image:",
         "more": "and {} more",
-        "answer": "Answer: {}", "moves": "class|>logit before|>after|>move",
+        "answer": "Answer: {}",
+        "temperature": "The answer is the softmax of the logits divided by the model's temperature {:g}; the layer prob"
+        " does not divide them.",
+        "moves": "class|>logit before|>after|>move",
         "without": "Without {}: the logits that move most",
         "ranking": "Channels of {} by what silencing one does to the logit of {}",
         "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
@@ -35,9 +38,11 @@ TEXT = {
         "columns": "层|类型|>宽×高×通道|>参数量|>最小|>平均|>最大|>零的比例|>全零通道数|>感受野",
         "dead": "在这张图上处处为零的通道：",
         "more": "另有 {} 个",
-        "answer": "结果：{}", "moves": "类别|>关掉前的 logit|>关掉后|>变化",
-        "without": "关掉 {}：变化最大的 logits",
-        "ranking": "按关掉单个通道后 {1} 的 logit 变化排列 {0} 的通道",
+        "answer": "结果：{}",
+        "temperature": "结果是 logits 除以模型的温度 {:g} 之后的 softmax；prob 层本身不除以温度。",
+        "moves": "类别|>屏蔽前的 logit|>屏蔽后|>变化",
+        "without": "屏蔽 {}：变化最大的 logits",
+        "ranking": "按屏蔽单个通道后 {1} 的 logit 变化排列 {0} 的通道",
         "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
         "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
         "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；得分最高的是 {}"
@@ -71,6 +76,7 @@ def look(
     sanity: Annotated[bool, typer.Option("--sanity", help="Check every attribution.")] = False,
     class_model: Annotated[bool, typer.Option("--class-model", help="Draw the class's ideal image.")] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Class scores over the whole image.")] = False,
+    at: Annotated[str | None, typer.Option(help="Whose receptive fields: row and column as Y,X; the middle.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Silence channels: conv3_2:17; may repeat.")] = None,
     rank: Annotated[str | None, typer.Option(help="Rank this layer's channels by their effect.")] = None,
     arrays: Annotated[bool, typer.Option("--arrays", help="Also the maps as .npy files.")] = False,
@@ -79,7 +85,7 @@ def look(
     lang: Language = None,
 ) -> None:
     """Every layer as pictures and numbers, with a page to open."""
-    chosen = language(lang)
+    chosen, place = language(lang), output.position(at)
     subject = opened(model, image, download)
     from vgglass import glass
     from vgglass.glass import ablation, sheets
@@ -88,11 +94,13 @@ def look(
     sheets.require_choice("scale", scale, sheets.SCALES)
     sheets.require_choice("order", order, sheets.ORDERS)
     methods = {"all": tuple(METHODS), "none": ()}.get(attribution, _parts(attribution))
+    if json and not sanity:
+        methods = ()  # maps have no numbers to print but those of their checks
     seen = glass.look(
         subject,
         glass.Wanted(
             layers=_parts(layers), attributions=methods, target=_class(subject, target), sanity=sanity,
-            class_model=class_model, dense=dense, without=ablation.parse(without or []), ranked=rank,
+            class_model=class_model, dense=dense, position=place, without=ablation.parse(without or []), ranked=rank,
         ),
     )  # fmt: skip
     if json:
@@ -157,7 +165,7 @@ def _class(subject: "Subject", name: str | None) -> int | None:
         return None
     if name in classes:
         return classes.index(name)
-    if name.isdigit() and int(name) < len(classes):
+    if name.isdecimal() and int(name) < len(classes):
         return int(name)
     near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)
     raise UsageError(
@@ -186,7 +194,9 @@ def _print(seen: "Look", lang: str) -> None:
                 rest = len(layer.dead) - SHOWN
                 console.print(f"  {layer.name}: {named}{', ' + text['more'].format(rest) if rest > 0 else ''}")
     answers = ", ".join(f"{name} {share:.3f}" for name, share in seen.top)
-    console.print(text["answer"].format(answers), markup=False, soft_wrap=True)
+    console.print(text["answer"].format(answers), soft_wrap=True)
+    if seen.subject.record.temperature:
+        console.print(text["temperature"].format(seen.subject.record.temperature), soft_wrap=True)
     _print_extras(seen, lang)
 
 
@@ -194,7 +204,11 @@ def _print_extras(seen: "Look", lang: str) -> None:
     text, console, classes = TEXT[lang], output.console(), seen.subject.record.classes
     if seen.checks:
         rows = [
-            [found.name, f"{check.correlation:.3f}", *(f"{area:.3f}" for area in check.areas().values())]
+            [
+                found.name,
+                "—" if check.correlation is None else f"{check.correlation:.3f}",
+                *(f"{area:.3f}" for area in check.areas().values()),
+            ]
             for found, check in zip(seen.attributions, seen.checks, strict=True)
         ]
         console.print(output.table(text["sanity"], rows))
@@ -203,7 +217,7 @@ def _print_extras(seen: "Look", lang: str) -> None:
         height, width = seen.scores.image.shape[:2]
         name = classes[seen.scores.target]
         sentence = text["dense"].format(width, height, *share.shape[::-1], name, share.mean(), share.max())
-        console.print(sentence, markup=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     if seen.ablation:
         moves = seen.ablation.moves
         names = ", ".join(f"{name}:{','.join(map(str, found))}" for name, found in seen.ablation.without.items())
@@ -213,6 +227,6 @@ def _print_extras(seen: "Look", lang: str) -> None:
         rows = [[classes[i], f"{before[i]:.4f}", f"{after[i]:.4f}", f"{moves[i]:+.4f}"] for i in order]
         console.print(output.table(text["moves"], rows))
     if seen.ranked:
-        console.print(text["ranking"].format(seen.ranked, seen.top[0][0]), markup=False)
+        console.print(text["ranking"].format(seen.ranked, seen.top[0][0]))
         rows = [[str(row.channel), f"{row.move:+.4f}", classes[row.winner]] for row in seen.ranking[:SHOWN]]
         console.print(output.table(text["ranked"], rows))

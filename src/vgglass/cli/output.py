@@ -1,8 +1,10 @@
 """How commands print: tables for a person, JSON for a program."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,8 +22,8 @@ PIPE_WIDTH = 160  # of a table that goes to a file or another program
 
 
 def console() -> Console:
-    """Standard output."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    """Standard output, where text is shown as it is: nothing in a file's or class's name is markup."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
 
 
 def print_json(value: Any) -> None:
@@ -50,17 +52,20 @@ def position(text: str | None) -> tuple[int, int] | None:
     """'Y,X' as (row, column). Raises UsageError."""
     if text is None:
         return None
-    row, _, column = text.partition(",")
-    if not (row.strip().isdigit() and column.strip().isdigit()):
+    found = re.fullmatch(r"\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*", text)
+    if not found:
         raise UsageError(f"--at {text}", "is not a position", "write it as Y,X, such as 10,12")
-    return int(row), int(column)
+    return int(found[1]), int(found[2])
+
+
+def require_png(option: str, path: Path | None) -> None:
+    """Raises UsageError for a picture that is not to be a PNG file."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise UsageError(f"{option} {path}", "pictures are written as PNG files", "end it in .png")
 
 
 def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | None = None) -> Table:
-    """A plain table; a column whose name starts with '>' is aligned to the right, a failed row is red.
-
-    Cells are shown as they are: nothing in a file's or class's name is markup.
-    """
+    """A plain table; a column whose name starts with '>' is aligned to the right, a failed row is red."""
     result = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     for column in columns.split("|"):
         result.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")

@@ -32,6 +32,8 @@ TEXT = {
         "title": "{layer} ({kind}), channel {channel}, row {row}, column {column} of {width}×{height}×{channels}",
         "sees": "It sees {size}×{size} pixels of the input (distance between neighbours {jump}): rows {top} to"
         " {bottom} and columns {left} to {right} of the {width}×{height} image.",
+        "padding": "It sees nothing but padding around the {width}×{height} image ({size}×{size} pixels of the input).",
+        "temperature": "The model's answer divides the logits by its temperature {:g} first; the layer prob does not.",
         "conv": "result = sum over height, width and {} input channels of patch × kernel, plus the bias",
         "channel": "input channel {}: the patch (padding in brackets), the kernel, the products; their sum {:.9g}",
         "rest": "the other {} channels together: {:.9g}  (--all prints them)",
@@ -52,6 +54,8 @@ TEXT = {
         "title": "{layer}（{kind}），通道 {channel}，行 {row}、列 {column}；该层输出为 {width}×{height}×{channels}",
         "sees": "该位置看到输入的 {size}×{size} 个像素（相邻位置相距 {jump}）：{width}×{height} 原图的行 {top} 至"
         " {bottom}、列 {left} 至 {right}。",
+        "padding": "该位置只看到 {width}×{height} 原图之外的填充（输入的 {size}×{size} 个像素）。",
+        "temperature": "模型给出的结果会先把 logits 除以温度 {:g}；prob 层本身不除以温度。",
         "conv": "结果 = Σ（输入块 × 卷积核）+ 偏置，求和遍及高、宽和 {} 个输入通道",
         "channel": "输入通道 {}：输入块（括号内为填充）、卷积核、乘积；其和为 {:.9g}",
         "rest": "其余 {} 个通道合计：{:.9g}（--all 可全部列出）",
@@ -115,7 +119,9 @@ def _print(subject: "Subject", found: "Arithmetic", every: bool, lang: str) -> N
         "top": math.floor(box.top), "left": math.floor(box.left),
         "bottom": math.ceil(box.bottom) - 1, "right": math.ceil(box.right) - 1,
     }  # fmt: skip
-    sees = text["sees"].format(**edges, size=field.size, jump=field.jump, width=columns, height=rows)
+    sees = text["padding" if box.empty else "sees"].format(
+        **edges, size=field.size, jump=field.jump, width=columns, height=rows
+    )
     console.print(sees, soft_wrap=True)
     PRINTERS[layer.kind](found.terms, found, subject, text, every)
     console.print(
@@ -133,8 +139,10 @@ def _convolution(terms: "Convolution", found: "Arithmetic", subject: "Subject", 
     order = [int(index) for index in abs(sums).argsort(kind="stable")[::-1]]
     printed = range(len(sums)) if every else sorted(order[:SHOWN])
     console.print(text["conv"].format(len(sums)), soft_wrap=True)
+    order_ = subject.record.preprocessing.channel_order
     for channel in printed:
-        console.print(text["channel"].format(channel, sums[channel]), soft_wrap=True)
+        name = f"{channel} ({order_[channel]})" if found.layer.name == "conv1_1" and len(order_) > 1 else channel
+        console.print(text["channel"].format(name, sums[channel]), soft_wrap=True)
         for numbers, inside in (
             (terms.seen.values[channel], terms.seen.inside), (terms.kernel[channel], None),
             (terms.products[channel], None),
@@ -194,6 +202,8 @@ def _softmax(terms: "Share", found: "Arithmetic", subject: "Subject", text: Text
     mine = float(terms.exponentials[terms.index])
     numbers = (terms.logits[terms.index], terms.logits.max(), terms.total, mine, terms.total)
     console.print(text["softmax"].format(*numbers), soft_wrap=True)
+    if subject.record.temperature:
+        console.print(text["temperature"].format(subject.record.temperature), soft_wrap=True)
 
 
 PRINTERS: dict[str, Any] = {

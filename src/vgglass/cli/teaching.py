@@ -54,7 +54,7 @@ TEXT = {
         "response": "The response to a single 1 in the input: the kernel, turned by 180 degrees.",
         "grey": "In the picture zero is mid grey, ±{} white and black.",
         "clipped": "In the picture 0 is black, 1 white{}.", "mean_of": ", the sum divided by the {} channels",
-        "minus": "The image in 0..1 minus the mean (0.485, 0.456, 0.406), as networks take it.",
+        "minus": "The image in 0..1 minus ImageNet's mean (0.485, 0.456, 0.406).",
         "map": "The map {} as it was saved; the picture shows channel {}.",
         "responses": "function|>min|>mean|>max|>true zeros|>ns a number|>times ReLU's",
         "before": "before", "cost": "Costs: medians on this machine, over a million numbers.",
@@ -80,7 +80,7 @@ TEXT = {
         "response": "输入中单个 1 的响应：旋转 180 度的卷积核。",
         "grey": "图中零为中灰，±{} 为白与黑。",
         "clipped": "图中 0 为黑，1 为白{}。", "mean_of": "，总和已除以通道数 {}",
-        "minus": "取值 0..1 的图像减去均值 (0.485, 0.456, 0.406)，与网络的输入一致。",
+        "minus": "取值 0..1 的图像减去 ImageNet 的均值 (0.485, 0.456, 0.406)。",
         "map": "保存的特征图 {}；图中显示通道 {}。",
         "responses": "函数|>最小|>平均|>最大|>恰为零的比例|>每个数（纳秒）|>相对 ReLU 的倍数",
         "before": "变换前", "cost": "耗时：在本机上多次计算一百万个数，取中位数。",
@@ -105,6 +105,7 @@ def pool(
 ) -> None:
     """Max, min or average pooling of an image, as the study note's script does it."""
     chosen, place = language(lang), output.position(at)
+    output.require_png("--out", out)
     x = _opened(image, chosen)
     from vgglass.glass import operations
 
@@ -135,6 +136,7 @@ def conv(
     if as_ not in ("gather", "scatter"):
         raise UsageError(f"--as {as_}", "not one of gather, scatter", "choose one of them")
     chosen, place = language(lang), output.position(at)
+    output.require_png("--out", out)
     x = _opened(image, chosen)
     from vgglass.glass import operations
 
@@ -179,6 +181,7 @@ def relu(
 ) -> None:
     """ReLU beside tanh and sigmoid: zeros, costs, and with --depth whether a deep network trains."""
     chosen = language(lang)
+    output.require_png("--out", out)
     if depth:
         from vgglass.cli.depth import depth as report
 
@@ -211,7 +214,7 @@ def relu(
 
 
 def softmax(
-    logits: Annotated[list[float], typer.Argument(help="Two numbers or more.")],
+    logits: Annotated[list[float], typer.Argument(help="The numbers.")],
     temperature: Annotated[float, typer.Option(help="Divides the logits: above 1 evens the shares out.")] = 1.0,
     lang: Language = None,
 ) -> None:
@@ -259,11 +262,14 @@ def _saved_map(path: Path) -> "Tensor":
     api.require_torch("operations on images")
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DataError(path, f"can't be read as a map ({error})", "save one with vgglass look --arrays") from error
-    if values.ndim not in (2, 3) or values.size == 0 or not np.issubdtype(values.dtype, np.floating):
+    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+    if values.ndim not in (2, 3) or values.size == 0 or not real:
         shape = "×".join(map(str, values.shape))
         raise DataError(path, f"holds {values.dtype} of shape {shape}, not real numbers (C, H, W)", "save another")
+    if not np.isfinite(values).all():
+        raise DataError(path, "holds numbers that are infinite or not a number", "save another")
     return torch.from_numpy(values.astype(np.float32)).reshape(-1, *values.shape[-2:])
 
 
@@ -275,10 +281,8 @@ def _save(result: "Tensor", path: Path, lang: str) -> None:
 
     pixels = result[0].mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).byte().numpy()
     pixels = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise UsageError(f"--out {path}", "is not a picture's name", "end it in .png")
     with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format=Image.registered_extensions()[path.suffix.lower()])
+        Image.fromarray(pixels).save(temporary, format="PNG")
     output.console().print(TEXT[lang]["written"].format(path), soft_wrap=True)
 
 

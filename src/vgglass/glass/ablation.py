@@ -39,7 +39,7 @@ class Effect:
 def ablate(subject: Subject, without: Silenced) -> Ablation:
     """Run with the outputs of these channels set to zero. Raises UsageError for layers or channels not there."""
     for name in without:
-        _require_before_prob(subject, name)
+        require_before_prob(subject, name)
     with untouched(subject.network), torch.inference_mode():
         edited = list(subject.network.walk(subject.input, silence(subject, without)))
     return Ablation(without, subject.logits(), edited[-1].input[0].numpy())
@@ -47,7 +47,7 @@ def ablate(subject: Subject, without: Silenced) -> Ablation:
 
 def rank(subject: Subject, name: str) -> list[Effect]:
     """Every channel of a layer by its effect on the predicted class's logit, the largest first."""
-    _require_before_prob(subject, name)
+    require_before_prob(subject, name)
     with untouched(subject.network), torch.inference_mode():
         whole = next(step.output for step in subject.network.walk(subject.input) if step.name == name)
         before = subject.network.after(name, whole)[0]
@@ -74,12 +74,13 @@ def parse(texts: list[str]) -> dict[str, list[int]]:
     for text in texts:
         name, _, numbers = text.partition(":")
         channels = numbers.split(",")
-        if not all(number.strip().isdigit() for number in channels):
+        if not all(number.strip().isdecimal() for number in channels):
             raise UsageError(f"--without {text}", "is not LAYER:CHANNEL", "write it as conv3_2:17 or conv3_2:1,5,17")
         without.setdefault(name, []).extend(int(number) for number in channels)
     return without
 
 
-def _require_before_prob(subject: Subject, name: str) -> None:
+def require_before_prob(subject: Subject, name: str) -> None:
+    """Raises UsageError for a layer that silences nothing, or that there is not."""
     if subject.layer(name).kind == "softmax":
         raise UsageError(f"layer {name}", "comes after the logits", "choose a layer before it")

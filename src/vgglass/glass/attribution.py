@@ -61,9 +61,7 @@ def attribute(subject: Subject, method: str, target: int | None = None, layer: s
     if layer is not None and method != "gradcam":
         raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
     target = predicted(subject) if target is None else target
-    classes = subject.network.architecture.classes
-    if not 0 <= target < classes:
-        raise UsageError(f"class {target}", f"the classes are numbered 0 to {classes - 1}", "choose one of them")
+    subject.require_class(target)
     if method == "gradcam":
         layer = layer or _last_map(subject)
         subject.layer(layer)
@@ -145,6 +143,7 @@ def class_model(subject: Subject, target: int, steps: int = DREAM_STEPS) -> Pixe
 
     Ascends score - DREAM_DECAY * |image|^2 by normalised steps. uint8 (S, S, C).
     """
+    subject.require_class(target)
     record = subject.record.preprocessing
     with untouched(subject.network):
         image = torch.zeros_like(subject.input).requires_grad_()

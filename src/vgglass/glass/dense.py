@@ -10,13 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vgglass.architecture import SMALLEST_IMAGE
+from vgglass.errors import UsageError
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.images import Pixels
 from vgglass.preprocess import normalise, resize
 
 PRESET_SHAPE, PRESET_OUTPUTS = (5, 3, 3), 4096  # the study note's question: how does 3x3x5 become 1x4096
-LARGEST = 3  # an image of more pixels than a square of so many times the training size is made smaller first
+# In sides of the training size: a square of more pixels is made smaller first; a strip of more is refused.
+LARGEST, LARGEST_STRIP = 3, 8
 SEED = 0
 
 
@@ -75,47 +77,46 @@ class ScoreMap:
 
     image   uint8 (H, W, C), as it was scored
     logits  (K, rows, columns); place (i, j) covers the square of `side` pixels whose corner is at (step*i, step*j)
+    target  the class to show
     """
 
     image: Pixels = field(repr=False)
     logits: NDArray[np.float32] = field(repr=False)
+    probabilities: NDArray[np.float64] = field(repr=False)  # of the same shape
+    target: int
     side: int
     step: int
 
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        exponentials = np.exp(self.logits.astype(np.float64) - self.logits.max(axis=0))
-        shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=0)
-        return shares
-
-    @property
-    def target(self) -> int:
-        """The class with the largest mean score over the places."""
-        return int(self.logits.mean(axis=(1, 2)).argmax())
-
     def picture(self) -> Image.Image:
-        """The target's probability laid over the photograph; a pixel shows the nearest place."""
+        """The target's probability, from black 0 to bright 1, over the photograph; a pixel shows the nearest place."""
         values = self.probabilities[self.target].astype(np.float32)
         rows, columns = (
             np.clip(np.round((np.arange(side) + 0.5 - self.side / 2) / self.step), 0, count - 1).astype(int)
             for side, count in zip(self.image.shape[:2], values.shape, strict=True)
         )
-        return sheets.overlay(values[rows[:, None], columns[None, :]], self.image)
+        return sheets.overlay(values[rows[:, None], columns[None, :]], self.image, end=1.0)
 
     def _repr_png_(self) -> bytes:
         return sheets.as_png(self.picture())
 
 
-def score_map(subject: Subject) -> ScoreMap:
+def score_map(subject: Subject, target: int | None = None) -> ScoreMap:
     """Run the classifier over the whole original image (paper, section 3.2).
 
-    The image keeps its own size unless it is very large. Raises UsageError for one too small for fc6.
+    Without a target the class with the largest mean score. The image keeps its own size unless it is very large.
+    Raises UsageError for one too small for fc6, too narrow to be made smaller, or a class that there is not.
     """
     record = subject.record.preprocessing
-    image = subject.original
+    image, side = subject.original, SMALLEST_IMAGE * subject.network.architecture.fc6_kernel
     height, width = image.shape[:2]
-    scale = min(1.0, LARGEST * record.size / (height * width) ** 0.5)
+    if target is not None:
+        subject.require_class(target)
+    scale = min(1.0, max(LARGEST * record.size / (height * width) ** 0.5, side / min(height, width)))
+    if height * width * scale**2 > (LARGEST_STRIP * record.size) ** 2:
+        raise UsageError(f"an image of {height}x{width}", "too long a strip to be scored whole", "crop it first")
     image = resize(image, round(height * scale), round(width * scale), record.interpolation)
     with untouched(subject.network), torch.inference_mode():
         logits = subject.network.dense(torch.from_numpy(normalise(image[None], record)))[0].numpy()
-    return ScoreMap(image, logits, SMALLEST_IMAGE * subject.network.architecture.fc6_kernel, SMALLEST_IMAGE)
+    shares = subject.record.probabilities(np.moveaxis(logits, 0, -1))
+    target = int(logits.mean(axis=(1, 2)).argmax()) if target is None else target
+    return ScoreMap(image, logits, np.moveaxis(shares, -1, 0), target, side, SMALLEST_IMAGE)

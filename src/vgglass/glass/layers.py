@@ -1,6 +1,6 @@
 """The walk: what every layer of a network made of one image. C channels, H height, W width."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,13 +89,13 @@ class LayerView:
         return sheets.as_png(sheets.grid(self.maps, self.name).image)
 
 
-def walk(subject: Subject, without: Silenced | None = None) -> Iterator[LayerView]:
+def walk(subject: Subject, without: Silenced | None = None) -> list[LayerView]:
     """The image, then every layer in order; `without` names channels to be set to zero on the way."""
     channels = subject.square.transpose(2, 0, 1).astype(np.float32)
-    yield LayerView("image", "image", channels, 0, 1, 1)
+    edit = silence(subject, without or {})
     with untouched(subject.network), torch.inference_mode():
-        for step in subject.network.walk(subject.input, silence(subject, without or {})):
-            yield view(step.layer, step.output)
+        layers = [view(step.layer, step.output) for step in subject.network.walk(subject.input, edit)]
+    return [LayerView("image", "image", channels, 0, 1, 1), *layers]
 
 
 def view(layer: Layer, output: Tensor) -> LayerView:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vgglass.atomic import replacing
 from vgglass.glass import attribution, page, sanity, sheets
-from vgglass.glass.ablation import Ablation, Effect, ablate, rank
+from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution
 from vgglass.glass.dense import ScoreMap, score_map
 from vgglass.glass.layers import LayerView, Silenced, walk
@@ -33,6 +33,7 @@ class Wanted:
     layers        names to keep; all without
     attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3')
     target        class to explain; the predicted one without
+    position      (row, column) whose receptive fields to measure; the middle one of each layer without
     without       channels to silence, by layer
     ranked        a layer whose channels to rank
     """
@@ -43,6 +44,7 @@ class Wanted:
     sanity: bool = False
     class_model: bool = False
     dense: bool = False
+    position: tuple[int, int] | None = None
     without: Silenced = field(default_factory=dict)
     ranked: str | None = None
 
@@ -67,9 +69,7 @@ class Look:
     @property
     def top(self) -> list[tuple[str, float]]:
         """The likeliest classes and their probabilities, after the model's temperature."""
-        scaled = self.logits.astype(np.float64) / (self.subject.record.temperature or 1.0)
-        shares = np.exp(scaled - scaled.max())
-        shares /= shares.sum()
+        shares = self.subject.record.probabilities(self.logits)
         return [
             (self.subject.record.classes[index], float(shares[index]))
             for index in np.argsort(-shares, kind="stable")[:TOP]
@@ -94,6 +94,9 @@ class Look:
                 found.name: {"correlation": check.correlation, **check.areas()}
                 for found, check in zip(self.attributions, self.checks, strict=True)
             }
+        if self.scores:
+            shares = self.scores.probabilities[self.scores.target]
+            result["scores"] = {"class": classes[self.scores.target], "probabilities": shares.tolist()}
         if self.ablation:
             result["without"] = {name: list(channels) for name, channels in self.ablation.without.items()}
             result["logit_moves"] = {name: float(move) for name, move in zip(classes, self.ablation.moves, strict=True)}
@@ -106,34 +109,48 @@ class Look:
 
 
 def look(subject: Subject, wanted: Wanted | None = None) -> Look:
-    """Walk, explain and measure. Raises UsageError for layers, channels, methods or classes that are not there."""
+    """Walk, explain and measure. Raises UsageError, first of all, for what the network has not."""
     wanted = wanted or Wanted()
-    for name in wanted.layers:
-        if name != "image":
-            subject.layer(name)
+    measured = _checked(subject, wanted)
     logits = subject.logits()
     target = int(logits.argmax()) if wanted.target is None else wanted.target
     attributions = []
     for text in wanted.attributions:
         method, _, layer = text.partition(":")
         attributions.append(attribution.attribute(subject, method, target, layer or None))
-    layers = tuple(layer for layer in walk(subject, wanted.without) if not wanted.layers or layer.name in wanted.layers)
-    spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
-    measured = [name for name in wanted.layers if name in _maps(subject)] if wanted.layers else spatial
+    views = walk(subject, wanted.without)
+    after = next(layer for layer in views if layer.name == "fc8").maps.ravel()
     return Look(
         subject,
-        layers,
+        tuple(layer for layer in views if not wanted.layers or layer.name in wanted.layers),
         logits,
         target,
-        tuple(attributions),
-        tuple(sanity.check(subject, found) for found in attributions) if wanted.sanity else (),
-        tuple(effective_fields(subject, dict.fromkeys(measured))),
-        attribution.class_model(subject, target) if wanted.class_model else None,
-        score_map(subject) if wanted.dense else None,
-        ablate(subject, wanted.without) if wanted.without else None,
-        wanted.ranked,
-        tuple(rank(subject, wanted.ranked)) if wanted.ranked else (),
+        attributions=tuple(attributions),
+        checks=tuple(sanity.check(subject, found) for found in attributions) if wanted.sanity else (),
+        fields=tuple(effective_fields(subject, dict.fromkeys(measured, wanted.position))),
+        class_model=attribution.class_model(subject, target) if wanted.class_model else None,
+        scores=score_map(subject, wanted.target) if wanted.dense else None,
+        ablation=Ablation(wanted.without, logits, after) if wanted.without else None,
+        ranked=wanted.ranked,
+        ranking=tuple(rank(subject, wanted.ranked)) if wanted.ranked else (),
     )
+
+
+def _checked(subject: Subject, wanted: Wanted) -> list[str]:
+    """The layers whose fields to measure: those wanted that have maps, else the poolings. Raises UsageError."""
+    for name in wanted.layers:
+        if name != "image":
+            subject.layer(name)
+    if wanted.target is not None:
+        subject.require_class(wanted.target)
+    for name in (*wanted.without, *([wanted.ranked] if wanted.ranked else [])):
+        require_before_prob(subject, name)
+    spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
+    measured = [name for name in wanted.layers if name in _maps(subject)] if wanted.layers else spatial
+    for name in measured:
+        if wanted.position:
+            subject.require_position(subject.layer(name), wanted.position)
+    return measured
 
 
 def _maps(subject: Subject) -> set[str]:

@@ -104,20 +104,13 @@ class Depth:
 
 def depth(column: str, function: str, steps: int) -> Depth:
     """Measure one column with one function, started by He et al.'s rule with the gain that torch gives the function."""
-    torch.manual_seed(SEED)
-    network = VGG(
-        Architecture.named(column, classes=CLASSES, channels=1, image_size=SIZE, width=WIDTH, hidden=HIDDEN, dropout=0),
-    )
-    layers = [layer for layer in network.architecture.layers() if layer.kind in ("conv", "linear")]
-    weights = [network.get_parameter(f"{layer.name}.weight") for layer in layers]
-    for weight in weights:
-        nn.init.kaiming_normal_(weight, nonlinearity=function)  # type: ignore[arg-type]  # a key of FUNCTIONS
-    for layer in network.architecture.layers():
-        if layer.kind == "relu":
-            network.add_module(layer.name, MODULES[function]())
     images, labels = _digits()
-    order = torch.randperm(len(images)).repeat(-(-steps * BATCH // len(images)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network, weights = _network(column, function)
+        order = torch.randperm(len(images)).repeat(-(-steps * BATCH // len(images)))
     optimiser = torch.optim.SGD(network.parameters(), LEARNING_RATE, momentum=0.9)
+    zeros = _zeros(network, images[order[:BATCH]])
     gradients: tuple[float, ...] = ()
     losses: list[float] = []
     for start in range(0, steps * BATCH, BATCH):
@@ -125,12 +118,25 @@ def depth(column: str, function: str, steps: int) -> Depth:
         loss = F.cross_entropy(network(images[chosen]), labels[chosen])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        gradients = gradients or tuple(float(weight.grad.norm()) for weight in weights if weight.grad is not None)
-        if not losses:
-            zeros = _zeros(network, images[chosen])
+        gradients = gradients or tuple(float(w.grad.norm()) for w in weights.values() if w.grad is not None)
         optimiser.step()
         losses.append(float(loss.detach()))
-    return Depth(column, function, tuple(layer.name for layer in layers), gradients, tuple(losses), zeros)
+    return Depth(column, function, tuple(weights), gradients, tuple(losses), zeros)
+
+
+def _network(column: str, function: str) -> tuple[VGG, dict[str, nn.Parameter]]:
+    """A narrow column with the function in place of every ReLU, and its weights by layer; its biases are all zero."""
+    network = VGG(
+        Architecture.named(column, classes=CLASSES, channels=1, image_size=SIZE, width=WIDTH, hidden=HIDDEN, dropout=0)
+    )
+    weights = {}
+    for layer in network.architecture.layers():
+        if layer.kind == "relu":
+            network.add_module(layer.name, MODULES[function]())
+        elif layer.kind in ("conv", "linear"):
+            weights[layer.name] = network.get_parameter(f"{layer.name}.weight")
+            nn.init.kaiming_normal_(weights[layer.name], nonlinearity=function)  # type: ignore[arg-type]
+    return network, weights
 
 
 def _zeros(network: VGG, images: Tensor) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from vgglass import images
 from vgglass.errors import UsageError
 
 Numbers = NDArray[np.float64]
@@ -67,6 +68,10 @@ class Geometry:
                     f" the {name} {self.formula(side, axis)}, which leaves no output",
                     "take a smaller kernel or dilation, or more padding",
                 )
+        if self.output(height, 0) * self.output(width, 1) > images.MAX_PIXELS:
+            raise UsageError(
+                f"padding {self.padding}", f"makes an output of more than {images.MAX_PIXELS:,} pixels", "choose less"
+            )
 
     def require_place(self, height: int, width: int, place: Place) -> None:
         """Raises UsageError for a place that the output of such an image has not."""
@@ -182,15 +187,14 @@ def scatter(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel:
     """
     geometry.require(*image.shape[2:])
     height, width = image.shape[2:]
-    response = torch.from_numpy(weights[::-1, ::-1].copy()).to(image.dtype).flatten()  # rows*columns
+    response = weights[::-1, ::-1]
     reach = [geometry.dilation * (taps - 1) for taps in geometry.kernel]
-    full = (height + reach[0], width + reach[1])
-    maps = []
-    for channel in image[0]:
-        laid = response[:, None] * channel.flatten()  # one column an input position
-        maps.append(F.fold(laid[None], full, geometry.kernel, dilation=geometry.dilation)[0])
+    superposed = image.new_zeros(1, image.shape[1], height + reach[0], width + reach[1])
+    for (row, column), weight in np.ndenumerate(response):  # all positions lay down this number of theirs at once
+        top, left = geometry.dilation * row, geometry.dilation * column
+        superposed[:, :, top : top + height, left : left + width] += float(weight) * image
     margin = geometry.padding  # so that outputs that see nothing but padding have a place too
-    superposed = F.pad(torch.stack(maps, dim=1), (margin,) * 4)
+    superposed = F.pad(superposed, (margin,) * 4)
     rows, columns = (geometry.output(side, axis) for axis, side in enumerate((height, width)))
     taken = superposed[
         :,
@@ -219,9 +223,10 @@ def softmax(logits: list[float], temperature: float = 1.0) -> Softmax:
     if not (math.isfinite(temperature) and temperature > 0):
         raise UsageError(f"temperature {temperature}", "must be a positive number", "1 leaves the logits as they are")
     numbers = np.array(logits, np.float64)
-    if not len(numbers) or not np.isfinite(numbers).all():
-        raise UsageError(f"logits {logits}", "must be one or more finite numbers", "leave the others out")
-    scaled = numbers / temperature
+    with np.errstate(over="ignore"):
+        scaled = numbers / temperature
+    if not len(numbers) or not np.isfinite(scaled).all():
+        raise UsageError(f"logits {logits}", "must be finite, divided by the temperature too", "leave the others out")
     shifted = scaled - scaled.max()
     exponentials = np.exp(shifted)
     total = float(exponentials.sum())

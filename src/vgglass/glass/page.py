@@ -14,7 +14,6 @@ from vgglass.glass.layers import LayerView
 from vgglass.glass.receptive_field import on_original, receptive_field
 from vgglass.glass.sheets import Sheet
 from vgglass.glass.words import both
-from vgglass.preprocess import placement
 
 if TYPE_CHECKING:
     from vgglass.glass.looking import Look
@@ -45,11 +44,11 @@ def facts(seen: "Look", grids: Mapping[str, Sheet]) -> dict[str, Any]:
     subject = seen.subject
     classes = subject.record.classes
     height, width = subject.original.shape[:2]
-    place = placement(height, width, subject.record.preprocessing)
     return seen.as_json() | {
         "original": [width, height],
+        "temperature": subject.record.temperature,
         "size": subject.record.preprocessing.size,
-        "placement": vars(place),
+        "placement": vars(subject.place),
         "layers": [_layer(seen, layer, grids[layer.name]) for layer in seen.layers],
         "attributions": [
             {"name": found.name, "method": found.method, "layer": found.layer} for found in seen.attributions

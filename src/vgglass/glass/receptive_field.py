@@ -12,10 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from vgglass.architecture import Architecture
-from vgglass.errors import UsageError
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
-from vgglass.preprocess import placement
 
 HELD = 0.95  # share of the gradient that the effective field is to hold
 
@@ -36,6 +34,11 @@ class Box:
     @property
     def width(self) -> float:
         return self.right - self.left
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left of it: what a position in the padding sees of the original."""
+        return self.width == 0 or self.height == 0
 
     def clipped(self, height: float, width: float) -> "Box":
         """The part of it on an image of this size."""
@@ -66,19 +69,20 @@ class ReceptiveField:
 
 def receptive_field(architecture: Architecture, name: str) -> ReceptiveField:
     """A layer's receptive field by arithmetic: a window of side k and padding p moves the centre by (k-1)/2 - p."""
+    wanted = architecture.layer(name)
     centre, jump = 0.5, 1
     for layer in architecture.layers():
         centre += ((layer.kernel - 1) / 2 - layer.padding) * jump
         jump = layer.jump
-        if layer.name == name:
-            return ReceptiveField(layer.receptive_field, jump, centre)
-    raise UsageError(f"layer {name!r}", f"is not one of {architecture.name}", "see vgglass summary")
+        if layer == wanted:
+            break
+    return ReceptiveField(wanted.receptive_field, jump, centre)
 
 
 def on_original(subject: Subject, box: Box) -> Box:
     """A box of the network's input as a box of the original image: back through crop and resize, clipped."""
     height, width = subject.original.shape[:2]
-    place = placement(height, width, subject.record.preprocessing)
+    place = subject.place
     rows, columns = height / place.rows, width / place.columns
     size = subject.record.preprocessing.size
     seen = box.clipped(size, size)

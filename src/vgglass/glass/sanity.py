@@ -1,6 +1,5 @@
 """Whether an attribution map means anything: does it depend on the weights, and on what the network looks at."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from vgglass.glass.attribution import Attribution, attribute
 from vgglass.glass.subject import Subject, untouched
-from vgglass.model import INITIALISATIONS
+from vgglass.model import VGG
 
 CURVE_STEPS = 20
 BATCH = 8
@@ -22,14 +21,15 @@ class Sanity:
     """The checks of one map.
 
     randomised    the same map of a network with random weights (Adebayo et al., 2018)
-    correlation   Spearman's between the two: near 0 for a map that depends on what was learned
+    correlation   Spearman's between the two: near 0 for a map that depends on what was learned; None where one of
+                  them is the same everywhere, and there is nothing to compare
     deletion      the class's probability as the map's largest places are blotted out, from none to all
     insertion     the same as they are put into the mean image (Petsiuk et al., 2018)
     random_deletion, random_insertion  the same in random order, to compare with
     """
 
     randomised: Attribution
-    correlation: float
+    correlation: float | None
     deletion: NDArray[np.float64] = field(repr=False)
     insertion: NDArray[np.float64] = field(repr=False)
     random_deletion: NDArray[np.float64] = field(repr=False)
@@ -57,11 +57,9 @@ def check(subject: Subject, found: Attribution) -> Sanity:
 
 
 def _randomised(subject: Subject) -> Subject:
-    network = copy.deepcopy(subject.network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        INITIALISATIONS["kaiming"](network)
-    return replace(subject, network=network)
+        return replace(subject, network=VGG(subject.network.architecture).eval())
 
 
 def _blotted(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
@@ -87,14 +85,13 @@ def _curve(
     with untouched(subject.network), torch.inference_mode():
         images = (change(subject.input[0], ranks < count) for count in counts)
         batches = torch.split(torch.stack(list(images)), BATCH)
-        shares = torch.cat([subject.network(batch).double().softmax(dim=1)[:, target] for batch in batches])
-    curve: NDArray[np.float64] = shares.numpy()
-    return curve
+        logits = torch.cat([subject.network(batch) for batch in batches]).numpy()
+    return subject.record.probabilities(logits)[:, target]
 
 
-def _spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+def _spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
     from scipy.stats import spearmanr
 
     if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0  # a map of one value agrees with nothing
+        return None
     return float(spearmanr(first.ravel(), second.ravel()).statistic)

@@ -35,6 +35,7 @@ TITLE, TEXT, CAPTION = 20, 14, 11  # heights of lettering
 SMALLEST_TILE, LARGEST_ZOOMED, SHEET_WIDTH, SHEET_AREA = 32, 96, 1200, 720_000
 CELL, CELLS_A_ROW = 12, 64  # of maps that are single numbers
 LEGEND_WIDTH, BAR = 256, 12
+STRENGTH = 0.6  # of the colours over a photograph
 SHOWN = 0.995  # share of a map's values that its colours reach: a few outliers at the border would dim the rest
 
 
@@ -96,33 +97,23 @@ def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet
     return _sheet(list(coloured), range(len(coloured)), title, words(lang, "sheets")["colours"].format(largest), None)
 
 
-def heat(values: NDArray[np.float32], *, signed: bool = False) -> Image.Image:
-    """A map (H, W) as a picture of the same size, scaled to its own reach."""
-    return _indexed(_coloured(values, float(reach(values[None])[0]), signed), signed)
+def heat(values: NDArray[np.float32], *, signed: bool = False, end: float | None = None) -> Image.Image:
+    """A map (H, W) as a picture of the same size; its colours end at `end`, or at its own reach."""
+    return _indexed(_coloured(values, end or float(reach(values[None])[0]), signed), signed)
 
 
-def overlay(values: NDArray[np.float32], pixels: Pixels, *, signed: bool = False, strength: float = 0.6) -> Image.Image:
+def overlay(
+    values: NDArray[np.float32], pixels: Pixels, *, signed: bool = False, end: float | None = None
+) -> Image.Image:
     """A map laid over a photograph (H, W, C), which is made grey so that the colours are the map's alone."""
     grey = photograph(pixels).convert("L").convert("RGB")
-    colours = heat(values, signed=signed).convert("RGB").resize(grey.size, Image.Resampling.BILINEAR)
-    return Image.blend(grey, colours, strength)
+    colours = heat(values, signed=signed, end=end).convert("RGB").resize(grey.size, Image.Resampling.BILINEAR)
+    return Image.blend(grey, colours, STRENGTH)
 
 
 def photograph(pixels: Pixels) -> Image.Image:
     """uint8 (H, W, C) as a picture."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-
-
-def boxed(pixels: Pixels, boxes: Sequence[tuple[float, float, float, float]]) -> Image.Image:
-    """A photograph with rectangles (top, left, bottom, right) drawn on it."""
-    picture = photograph(pixels).convert("RGB")
-    draw = ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 250))
-    for top, left, bottom, right in boxes:
-        corners = (round(left), round(top), max(round(left), round(right) - 1), max(round(top), round(bottom) - 1))
-        draw.rectangle(corners, outline="white", width=width + 2)
-        draw.rectangle(corners, outline="#d9730d", width=width)
-    return picture
 
 
 def require_choice(name: str, value: str, choices: Sequence[str]) -> None:

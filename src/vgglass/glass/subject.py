@@ -1,6 +1,5 @@
 """One image in front of one network: what every part of the glass looks at."""
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from vgglass.errors import UsageError
 from vgglass.images import Pixels
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record
-from vgglass.preprocess import fit, normalise, read
-
-NEAREST = 3
+from vgglass.preprocess import Placement, fit, normalise, placement, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +23,7 @@ class Subject:
     """An image and a network, ready to be looked at.
 
     original  the picture as decoded, in full size (H, W, C), C as the network takes them
+    place     where the picture lies in the square; its rows and columns are the whole original's
     square    what is cut out for the network: uint8 (S, S, C)
     input     `square` normalised: float32 (1, C, S, S)
     """
@@ -34,6 +32,7 @@ class Subject:
     record: Record
     name: str
     original: Pixels
+    place: Placement
     square: Pixels
     input: Tensor
 
@@ -43,16 +42,7 @@ class Subject:
 
     def layer(self, name: str) -> Layer:
         """The layer of this name. Raises UsageError, naming the nearest."""
-        found = {layer.name: layer for layer in self.layers}
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=NEAREST, cutoff=0.0)
-            others = [other for other in found if other not in near]
-            raise UsageError(
-                f"layer {name!r}",
-                f"{self.network.architecture.name} has {', '.join(near)} (nearest), {', '.join(others)}",
-                f"did you mean {near[0]}",
-            )
-        return found[name]
+        return self.network.architecture.layer(name)
 
     def require_channel(self, layer: Layer, channel: int) -> None:
         """Raises UsageError for a channel that the layer has not."""
@@ -64,6 +54,12 @@ class Subject:
                 f"it has {count}, numbered 0 to {count - 1}",
                 f"the nearest is {nearest}",
             )
+
+    def require_class(self, number: int) -> None:
+        """Raises UsageError for a class that the network does not tell."""
+        classes = self.network.architecture.classes
+        if not 0 <= number < classes:
+            raise UsageError(f"class {number}", f"the classes are numbered 0 to {classes - 1}", "choose one of them")
 
     def require_position(self, layer: Layer, position: tuple[int, int]) -> None:
         """Raises UsageError for a position (row, column) that the layer's maps have not."""
@@ -104,17 +100,28 @@ def untouched(network: nn.Module) -> Iterator[None]:
 def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Path) -> Subject:
     """Put an image (a path, the bytes of a file, or uint8 (H, W, C)) before a model, through the model's own way in.
 
-    Raises ModelFileError or ImageError.
+    Raises ModelFileError, ImageError, or UsageError for an array of another kind.
     """
     file = model if isinstance(model, ModelFile) else modelfile.load(Path(model))
     record = file.record.preprocessing
     source = Path(image) if isinstance(image, str) else image
-    name = source.name if isinstance(source, Path) else "image"
-    if isinstance(source, np.ndarray):
-        original = source
-    else:
+    fitted = read(source, record)
+    if fitted.ndim != 3 or fitted.shape[2] != record.channels or fitted.dtype != np.uint8:
+        raise UsageError(
+            f"an array of {fitted.dtype} {fitted.shape}",
+            f"this network takes uint8 (H, W, {record.channels})",
+            "convert it, or give the file itself",
+        )
+    original = fitted
+    if record.jpeg_scaled and not isinstance(source, np.ndarray):  # `fitted` may be smaller
         original = images.decode(source, channels=record.channels, background=record.background)
-    square = fit(read(source, record), record)
+    square = fit(fitted, record)
     return Subject(
-        VGG.from_file(file), file.record, name, original, square, torch.from_numpy(normalise(square[None], record))
+        network=VGG.from_file(file),
+        record=file.record,
+        name=source.name if isinstance(source, Path) else "image",
+        original=original,
+        place=placement(fitted.shape[0], fitted.shape[1], record),
+        square=square,
+        input=torch.from_numpy(normalise(square[None], record)),
     )

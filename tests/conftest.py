@@ -1,0 +1,11 @@
+"""What every test relies on."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def english() -> object:
+    """Commands speak the language of the locale; tests ask for Chinese where they want it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "C.UTF-8")
+        yield
