@@ -171,6 +171,8 @@ def test_demo_reaches_98_percent(tmp_path: Path) -> None:
     right = sum(Path(row["path"]).parent.name == row["class"] for row in rows)
     assert right / 360 == pytest.approx(top1, abs=1e-4)  # from files as from memory
     assert "Next, try:  vgglass predict" in printed
+    look = next(line.split() for line in printed.splitlines() if "vgglass look" in line)
+    assert "index.html" in vgglass(*look[1:]).stdout
 
 
 @pytest.mark.slow

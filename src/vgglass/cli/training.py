@@ -43,6 +43,7 @@ def demo(
     ):
         console.print(f"  {path}   {what}", soft_wrap=True)
     console.print(f"\nNext, try:  vgglass predict --model {best} {folder / '7'}", soft_wrap=True)
+    console.print(f"            vgglass look --model {best} {rows[0].path} --out {out / 'look'}", soft_wrap=True)
 
 
 def train(
