@@ -128,7 +128,12 @@ def test_gathering_and_scattering_are_both_shown(run: Run, image: Path, tmp_path
         len(re.findall(f" {re.escape(total.group(1))}$", gathered, re.MULTILINE)) == 3
     )  # in the table twice, and here
     assert "products" in gathered
-    assert len(re.findall(r"pixel \d+,\d+ lays down", scattered)) == 27
+    laid = re.findall(r"pixel (\d+),(\d+) lays down (\S+) × (\S+) = (\S+) here", scattered)
+    assert len(laid) == 27
+    # With stride 2 and padding 1 the window of 3,4 begins at row 5, column 7.
+    assert [(int(row), int(column)) for row, column, *_ in laid[:4]] == [(5, 7), (5, 8), (5, 9), (6, 7)]
+    assert float(laid[1][2]) == pytest.approx(photograph()[5, 8, 0] / 255, rel=1e-4)
+    assert sum(float(product) for *_, product in laid) == pytest.approx(float(total.group(1)), abs=1e-3)
     assert "The response to a single 1" in scattered
 
 
