@@ -62,6 +62,23 @@ def test_options_are_frozen() -> None:
     assert found == OPTIONS
 
 
+def test_a_resumed_run_names_its_folder(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for shade, name in enumerate(("cat", "dog")):
+        (photos / name).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (40, 40), (40 * index, 90 * shade, 7)).save(photos / name / f"{index}.png")
+    options = ("--image-size", 32, "--set", "width=0.0625", "--set", "hidden=8", "--batch-size", 4)
+    vgglass("train", photos, "--out", tmp_path / "run", "--epochs", 2, *options)
+    out = tmp_path / "run"
+    checkpoint, progress = out / "checkpoint.safetensors", '"epochs_done": 2'
+    content = checkpoint.read_bytes()
+    assert progress.replace('"', '\\"').encode() in content
+    checkpoint.write_bytes(content.replace(b'epochs_done\\": 2', b'epochs_done\\": 1'))
+    printed = vgglass("train", "--out", out, "--resume").stdout
+    assert f"Next:    vgglass evaluate --model {out / 'best.safetensors'} {photos}" in printed
+
+
 def test_evaluate_prints_figures_and_writes_the_picture(model: Path) -> None:
     printed = vgglass("evaluate", "--model", model).stdout
     assert "on 360 test images" in printed
@@ -170,8 +187,8 @@ def test_demo_reaches_98_percent(tmp_path: Path) -> None:
     assert len(rows) == 360
     right = sum(Path(row["path"]).parent.name == row["class"] for row in rows)
     assert right / 360 == pytest.approx(top1, abs=1e-4)  # from files as from memory
-    assert "Next, try:  vgglass predict" in printed
-    look = next(line.split() for line in printed.splitlines() if "vgglass look" in line)
+    assert "Next, try:" in printed
+    look = next(line.split() for line in printed.splitlines() if " look --model" in line)
     assert "index.html" in vgglass(*look[1:]).stdout
 
 

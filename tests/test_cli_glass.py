@@ -88,6 +88,15 @@ def test_pooling_shows_a_window(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "avgpool.png").exists()
 
 
+def test_padding_never_wins_and_says_so(run: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (6, 6), (200, 100, 50)).save(tmp_path / "flat.png")
+    printed = run("pool", "flat.png", "--kind", "min", "--kernel", 3, "--padding", 1, "--at", "0,0")
+    assert "(inf)" in printed
+    assert "it never wins" in printed
+    assert f"winner: {200 / 255:.6g} at row 0, column 0 of the image" in printed
+    assert "(-inf)" in run("pool", "flat.png", "--kernel", 3, "--padding", 1, "--at", "0,0")
+
+
 def test_without_an_image_a_photograph_is_taken(run: Run) -> None:
     printed = run("pool")
     assert "No image given: a photograph that scikit-learn ships." in printed
@@ -191,6 +200,8 @@ def test_look_writes_its_folder(run: Run, small: Path, image: Path, tmp_path: Pa
     assert re.search(r"conv1_1 +conv +64×64×8 ", printed)
     assert "Answer: " in printed
     assert "Without conv3_1:0" in printed
+    assert "Figures with these channels silenced: conv3_1:0" in printed
+    assert "Answer without conv3_1:0: " in printed
     assert "Channels of conv4_1 by what silencing one does" in printed
     assert (tmp_path / "there" / "index.html").exists()
     figures = json.loads(run("look", "--model", small, image, "--layers", "conv1_1,relu1_1,prob", "--json"))
@@ -214,7 +225,7 @@ def test_look_on_request(run: Run, small: Path, image: Path) -> None:
 def test_step_prints_the_arithmetic(run: Run, small: Path, image: Path) -> None:
     for layer in ("conv2_1", "bn2_1", "relu2_1", "pool2", "fc6", "drop6", "fc8", "prob"):
         printed = run("step", "--model", small, image, "--layer", layer, "--channel", 1, "--at", "0,0")
-        found = re.search(r"recomputed = (\S+)   network = (\S+)   difference = (\S+)   \(allowed (\S+)\)", printed)
+        found = re.search(r"recomputed = (\S+)   network = (\S+)   difference = (\S+)   \(allowed (\S+) =", printed)
         assert found is not None, printed
         recomputed, network, difference, allowed = map(float, found.groups())
         assert abs(recomputed - network) <= allowed + 1e-8 * abs(network)
@@ -237,6 +248,27 @@ def test_fully_connected_is_a_convolution(run: Run, small: Path, image: Path) ->
     assert "fc6: an input of 2×2×64 (H×W×C) becomes 1×24 by 24 kernels of the input's own size." in printed
     printed = run("fc", image, "--model", small, "--lang", "zh")
     assert "fc6：2×2×64（高×宽×通道）的输入经 24 个与输入同样大小的卷积核变成 1×24。" in printed
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_example_runs(
+    small: Path,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    text = (Path(__file__).parent.parent / name).read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(from vgglass import glass\n.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {"runs/mine/best.safetensors": str(small), "photo.jpg": image.name}
+    for there, here in names.items():
+        assert there in block
+        block = block.replace(there, here)
+    exec(block, {})  # noqa: S102 (our own README)
+    assert "recomputed = " in capsys.readouterr().out
+    assert (tmp_path / "look" / "index.html").exists()
 
 
 def test_mistakes_are_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
@@ -344,8 +376,12 @@ def test_names_are_printed_as_they_are(run: Run, image: Path, tmp_path: Path) ->
 
 def test_a_place_that_cannot_be_written_is_one_line(run: Run, small: Path, image: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here already")
-    for arguments in (("look", "--model", small, image, "--out", "file"), ("pool", image, "--out", "file/o.png")):
-        error = run(*arguments, status=1).splitlines()[-1]
-        assert error.startswith("error: file")
-        assert error.endswith("check that it can be written, or choose another place.")
+    error = run("pool", image, "--out", "file/o.png", status=1).splitlines()[-1]
+    assert error.startswith("error: file")
+    assert error.endswith("check that it can be written, or choose another place.")
+    assert (
+        run("look", "--model", small, image, "--out", "file", status=2)
+        == "error: --out file: is a file; name a folder.\n"
+    )
+    assert "--model m: needs an image to look at" in run("fc", "--model", "m", status=2)
     assert (tmp_path / "file").read_text() == "here already"

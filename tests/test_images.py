@@ -5,7 +5,6 @@ import random
 import re
 import resource
 import struct
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -312,10 +311,9 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 )
 def test_a_bomb_is_refused_by_its_header(width: int, height: int, message: str) -> None:
     bomb = png(width, height, 8, 2, bytes(1000))
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageError, match=message):
         decode(bomb)
-    assert time.process_time() - start < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB; its pixels would take 240 MB
 
 

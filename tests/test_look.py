@@ -177,6 +177,16 @@ def test_one_scale_over_all_layers_leaves_the_image_out(here: Subject, tmp_path:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
 
 
+def test_single_numbers_share_their_layers_scale(here: Subject, tmp_path: Path) -> None:
+    """With a scale of its own each, the likeliest class would be no brighter than the others."""
+    seen = glass.look(here, glass.Wanted(layers=("fc8", "prob"), attributions=()))
+    glass.write(seen, tmp_path)
+    for layer in seen.layers:
+        expected = sheets.grid(layer.maps, f"{layer.name}   1×1×7", scale="layer").image
+        with Image.open(tmp_path / "layers" / f"{layer.name}.png") as drawn:
+            assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
 def test_an_effective_field_glows_where_its_gradient_is(here: Subject, tmp_path: Path) -> None:
     seen = glass.look(here, glass.Wanted(layers=("pool2",), attributions=(), position=(2, 13)))
     glass.write(seen, tmp_path)

@@ -8,7 +8,6 @@ import random
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,10 +73,8 @@ def rewrite(path: Path, tensors: dict[str, Any], record: Any) -> None:
 
 
 def refuses(path: Path, message: str) -> None:
-    start = time.process_time()
     with pytest.raises(ModelFileError, match=message) as caught:
         modelfile.load(path)
-    assert time.process_time() - start < 1
     assert caught.value.value == path
 
 

@@ -84,10 +84,11 @@ def test_pointing_at_a_map_shows_its_numbers(page: Page, seen: Look) -> None:
     image = page.locator("#relu2_1 img")
     image.scroll_into_view_if_needed()
     scale = page.evaluate("i => i.getBoundingClientRect().width / i.width", image.element_handle())
-    image.hover(position={"x": (place[0] + 9) * scale, "y": (place[1] + 9) * scale})
+    image.hover(position={"x": (place[0] + 10) * scale, "y": (place[1] + 10) * scale})
     lines = page.inner_text("#tip").split("\n")
     assert lines[0] == f"channel {sheet.channels[5]}"
     assert float(lines[3].split()[1].replace(",", "")) == pytest.approx(float(layer.maps[5].max()), rel=1e-3)
+    assert lines[5] == "row 3, column 3"
     assert lines[4] == f"zeros {100 * layer.channel_zeros[5]:.1f} %"
 
 
@@ -110,5 +111,5 @@ def test_clicking_shows_what_a_position_sees(page: Page, seen: Look) -> None:
     tall, wide = seen.subject.original.shape[:2]
     expected = [box.top / tall, box.left / wide, box.height / tall, box.width / wide]
     assert frame == pytest.approx([100 * share for share in expected], abs=1e-3)
-    page.click("#seen")
+    page.keyboard.press("Escape")
     assert not page.is_visible("#seen")

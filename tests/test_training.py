@@ -204,6 +204,15 @@ def test_a_network_that_does_not_start_is_named() -> None:
     for step in range(300):
         one.watch(step, math.log(10), 1000)
     assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in text.getvalue()
+    assert "What helps: more epochs, longer warm-up, another learning rate." in text.getvalue()
+    deep, text = trainer(architecture="vgg16")
+    deep.watch(48, math.log(10), 49)  # too short a run to judge
+    assert text.getvalue() == ""
+    deep.watch(299, math.log(10), 1000)
+    assert (
+        "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer"
+        in (text.getvalue())
+    )
     learned, silence = trainer()
     for step in range(300):
         learned.watch(step, 1.5, 1000)

@@ -148,7 +148,7 @@ class Architecture:
         """The layer of this name. Raises UsageError, naming the nearest ones first."""
         found = {layer.name: layer for layer in self.layers()}
         if name not in found:
-            near = difflib.get_close_matches(name, found, n=3, cutoff=0.0)
+            near = difflib.get_close_matches(name.lower(), found, n=3, cutoff=0.0)
             others = [other for other in found if other not in near]
             raise UsageError(
                 f"layer {name!r}",

@@ -7,7 +7,8 @@ from vgglass.cli import output
 COLUMNS = ("A", "E")
 TEXT = {
     "en": {
-        "about": "Columns A and E at an eighth of their width on the embedded digits, with ReLU, tanh and sigmoid"
+        "about": "The study note's four claims about ReLU, tested: columns A and E at an eighth of their"
+        " width on the embedded digits, with ReLU, tanh and sigmoid"
         " throughout; the same start (He's, with each function's gain) and the same {} steps.",
         "gradients": "Norm of the first batch's gradient by each layer's weights, before any training",
         "cheap": "1. Cheap: {:.2f} ns a number; tanh {:.2f} ({:.1f} times), sigmoid {:.2f} ({:.1f} times).",
@@ -20,7 +21,8 @@ TEXT = {
         "written": "Written: {}",
     },
     "zh": {
-        "about": "在内置手写数字上比较 A 列与 E 列（宽度缩为八分之一），激活函数分别全用 ReLU、tanh、sigmoid；"
+        "about": "检验学习笔记关于 ReLU 的四个说法：在内置手写数字上"
+        "比较 A 列与 E 列（宽度缩为八分之一），激活函数分别全用 ReLU、tanh、sigmoid；"
         "相同的初始化（He 初始化，采用各函数的增益），相同的 {} 步训练。",
         "gradients": "训练之前，由第一个批次求得的各层权重梯度的范数",
         "cheap": "1. 计算开销小：每个数 {:.2f} 纳秒；tanh {:.2f}（{:.1f} 倍），sigmoid {:.2f}（{:.1f} 倍）。",

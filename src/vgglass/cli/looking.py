@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 TEXT = {
     "en": {
-        "columns": "layer|kind|>W×H×C|>parameters|>min|>mean|>max|>zeros|>dead channels|>receptive field",
+        "columns": "layer|kind|>W×H×C|>parameters|>min|>mean|>max|>zeros|>dead here|>receptive field",
         "dead": "Channels that are zero everywhere on this image:",
         "more": "and {} more",
-        "answer": "Answer: {}",
+        "answer": "Answer: {}", "answer_without": "Answer without {}: {}",
+        "silenced": "Figures with these channels silenced: {}",
+        "sanity_note": "A map that means something has a lower deletion and a higher insertion than random order.",
         "temperature": "The answer is the softmax of the logits divided by the model's temperature {:g}; the layer prob"
         " does not divide them.",
         "moves": "class|>logit before|>after|>move",
@@ -28,17 +30,19 @@ TEXT = {
         "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); most of all {}"
         " (mean probability {:.3f}, largest {:.3f})",
         "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
-        " the input, so that each fits in one place and gives one number.",
+        " the input, so that each fits in one place and gives one number. Here with random numbers.",
         "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
         "matrix": "as a matrix:      ({0}) times ({1}×{0}) transposed: {1} numbers",
         "convolution": "as a convolution: {0} kernels of {1}: the same {2:,} weights, and an output of 1×1×{0}",
-        "same": "largest difference of the two {:.3g}, where the largest output is {:.4g}",
+        "same": "largest difference of the two {:.3g}, where the outputs reach ±{:.4g}",
     },
     "zh": {
         "columns": "层|类型|>宽×高×通道|>参数量|>最小|>平均|>最大|>零的比例|>全零通道数|>感受野",
         "dead": "在这张图上处处为零的通道：",
         "more": "另有 {} 个",
-        "answer": "结果：{}",
+        "answer": "结果：{}", "answer_without": "屏蔽 {} 之后的结果：{}",
+        "silenced": "屏蔽这些通道之后的数值：{}",
+        "sanity_note": "可信的归因图：删除应低于随机顺序，插入应高于随机顺序。",
         "temperature": "结果是 logits 除以模型的温度 {:g} 之后的 softmax；prob 层本身不除以温度。",
         "moves": "类别|>屏蔽前的 logit|>屏蔽后|>变化",
         "without": "屏蔽 {}：变化最大的 logits",
@@ -48,11 +52,11 @@ TEXT = {
         "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；得分最高的是 {}"
         "（平均概率 {:.3f}，最大 {:.3f}）",
         "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
-        "只有一个位置可放，于是各得一个数。",
+        "只有一个位置可放，于是各得一个数。此处用随机数演示。",
         "fc6": "{0}：{1}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
         "matrix": "按矩阵计算：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
         "convolution": "按卷积计算：{0} 个 {1} 的卷积核，同样的 {2:,} 个权重，输出 1×1×{0}",
-        "same": "两者最大差 {:.3g}，最大输出为 {:.4g}",
+        "same": "两者最大差 {:.3g}，输出的绝对值最大为 {:.4g}",
     },
 }  # fmt: skip
 SHOWN = 12  # rows of a ranking, channels of a list
@@ -86,6 +90,8 @@ def look(
 ) -> None:
     """Every layer as pictures and numbers, with a page to open."""
     chosen, place = language(lang), output.position(at)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}", "is a file", "name a folder")
     subject = opened(model, image, download)
     from vgglass import glass
     from vgglass.glass import ablation, sheets
@@ -114,7 +120,7 @@ def look(
 
 def fc(
     image: Annotated[Path | None, typer.Argument(help="An image; without one the study note's 3×3×5.")] = None,
-    model: Model = "vgg16",
+    model: Annotated[str | None, typer.Option(help="For an image: a model file, or a pretrained name; vgg16.")] = None,
     download: Download = False,
     lang: Language = None,
 ) -> None:
@@ -124,6 +130,8 @@ def fc(
     api.require_torch("the glass")
     text, console = TEXT[language(lang)], output.console()
     if image is None:
+        if model is not None:
+            raise UsageError(f"--model {model}", "needs an image to look at", "name one, or leave the model out")
         from vgglass.glass import dense
 
         found = dense.preset()
@@ -131,7 +139,7 @@ def fc(
     else:
         from vgglass import glass
 
-        found = glass.fc6(opened(model, image, download))
+        found = glass.fc6(opened(model or "vgg16", image, download))
     channels, height, width = found.input_shape
     size, outputs = f"{height}×{width}×{channels}", len(found.connected)
     if image is not None:
@@ -185,6 +193,8 @@ def _print(seen: "Look", lang: str) -> None:
         ]
         for layer in seen.layers
     ]  # fmt: skip
+    if seen.ablation:
+        console.print(text["silenced"].format(_silenced(seen)))
     console.print(output.table(text["columns"], rows))
     if any(layer.dead for layer in seen.layers):
         console.print(text["dead"])
@@ -193,11 +203,22 @@ def _print(seen: "Look", lang: str) -> None:
                 named = ", ".join(map(str, layer.dead[:SHOWN]))
                 rest = len(layer.dead) - SHOWN
                 console.print(f"  {layer.name}: {named}{', ' + text['more'].format(rest) if rest > 0 else ''}")
-    answers = ", ".join(f"{name} {share:.3f}" for name, share in seen.top)
-    console.print(text["answer"].format(answers), soft_wrap=True)
+    console.print(text["answer"].format(_answers(seen.top)), soft_wrap=True)
+    if seen.ablation:
+        after = _answers(seen.ranked_classes(seen.ablation.after))
+        console.print(text["answer_without"].format(_silenced(seen), after), soft_wrap=True)
     if seen.subject.record.temperature:
         console.print(text["temperature"].format(seen.subject.record.temperature), soft_wrap=True)
     _print_extras(seen, lang)
+
+
+def _answers(top: "list[tuple[str, float]]") -> str:
+    return ", ".join(f"{name} {share:.3f}" for name, share in top)
+
+
+def _silenced(seen: "Look") -> str:
+    assert seen.ablation is not None
+    return ", ".join(f"{name}:{','.join(map(str, found))}" for name, found in seen.ablation.without.items())
 
 
 def _print_extras(seen: "Look", lang: str) -> None:
@@ -212,6 +233,7 @@ def _print_extras(seen: "Look", lang: str) -> None:
             for found, check in zip(seen.attributions, seen.checks, strict=True)
         ]
         console.print(output.table(text["sanity"], rows))
+        console.print(text["sanity_note"])
     if seen.scores:
         share = seen.scores.probabilities[seen.scores.target]
         height, width = seen.scores.image.shape[:2]
@@ -220,8 +242,7 @@ def _print_extras(seen: "Look", lang: str) -> None:
         console.print(sentence, soft_wrap=True)
     if seen.ablation:
         moves = seen.ablation.moves
-        names = ", ".join(f"{name}:{','.join(map(str, found))}" for name, found in seen.ablation.without.items())
-        console.print(text["without"].format(names))
+        console.print(text["without"].format(_silenced(seen)))
         order = abs(moves).argsort(kind="stable")[::-1][:SHOWN]
         before, after = seen.ablation.before, seen.ablation.after
         rows = [[classes[i], f"{before[i]:.4f}", f"{after[i]:.4f}", f"{moves[i]:+.4f}"] for i in order]

@@ -35,6 +35,8 @@ TEXT = {
         "padding": "It sees nothing but padding around the {width}×{height} image ({size}×{size} pixels of the input).",
         "temperature": "The model's answer divides the logits by its temperature {:g} first; the layer prob does not.",
         "conv": "result = sum over height, width and {} input channels of patch × kernel, plus the bias",
+        "fed": "the input is (pixel − mean) / std, with mean {} and std {} in the order {}",
+        "shown": "shown: the {} input channels with the largest sums",
         "channel": "input channel {}: the patch (padding in brackets), the kernel, the products; their sum {:.9g}",
         "rest": "the other {} channels together: {:.9g}  (--all prints them)",
         "sum": "sum of products = {:.9g}, bias = {:.9g}",
@@ -48,7 +50,8 @@ TEXT = {
         "fc_columns": ">input|>value|>weight|>product", "fc_rest": "the other {} together: {:.9g}",
         "softmax": "exp(logit − largest) / sum = exp({:.9g} − {:.9g}) / {:.9g} = {:.9g} / {:.9g}",
         "softmax_columns": "class|>logit|>exp(logit − largest)|>probability",
-        "check": "recomputed = {:.9g}   network = {:.9g}   difference = {:.2g}   (allowed {:.2g})",
+        "check": "recomputed = {:.9g}   network = {:.9g}   difference = {:.2g}"
+        "   (allowed {:.2g} = 1e-5 × (Σ|terms| + |bias|))",
     },
     "zh": {
         "title": "{layer}（{kind}），通道 {channel}，行 {row}、列 {column}；该层输出为 {width}×{height}×{channels}",
@@ -57,6 +60,8 @@ TEXT = {
         "padding": "该位置只看到 {width}×{height} 原图之外的填充（输入的 {size}×{size} 个像素）。",
         "temperature": "模型给出的结果会先把 logits 除以温度 {:g}；prob 层本身不除以温度。",
         "conv": "结果 = Σ（输入块 × 卷积核）+ 偏置，求和遍及高、宽和 {} 个输入通道",
+        "fed": "输入为（像素 − 均值）/ 标准差，均值 {}，标准差 {}，通道顺序 {}",
+        "shown": "列出的是和（绝对值）最大的 {} 个输入通道",
         "channel": "输入通道 {}：输入块（括号内为填充）、卷积核、乘积；其和为 {:.9g}",
         "rest": "其余 {} 个通道合计：{:.9g}（--all 可全部列出）",
         "sum": "乘积之和 = {:.9g}，偏置 = {:.9g}",
@@ -69,7 +74,7 @@ TEXT = {
         "fc_columns": ">输入|>数值|>权重|>乘积", "fc_rest": "其余 {} 项合计：{:.9g}",
         "softmax": "exp(logit − 最大值) / 和 = exp({:.9g} − {:.9g}) / {:.9g} = {:.9g} / {:.9g}",
         "softmax_columns": "类别|>logit|>exp(logit − 最大值)|>概率",
-        "check": "重新计算 = {:.9g}   网络 = {:.9g}   差 = {:.2g}   （允许 {:.2g}）",
+        "check": "重新计算 = {:.9g}   网络 = {:.9g}   差 = {:.2g}   （允许 {:.2g} = 1e-5 ×（Σ|各项| + |偏置|））",
     },
 }  # fmt: skip
 
@@ -139,10 +144,15 @@ def _convolution(terms: "Convolution", found: "Arithmetic", subject: "Subject", 
     order = [int(index) for index in abs(sums).argsort(kind="stable")[::-1]]
     printed = range(len(sums)) if every else sorted(order[:SHOWN])
     console.print(text["conv"].format(len(sums)), soft_wrap=True)
-    order_ = subject.record.preprocessing.channel_order
+    record = subject.record.preprocessing
+    if found.layer.name == "conv1_1":
+        mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in (record.mean, record.std))
+        console.print(text["fed"].format(mean, std, record.channel_order), soft_wrap=True)
+    if len(printed) < len(sums):
+        console.print(text["shown"].format(len(printed)))
     for channel in printed:
-        name = f"{channel} ({order_[channel]})" if found.layer.name == "conv1_1" and len(order_) > 1 else channel
-        console.print(text["channel"].format(name, sums[channel]), soft_wrap=True)
+        colour = f" ({record.channel_order[channel]})" if found.layer.name == "conv1_1" and record.channels > 1 else ""
+        console.print(text["channel"].format(f"{channel}{colour}", sums[channel]), soft_wrap=True)
         for numbers, inside in (
             (terms.seen.values[channel], terms.seen.inside), (terms.kernel[channel], None),
             (terms.products[channel], None),

@@ -1,5 +1,6 @@
 """vgglass pool, conv, relu, softmax: one operation of the study note on one image, no model needed."""
 
+import math
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,7 @@ TEXT = {
         "height": "  height: {}", "width": "  width: {}", "written": "Written: {}",
         "window": "Output {row},{column}: rows {top} to {bottom} and columns {left} to {right} of the image"
         " (padding in brackets).",
+        "never": "Padding counts as infinity of the losing sign: it never wins.",
         "channel": "channel {}", "winner": "winner: {value} at row {row}, column {column} of the image",
         "average": "({terms}) / {count} = {value}",
         "no_flip": "A network's convolution does not flip the kernel (mathematics calls it cross-correlation);"
@@ -67,6 +69,7 @@ TEXT = {
         "size": "输出尺寸 = floor((输入尺寸 + 2×填充 − 空洞率×(核大小 − 1) − 1) / 步幅) + 1",
         "height": "  高：{}", "width": "  宽：{}", "written": "已写入：{}",
         "window": "输出 {row},{column}：对应图像的行 {top} 至 {bottom}、列 {left} 至 {right}（括号内为填充）。",
+        "never": "填充按必输的无穷大计，因此永远不会被选中。",
         "channel": "通道 {}", "winner": "选中：{value}，位于图像的行 {row}、列 {column}",
         "average": "({terms}) / {count} = {value}",
         "no_flip": "神经网络的卷积不翻转卷积核（数学上称为互相关）；--flip 会先把核旋转 180 度。",
@@ -209,7 +212,7 @@ def relu(
     console.print(output.table(text["responses"], rows))
     console.print(text["cost"])
     one = [replace(row, output=row.output[channel]) for row in found]
-    output.warn(charts.responses(x[channel].numpy(), one, out, chosen))
+    output.warn(charts.responses(x[channel].numpy(), one, channel, out, chosen))
     console.print(text["written"].format(out), soft_wrap=True)
 
 
@@ -305,15 +308,20 @@ def _print_window(seen: "Window", geometry: "Geometry", place: tuple[int, int], 
 
 
 def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[int, int], lang: str) -> None:
+    import numpy as np
+
     from vgglass.glass import operations
 
     text, console = TEXT[lang], output.console()
     seen = operations.window(x, geometry, place)
     _print_window(seen, geometry, place, lang)
     winners = operations.winners(seen, kind)
+    worst = {"max": -math.inf, "min": math.inf, "avg": 0.0}[kind]  # what the padding counts as
+    if worst and not seen.inside.all():
+        console.print(text["never"])
     for channel, value in enumerate(operations.pooled(seen, kind)):
         console.print(text["channel"].format(channel))
-        console.print(output.matrix(seen.values[channel], seen.inside), soft_wrap=True)
+        console.print(output.matrix(np.where(seen.inside, seen.values[channel], worst), seen.inside), soft_wrap=True)
         if kind == "avg":
             terms = " + ".join(f"{number:.5g}" for number in seen.values[channel].ravel())
             said = text["average"].format(terms=terms, count=seen.inside.size, value=f"{value:.6g}")

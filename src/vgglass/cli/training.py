@@ -1,5 +1,7 @@
 """vgglass demo, vgglass train."""
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +12,7 @@ from vgglass.cli import judging, output, predicting
 from vgglass.errors import UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+CHECKPOINT = "checkpoint.safetensors"  # as training.checkpoint calls it, which loads torch
 
 
 def demo(
@@ -42,8 +45,9 @@ def demo(
         (folder, "the test digits as images"),
     ):
         console.print(f"  {path}   {what}", soft_wrap=True)
-    console.print(f"\nNext, try:  vgglass predict --model {best} {folder / '7'}", soft_wrap=True)
-    console.print(f"            vgglass look --model {best} {rows[0].path} --out {out / 'look'}", soft_wrap=True)
+    program = "vgglass" if shutil.which("vgglass") else sys.argv[0]  # not on the path before the environment is active
+    console.print(f"\nNext, try:  {program} predict --model {best} {folder / '7'}", soft_wrap=True)
+    console.print(f"            {program} look --model {best} {rows[0].path} --out {out / 'look'}", soft_wrap=True)
 
 
 def train(
@@ -89,7 +93,11 @@ def train(
             folder, out=out, recipe=recipe, resume=resume, overwrite=overwrite, console=console, **overrides
         )
     except KeyboardInterrupt:
-        console.print(f"interrupted; go on after the last whole epoch with: vgglass train --out {out} --resume")
+        if (out / CHECKPOINT).exists():
+            remedy = f"go on after the last whole epoch with: vgglass train --out {out} --resume"
+        else:
+            remedy = "no epoch was finished, so there is nothing to resume"
+        console.print(f"interrupted; {remedy}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     record = modelfile.load_record(best)
     console.print(
@@ -97,4 +105,5 @@ def train(
         f" {record.metrics['validation']['top1']:.4f} (used for selection)."
     )
     console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
-    console.print(f"Next:    vgglass evaluate --model {best}{f' {folder}' if folder else ''}", soft_wrap=True)
+    judged = folder or (record.data["name"] if resume and Path(record.data["name"]).is_dir() else None)
+    console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}", soft_wrap=True)

@@ -16,8 +16,8 @@ COLOURS = {"relu": "#d9730d", "tanh": "#1f6feb", "sigmoid": "#30a46c"}
 NAMES = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
 
 
-def responses(before: NDArray[np.float32], found: Sequence[Response], path: Path, lang: str) -> str:
-    """One map (H, W) before and after each function, on one colour scale: blue below zero, white zero, red above.
+def responses(before: NDArray[np.float32], found: Sequence[Response], channel: int, path: Path, lang: str) -> str:
+    """One channel's map (H, W) before and after each function, on one colour scale: blue below zero, red above.
 
     Returns a sentence where no font can write the language.
     """
@@ -31,6 +31,7 @@ def responses(before: NDArray[np.float32], found: Sequence[Response], path: Path
             axes.set_title(text["zeros"].format(name, (values == 0).mean()), fontsize=10)
             axes.axis("off")
         figure.colorbar(image, ax=figure.axes, fraction=0.02)
+        figure.suptitle(text["channel"].format(channel), fontsize=10)
     return sentence
 
 

@@ -107,16 +107,32 @@ def score_map(subject: Subject, target: int | None = None) -> ScoreMap:
     Raises UsageError for one too small for fc6, too narrow to be made smaller, or a class that there is not.
     """
     record = subject.record.preprocessing
-    image, side = subject.original, SMALLEST_IMAGE * subject.network.architecture.fc6_kernel
-    height, width = image.shape[:2]
     if target is not None:
         subject.require_class(target)
-    scale = min(1.0, max(LARGEST * record.size / (height * width) ** 0.5, side / min(height, width)))
-    if height * width * scale**2 > (LARGEST_STRIP * record.size) ** 2:
-        raise UsageError(f"an image of {height}x{width}", "too long a strip to be scored whole", "crop it first")
-    image = resize(image, round(height * scale), round(width * scale), record.interpolation)
+    image = resize(subject.original, *scored_size(subject), record.interpolation)
     with untouched(subject.network), torch.inference_mode():
         logits = subject.network.dense(torch.from_numpy(normalise(image[None], record)))[0].numpy()
     shares = subject.record.probabilities(np.moveaxis(logits, 0, -1))
     target = int(logits.mean(axis=(1, 2)).argmax()) if target is None else target
-    return ScoreMap(image, logits, np.moveaxis(shares, -1, 0), target, side, SMALLEST_IMAGE)
+    return ScoreMap(image, logits, np.moveaxis(shares, -1, 0), target, _side(subject), SMALLEST_IMAGE)
+
+
+def scored_size(subject: Subject) -> tuple[int, int]:
+    """Height and width at which the original is scored whole. Raises UsageError where it can't be."""
+    size, side = subject.record.preprocessing.size, _side(subject)
+    height, width = subject.original.shape[:2]
+    if min(height, width) < side:
+        raise UsageError(
+            f"an image of {height}x{width}",
+            f"fc6 of this network spans {side} pixels a side",
+            f"give it at least {side}x{side}",
+        )
+    scale = min(1.0, max(LARGEST * size / (height * width) ** 0.5, side / min(height, width)))
+    if height * width * scale**2 > (LARGEST_STRIP * size) ** 2:
+        raise UsageError(f"an image of {height}x{width}", "too long a strip to be scored whole", "crop it first")
+    return round(height * scale), round(width * scale)
+
+
+def _side(subject: Subject) -> int:
+    """What fc6 spans of its input, in pixels."""
+    return SMALLEST_IMAGE * subject.network.architecture.fc6_kernel

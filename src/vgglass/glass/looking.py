@@ -13,7 +13,7 @@ from vgglass.atomic import replacing
 from vgglass.glass import attribution, page, sanity, sheets
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution
-from vgglass.glass.dense import ScoreMap, score_map
+from vgglass.glass.dense import ScoreMap, score_map, scored_size
 from vgglass.glass.layers import LayerView, Silenced, walk
 from vgglass.glass.receptive_field import EffectiveField, effective_fields
 from vgglass.glass.sanity import Sanity
@@ -68,8 +68,12 @@ class Look:
 
     @property
     def top(self) -> list[tuple[str, float]]:
-        """The likeliest classes and their probabilities, after the model's temperature."""
-        shares = self.subject.record.probabilities(self.logits)
+        """The likeliest classes of the untouched network and their probabilities, after the model's temperature."""
+        return self.ranked_classes(self.logits)
+
+    def ranked_classes(self, logits: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """The same of any logits (K,)."""
+        shares = self.subject.record.probabilities(logits)
         return [
             (self.subject.record.classes[index], float(shares[index]))
             for index in np.argsort(-shares, kind="stable")[:TOP]
@@ -98,6 +102,9 @@ class Look:
             shares = self.scores.probabilities[self.scores.target]
             result["scores"] = {"class": classes[self.scores.target], "probabilities": shares.tolist()}
         if self.ablation:
+            result["top_without"] = [
+                {"class": name, "probability": share} for name, share in self.ranked_classes(self.ablation.after)
+            ]
             result["without"] = {name: list(channels) for name, channels in self.ablation.without.items()}
             result["logit_moves"] = {name: float(move) for name, move in zip(classes, self.ablation.moves, strict=True)}
         if self.ranked:
@@ -145,6 +152,8 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
         subject.require_class(wanted.target)
     for name in (*wanted.without, *([wanted.ranked] if wanted.ranked else [])):
         require_before_prob(subject, name)
+    if wanted.dense:
+        scored_size(subject)
     spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
     measured = [name for name in wanted.layers if name in _maps(subject)] if wanted.layers else spatial
     for name in measured:
@@ -160,22 +169,33 @@ def _maps(subject: Subject) -> set[str]:
 
 
 def write(
-    seen: Look, out: Path, *, scale: Scale = "map", order: Order = "channel", lang: str = "en", arrays: bool = False
+    seen: Look,
+    out: str | Path,
+    *,
+    scale: Scale = "map",
+    order: Order = "channel",
+    lang: str = "en",
+    arrays: bool = False,
 ) -> str:
     """Write the pictures under `out` and, last, index.html.
 
     arrays  also every layer's maps as .npy files (C, H, W)
     Returns a sentence when this machine has no font for the legends in `lang`: they are then in English.
     """
+    out = Path(out)
     (out / "layers").mkdir(parents=True, exist_ok=True)
     sentence = missing_font((sheets.legend(scale, order, lang),))
     drawn = "en" if sentence else lang
     grids = {}
-    # The image counts in 0..255, whatever the layers make of it: it has no part in their common scale.
-    limit = max((float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind != "image"), default=None)
+    # The image counts in 0..255 and prob in shares of 1: they have no part in a scale over all layers.
+    apart = ("image", "softmax")
+    limit = max(
+        (float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind not in apart), default=None
+    )
     for layer in seen.layers:
         title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
-        own: Scale = "layer" if layer.kind == "image" else scale
+        single = layer.maps.shape[1:] == (1, 1)  # a scale of its own would make every number as bright as the next
+        own: Scale = "layer" if layer.kind in apart or (single and scale == "map") else scale
         grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
         sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
         if arrays:

@@ -46,6 +46,7 @@ def facts(seen: "Look", grids: Mapping[str, Sheet]) -> dict[str, Any]:
     height, width = subject.original.shape[:2]
     return seen.as_json() | {
         "original": [width, height],
+        "classes": classes,
         "temperature": subject.record.temperature,
         "size": subject.record.preprocessing.size,
         "placement": vars(subject.place),

@@ -32,7 +32,7 @@ class Display:
     def run(self, steps: int, done: int) -> Iterator[None]:
         """Show the bar for a run of so many steps, of which some are done."""
         self._task = self._progress.add_task(
-            "", total=steps, completed=done, epoch="", loss=math.nan, accuracy=math.nan, speed=0.0
+            "", total=steps, completed=done, epoch="", loss=math.nan, accuracy=math.nan, speed=0.0, visible=False
         )
         with self._progress:
             yield
@@ -44,7 +44,9 @@ class Display:
         seen = sum(row[1] for row in list(self._recent)[1:])
         speed = seen / (last[0] - first[0]) if len(self._recent) > 1 else 0.0
         mean_loss, mean_accuracy = (sum(row[index] for row in self._recent) / len(self._recent) for index in (2, 3))
-        self._progress.update(self._task, advance=1, epoch=epoch, loss=mean_loss, accuracy=mean_accuracy, speed=speed)
+        self._progress.update(
+            self._task, advance=1, epoch=epoch, loss=mean_loss, accuracy=mean_accuracy, speed=speed, visible=True
+        )
 
     def epoch(self, row: dict[str, Any], epochs: int, best: bool) -> None:
         self.console.print(

@@ -33,7 +33,7 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
 EVALUATION_BATCH = 256
 HOPELESS = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
-STUCK_STEPS, STUCK_SHARE = 300, 0.98  # after so many steps a loss of this share of ln K has not moved
+STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
 
 
 @dataclass
@@ -113,17 +113,25 @@ class Trainer:
                 f"training diverged at learning rate {self.recipe.learning_rate}",
                 "lower the learning rate, or use batch norm (an architecture ending in _bn)",
             )
-        if step + 1 != min(STUCK_STEPS, steps_in_all):
+        if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
             return
         classes = self.network.architecture.classes
         mean, guessing = float(np.mean(self.losses)), math.log(classes)
         if mean >= STUCK_SHARE * guessing:
             self.display.warn(
                 f"after {step + 1} steps the loss is {mean:.3f}, and guessing gives ln({classes}) = {guessing:.3f}. "
-                "The network has not started to learn; a deep VGG without batch norm often never does from scratch. "
-                "What helps: batch norm (an architecture ending in _bn), fewer layers (vgg11), longer warm-up, "
-                "another learning rate."
+                f"The network has not started to learn. What helps: {', '.join(self.remedies())}."
             )
+
+    def remedies(self) -> list[str]:
+        """What helps a network to start, without what this one has already."""
+        architecture = self.network.architecture
+        found = ["more epochs, longer warm-up", "another learning rate"]
+        if architecture.column not in ("A", "A-LRN"):
+            found.insert(0, "fewer layers (vgg11)")
+        if not architecture.batch_norm:
+            found.insert(0, "batch norm (an architecture ending in _bn: a deep VGG without it often never starts)")
+        return found
 
     def first_logits(self, samples: Sequence[Sample]) -> None:
         """Warn when the initialisation and the input's scale do not fit one another."""
