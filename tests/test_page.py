@@ -64,6 +64,20 @@ def test_every_picture_is_there_and_names_are_text(page: Page, seen: Look) -> No
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_nothing_hangs_over_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    over = (
+        "[...document.querySelectorAll('.bars span')].filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    )
+    assert page.evaluate(over) == 0
+    fields = "[...document.querySelectorAll('.fields > img')]"
+    shapes = fields + ".map(i => i.naturalWidth / i.naturalHeight * i.height / i.width)"
+    page.evaluate("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert page.evaluate(shapes) == pytest.approx([1] * 5, abs=0.02)
+
+
 def test_the_switch_changes_every_heading(page: Page) -> None:
     english = page.locator("h2").all_text_contents()
     page.click("#switch")
