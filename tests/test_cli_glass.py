@@ -219,6 +219,7 @@ def test_look_on_request(run: Run, small: Path, image: Path) -> None:
     assert "结果：" in printed
     assert re.search(r"integrated-gradients +-?\d\.\d+", printed)
     assert "把 fc6 至 fc8 当作卷积扫过整张 100×80 的图：2×1 个位置（宽×高）" in printed
+    assert "；狗 的概率平均为 0." in printed
     assert "已写入：look/index.html" in printed
 
 

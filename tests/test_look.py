@@ -13,7 +13,7 @@ from PIL import Image
 from glass_subjects import CLASSES, model, photograph
 from vgglass import glass, lettering
 from vgglass.errors import UsageError
-from vgglass.glass import Subject, looking, sheets
+from vgglass.glass import Subject, attribution, looking, sheets
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +211,14 @@ def test_kernels_of_a_network_fed_bgr_are_drawn_in_rgb(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "walk", None)
+    monkeypatch.setattr(attribution, "attribute", None)
     for wanted, message in (
         (glass.Wanted(target=7), "class 7: the classes are numbered 0 to 6"),
         (glass.Wanted(target=-1), "class -1"),
         (glass.Wanted(without={"prob": [1]}), "layer prob: comes after the logits"),
+        (glass.Wanted(without={"conv1_1": [99]}), "channel 99 of conv1_1: it has 8"),
+        (glass.Wanted(attributions=("saliency", "lime")), "attribution 'lime': not one of saliency"),
+        (glass.Wanted(attributions=("gradcam:fc7",)), "layer fc7: has no map for Grad-CAM to weigh"),
         (glass.Wanted(ranked="prob"), "layer prob: comes after the logits"),
         (glass.Wanted(ranked="conv9_9"), "layer 'conv9_9'"),
     ):

@@ -27,8 +27,8 @@ TEXT = {
         "ranking": "Channels of {} by what silencing one does to the logit of {}",
         "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
         "sanity": "attribution|>rank correlation with random weights|>deletion|>random order|>insertion|>random order",
-        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); most of all {}"
-        " (mean probability {:.3f}, largest {:.3f})",
+        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); the probability"
+        " of {} is {:.3f} on average, {:.3f} at most",
         "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
         " the input, so that each fits in one place and gives one number. Here with random numbers.",
         "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
@@ -49,8 +49,8 @@ TEXT = {
         "ranking": "按屏蔽单个通道后 {1} 的 logit 变化排列 {0} 的通道",
         "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
         "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
-        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；得分最高的是 {}"
-        "（平均概率 {:.3f}，最大 {:.3f}）",
+        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；{} 的概率"
+        "平均为 {:.3f}，最大为 {:.3f}",
         "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
         "只有一个位置可放，于是各得一个数。此处用随机数演示。",
         "fc6": "{0}：{1}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",

@@ -56,22 +56,29 @@ def attribute(subject: Subject, method: str, target: int | None = None, layer: s
 
     `layer` is Grad-CAM's (the last pooling's input without one). Raises UsageError.
     """
-    if method not in METHODS:
-        raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
-    if layer is not None and method != "gradcam":
-        raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
+    layer = layer_of(subject, method, layer)
     target = predicted(subject) if target is None else target
     subject.require_class(target)
-    if method == "gradcam":
-        layer = layer or _last_map(subject)
-        subject.layer(layer)
-        names = [found.name for found in subject.layers]
-        if names.index(layer) >= names.index("fc6"):
-            raise UsageError(f"layer {layer}", "has no map for Grad-CAM to weigh", "choose a layer before fc6")
     with untouched(subject.network):
         values = METHODS[method](subject, target, layer)
     signed = method in ("occlusion", "integrated-gradients")
     return Attribution(method, target, values.astype(np.float32), layer, signed)
+
+
+def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | None:
+    """The layer that a method will look at: Grad-CAM's, else None. Raises UsageError for what can't be done."""
+    if method not in METHODS:
+        raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
+    if layer is not None and method != "gradcam":
+        raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
+    if method != "gradcam":
+        return None
+    layer = layer or _last_map(subject)
+    subject.layer(layer)
+    names = [found.name for found in subject.layers]
+    if names.index(layer) >= names.index("fc6"):
+        raise UsageError(f"layer {layer}", "has no map for Grad-CAM to weigh", "choose a layer before fc6")
+    return layer
 
 
 def predicted(subject: Subject) -> int:

@@ -14,7 +14,7 @@ from vgglass.glass import attribution, page, sanity, sheets
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution
 from vgglass.glass.dense import ScoreMap, score_map, scored_size
-from vgglass.glass.layers import LayerView, Silenced, walk
+from vgglass.glass.layers import LayerView, Silenced, silence, walk
 from vgglass.glass.receptive_field import EffectiveField, effective_fields
 from vgglass.glass.sanity import Sanity
 from vgglass.glass.sheets import Order, Scale
@@ -123,8 +123,8 @@ def look(subject: Subject, wanted: Wanted | None = None) -> Look:
     target = int(logits.argmax()) if wanted.target is None else wanted.target
     attributions = []
     for text in wanted.attributions:
-        method, _, layer = text.partition(":")
-        attributions.append(attribution.attribute(subject, method, target, layer or None))
+        method, layer = _method(text)
+        attributions.append(attribution.attribute(subject, method, target, layer))
     views = walk(subject, wanted.without)
     after = next(layer for layer in views if layer.name == "fc8").maps.ravel()
     return Look(
@@ -150,6 +150,9 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
             subject.layer(name)
     if wanted.target is not None:
         subject.require_class(wanted.target)
+    for text in wanted.attributions:
+        attribution.layer_of(subject, *_method(text))
+    silence(subject, wanted.without)
     for name in (*wanted.without, *([wanted.ranked] if wanted.ranked else [])):
         require_before_prob(subject, name)
     if wanted.dense:
@@ -160,6 +163,12 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
         if wanted.position:
             subject.require_position(subject.layer(name), wanted.position)
     return measured
+
+
+def _method(text: str) -> tuple[str, str | None]:
+    """'gradcam:conv4_3' as method and layer."""
+    method, _, layer = text.partition(":")
+    return method, layer or None
 
 
 def _maps(subject: Subject) -> set[str]:
