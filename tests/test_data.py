@@ -1,4 +1,4 @@
-"""Folders, idx archives and the digits; splits, batches and augmentation."""
+"""Folders, idx archives, the digits and splits."""
 
 import gzip
 import struct
@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from vgglass.data import digits
-from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import divide
 from vgglass.data.folder import image_files, natural, open_data, scan, trainable
-from vgglass.data.loader import ahead, evaluation_batches, training_batches
 from vgglass.errors import DataError
-from vgglass.preprocess import Preprocessing, fit
 
 
 def write(path: Path, shade: int, size: tuple[int, int] = (40, 36)) -> Path:
@@ -135,48 +132,6 @@ def test_idx_archives(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataError, match=r"is missing \(with or without .gz\); put all four idx files"):
         open_data(tmp_path)
-
-
-def test_every_sample_once_and_the_same_each_time() -> None:
-    record = Preprocessing(32, 32, (72.0,), (90.0,), "L")
-    samples = digits.load().split("validation")
-
-    def run(epoch: int) -> list[np.ndarray]:
-        batches = training_batches(samples, record, 20, AUGMENTATIONS["shift-flip"], seed=3, epoch=epoch)
-        return [array for batch in batches for array in (batch.images, batch.labels)]
-
-    first = run(0)
-    assert sum(len(array) for array in first) == 2 * len(samples)
-    assert all(np.array_equal(one, two) for one, two in zip(first, run(0), strict=True))
-    assert not np.array_equal(first[0], run(1)[0])
-    whole = list(evaluation_batches(samples, record, 64))
-    assert np.concatenate([batch.labels for batch in whole]).tolist() == [sample.label for sample in samples]
-    assert sorted(np.concatenate(first[1::2])) == sorted(sample.label for sample in samples)
-
-
-def test_results_come_in_order_and_errors_come_through() -> None:
-    assert list(ahead(lambda number: number * 2, iter(range(50)), depth=3)) == list(range(0, 100, 2))
-    with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda number: 1 // number, iter([2, 1, 0]), depth=2))
-
-
-@given(st.integers(3, 90), st.integers(3, 90), st.sampled_from(sorted(AUGMENTATIONS)), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
-def test_augmentations_give_the_square(height: int, width: int, name: str, seed: int) -> None:
-    record = Preprocessing(32, 36, (0.0,) * 3, (1.0,) * 3)
-    pixels = np.full((height, width, 3), 77, np.uint8)
-    square = AUGMENTATIONS[name](pixels, record, np.random.default_rng(seed))
-    assert square.shape == (32, 32, 3)
-    assert (square == 77).all()
-
-
-def test_shift_moves_and_repeats_the_edge() -> None:
-    record = Preprocessing(32, 32, (0.0,), (1.0,), "L")
-    pixels = np.tile(np.arange(32, dtype=np.uint8)[None, :, None], (32, 1, 1))  # each column its own number
-    rows = {tuple(AUGMENTATIONS["shift"](pixels, record, np.random.default_rng(seed))[0, :, 0]) for seed in range(60)}
-    expected = {tuple(np.clip(np.arange(32) - offset, 0, 31)) for offset in range(-1, 2)}
-    assert rows == expected
-    assert np.array_equal(AUGMENTATIONS["none"](pixels, record, np.random.default_rng(0)), fit(pixels, record))
 
 
 def test_divide_leaves_nobody_out() -> None:

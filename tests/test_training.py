@@ -131,7 +131,10 @@ def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
         ({"batch_size": 1.5}, "recipe field batch_size=1.5: must be int"),
         ({"nesterov": "maybe"}, "recipe field nesterov='maybe': must be bool"),
         ({"learning_rate": -1}, "learning rate -1.0: must be 0 or more"),
-        ({"augmentation": "wild"}, "augmentation 'wild': must be one of none, flip, shift, shift-flip, crop-flip"),
+        (
+            {"augmentation": "wild"},
+            "augmentation 'wild': must be one of none, flip, shift, shift-flip, crop-flip, paper",
+        ),
         ({"lerning_rate": 1}, "recipe field 'lerning_rate': not one of architecture"),
         ({"momentum": 1}, "momentum 1.0: must be at least 0 and below 1"),
         ({"architecture": "vgg99"}, "architecture 'vgg99': not one of A, A-LRN"),

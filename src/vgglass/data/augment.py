@@ -1,68 +1,169 @@
-"""What happens to a training image on its way to the network's square, drawn anew each epoch.
+"""How the training step sees an image differently in every epoch.
 
-Each function takes the decoded pixels (H, W, C), the preprocessing record and a generator of its own, and gives uint8
-(size, size, C). Add one here and name it in AUGMENTATIONS.
+An augmentation may turn the decoded image into the network's square in a random way (torchvision's v2 transforms, on
+Pillow images); without that the square is evaluation's. Shifts and mirrorings of finished squares, for which
+torchvision's overhead would outweigh the work, are done here on whole batches. N batch, S side, C channels.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
 
+from vgglass.data.randomness import drawn_from
 from vgglass.images import Pixels
-from vgglass.preprocess import Preprocessing, fit, resize
+from vgglass.preprocess import INTERPOLATIONS, Preprocessing
 
-Augmentation = Callable[[Pixels, Preprocessing, np.random.Generator], Pixels]
+Colours = NDArray[np.float64]  # (3, 3): see colour_components
+Square = Callable[[Image.Image], Tensor]  # to uint8 (C, S, S)
 
 SHIFT_SHARE = 1 / 32  # of the side: 1 pixel of 32
 CROP_AREA = (0.35, 1.0)  # share of the image's area, after Szegedy et al. (2015), who take 0.08 of ImageNet's
 CROP_ASPECT = (3 / 4, 4 / 3)
+JITTER = 0.4  # of brightness, contrast and saturation, as fb.resnet.torch has it
+ERASED = 0.1  # share of the images that lose a rectangle, as in torchvision's own recipes
+PAPER_SCALES = (256 / 224, 512 / 224)  # shorter side of the image over the side of the crop (section 3.1: S)
+COLOUR_DEVIATION = 0.1  # Krizhevsky et al. (2012), section 4.1
 
 
-def none(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """As in evaluation."""
-    return fit(pixels, record)
+@dataclass(frozen=True)
+class Augmentation:
+    """square: from the record and the colour components, what turns images into squares; None: `fit` does, as always.
+
+    shift, flip  of the squares
+    mix          MixUp or CutMix follows in the training step: see `mix`
+    """
+
+    square: Callable[[Preprocessing, Colours | None], Square] | None = None
+    shift: bool = False
+    flip: bool = False
+    mix: bool = False
+
+    def finish(self, squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
+        """Shift and mirror squares (N, S, S, C), each by the upper bits of its key; torch is seeded by the lower."""
+        if self.shift:
+            squares = _shifted(squares, keys)
+        if self.flip:
+            mirrored = keys >> 63 == 1
+            squares[mirrored] = squares[mirrored, :, ::-1]
+        return squares
 
 
-def shift(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """Move by up to a thirty-second of the side, the edge repeated: for characters, which must not be mirrored."""
-    reach = round(record.size * SHIFT_SHARE)
-    down, right = generator.integers(-reach, reach + 1, 2)
-    places = np.arange(record.size)
-    rows, columns = (np.clip(places - offset, 0, record.size - 1) for offset in (down, right))
-    shifted: Pixels = fit(pixels, record)[rows[:, None], columns]
-    return shifted
+def _shifted(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
+    """Moved by up to a thirty-second of the side, the edge repeated."""
+    side = squares.shape[1]
+    reach = round(side * SHIFT_SHARE)
+    padded = np.pad(squares, ((0, 0), (reach, reach), (reach, reach), (0, 0)), "edge")
+    down, right = ((keys >> first & 0x7FFF) % (2 * reach + 1) for first in (32, 47))
+    places = zip(padded, down.tolist(), right.tolist(), strict=True)
+    return np.stack([image[top : top + side, left : left + side] for image, top, left in places])
 
 
-def flip(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """As in evaluation, mirrored left to right half of the time: for centred pictures of things."""
-    return _flip(fit(pixels, record), generator)
+def _crop(record: Preprocessing) -> v2.Transform:
+    """A random part of the image, resized."""
+    interpolation = v2.InterpolationMode(record.interpolation)
+    return v2.RandomResizedCrop(record.size, CROP_AREA, CROP_ASPECT, interpolation)
 
 
-def shift_flip(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """`shift`, and mirrored left to right half of the time: for small pictures of things."""
-    return _flip(shift(pixels, record, generator), generator)
+def crop(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+    return v2.Compose([_crop(record), v2.PILToTensor()])
 
 
-def crop_flip(pixels: Pixels, record: Preprocessing, generator: np.random.Generator) -> Pixels:
-    """A random part of the image, resized, mirrored half of the time: for photographs."""
-    height, width = pixels.shape[:2]
-    area = height * width * generator.uniform(*CROP_AREA)
-    aspect = np.exp(generator.uniform(*np.log(CROP_ASPECT)))
-    rows = min(height, max(1, round(float(np.sqrt(area / aspect)))))
-    columns = min(width, max(1, round(float(np.sqrt(area * aspect)))))
-    top, left = generator.integers(height - rows + 1), generator.integers(width - columns + 1)
-    part = pixels[top : top + rows, left : left + columns]
-    return _flip(resize(part, record.size, record.size, record.interpolation), generator)
+def paper(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+    """Scale jitter, random crop and colour shift of Simonyan and Zisserman (2015), section 3.1."""
+    steps = [ScaleJitter(record.size, record.interpolation), v2.PILToTensor()]
+    return v2.Compose(steps if colours is None else [*steps, ColourShift(colours)])
 
 
-def _flip(pixels: Pixels, generator: np.random.Generator) -> Pixels:
-    return pixels[:, ::-1] if generator.random() < 0.5 else pixels
+def standard(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+    return v2.Compose([_crop(record), v2.ColorJitter(JITTER, JITTER, JITTER), v2.PILToTensor()])
+
+
+def strong(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+    """TrivialAugment (Müller and Hutter, 2021), random erasing (Zhong et al., 2020).
+
+    What is moved or cut out leaves the mean colour behind: the network's zero, which says nothing.
+    """
+    mean = [round(value) for value in record.mean]
+    fill = mean[::-1] if record.channel_order == "BGR" else mean
+    interpolation = v2.InterpolationMode(record.interpolation)
+    return v2.Compose(
+        [
+            _crop(record),
+            v2.TrivialAugmentWide(interpolation=interpolation, fill=fill),
+            v2.PILToTensor(),
+            v2.RandomErasing(ERASED, value=fill),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class ScaleJitter:
+    """A square of the image whose shorter side was scaled to S, drawn uniformly between PAPER_SCALES times the size.
+
+    Only that part of the image is resized which the crop keeps.
+    """
+
+    size: int
+    interpolation: str
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        shorter = float(torch.empty(()).uniform_(*PAPER_SCALES)) * self.size
+        side = self.size * min(image.size) / shorter  # of the crop, in the image's own pixels
+        left, top = (float(torch.rand(())) * (extent - side) for extent in image.size)
+        box = (left, top, left + side, top + side)
+        return image.resize((self.size, self.size), INTERPOLATIONS[self.interpolation], box)
+
+
+class ColourShift:
+    """One random shift of a whole image's colours along the training set's principal components."""
+
+    def __init__(self, colours: Colours) -> None:
+        self.colours = torch.from_numpy(colours).float()
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        shift = self.colours @ (torch.randn(3) * COLOUR_DEVIATION)
+        return (pixels + shift[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+
+
+def colour_components(pixels: Pixels) -> Colours | None:
+    """Columns: eigenvectors of the RGB covariance times their eigenvalues, of images (n, H, W, 3); None of grey ones.
+
+    The covariance is that of colours in 0..1, the components are in units of 0..255: the squares of eigenvalues in
+    those units would be beyond any picture (Krizhevsky et al., 2012, give no unit).
+    """
+    if pixels.shape[-1] == 1:
+        return None
+    count = pixels[..., 0].size
+    mean = pixels.mean((0, 1, 2), np.float64)
+    moments = np.zeros((3, 3))
+    for image in pixels:  # one at a time: in float64 a thousand photographs would be gigabytes
+        colours = image.reshape(-1, 3).astype(np.float64)
+        moments += colours.T @ colours
+    covariance = (moments / count - np.outer(mean, mean)) / 255**2
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * values * 255)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "none": none,
-    "flip": flip,
-    "shift": shift,
-    "shift-flip": shift_flip,
-    "crop-flip": crop_flip,
+    "none": Augmentation(),
+    "flip": Augmentation(flip=True),  # for centred pictures of things
+    "shift": Augmentation(shift=True),  # for characters, which must not be mirrored
+    "shift-flip": Augmentation(shift=True, flip=True),  # for small pictures of things
+    "crop-flip": Augmentation(crop, flip=True),  # for photographs
+    "paper": Augmentation(paper, flip=True),
+    "standard": Augmentation(standard, flip=True),
+    "strong": Augmentation(strong, flip=True, mix=True),
 }
+
+
+def drawn_square(pixels: Pixels, square: Square, seed: int) -> Pixels:
+    """An image (H, W, C) through one of the above, as (S, S, C), by torch's generator at `seed`."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    with drawn_from(seed):
+        return square(image).permute(1, 2, 0).numpy()

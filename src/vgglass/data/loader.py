@@ -1,8 +1,4 @@
-"""Samples to uint8 batches (N, H, W, C), decoded ahead in threads, in a fixed order.
-
-The order of an epoch is a function of (seed, epoch) and the randomness of a sample of (seed, epoch, sample),
-whatever the number of threads.
-"""
+"""Samples to uint8 batches (N, H, W, C) as evaluation and prediction see them, decoded ahead in threads; no torch."""
 
 import os
 from collections import deque
@@ -15,7 +11,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.augment import Augmentation
 from vgglass.data.dataset import Sample
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit, read
@@ -33,22 +28,14 @@ class Batch:
 
 
 def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: int) -> Iterator[Batch]:
-    """Every sample once, in order, as evaluation and prediction see it."""
-    return _batches(samples, range(len(samples)), size, lambda index: fit(read(samples[index].source, record), record))
+    """Every sample once, in order."""
 
+    def batch(start: int) -> Batch:
+        chosen = samples[start : start + size]
+        labels = np.array([sample.label for sample in chosen], np.int64)
+        return Batch(np.stack([fit(read(sample.source, record), record) for sample in chosen]), labels)
 
-def training_batches(
-    samples: Sequence[Sample], record: Preprocessing, size: int, augmentation: Augmentation, seed: int, epoch: int
-) -> Iterator[Batch]:
-    """One epoch of shuffled, augmented whole batches; the few samples left over differ from epoch to epoch."""
-
-    def prepare(index: int) -> Pixels:
-        generator = np.random.Generator(np.random.Philox(key=[seed, (epoch << 40) + index]))
-        return augmentation(read(samples[index].source, record), record, generator)
-
-    order = np.random.default_rng((seed, epoch)).permutation(len(samples))
-    whole = len(samples) // size * size or len(samples)
-    return _batches(samples, order[:whole].tolist(), size, prepare)
+    return ahead(batch, iter(range(0, len(samples), size)), depth=4)
 
 
 def ahead(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> Iterator[Result]:
@@ -59,14 +46,3 @@ def ahead(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> 
             result = waiting.popleft().result()
             waiting.extend(pool.submit(work, item) for item in islice(items, 1))
             yield result
-
-
-def _batches(
-    samples: Sequence[Sample], order: Sequence[int], size: int, prepare: Callable[[int], Pixels]
-) -> Iterator[Batch]:
-    def batch(start: int) -> Batch:
-        indices = order[start : start + size]
-        labels = np.array([samples[index].label for index in indices], np.int64)
-        return Batch(np.stack([prepare(index) for index in indices]), labels)
-
-    return ahead(batch, iter(range(0, len(order), size)), depth=4)

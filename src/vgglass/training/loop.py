@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from vgglass import __version__, modelfile
-from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import Dataset, Sample
-from vgglass.data.loader import Batch, evaluation_batches, training_batches
+from vgglass.data.loader import Batch, evaluation_batches
+from vgglass.data.training_loader import TrainingLoader
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing, fit, normalise, read
@@ -54,26 +54,26 @@ class Trainer:
         recipe, network, optimizer = self.recipe, self.network.train(), self.optimizer
         steps = steps_per_epoch(len(samples), recipe)
         total_loss, correct, seen, began = 0.0, 0, 0, time.perf_counter()
-        augmentation = AUGMENTATIONS[recipe.augmentation]
-        batches = training_batches(samples, self.preprocessing, recipe.batch_size, augmentation, recipe.seed, epoch)
         torch.manual_seed(recipe.seed + epoch * 2**32)  # dropout: an epoch's randomness does not hang on the one before
 
-        for step, batch in enumerate(batches, start=epoch * steps):
-            images, labels = self.tensors(batch)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps)
+        loader = TrainingLoader(samples, self.preprocessing, recipe.batch_size, recipe.augmentation, recipe.seed)
+        with loader:
+            for step, batch in enumerate(loader.epoch(epoch), start=epoch * steps):
+                images, labels = self.tensors(batch)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(recipe, step, steps)
 
-            with self.precision():
-                logits = network(images)  # N K
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+                with self.precision():
+                    logits = network(images)  # N K
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
 
-            right = int((logits.argmax(1) == labels).sum())
-            total_loss, correct, seen = total_loss + loss.item() * len(labels), correct + right, seen + len(labels)
-            self.watch(step, loss.item(), steps * recipe.epochs)
-            self.display.step(f"{epoch + 1}/{recipe.epochs}", len(labels), loss.item(), right / len(labels))
+                right = int((logits.argmax(1) == labels).sum())
+                total_loss, correct, seen = total_loss + loss.item() * len(labels), correct + right, seen + len(labels)
+                self.watch(step, loss.item(), steps * recipe.epochs)
+                self.display.step(f"{epoch + 1}/{recipe.epochs}", len(labels), loss.item(), right / len(labels))
         seconds = time.perf_counter() - began
         return {
             "train_loss": total_loss / seen,

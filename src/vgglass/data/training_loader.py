@@ -1,0 +1,165 @@
+"""Samples to augmented uint8 batches (N, S, S, C), made ahead by worker processes that live as long as the run.
+
+The order of an epoch is a function of (seed, epoch) and the randomness of a sample of (seed, epoch, sample id),
+whatever the number of workers, and wherever in the epoch one starts. N batch, S side, C channels.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils import data
+
+from vgglass.data.augment import AUGMENTATIONS, Colours, drawn_square
+from vgglass.data.dataset import Sample
+from vgglass.data.loader import Batch
+from vgglass.data.randomness import key
+from vgglass.errors import ImageError, TrainingError
+from vgglass.images import Pixels
+from vgglass.preprocess import Preprocessing, fit, read
+
+TINY = 64  # up to this side images that lie in memory are made sooner than a process hands them over
+
+Task = tuple[int, list[int], list[int]]  # epoch; of each image of a batch its sample, and how often it came before
+Unreadable = tuple[object, str, str]  # an ImageError's arguments: an exception would arrive without its type
+
+
+class TrainingLoader:
+    """Shuffled, augmented batches, epoch after epoch; a context, entered once, that leaves no process behind.
+
+    augmentation  a key of AUGMENTATIONS
+    colours       of `colour_components`, for the augmentations that shift colours
+    weights       one a sample: it is drawn with replacement, in proportion
+    workers       processes; without it none for small images in memory, else one a core; 0 for none
+    Raises ImageError for a file that can't be read any more, TrainingError for a worker that the system ended.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        record: Preprocessing,
+        size: int,
+        augmentation: str,
+        seed: int,
+        *,
+        colours: Colours | None = None,
+        weights: NDArray[np.float64] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.samples, self.size, self.seed, self.weights = len(samples), size, seed, weights
+        small = record.size <= TINY and all(isinstance(sample.source, np.ndarray) for sample in samples)
+        if workers is None:
+            workers = 0 if small else min(os.cpu_count() or 1, len(self))
+        self._tasks: list[Task] = []
+        self._loader = data.DataLoader(
+            _Batches(samples, record, augmentation, seed, colours, small),
+            batch_size=None,
+            sampler=self._tasks,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else it would draw from the caller's
+        )
+        self._batches: Iterator[Batch | Unreadable] | None = None
+
+    def __len__(self) -> int:
+        """Batches an epoch: whole ones, or a single one of all where the samples are fewer than its size."""
+        return max(1, self.samples // self.size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on; the few samples left over differ from epoch to epoch."""
+        order = epoch_order(self.samples, self.seed, epoch, self.weights)
+        before = times_before(order)
+        places = range(start * self.size, len(self) * self.size, self.size)
+        self._tasks[:] = [
+            (epoch, order[place : place + self.size].tolist(), before[place : place + self.size].tolist())
+            for place in places
+        ]
+        self._batches = iter(self._loader)
+        for batch in self._batches:
+            if isinstance(batch, tuple):
+                raise ImageError(*batch)
+            yield batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._batches is not None and self._loader.num_workers:
+            # Not left to the garbage collector: an exception's traceback would keep the processes alive.
+            self._batches._shutdown_workers()  # type: ignore[attr-defined]
+        # torch raises this from a signal handler: it may come up in the caller's step as well as in here.
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            raise TrainingError(
+                str(error).strip(" ."),
+                "the system ends processes when memory runs out",
+                "use fewer workers or smaller batches, then --resume",
+            ) from error
+
+
+def epoch_order(samples: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Every sample once, shuffled; with weights as many, drawn with replacement in proportion to them."""
+    generator = np.random.default_rng((seed, epoch))
+    if weights is None:
+        return generator.permutation(samples)
+    return generator.choice(samples, samples, p=weights / weights.sum())
+
+
+def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each entry occurs before its place: a sample drawn again in an epoch is augmented anew."""
+    places = np.argsort(order, kind="stable")
+    ranked = order[places]
+    before = np.empty_like(order)
+    before[places] = np.arange(len(order)) - np.searchsorted(ranked, ranked)
+    return before
+
+
+class _Batches(data.Dataset[Batch | Unreadable]):
+    """What a worker holds: a task in, its batch out."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        record: Preprocessing,
+        augmentation: str,
+        seed: int,
+        colours: Colours | None,
+        small: bool,
+    ) -> None:
+        self.samples, self.record, self.seed = samples, record, seed
+        self.augmentation = AUGMENTATIONS[augmentation]
+        self.square = self.augmentation.square and self.augmentation.square(record, colours)
+        # Where every epoch starts from the same small squares they are made once.
+        self.squares = np.stack([self._fitted(sample) for sample in samples]) if small and not self.square else None
+
+    def __getitem__(self, task: Task) -> Batch | Unreadable:
+        epoch, indices, before = task
+        chosen = [self.samples[index] for index in indices]
+        keys = [key(self.seed, epoch, sample.id, times) for sample, times in zip(chosen, before, strict=True)]
+        try:
+            if self.squares is None:
+                squares = np.stack([self._drawn(*pair) for pair in zip(chosen, keys, strict=True)])
+            else:
+                squares = self.squares[indices]
+        except ImageError as error:
+            return error.value, error.rule, f"{error.remedy}, then --resume"
+        labels = np.array([sample.label for sample in chosen], np.int64)
+        return Batch(self.augmentation.finish(squares, np.array(keys, np.uint64)), labels)
+
+    def _drawn(self, sample: Sample, seed: int) -> Pixels:
+        if self.square is None:
+            return self._fitted(sample)
+        return drawn_square(read(sample.source, self.record), self.square, seed)
+
+    def _fitted(self, sample: Sample) -> Pixels:
+        return fit(read(sample.source, self.record), self.record)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

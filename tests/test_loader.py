@@ -1,0 +1,220 @@
+"""Batches: every sample once, the same bytes whatever the workers, and an honest word when one fails."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vgglass.data import digits
+from vgglass.data.augment import AUGMENTATIONS
+from vgglass.data.dataset import Sample
+from vgglass.data.loader import Batch, ahead, evaluation_batches
+from vgglass.data.training_loader import TrainingLoader, epoch_order, times_before
+from vgglass.errors import ImageError, TrainingError
+from vgglass.preprocess import Preprocessing, fit, read
+
+# This machine may have fewer cores than a test has workers.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
+GREY = Preprocessing(32, 32, (72.0,), (90.0,), "L")
+COLOUR = Preprocessing(32, 36, (90.0, 100.0, 110.0), (60.0,) * 3, jpeg_scaled=True)
+WORKERS = (0, 1, 3)
+
+
+def numbered(samples: Any) -> list[Sample]:
+    """The same, labelled by their places: a batch's labels then say which samples are in it."""
+    return [replace(sample, label=place) for place, sample in enumerate(samples)]
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    folder = tmp_path_factory.mktemp("photographs")
+    samples = []
+    for number in range(12):
+        path = folder / f"{number}.jpg"
+        noise = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC).save(path)
+        samples.append(Sample(path.name, path, number, b""))
+    return samples
+
+
+@pytest.fixture(autouse=True)
+def no_process_left_behind() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+def epochs(loader: TrainingLoader, *numbers: int, start: int = 0) -> list[Batch]:
+    with loader:
+        return [batch for number in numbers for batch in loader.epoch(number, start)]
+
+
+def same(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        np.array_equal(first.images, second.images) and np.array_equal(first.labels, second.labels)
+        for first, second in zip(one, two, strict=True)
+    )
+
+
+def test_evaluation_sees_every_sample_once_in_order() -> None:
+    samples = digits.load().split("validation")
+    batches = list(evaluation_batches(samples, GREY, 64))
+    assert [len(batch.labels) for batch in batches] == [64, 64, 52]
+    assert np.concatenate([batch.labels for batch in batches]).tolist() == [sample.label for sample in samples]
+    assert np.array_equal(batches[1].images[3], fit(read(samples[67].source, GREY), GREY))
+
+
+def test_results_come_in_order_and_errors_come_through() -> None:
+    assert list(ahead(lambda number: number * 2, iter(range(50)), depth=3)) == list(range(0, 100, 2))
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda number: 1 // number, iter([2, 1, 0]), depth=2))
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("start", [0, 4])
+def test_every_sample_id_exactly_once_an_epoch(workers: int, start: int) -> None:
+    """Also where the run broke off after four batches of the second epoch and went on from there."""
+    samples = numbered(digits.load().split("validation"))
+    before = epochs(TrainingLoader(samples, GREY, 20, "shift", seed=3, workers=1), 1)[:start]
+    with TrainingLoader(samples, GREY, 20, "shift", seed=3, workers=workers) as loader:
+        assert len(loader) == 9
+        for epoch, earlier, first in ((1, before, start), (2, [], 0)):
+            batches = [*earlier, *loader.epoch(epoch, first)]
+            ids = [samples[label].id for batch in batches for label in batch.labels]
+            assert sorted(ids) == sorted(sample.id for sample in samples)
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_batches_are_the_same_bytes_whatever_the_workers(name: str, photographs: list[Sample]) -> None:
+    colours = np.diag([10.0, 20.0, 30.0])
+    first, one, three = (
+        epochs(TrainingLoader(photographs, COLOUR, 5, name, seed=1, colours=colours, workers=workers), 0, 1)
+        for workers in WORKERS
+    )
+    assert [batch.images.shape for batch in first] == [(5, 32, 32, 3)] * 4
+    assert same(first, one)
+    assert same(first, three)
+    rest = epochs(TrainingLoader(photographs, COLOUR, 5, name, seed=1, colours=colours, workers=1), 1, start=1)
+    assert same(rest, first[3:])
+
+
+def test_small_images_in_memory_are_made_once_and_alike() -> None:
+    """The squares kept over the epochs give what fitting every time gives, and stay as they were."""
+    samples = numbered(digits.load().split("validation")[:40])
+    batches = epochs(TrainingLoader(samples, GREY, 8, "none", seed=0), 0, 1)
+    for batch in batches:
+        for image, label in zip(batch.images, batch.labels, strict=True):
+            assert np.array_equal(image, fit(read(samples[label].source, GREY), GREY))
+    loader = TrainingLoader(samples, GREY, 8, "flip", seed=0)
+    assert same(epochs(loader, 0, 1, 0)[:5], epochs(loader, 0))
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_an_epoch_differs_from_the_next(name: str, photographs: list[Sample]) -> None:
+    one, two = (
+        batch.images[batch.labels.argsort()]
+        for batch in epochs(TrainingLoader(photographs, COLOUR, 12, name, seed=1, workers=0), 0, 1)
+    )
+    assert np.array_equal(one, two) == (name == "none")
+
+
+def test_a_samples_randomness_hangs_on_its_id_alone(photographs: list[Sample]) -> None:
+    """In other company, at another place and in other batches it is augmented the same."""
+    alone = epochs(TrainingLoader(photographs[3:4], COLOUR, 1, "standard", seed=1, workers=0), 2)[0].images[0]
+    for batch in epochs(TrainingLoader(photographs, COLOUR, 4, "standard", seed=1, workers=0), 2):
+        for image, label in zip(batch.images, batch.labels, strict=True):
+            assert np.array_equal(image, alone) == (label == 3)
+
+
+def test_the_callers_randomness_is_left_alone(photographs: list[Sample]) -> None:
+    state = torch.get_rng_state()
+    for workers in (0, 1):
+        epochs(TrainingLoader(photographs, COLOUR, 5, "strong", seed=1, workers=workers), 0, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_few_left_over_differ_and_few_are_one_batch() -> None:
+    samples = numbered(digits.load().split("validation")[:11])
+    loader = TrainingLoader(samples, GREY, 4, "none", seed=0)
+    left_over = set()
+    for epoch in range(6):
+        labels = np.concatenate([batch.labels for batch in epochs(loader, epoch)])
+        assert len(set(labels)) == 8
+        left_over.add(frozenset(range(11)) - set(labels.tolist()))
+    assert len(left_over) > 1
+    (batch,) = epochs(TrainingLoader(samples, GREY, 64, "none", seed=0), 0)
+    assert sorted(batch.labels) == list(range(11))
+
+
+def test_an_epoch_left_early_does_not_run_into_the_next(photographs: list[Sample]) -> None:
+    with TrainingLoader(photographs, COLOUR, 2, "flip", seed=1, workers=1) as loader:
+        next(loader.epoch(0))
+        found = list(loader.epoch(1))
+    assert same(found, epochs(TrainingLoader(photographs, COLOUR, 2, "flip", seed=1, workers=0), 1))
+
+
+def test_weights_draw_with_replacement_in_proportion() -> None:
+    weights = np.array([1.0] * 900 + [9.0] * 100)
+    order = epoch_order(1000, 5, 1, weights)
+    assert len(order) == 1000
+    assert np.count_nonzero(order >= 900) == pytest.approx(500, abs=64)  # four standard deviations
+    assert np.array_equal(order, epoch_order(1000, 5, 1, weights))
+    assert not np.array_equal(order, epoch_order(1000, 5, 2, weights))
+    assert not np.array_equal(order, epoch_order(1000, 6, 1, weights))
+
+
+def test_a_sample_drawn_again_in_an_epoch_is_augmented_anew(photographs: list[Sample]) -> None:
+    assert times_before(np.array([4, 2, 4, 4, 2, 9])).tolist() == [0, 0, 1, 2, 1, 0]
+    weights = np.array([1.0] + [0.0] * 11)
+    batches = epochs(TrainingLoader(photographs, COLOUR, 4, "crop-flip", seed=0, weights=weights, workers=0), 0)
+    assert {label for batch in batches for label in batch.labels} == {0}
+    assert len({image.tobytes() for batch in batches for image in batch.images}) == 12
+    once = epochs(TrainingLoader(photographs[:1], COLOUR, 1, "crop-flip", seed=0, workers=0), 0)[0]
+    assert np.array_equal(once.images[0], batches[0].images[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_lost_in_mid_run_is_named(workers: int, photographs: list[Sample], tmp_path: Path) -> None:
+    gone = tmp_path / "gone.jpg"
+    samples = [Sample("gone.jpg", gone, 0, b""), *photographs]
+    with pytest.raises(ImageError, match=r"gone.jpg: No such file .*permissions, then --resume\.$"):
+        epochs(TrainingLoader(samples, COLOUR, 13, "standard", 0, workers=workers), 0)
+    gone.write_text("no longer a photograph")
+    with pytest.raises(ImageError, match=r"gone.jpg: not an image that .* remove it, then --resume\.$"):
+        epochs(TrainingLoader(samples, COLOUR, 13, "standard", 0, workers=workers), 0)
+
+
+def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> None:
+    def end_one() -> None:
+        with TrainingLoader(photographs, COLOUR, 1, "standard", 0, workers=2) as loader:
+            for _ in loader.epoch(0):
+                os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"^DataLoader worker .*: the system ends .* batches, then --resume\.$"):
+        end_one()
+    assert multiprocessing.active_children() == []
+
+
+def test_other_errors_pass_and_leave_no_process_behind(photographs: list[Sample]) -> None:
+    with pytest.raises(ZeroDivisionError), TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=2) as loader:
+        [1 // (len(batch.labels) - 1) for batch in loader.epoch(0)]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_workers_can_be_started_afresh(name: str, photographs: list[Sample]) -> None:
+    """Where processes are spawned and not forked (macOS), what a worker holds is pickled."""
+    held = TrainingLoader(photographs, COLOUR, 3, name, 0, colours=np.eye(3), workers=0)._loader.dataset
+    one, two = (dataset[1, [2, 5], [0, 0]] for dataset in (held, pickle.loads(pickle.dumps(held))))  # noqa: S301
+    assert isinstance(one, Batch)
+    assert isinstance(two, Batch)
+    assert same([one], [two])
