@@ -30,8 +30,9 @@ check: setup ## format, lint, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_arrows.py
 
-bench: setup ## this machine against torchvision, in one run; and what the glass takes
+bench: setup ## this machine against torchvision and a bare decode loop, in one run; and what the glass takes
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py
 
 lock: ## renew constraints.txt after a change of dependencies (needs uv)
