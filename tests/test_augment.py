@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vgglass.data.augment import AUGMENTATIONS, ColourShift, ScaleJitter, colour_components, drawn_square
+from vgglass.data.augment import AUGMENTATIONS, ColourShift, ScaleJitter, colour_components, drawn_square, strong
 from vgglass.data.mix import mix
 from vgglass.data.randomness import drawn_from, key
 from vgglass.images import Pixels
@@ -67,6 +67,13 @@ def test_shift_moves_and_repeats_the_edge() -> None:
     ):
         lines = {tuple(row) for row in augmented(pixels, "shift", [*range(60)], record)[line].tolist()}
         assert lines == {tuple(np.clip(np.arange(32) + offset, 0, 31).tolist()) for offset in (-1, 0, 1)}
+
+
+def test_down_and_right_are_drawn_apart() -> None:
+    pixels = np.arange(32 * 32, dtype=np.uint32).view(np.uint8).reshape(32, 32, 4)[..., :2]  # each place its own number
+    record = Preprocessing(32, 32, (0.0,) * 3, (1.0,) * 3)
+    squares = augmented(np.concatenate([pixels, pixels[..., :1]], 2), "shift", [*range(200)], record)
+    assert len({tuple(square[5, 5].tolist()) for square in squares}) == 9
 
 
 def test_half_of_the_images_are_mirrored() -> None:
@@ -161,11 +168,18 @@ def test_colour_jitter_leaves_grey_grey() -> None:
 
 
 def test_what_strong_cuts_out_is_the_mean_colour() -> None:
-    """Of a picture without its mean colour some lose a rectangle, and what is moved in is that colour too."""
+    """Of a white picture some lose a rectangle to it, and what is moved in has that colour too."""
+    erasing = strong(RECORDS[3], None).transforms[-1]
+    white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    left = set()
+    for seed in range(60):
+        with drawn_from(seed):
+            left |= {tuple(colour) for colour in erasing(white).flatten(1).T.tolist()}
+    assert left == {(255, 255, 255), (90, 100, 110)}
     pixels = np.full((40, 40, 3), 255, np.uint8)
     squares = augmented(pixels, "strong", [*range(300)], RECORDS[3])
-    bare = (squares == (90, 100, 110)).all(-1).mean((1, 2))
-    assert 20 < (bare > 0).sum() < 200
+    bare = (squares == (90, 100, 110)).all(-1).any((1, 2))
+    assert 60 < bare.sum() < 200  # more than the tenth that is erased: TrivialAugment's turns and shifts
     bgr = Preprocessing(32, 36, (110.0, 100.0, 90.0), (60.0,) * 3, "BGR")  # the same, in the order of the record
     assert np.array_equal(augmented(pixels, "strong", [*range(300)], bgr), squares)
 

@@ -12,7 +12,7 @@ from vgglass.data import digits
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.lettering import unwritable
 from vgglass.preprocess import Preprocessing, normalise
-from vgglass.training.preview import mixture, preview, shown, spread
+from vgglass.training.preview import mixture, preview, seen, shown, spread
 
 GREY = Preprocessing(32, 32, (72.0,), (90.0,), "L")
 
@@ -40,6 +40,17 @@ def test_rows_are_spread_over_the_classes() -> None:
     assert labels(*range(10), count=8) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert labels(1, 2, 3, count=4) == [1, 1, 2, 3]
     assert len(spread(samples[:3], 8)) == 3
+
+
+def test_each_row_is_one_image() -> None:
+    samples = digits.load().split("train")[:8]
+    columns = seen(samples, tuple("0123456789"), GREY, "none", 0, None)
+    assert len(columns) == 8
+    for pixels, mixtures in columns:
+        assert np.array_equal(pixels, columns[0][0])
+        assert mixtures == [""] * 8
+    strong = seen(samples, tuple("0123456789"), GREY, "strong", 0, None)
+    assert any("\n" in text for _, mixtures in strong for text in mixtures)
 
 
 def test_showing_undoes_normalising() -> None:

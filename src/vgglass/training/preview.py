@@ -41,21 +41,34 @@ def preview(
     missing = unwritable(classes)
     names = [f"class {index}" if name in missing else name for index, name in enumerate(classes)]
     chosen = spread(samples, IMAGES)
-    labels = torch.tensor([sample.label for sample in chosen])
-    columns = [(np.stack([fit(read(sample.source, record), record) for sample in chosen]), [""] * len(chosen))]
-    numbered = [replace(sample, label=row) for row, sample in enumerate(chosen)]  # to undo an epoch's shuffling
-    loader = TrainingLoader(numbered, record, len(chosen), augmentation, seed, colours=colours, workers=0)
+    columns = seen(chosen, names, record, augmentation, seed, colours)
+    title = f"{augmentation}, {record.size}×{record.size}, fit {record.fit}: what the network sees"
+    _draw(columns, [names[sample.label] for sample in chosen], title, path)
+    return missing_font(classes)
+
+
+def seen(
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    record: Preprocessing,
+    augmentation: str,
+    seed: int,
+    colours: Colours | None,
+) -> list[tuple[Pixels, list[str]]]:
+    """Images (N, S, S, C) as evaluation and as each of the first epochs has them, and what each is a mixture of."""
+    labels = torch.tensor([sample.label for sample in samples])
+    columns = [(np.stack([fit(read(sample.source, record), record) for sample in samples]), [""] * len(samples))]
+    numbered = [replace(sample, label=row) for row, sample in enumerate(samples)]  # to undo an epoch's shuffling
+    loader = TrainingLoader(numbered, record, len(samples), augmentation, seed, colours=colours, workers=0)
     for epoch in range(EPOCHS):
         (batch,) = loader.epoch(epoch)
         images = torch.from_numpy(normalise(batch.images[batch.labels.argsort()], record))
-        mixtures = [""] * len(chosen)
+        mixtures = [""] * len(samples)
         if AUGMENTATIONS[augmentation].mix:
-            images, targets = mix(images, labels, len(classes), seed, epoch, batch=0)
+            images, targets = mix(images, labels, len(names), seed, epoch, batch=0)
             mixtures = [mixture(target, names) for target in targets]
         columns.append((shown(images, record), mixtures))
-    title = f"{augmentation}, {record.size}×{record.size}, fit {record.fit}: what the network sees"
-    _draw(columns, [names[label] for label in labels], title, path)
-    return missing_font(classes)
+    return columns
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
