@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vgglass.data import digits
-from vgglass.data.dataset import divide
-from vgglass.data.folder import image_files, natural, open_data, scan, trainable
+from vgglass.data.dataset import natural
+from vgglass.data.folder import image_files, open_data, scan, trainable
+from vgglass.data.split import divide
 from vgglass.errors import DataError
 
 
@@ -136,7 +137,8 @@ def test_idx_archives(tmp_path: Path) -> None:
 
 def test_divide_leaves_nobody_out() -> None:
     samples = digits.load().split("all")
-    parts = divide(samples, ("validation", "test"))
+    parts, left_out = divide(samples, ("validation", "test"), {})
+    assert left_out == ()
     assert sum(map(len, parts.values())) == len(samples)
     assert {sample.label for sample in parts["validation"]} == set(range(10))
 

@@ -7,6 +7,7 @@ deep, with alpha composited on a background, as 1 channel (grey) or 3 (RGB).
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,17 +15,24 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from vgglass.errors import ImageError
 
 Pixels = NDArray[np.uint8]  # (H, W, C)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+FORMAT_OF = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF",
+    ".tif": "TIFF", ".tiff": "TIFF",
+}  # fmt: skip
+SUFFIXES = frozenset(FORMAT_OF)
 MAX_PIXELS = 80_000_000  # below the count at which Pillow itself cries decompression bomb
 WHITE = (255, 255, 255)
 
 _ORIENTATION_TAG = 0x0112
+_BITS_PER_SAMPLE_TAG = 258
+_PNG_DEPTH = 24  # where a PNG's first chunk, IHDR, says how many bits a sample has
 # What the decoders raise on damaged bytes.
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error, MemoryError)
 
@@ -45,24 +53,52 @@ def decode(
     """
     name = "image" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else _read(source)
-    image = _open(name, data, max_pixels)
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):  # MPO: a phone's JPEG with more behind it
-        try:
-            pixels = simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least)
-        except ValueError:
-            pass  # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the fault of the rest
-        else:
-            return _upright(np.asarray(pixels), _orientation(image))
+    return _decode(name, data, channels, background, least, max_pixels)[0]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a file holds and says of itself.
+
+    pixels       as `decode` gives them, in RGB
+    fault        damage that decoding passed over, or nothing ('')
+    format       a member of FORMATS
+    mode         Pillow's: 'RGB', 'L', 'P', 'CMYK', ...
+    depth        bits a sample has in the file, whatever Pillow reads of them
+    frames       more than 1 where only the first is taken
+    orientation  EXIF's, 1 to 8, undone in `pixels`
+    """
+
+    pixels: Pixels
+    fault: str
+    format: str
+    mode: str
+    depth: int
+    frames: int
+    orientation: int
+
+
+def examine(data: bytes) -> Examined:
+    """Decode a file's bytes and say what they are. Raises ImageError."""
+    pixels, fault = _decode("image", data, 3, WHITE, 0, MAX_PIXELS)
+    image = _open("image", data, MAX_PIXELS)
+    kind = _format(image)
     try:
-        return _convert(name, image, channels, background)
+        frames = 1 if kind == "JPEG" else int(getattr(image, "n_frames", 1))
     except _DAMAGE as error:
-        _refuse_damaged(name, error)
+        frames, fault = 1, f"what follows the first frame is damaged ({error})"
+    return Examined(pixels, fault, kind, image.mode, _depth(image, data), frames, _orientation(image))
 
 
 def size(source: Path) -> tuple[int, int]:
     """Height and width by the header, no pixel decoded; EXIF is heeded in a TIFF alone. Raises ImageError."""
     image = _open(str(source), _read(source), MAX_PIXELS)
     return image.height, image.width
+
+
+def format_of(source: Path) -> str:
+    """The format that a file has by its first bytes, a member of FORMATS, whatever its name. Raises ImageError."""
+    return _format(_open(str(source), _read(source), MAX_PIXELS))
 
 
 def plain(source: Path) -> tuple[Pixels, list[str]]:
@@ -83,6 +119,38 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
         return np.asarray(image.convert("RGB")), [key for key, differs in found.items() if differs]
     except _DAMAGE as error:
         _refuse_damaged(name, error)
+
+
+def _decode(
+    name: str, data: bytes, channels: int, background: tuple[int, int, int], least: int, max_pixels: int
+) -> tuple[Pixels, str]:
+    """The pixels, and the damage that was passed over ('': none)."""
+    image, fault = _open(name, data, max_pixels), ""
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):  # MPO: a phone's JPEG with more behind it
+        try:
+            pixels = simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least)
+        except ValueError as error:
+            fault = str(
+                error
+            )  # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
+        else:
+            return _upright(np.asarray(pixels), _orientation(image)), ""
+    try:
+        return _convert(name, image, channels, background), fault
+    except _DAMAGE as error:
+        _refuse_damaged(name, error)
+
+
+def _format(image: Image.Image) -> str:
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _depth(image: Image.Image, data: bytes) -> int:
+    if image.format == "PNG":
+        return data[_PNG_DEPTH]
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (1,))))
+    return 1 if image.mode == "1" else 8
 
 
 def _read(source: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.data import manifest
 from vgglass.data.folder import image_files
 from vgglass.data.loader import ahead
 from vgglass.engines import Engine
@@ -41,12 +42,15 @@ class Prediction:
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
-    """Files as given, folders as the images below them. Raises DataError for a path or images that are not there."""
+    """Files as given, folders as the images below them, manifests as the files of their rows.
+
+    Raises DataError for a path or images that are not there, or a manifest that can't be read; MissingExtraError.
+    """
     files: list[Path] = []
     for path in paths:
         if not path.exists():
             raise DataError(path, "does not exist", "check the path")
-        found = image_files(path) if path.is_dir() else [path]
+        found = image_files(path) if path.is_dir() else manifest.paths(path) if manifest.names_one(path) else [path]
         if not found:
             raise DataError(path, "holds no images", "name a folder that does, or files")
         files += found

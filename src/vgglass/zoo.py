@@ -35,10 +35,15 @@ def names() -> list[str]:
     return list(conversion.PUBLISHED["torchvision"])
 
 
-def cached(name: str) -> Path:
-    """Where the model file of a name is, or will be: the user's cache folder, or VGGLASS_CACHE."""
+def cache_folder() -> Path:
+    """The user's cache folder, or VGGLASS_CACHE."""
     folder = os.environ.get("VGGLASS_CACHE")
-    return (Path(folder) if folder else platformdirs.user_cache_path("vgglass")) / f"{name}.safetensors"
+    return Path(folder) if folder else platformdirs.user_cache_path("vgglass")
+
+
+def cached(name: str) -> Path:
+    """Where the model file of a name is, or will be."""
+    return cache_folder() / f"{name}.safetensors"
 
 
 def pretrained(name: str, approve: Approve, progress: Progress | None = None) -> Path:

@@ -1,15 +1,18 @@
 """What every kind of data becomes: samples with labels, in splits, under frozen class names."""
 
 import hashlib
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from vgglass.data.examination import Facts
 from vgglass.errors import DataError
 from vgglass.images import Pixels
 
 SPLITS = ("train", "validation", "test")
-HELD_OUT_SHARE = 0.15  # of each class, for each of validation and test, where a folder is not split
+SPLIT_FOLDERS = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,23 @@ class Sample:
     source  a path to decode, or the pixels themselves (H, W, C)
     label   index into the data set's classes
     digest  SHA-256 of the content
+    facts   what an examination of the file found; pixels have none
     """
 
     id: str
     source: Path | Pixels
     label: int
     digest: bytes
+    facts: Facts | None = None
+
+    def described(self) -> Facts:
+        """The facts of the file, or what there is to say of pixels."""
+        if self.facts is None:
+            assert isinstance(self.source, np.ndarray)
+            height, width, channels = self.source.shape
+            mode = "L" if channels == 1 else "RGB"
+            return Facts(self.source.nbytes, self.digest, mode=mode, height=height, width=width)
+        return self.facts
 
 
 @dataclass(frozen=True)
@@ -48,23 +62,18 @@ class Dataset:
             raise DataError(self.name, f"has no {name} images", f"choose among {', '.join(self.splits)} and all")
         return self.splits[name]
 
+    def sides(self) -> dict[bytes, str]:
+        """The split of every content, where there are splits."""
+        return {sample.digest: name for name in SPLITS for sample in self.splits.get(name, ())}
+
     def digest(self, split: str) -> str:
         """SHA-256 over the contents and class names of a split, in no particular order of files."""
         lines = sorted(sample.digest + self.classes[sample.label].encode() for sample in self.split(split))
         return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
-def divide(samples: Sequence[Sample], held_out: Sequence[str]) -> dict[str, tuple[Sample, ...]]:
-    """Give each held-out split its share of every class, and 'train' the rest.
-
-    In the order of the samples' digests: the same images always fall the same way, wherever the folder lies.
-    """
-    splits: dict[str, list[Sample]] = {name: [] for name in ("train", *held_out)}
-    for label in sorted({sample.label for sample in samples}):
-        members = sorted((sample for sample in samples if sample.label == label), key=lambda sample: sample.digest)
-        count = max(1, round(len(members) * HELD_OUT_SHARE))
-        for name in held_out:
-            splits[name] += members[:count]
-            members = members[count:]
-        splits["train"] += members
-    return {name: tuple(members) for name, members in splits.items()}
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key that counts: 'class2' before 'class10'."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in re.split(r"(\d+)", name) if part
+    ] + [(2, 0, name)]

@@ -1,0 +1,113 @@
+"""One file looked at once: whether it can be read, what it is, and what it looks like."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vgglass import images
+from vgglass.errors import ImageError, MissingExtraError
+from vgglass.images import Pixels
+
+VERSION = 1  # of what is recorded; a record of another version is not taken from the cache
+THUMBNAIL = 8  # side
+REDUCED = 64  # side that a picture is averaged down to before it is hashed
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an examination found. Only `size` and `sha256` are known of a file whose `error` is not ''.
+
+    error          why it can't be read
+    fault          damage that decoding passed over
+    format … orientation   see `images.Examined`
+    height, width  upright, in pixels
+    phash          64-bit perceptual hash; None for pixels that came from no file
+    thumbnail      RGB, THUMBNAIL x THUMBNAIL, row by row
+    """
+
+    size: int  # in bytes
+    sha256: bytes
+    error: str = ""
+    fault: str = ""
+    format: str = ""
+    mode: str = ""
+    depth: int = 8
+    frames: int = 1
+    orientation: int = 1
+    height: int = 0
+    width: int = 0
+    phash: int | None = None
+    thumbnail: bytes = b""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"sha256": self.sha256.hex(), "thumbnail": self.thumbnail.hex()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Facts":
+        """The record as `as_json` made it. Raises KeyError, TypeError or ValueError where it is not one."""
+        raw = {name: bytes.fromhex(record[name]) for name in ("sha256", "thumbnail")}
+        return cls(**{**record, **raw})
+
+
+def examine(path: Path) -> Facts:
+    """Read and decode one file; what is wrong with it is in its facts. Raises MissingExtraError."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Facts(0, b"", error="not a regular file")  # a pipe would wait for ever
+        data = path.read_bytes()
+    except OSError as error:
+        return Facts(0, b"", error=error.strerror or str(error))
+    digest = hashlib.sha256(data).digest()
+    try:
+        str(path).encode()
+        found = images.examine(data)
+    except UnicodeEncodeError:
+        return Facts(len(data), digest, error="its name is not UTF-8")
+    except ImageError as error:
+        return Facts(len(data), digest, error=error.rule)
+    picture = Image.fromarray(found.pixels)
+    return Facts(
+        len(data),
+        digest,
+        "",
+        found.fault,
+        found.format,
+        found.mode,
+        found.depth,
+        found.frames,
+        found.orientation,
+        picture.height,
+        picture.width,
+        _perceptual_hash(picture),
+        _thumbnail(picture).tobytes(),
+    )
+
+
+def _thumbnail(picture: Image.Image) -> Pixels:
+    return np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def _perceptual_hash(picture: Image.Image) -> int:
+    try:
+        import imagehash
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("imagehash", "data", "finding near duplicates") from error
+    if min(picture.size) > REDUCED:  # hashing shrinks it to 32x32 in any case; from here that costs nothing
+        picture = picture.resize((REDUCED, REDUCED), Image.Resampling.BOX)
+    return int(str(imagehash.phash(picture)), 16)
+
+
+def as_text(facts: Facts) -> str:
+    return json.dumps(facts.as_json())
+
+
+def from_text(text: str) -> Facts:
+    """Raises KeyError, TypeError or ValueError for text that `as_text` did not write."""
+    return Facts.from_json(json.loads(text))

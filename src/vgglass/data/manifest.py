@@ -1,0 +1,246 @@
+"""A data set as a table: Parquet with a row an image, or a CSV of paths, labels and perhaps splits.
+
+A Parquet manifest records the absolute folder that its paths are relative to; a CSV's paths are relative to its own
+folder. Parquet columns: id, path, bytes, height, width, mode, label, split, sha256 (hexadecimal).
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vgglass.atomic import replacing
+from vgglass.data import digits, idx
+from vgglass.data.cache import Progress, examined
+from vgglass.data.dataset import SPLIT_FOLDERS, SPLITS, Dataset, Sample, natural
+from vgglass.errors import DataError, MissingExtraError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SUFFIXES = (".parquet", ".csv")
+COLUMNS = ("id", "path", "bytes", "height", "width", "mode", "label", "split", "sha256")
+KEY = b"vgglass"  # of the Parquet metadata
+AGAIN = "write the manifest again with vgglass check FOLDER --manifest"
+
+
+def names_one(path: Path) -> bool:
+    """Whether a path is to be read as a manifest."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def digest(dataset: Dataset) -> str:
+    """SHA-256 over every image's content, class and split: the same wherever the images lie and in whatever order."""
+    lines = sorted(
+        json.dumps([sample.digest.hex(), dataset.classes[sample.label], part])
+        for part, samples in dataset.splits.items()
+        for sample in samples
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write(dataset: Dataset, path: Path) -> None:
+    """Write a data set's manifest, whole or not at all. Raises MissingExtraError, OSError."""
+    arrow = _arrow()
+    from pyarrow import parquet
+
+    root = _root(dataset)
+    rows = [_row(sample, part, dataset, root) for part, samples in dataset.splits.items() for sample in samples]
+    about = {"root": str(root or ""), "classes": dataset.classes, "left_out": dataset.left_out, "version": 1}
+    kinds = dict.fromkeys(COLUMNS, arrow.string()) | dict.fromkeys(("bytes", "height", "width"), arrow.int64())
+    schema = arrow.schema(list(kinds.items()), metadata={KEY: json.dumps(about)})
+    with replacing(path) as temporary:
+        parquet.write_table(arrow.Table.from_pylist(rows, schema=schema), temporary)
+
+
+def read(path: Path, progress: Progress | None = None) -> Dataset:
+    """The data set of a manifest, every file examined and, in Parquet, found unchanged. Raises DataError."""
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, progress)
+    rows, about = _table(path)
+    classes, root, name = tuple(about["classes"]), Path(about["root"]), str(path)
+    if any(row["path"] for row in rows):
+        samples = _files(path, rows, root, classes, progress)
+    else:
+        archive = idx.load(root) if about["root"] else digits.load()
+        samples, name = _arrays(path, rows, archive, classes), archive.name
+    left_out = tuple((name, reason) for name, reason in about["left_out"])
+    return Dataset(name, classes, _by_split([row["split"] for row in rows], samples), left_out)
+
+
+def sides(path: Path) -> dict[bytes, str]:
+    """The split of every content in a Parquet manifest, whether or not its files are still there. Raises DataError."""
+    rows, _ = _table(path)
+    return {bytes.fromhex(row["sha256"]): row["split"] for row in rows if row["split"] in SPLITS}
+
+
+def paths(path: Path) -> list[Path]:
+    """The files that a manifest's rows name, in order; a CSV needs no package. Raises DataError, MissingExtraError."""
+    if path.suffix.lower() == ".csv":
+        return [path.parent / row["path"] for _, row in _csv_rows(path, ("path",))]
+    rows, about = _table(path)
+    if not all(row["path"] for row in rows):
+        raise DataError(path, "holds rows without a path: its images lie in an archive", "name files or a folder")
+    return [Path(about["root"], row["path"]) for row in rows]
+
+
+def _arrow() -> "ModuleType":
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pyarrow", "data", "Parquet manifests") from error
+    found: ModuleType = pyarrow
+    return found
+
+
+def _root(dataset: Dataset) -> Path | None:
+    """The folder that holds all files, or the archive that holds the pixels; the digits have no place."""
+    sources = [sample.source for sample in dataset.split("all")]
+    files = [str(source.parent.absolute()) for source in sources if isinstance(source, Path)]
+    if files:
+        return Path(os.path.commonpath(files))
+    return Path(dataset.name).absolute() if Path(dataset.name).is_dir() else None
+
+
+def _row(sample: Sample, part: str, dataset: Dataset, root: Path | None) -> dict[str, Any]:
+    facts, source = sample.described(), sample.source
+    place = source.absolute().relative_to(root) if isinstance(source, Path) and root else ""
+    return {
+        "id": sample.id, "path": str(place), "bytes": facts.size, "height": facts.height, "width": facts.width,
+        "mode": facts.mode, "label": dataset.classes[sample.label], "split": part, "sha256": sample.digest.hex(),
+    }  # fmt: skip
+
+
+def _table(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of a Parquet manifest and what its metadata say. Raises DataError, MissingExtraError."""
+    arrow = _arrow()
+    from pyarrow import parquet
+
+    if not path.exists():
+        raise DataError(path, "does not exist", "check the path")
+    try:
+        table = parquet.read_table(path, partitioning=None).select(list(COLUMNS))
+        about = json.loads(table.schema.metadata[KEY])
+        rows: list[dict[str, Any]] = table.to_pylist()
+        for row in rows:
+            if row["label"] not in about["classes"] or row["split"] not in (*SPLITS, "all"):
+                raise ValueError(f"label {row['label']!r} or split {row['split']!r} of {row['id']!r}")
+            bytes.fromhex(row["sha256"])
+        about = {"root": str(about["root"]), "classes": list(about["classes"]), "left_out": list(about["left_out"])}
+    except (OSError, KeyError, TypeError, ValueError, arrow.ArrowException) as error:
+        raise DataError(path, f"not a manifest of vgglass ({' '.join(str(error).split())})", AGAIN) from error
+    if not rows:
+        raise DataError(path, "holds no images", AGAIN)
+    return rows, about
+
+
+def _files(
+    path: Path, rows: Sequence[dict[str, Any]], root: Path, classes: tuple[str, ...], progress: Progress | None
+) -> list[Sample]:
+    found = examined([root / row["path"] for row in rows], progress)
+    absent = [row["path"] for row, facts in zip(rows, found, strict=True) if not facts.sha256]
+    if absent:
+        raise DataError(
+            path, f"{_first(absent, len(rows), 'can not be read')} in {root}", f"bring the files back, or {AGAIN}"
+        )
+    changed = [row["path"] for row, facts in zip(rows, found, strict=True) if facts.sha256.hex() != row["sha256"]]
+    if changed:
+        raise DataError(
+            path, f"{_first(changed, len(rows), 'changed since')} in {root}", f"bring them back, or {AGAIN}"
+        )
+    return [
+        Sample(row["id"], root / row["path"], classes.index(row["label"]), facts.sha256, facts)
+        for row, facts in zip(rows, found, strict=True)
+    ]
+
+
+def _first(names: Sequence[str], count: int, fault: str) -> str:
+    return f"{len(names)} of its {count} files {fault}, the first {names[0]!r}"
+
+
+def _arrays(path: Path, rows: Sequence[dict[str, Any]], archive: Dataset, classes: tuple[str, ...]) -> list[Sample]:
+    known = {sample.id: sample for sample in archive.split("all")}
+    changed = [row["id"] for row in rows if row["id"] not in known or known[row["id"]].digest.hex() != row["sha256"]]
+    if changed:
+        raise DataError(path, _first(changed, len(rows), f"are not those of {archive.name}"), AGAIN)
+    return [replace(known[row["id"]], label=classes.index(row["label"])) for row in rows]
+
+
+def _by_split(parts: Sequence[str], samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
+    present = [name for name in (*SPLITS, "all") if name in parts]
+    return {
+        name: tuple(sample for part, sample in zip(parts, samples, strict=True) if part == name) for name in present
+    }
+
+
+def _read_csv(path: Path, progress: Progress | None) -> Dataset:
+    rows = list(_csv_rows(path, ("path", "label")))
+    classes = tuple(sorted({row["label"] for _, row in rows}, key=natural))
+    found = examined([path.parent / row["path"] for _, row in rows], progress)
+    absent = [
+        f"{row['path']} (line {line})" for (line, row), facts in zip(rows, found, strict=True) if not facts.sha256
+    ]
+    if absent:
+        raise DataError(path, _first(absent, len(rows), "can not be read"), "mend the paths: they start at its folder")
+    parts, samples, left_out = [], [], []
+    for (_, row), facts in zip(rows, found, strict=True):
+        if facts.error:
+            left_out.append((row["path"], facts.error))
+            continue
+        parts.append(row["split"])
+        samples.append(Sample(row["path"], path.parent / row["path"], classes.index(row["label"]), facts.sha256, facts))
+    if not samples:
+        raise DataError(path, f"none of its {len(rows)} images could be read", f"the first: {left_out[0][1]}")
+    return Dataset(str(path), classes, _by_split(parts, samples), tuple(left_out))
+
+
+def _csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of every row, splits under their own names. Raises DataError."""
+    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    seen: dict[str, int] = {}
+    try:
+        header = [name.strip().lower() for name in next(lines, [])]
+        for name in needed:
+            if name not in header:
+                raise DataError(f"{path}, line 1", f"has no column {name!r}", "name the columns path,label[,split]")
+        for cells in lines:
+            if not cells:
+                continue
+            place = f"{path}, line {lines.line_num}"
+            if len(cells) != len(header):
+                raise DataError(place, f"has {len(cells)} cells, and the first line {len(header)}", "mend the line")
+            row = dict(zip(header, cells, strict=True))
+            for name in needed:
+                if not row[name].strip():
+                    raise DataError(place, f"its {name} is empty", "fill it in or remove the line")
+            key = os.path.normpath(row["path"])
+            if key in seen:
+                raise DataError(place, f"names {row['path']!r} again, after line {seen[key]}", "remove one of them")
+            seen[key] = lines.line_num
+            yield lines.line_num, row | {"split": _split(row["split"], place) if "split" in header else "all"}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {lines.line_num}", f"is not CSV ({error})", "mend the line") from error
+    if not seen:
+        raise DataError(path, "holds no rows", "write a line for each image: path,label[,split]")
+
+
+def _split(name: str, place: str) -> str:
+    if name.strip().lower() not in SPLIT_FOLDERS:
+        raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
+    return SPLIT_FOLDERS[name.strip().lower()]
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, error.strerror or str(error), "check the path and its permissions") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {line}", "is not UTF-8", "save the file as UTF-8") from error

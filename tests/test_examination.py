@@ -1,0 +1,193 @@
+"""What an examination finds in one file, and what the cache remembers of it."""
+
+import io
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pictures import damaged, photographs, save, scene
+from vgglass import zoo
+from vgglass.data import cache
+from vgglass.data.examination import VERSION, Facts, as_text, examine, from_text
+from vgglass.data.folder import image_files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six photographs, and a cache of their own."""
+    monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path / "cache"))
+    return photographs(tmp_path / "photos", cat=6)
+
+
+def test_facts_of_a_photograph(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "a.jpg", scene(1, 100, 60), exif=exif)
+    facts = examine(path)
+    assert (facts.format, facts.mode, facts.depth, facts.frames, facts.orientation) == ("JPEG", "RGB", 8, 1, 6)
+    assert (facts.height, facts.width) == (60, 100)  # upright
+    assert facts.size == path.stat().st_size
+    assert (facts.error, facts.fault) == ("", "")
+    assert len(facts.thumbnail) == 8 * 8 * 3
+    assert from_text(as_text(facts)) == facts
+
+
+def test_depth_is_what_the_file_says_not_what_pillow_reads(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+    deep.save(tmp_path / "a.png")
+    deep.save(tmp_path / "a.tif")
+    Image.new("1", (8, 8)).save(tmp_path / "one.png")
+    png = bytearray((tmp_path / "a.png").read_bytes())
+    assert png[24] == 16
+    assert [examine(tmp_path / name).depth for name in ("a.png", "a.tif", "one.png")] == [16, 16, 1]
+
+
+def test_damage_that_decoding_passes_over_is_said(tmp_path: Path) -> None:
+    facts = examine(damaged(tmp_path / "damaged.jpg"))
+    assert facts.error == ""
+    assert facts.fault.startswith("Corrupt JPEG data")
+    assert facts.height == 180
+
+
+def test_frames_are_counted(tmp_path: Path) -> None:
+    frames = [Image.fromarray(scene(number, 30, 40)) for number in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert examine(tmp_path / "a.gif").frames == 3
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    assert examine(tmp_path / "pipe.jpg").error == "not a regular file"
+    assert examine(tmp_path / "loop.jpg").error == "Too many levels of symbolic links"
+    name = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png"))
+    save(name, scene(1))
+    assert examine(name).error == "its name is not UTF-8"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@given(st.binary(max_size=300), st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"]), st.integers(0, 900))
+@settings(max_examples=150, deadline=None)
+def test_hostile_bytes_are_facts_not_tracebacks(
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, kind: str, place: int
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(scene(1, 20, 24)).save(buffer, kind)
+    data = buffer.getvalue()
+    path = tmp_path_factory.getbasetemp() / "hostile.jpg"
+    path.write_bytes(data[:place] + noise + data[place + len(noise) :])
+    facts = examine(path)
+    assert bool(facts.error) != bool(facts.thumbnail)
+    assert from_text(as_text(facts)) == facts
+
+
+def stored() -> int:
+    with sqlite3.connect(zoo.cache_folder() / cache.FILE) as database:
+        return int(database.execute("SELECT COUNT(*) FROM examinations").fetchone()[0])
+
+
+def test_only_what_is_new_or_changed_is_examined_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, looked = image_files(folder), []
+
+    def watch(path: Path) -> Facts:
+        looked.append(path)
+        return examine(path)
+
+    monkeypatch.setattr(cache, "examine", watch)
+    steps: list[tuple[int, int]] = []
+    first = cache.examined(paths, lambda done, total: steps.append((done, total)))
+    assert steps == [(done, 6) for done in range(1, 7)]
+    assert sorted(looked) == sorted(paths)
+    looked.clear()
+    assert cache.examined(paths) == first
+    assert looked == []
+    status = paths[0].stat()
+    os.utime(paths[0], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    save(paths[1], scene(99))
+    again = cache.examined(paths)
+    assert sorted(looked) == sorted(paths[:2])
+    assert again[0] == first[0]
+    assert again[1].sha256 != first[1].sha256
+    monkeypatch.setattr(cache, "VERSION", 2)
+    looked.clear()
+    cache.examined(paths)
+    assert len(looked) == 6
+
+
+def test_what_could_not_be_opened_is_tried_again(folder: Path) -> None:
+    path = folder / "cat" / "0.jpg"
+    content = path.read_bytes()
+    path.unlink()
+    assert cache.examined([path])[0].error == "No such file or directory"
+    path.write_bytes(b"")
+    assert cache.examined([path])[0].error == "the file is empty"
+    path.write_bytes(content)
+    assert cache.examined([path])[0].error == ""
+
+
+def unusable(place: Path) -> None:
+    place.mkdir()
+    (place / cache.FILE).write_bytes(b"this is no database, and long enough to be looked at" * 40)
+
+
+def torn(place: Path) -> None:
+    place.mkdir()
+    with sqlite3.connect(place / cache.FILE) as database:
+        database.execute(
+            "CREATE TABLE examinations"
+            " (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, version INTEGER, facts TEXT)"
+        )
+        for path in image_files(place.parent / "photos"):
+            stamp = cache._stamp(path)
+            assert stamp
+            database.execute("INSERT INTO examinations VALUES (?, ?, ?, ?, ?)", (*stamp, VERSION, '{"size": 3}'))
+
+
+@pytest.mark.parametrize(
+    "spoil", [unusable, torn, lambda place: place.write_text("a file"), lambda place: place.mkdir()]
+)
+def test_a_cache_that_fails_costs_time_alone(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
+) -> None:
+    spoil(tmp_path / "cache")
+    if not any(tmp_path.glob("cache/*")) and (tmp_path / "cache").is_dir():
+        (tmp_path / "cache" / cache.FILE).mkdir()  # a folder in its place: it can't be opened
+    with caplog.at_level(logging.WARNING):
+        found = cache.examined(image_files(folder))
+    assert len(found) == 6
+    assert not any(facts.error for facts in found)
+    assert len(caplog.records) == 1
+    assert "the cache of examinations can't be used" in caplog.text
+
+
+def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: Path) -> None:
+    photographs(folder, dog=120)
+    code = (
+        "import sys, pathlib; from vgglass.data import cache, folder\n"
+        "def tell(done, total): print(done, flush=True)\n"
+        "cache.examined(folder.image_files(pathlib.Path(sys.argv[1])), tell)"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    killed = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert killed.stdout
+    for line in killed.stdout:
+        if int(line) > cache.CHUNK:
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert stored() >= cache.CHUNK
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == [b"", b""]
+    assert stored() == 126
