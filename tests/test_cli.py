@@ -16,6 +16,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 OPTIONS = {
     "demo": "--out",
+    "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
     "train": "--architecture --batch-size --epochs --image-size --learning-rate --out --overwrite --recipe --resume"
     " --seed --set",
     "evaluate": "--json --model --picture --split",

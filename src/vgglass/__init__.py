@@ -1,5 +1,6 @@
 """vgglass: VGG image classification that you can see through.
 
+    vgglass.check(folder)                       what is broken, odd, doubled or leaked in a folder
     vgglass.train(folder, out="runs/mine")      learn from a folder of class folders
     vgglass.evaluate(model, folder)             judge on images that the model has not seen
     vgglass.predict(model, paths)               class names and probabilities
@@ -12,10 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["VGG", "evaluate", "load", "predict", "pretrained", "train"]
+__all__ = ["VGG", "check", "evaluate", "load", "predict", "pretrained", "train"]
 
 if TYPE_CHECKING:
-    from vgglass.api import evaluate, load, predict, pretrained, train
+    from vgglass.api import check, evaluate, load, predict, pretrained, train
     from vgglass.model import VGG
 
 

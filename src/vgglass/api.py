@@ -1,6 +1,7 @@
 """What `import vgglass` offers; the only place that hands one room's functions to another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from vgglass.errors import DataError, MissingExtraError, TrainingError, UsageErr
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
+    from vgglass.data.audit import Audit
     from vgglass.data.dataset import Dataset, Sample
     from vgglass.engines import Engine
     from vgglass.evaluation.metrics import Evaluation
@@ -43,6 +45,46 @@ def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]
     """
     approve = hooks.pop("approve", lambda address, size: download)
     return zoo.pretrained(name, approve, **hooks)
+
+
+def check(
+    folder: str | Path,
+    *,
+    recipe: "str | Recipe | None" = None,
+    image_size: int | None = None,
+    console: Console | None = None,
+) -> "Audit":
+    """Audit a folder of class folders, an idx folder or a manifest before training.
+
+    recipe, image_size  whose crop is judged; the default recipe's without. Raises DataError, UsageError.
+    """
+    from vgglass.data import idx
+    from vgglass.data.audit import audit
+    from vgglass.data.folder import Survey, open_data, survey
+    from vgglass.preprocess import Preprocessing
+
+    chosen = _recipe(recipe, {} if image_size is None else {"image_size": image_size})
+    record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
+    path = Path(folder)
+    with _reading(console or Console(stderr=True)) as progress:
+        of_files = path.is_dir() and not idx.holds_idx(path)
+        found = survey(path, progress) if of_files else Survey.of(open_data(path, progress))
+    return audit(found, record)
+
+
+def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
+    """Write what an audit found readable to a .parquet manifest, divided for training; that data set.
+
+    Images whose content a manifest at `path` has already keep their split. Raises DataError, MissingExtraError.
+    """
+    from vgglass.data import manifest
+    from vgglass.data.folder import trainable
+
+    path, dataset = Path(path), audit.survey.dataset()
+    if dataset.splits.keys() & {"train", "all"}:
+        dataset = trainable(dataset, manifest.sides(path) if path.exists() else {})
+    manifest.write(dataset, path)
+    return dataset
 
 
 def train(
@@ -129,16 +171,21 @@ def read_training_data(folder: str | Path | None, console: Console) -> "Dataset"
     return trainable(_open(folder, console))
 
 
-def _open(folder: str | Path | None, console: Console) -> "Dataset":
+@contextmanager
+def _reading(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar that shows how many images have been read of how many."""
     from rich.progress import Progress
 
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("reading images", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _open(folder: str | Path | None, console: Console) -> "Dataset":
     from vgglass.data.folder import open_data
 
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("reading images", total=None)
-        dataset = open_data(
-            Path(folder) if folder else None, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    with _reading(console) as progress:
+        dataset = open_data(Path(folder) if folder else None, progress)
     if dataset.left_out:
         console.print(f"left out {len(dataset.left_out)} files that can't be read:", style="yellow")
         for name, reason in dataset.left_out[:SHOWN_FILES]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgglass.cli import judging, looking, models, predicting, stepping, teaching, training
+from vgglass.cli import checking, judging, looking, models, predicting, stepping, teaching, training
 from vgglass.errors import UserError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    training.demo, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
+    training.demo, checking.check, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
     looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
 ):  # fmt: skip
     app.command()(command)

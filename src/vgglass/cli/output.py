@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160  # of a table that goes to a file or another program
 
 
-def console() -> Console:
-    """Standard output, where text is shown as it is: nothing in a file's or class's name is markup."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False)
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or error, where text is shown as it is: nothing in a file's or class's name is markup."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, stderr=stderr)
+
+
+def visible(name: str) -> str:
+    """A file's name on one line, and without what would steer the terminal."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
 def print_json(value: Any) -> None:

@@ -1,0 +1,194 @@
+"""What is wrong with a folder of images before anything is trained on it: findings by kind, and figures."""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vgglass.data import findings
+from vgglass.data.dataset import SPLITS
+from vgglass.data.folder import NO_CLASS, Entry, Survey
+from vgglass.data.similarity import Twins, twins
+from vgglass.preprocess import Preprocessing
+
+# What damages training or the score: vgglass check then exits with 1.
+SERIOUS = ("unreadable", "empty-file", "truncated", "damaged", "too-narrow", "label-conflict", "leak")
+KINDS = (
+    *SERIOUS, "duplicate", "near-duplicate", "imbalance", "empty-class", "no-class", "no-image", "wrong-suffix",
+    "odd-format", "animated", "odd-mode", "deep", "rotated", "extreme-aspect", "large-cut", "small",
+)  # fmt: skip
+IMBALANCE = 3.0  # images of the largest class by those of the smallest
+BETA = 0.999  # of the effective number of samples: Cui et al. 2019
+
+
+@dataclass(frozen=True)
+class Case:
+    """One instance of a finding: the images that it is about, or the path of something else."""
+
+    entries: tuple[Entry, ...] = ()
+    detail: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """effective: the effective number of samples, (1 - BETA^n) / (1 - BETA) of n images."""
+
+    name: str
+    images: int
+    effective: float
+
+
+@dataclass(frozen=True)
+class Flattery:
+    """How far twins in train may flatter the score on a held-out split.
+
+    twins   images of the split that have a twin of the same class in train
+    points  by how many percentage points top-1 is too high at most: when each of them is answered right by heart, and
+            would be answered wrong without its twin
+    """
+
+    split: str
+    images: int
+    twins: int
+
+    @property
+    def points(self) -> float:
+        return 100 * self.twins / self.images
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A survey judged for a network with this preprocessing.
+
+    findings  by kind, in the order of KINDS; kinds without a case are left out
+    cuts      of each readable image, the share that the crop leaves out
+    """
+
+    survey: Survey
+    record: Preprocessing
+    findings: dict[str, tuple[Case, ...]]
+    balance: tuple[ClassBalance, ...]
+    flattery: tuple[Flattery, ...]
+    cuts: tuple[float, ...]
+
+    @property
+    def serious(self) -> bool:
+        return any(kind in SERIOUS for kind in self.findings)
+
+    @cached_property
+    def readable(self) -> list[Entry]:
+        return _readable(self.survey)
+
+    def as_json(self) -> dict[str, Any]:
+        counted = Counter(entry.split for entry in self.readable)
+        record = self.record
+        return {
+            "name": self.survey.name,
+            "files": len(self.survey.entries),
+            "readable": len(self.readable),
+            "bytes": sum(entry.facts.size for entry in self.survey.entries),
+            "splits": {name: counted[name] for name in (*SPLITS, "all") if counted[name]},
+            "formats": dict(Counter(entry.facts.format for entry in self.readable).most_common()),
+            "fit": record.fit,
+            "resize": record.resize,
+            "size": record.size,
+            "median_cut": statistics.median(self.cuts) if self.cuts else None,
+            "classes": [vars(row) for row in self.balance],
+            "flattery": [vars(row) | {"points": row.points} for row in self.flattery],
+            "findings": {kind: [self._described(case) for case in cases] for kind, cases in self.findings.items()},
+            "serious": self.serious,
+        }
+
+    def _described(self, case: Case) -> dict[str, Any]:
+        found = [{"path": entry.id, "split": entry.split, "class": self.label(entry)} for entry in case.entries]
+        return {"files": found or [{"path": case.path}] * bool(case.path), "detail": case.detail}
+
+    def label(self, entry: Entry) -> str:
+        return "" if entry.label == NO_CLASS else self.survey.classes[entry.label]
+
+
+@cache
+def words() -> dict[str, Any]:
+    """By language: what each kind means, and the words of the report."""
+    text = files("vgglass.data").joinpath("audit.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def audit(survey: Survey, record: Preprocessing) -> Audit:
+    """Judge a survey for a network with this preprocessing. Raises MissingExtraError."""
+    readable = _readable(survey)
+    alike = twins([entry.facts for entry in readable])
+    balance = _balance(survey)
+    found: dict[str, list[Case]] = {kind: [] for kind in KINDS}
+    usual = findings.usual_format([entry.facts for entry in readable])
+    for entry in survey.entries:
+        suffix = entry.source.suffix.lower() if isinstance(entry.source, Path) else ""
+        for kind, detail in findings.of_file(entry.facts, suffix, usual, record):
+            found[kind].append(Case((entry,), detail))
+    for kind, path, detail in findings.strays(survey):
+        found[kind].append(Case(path=path, detail=detail))
+    found |= _alike(readable, alike)
+    found["imbalance"] = list(_imbalance(balance))
+    cuts = [findings.cut_away(entry.facts, record) for entry in readable]
+    return Audit(
+        survey,
+        record,
+        {kind: tuple(cases) for kind, cases in found.items() if cases},
+        balance,
+        tuple(_flattery(readable, alike)),
+        tuple(cut for cut in cuts if cut is not None),
+    )
+
+
+def _alike(readable: Sequence[Entry], alike: Twins) -> dict[str, list[Case]]:
+    """Cases of several images that show one picture; what is a conflict or a leak as a whole is not told again."""
+    crossing = {
+        "label-conflict": list(alike.crossing([str(entry.label) for entry in readable])),
+        "leak": list(alike.crossing([entry.split for entry in readable])),
+    }
+    told = [set(group) for groups in crossing.values() for group in groups]
+    within = {"duplicate": alike.copies(), "near-duplicate": alike.near()}
+    fresh = {
+        kind: [found for found in groups if not any(told_one.issuperset(found) for told_one in told)]
+        for kind, groups in within.items()
+    }
+    return {
+        kind: [Case(tuple(readable[index] for index in group)) for group in groups]
+        for kind, groups in (crossing | fresh).items()
+    }
+
+
+def _readable(survey: Survey) -> list[Entry]:
+    return [entry for entry in survey.entries if not entry.facts.error]
+
+
+def _balance(survey: Survey) -> tuple[ClassBalance, ...]:
+    """Of the training images, or of all where there is no split."""
+    counts = Counter(entry.label for entry in _readable(survey) if entry.split in ("train", "all"))
+    return tuple(
+        ClassBalance(name, counts[label], (1 - BETA ** counts[label]) / (1 - BETA))
+        for label, name in enumerate(survey.classes)
+    )
+
+
+def _imbalance(balance: Sequence[ClassBalance]) -> Iterator[Case]:
+    smallest, *_, largest = sorted(balance, key=lambda row: row.images) * 2
+    if largest.images > IMBALANCE * smallest.images:
+        yield Case(detail=f"{largest.name}: {largest.images}, {smallest.name}: {smallest.images}")
+
+
+def _flattery(readable: Sequence[Entry], alike: Twins) -> Iterator[Flattery]:
+    counted = Counter(entry.split for entry in readable)
+    joined = [f"{group}-{entry.label}" for group, entry in zip(alike.group, readable, strict=True)]
+    learned = {key for key, entry in zip(joined, readable, strict=True) if entry.split == "train"}
+    for name in ("validation", "test"):
+        known = sum(key in learned for key, entry in zip(joined, readable, strict=True) if entry.split == name)
+        if known:
+            yield Flattery(name, counted[name], known)
