@@ -105,6 +105,7 @@ def test_a_sound_folder_has_no_findings(tmp_path: Path) -> None:
     assert (facts["files"], facts["readable"], facts["splits"], facts["formats"]) == (11, 11, {"all": 11}, {"JPEG": 11})
     # 180x240 becomes 146x194, of which 128x128 is seen: 1 - 16384 / 28324
     assert facts["median_cut"] == pytest.approx(0.421551, abs=1e-6)
+    assert facts["class_ratio"] == 1.2
     # (1 - 0.999^5) / 0.001, by hand 4.990009995001
     assert [row["effective"] for row in facts["classes"]] == pytest.approx([4.990009995001, 5.985019985005999])
 

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from vgglass import api, images
 from vgglass.cli.output import visible
 from vgglass.data import manifest, quarantine
 from vgglass.data import page as report
+from vgglass.data.dataset import Sample
 from vgglass.data.folder import open_data
 from vgglass.errors import UsageError
 
@@ -152,6 +154,23 @@ def test_a_manifest_keeps_its_sides_as_images_are_added(tmp_path: Path) -> None:
     assert "left out" not in printed
 
 
+def test_what_would_join_two_splits_is_left_out_and_named(tmp_path: Path) -> None:
+    folder, path = photographs(tmp_path / "photos", cat=8, dog=8), tmp_path / "data.parquet"
+    for quality in (90, 70):
+        save(folder / "cat" / f"same-{quality}.jpg", scene(555), quality=quality)
+    samples = {sample.id: sample for sample in open_data(folder).split("all")}
+    sides = {"train": "same-90", "test": "same-70"}
+    torn: dict[str, tuple[Sample, ...]] = {side: (samples[f"cat/{name}.jpg"],) for side, name in sides.items()}
+    manifest.write(replace(open_data(folder), splits=torn), path)
+    save(folder / "cat" / "same-50.jpg", scene(555), quality=50)
+    printed = vgglass("check", folder, "--manifest", path).stdout
+    assert "left out 1 that would join two splits:" in printed
+    reason = "cat/same-50.jpg: near duplicate of 'cat/same-70.jpg' in test and 'cat/same-90.jpg' in train"
+    assert reason in printed
+    path.write_text("text")
+    assert "not a manifest of vgglass" in vgglass("check", folder, "--manifest", path, status=1).stderr
+
+
 def test_train_evaluate_and_predict_from_a_manifest(tmp_path: Path) -> None:
     folder, path = photographs(tmp_path / "photos", cat=8, dog=8), tmp_path / "data.parquet"
     vgglass("check", folder, "--manifest", path)
@@ -208,6 +227,8 @@ def test_the_page_shows_cases_with_their_pictures_and_names(page: Page) -> None:
     assert page.locator("nav a").count() == page.locator("section").count() - 1
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = page.locator("#leak img").evaluate_all("images => images.map(i => i.getBoundingClientRect().top)")
+    assert tops[0] == tops[1]  # side by side
 
 
 def test_the_page_switches_its_language_and_follows_the_colour_scheme(page: Page) -> None:

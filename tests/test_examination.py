@@ -168,7 +168,7 @@ def test_a_cache_that_fails_costs_time_alone(
     assert len(found) == 6
     assert not any(facts.error for facts in found)
     assert len(caplog.records) == 1
-    assert "the cache of examinations can't be used" in caplog.text
+    assert "examinations.sqlite3 can't be used (" in caplog.text
 
 
 def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: Path) -> None:

@@ -101,7 +101,7 @@ def test_what_is_no_manifest_is_named(dataset: Dataset, tmp_path: Path) -> None:
     labels = table.set_column(table.schema.get_field_index("label"), "label", arrow.array(["cow"] * len(table)))
     parquet.write_table(labels, tmp_path / "label.parquet")
     for name in ("text", "other", "label"):
-        with pytest.raises(DataError, match=rf"{name}.parquet: not a manifest of vgglass .*write the manifest again"):
+        with pytest.raises(DataError, match=rf"{name}.parquet: not a manifest of vgglass .*remove it and write"):
             open_data(tmp_path / f"{name}.parquet")
     parquet.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
     with pytest.raises(DataError, match=r"empty.parquet: holds no images"):

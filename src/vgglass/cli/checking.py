@@ -40,6 +40,7 @@ def check(
     if yes and manifest:
         raise UsageError("--manifest", "would name files that --yes moves away", "write it in a second run")
     from vgglass import api
+    from vgglass.data import manifest as table
     from vgglass.data import page
     from vgglass.data import quarantine as removal
     from vgglass.data.split import BETWEEN
@@ -48,6 +49,8 @@ def check(
         raise UsageError(f"--manifest {manifest}", "is written as Parquet", "end it in .parquet")
     if quarantine:
         removal.require_place(folder, quarantine)
+    if manifest and manifest.exists():
+        table.sides(manifest)  # what is no manifest is said before the work
     found = api.check(folder, recipe=recipe, image_size=image_size)
     notes = output.console(stderr=json)
     if json:
@@ -90,6 +93,8 @@ def _show(audit: "Audit", console: Console) -> None:
     rows = [[row.name, f"{row.images:,}", f"{row.effective:.1f}"] for row in audit.balance]
     console.print()
     console.print(output.table("class|>training images|>effective number", rows))
+    if audit.ratio:
+        console.print(f"largest class by smallest: {audit.ratio:.2f}")
     for kind, cases in audit.findings.items():
         title, note, template = text["kinds"][kind]
         console.print(f"\n{title} ({kind}): {len(cases)}", style="bold red" if kind in SERIOUS else "bold yellow")

@@ -81,6 +81,12 @@ class Audit:
     def serious(self) -> bool:
         return any(kind in SERIOUS for kind in self.findings)
 
+    @property
+    def ratio(self) -> float | None:
+        """Training images of the largest class by those of the smallest; None where that has none."""
+        counts = [row.images for row in self.balance]
+        return max(counts) / min(counts) if min(counts) else None
+
     @cached_property
     def readable(self) -> list[Entry]:
         return _readable(self.survey)
@@ -100,6 +106,7 @@ class Audit:
             "size": record.size,
             "median_cut": statistics.median(self.cuts) if self.cuts else None,
             "classes": [vars(row) for row in self.balance],
+            "class_ratio": self.ratio,
             "flattery": [vars(row) | {"points": row.points} for row in self.flattery],
             "findings": {kind: [self._described(case) for case in cases] for kind, cases in self.findings.items()},
             "serious": self.serious,
@@ -179,7 +186,7 @@ def _balance(survey: Survey) -> tuple[ClassBalance, ...]:
 
 
 def _imbalance(balance: Sequence[ClassBalance]) -> Iterator[Case]:
-    smallest, *_, largest = sorted(balance, key=lambda row: row.images) * 2
+    smallest, largest = (choose(balance, key=lambda row: row.images) for choose in (min, max))
     if largest.images > IMBALANCE * smallest.images:
         yield Case(detail=f"{largest.name}: {largest.images}, {smallest.name}: {smallest.images}")
 

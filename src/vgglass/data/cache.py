@@ -103,5 +103,5 @@ class _Cache:
             self._database = None
 
     def _give_up(self, error: Exception) -> None:
-        _log.warning("%s: the cache of examinations can't be used (%s); remove it or mend it.", self._path, error)
+        _log.warning("%s can't be used (%s), so files are examined anew; mend or remove it.", self._path, error)
         self.close()

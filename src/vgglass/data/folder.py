@@ -173,7 +173,10 @@ def image_files(folder: Path) -> list[Path]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Folders that may be classes: all but hidden ones. Raises DataError."""
-    found = [path for path in _listed(folder) if path.is_dir() and not path.name.startswith(".")]
+    try:
+        found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        _refuse(error)
     for path in found:
         if shown(path) != str(path):
             raise DataError(shown(path), "its name is not UTF-8", "rename the folder")
@@ -183,13 +186,6 @@ def subfolders(folder: Path) -> list[Path]:
 def shown(path: Path) -> str:
     """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        _refuse(error)
 
 
 def _refuse(error: OSError) -> NoReturn:

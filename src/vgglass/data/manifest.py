@@ -26,6 +26,7 @@ SUFFIXES = (".parquet", ".csv")
 COLUMNS = ("id", "path", "bytes", "height", "width", "mode", "label", "split", "sha256")
 KEY = b"vgglass"  # of the Parquet metadata
 AGAIN = "write the manifest again with vgglass check FOLDER --manifest"
+REMOVE = "remove it and write another with vgglass check FOLDER --manifest"
 
 
 def names_one(path: Path) -> bool:
@@ -132,9 +133,9 @@ def _table(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             bytes.fromhex(row["sha256"])
         about = {"root": str(about["root"]), "classes": list(about["classes"]), "left_out": list(about["left_out"])}
     except (OSError, KeyError, TypeError, ValueError, arrow.ArrowException) as error:
-        raise DataError(path, f"not a manifest of vgglass ({' '.join(str(error).split())})", AGAIN) from error
+        raise DataError(path, f"not a manifest of vgglass ({' '.join(str(error).split())})", REMOVE) from error
     if not rows:
-        raise DataError(path, "holds no images", AGAIN)
+        raise DataError(path, "holds no images", REMOVE)
     return rows, about
 
 
