@@ -1,7 +1,9 @@
 """Splits: exact shares, nothing torn, nothing moved when images are added."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -118,6 +120,24 @@ def test_an_image_that_bridges_two_sides_is_left_out_and_named() -> None:
     assert left_out == ((bridge.id, "near duplicate of '0/0-1' in test and '0/0-0' in train"),)
     assert (sides(parts)[one.id], sides(parts)[other.id]) == ("train", "test")
     assert bridge.id not in sides(parts)
+
+
+def test_what_is_near_to_one_side_alone_is_not_left_out_with_a_bridge() -> None:
+    one = sample(0)
+
+    def apart(name: str, *bits: int) -> Sample:
+        """An image whose hash lies ten bits away from the first one's for each place."""
+        assert one.facts
+        assert one.facts.phash is not None
+        digest = hashlib.sha256(name.encode()).digest()
+        phash = one.facts.phash ^ sum(0x3FF << place for place in bits)
+        return replace(one, id=name, digest=digest, facts=replace(one.facts, sha256=digest, phash=phash))
+
+    beside, bridge, other = apart("beside", 0), apart("bridge", 20), apart("other", 20, 40)
+    earlier = {one.digest: "train", other.digest: "test"}
+    parts, left_out = divide([one, beside, bridge, other], HELD_OUT, earlier)
+    assert left_out == (("bridge", "near duplicate of 'other' in test and '0/0-0' in train"),)
+    assert sides(parts) == {"0/0-0": "train", "beside": "train", "other": "test"}
 
 
 def test_contents_without_pictures_to_compare_are_divided_by_digest() -> None:

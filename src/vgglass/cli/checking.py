@@ -32,8 +32,9 @@ def check(
 ) -> None:
     """Audit a folder before training: what is broken, odd, doubled or leaked.
 
-    Exit status 1 where something damages training or the score: files that are unreadable, damaged or too narrow, one
-    picture under two classes, or in two splits. Otherwise 0.
+    Exit status 1 where something damages training or the score:
+    files that are unreadable, damaged or too narrow,
+    one picture under two classes or in two splits. Otherwise 0.
     """
     if yes and quarantine is None:
         raise UsageError("--yes", "moves files to the folder of --quarantine", "add --quarantine DIR")
@@ -86,7 +87,8 @@ def _show(audit: "Audit", console: Console) -> None:
         style="bold", soft_wrap=True,
     )  # fmt: skip
     console.print(_counted({text["splits"][name]: count for name, count in facts["splits"].items()}))
-    console.print(_counted({name: count for name, count in facts["formats"].items() if name}))
+    if formats := {name: count for name, count in facts["formats"].items() if name}:
+        console.print(_counted(formats))
     if facts["median_cut"] is not None:
         cut = f"{facts['median_cut']:.0%}"
         console.print(text["cropNote"][facts["fit"]].format(facts["resize"], facts["size"], cut), soft_wrap=True)

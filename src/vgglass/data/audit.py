@@ -155,17 +155,14 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
 
 
 def _alike(readable: Sequence[Entry], alike: Twins) -> dict[str, list[Case]]:
-    """Cases of several images that show one picture; what is a conflict or a leak as a whole is not told again."""
+    """Cases of several images that show one picture; what is wholly told as a conflict or leak is not repeated."""
     crossing = {
         "label-conflict": list(alike.crossing([str(entry.label) for entry in readable])),
         "leak": list(alike.crossing([entry.split for entry in readable])),
     }
-    told = [set(group) for groups in crossing.values() for group in groups]
+    told = {index for groups in crossing.values() for group in groups for index in group}
     within = {"duplicate": alike.copies(), "near-duplicate": alike.near()}
-    fresh = {
-        kind: [found for found in groups if not any(told_one.issuperset(found) for told_one in told)]
-        for kind, groups in within.items()
-    }
+    fresh = {kind: [group for group in groups if not told.issuperset(group)] for kind, groups in within.items()}
     return {
         kind: [Case(tuple(readable[index] for index in group)) for group in groups]
         for kind, groups in (crossing | fresh).items()
