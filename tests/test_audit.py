@@ -127,6 +127,7 @@ def test_leaks_and_how_far_they_may_flatter(tmp_path: Path) -> None:
     (row,) = audit.flattery
     assert (row.split, row.images, row.twins) == ("test", 13, 2)  # wrong.jpg was learned as a cat: it flatters nobody
     assert row.points == pytest.approx(200 / 13)
+    assert [row.images for row in audit.balance] == [6, 6]  # of train alone
     assert found(audit)["no-class"] == [(["extra"], "")]
     assert audit.serious
 

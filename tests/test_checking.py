@@ -17,7 +17,7 @@ from vgglass.cli.output import visible
 from vgglass.data import manifest, quarantine
 from vgglass.data import page as report
 from vgglass.data.dataset import Sample
-from vgglass.data.folder import open_data
+from vgglass.data.folder import Entry, open_data
 from vgglass.errors import UsageError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -108,6 +108,18 @@ def test_a_move_that_fails_leaves_a_list_of_what_was_moved(folder: Path, tmp_pat
     assert [row["path"] for row in rows] == [entry.id for entry, _ in condemned[:3]]
     assert all((tmp_path / "away" / row["path"]).exists() for row in rows)
     assert (folder / condemned[4][0].id).exists()
+
+
+def test_each_move_is_on_the_list_before_the_next(folder: Path, tmp_path: Path) -> None:
+    place, condemned = tmp_path / "away", quarantine.condemned(api.check(folder))
+
+    def watched() -> Iterator[tuple[Entry, str]]:
+        for done, leaving in enumerate(condemned):
+            assert len(listed(place)) == done  # what a kill here would leave behind
+            yield leaving
+
+    quarantine.write(watched(), place, moving=True)
+    assert len(listed(place)) == len(condemned)
 
 
 def test_a_quarantine_lies_apart_from_the_data(folder: Path, tmp_path: Path) -> None:
@@ -244,6 +256,14 @@ def test_the_page_switches_its_language_and_follows_the_colour_scheme(page: Page
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+def test_no_path_ends_the_pages_script(tmp_path: Path) -> None:
+    photographs(tmp_path / "photos", cat=2, dog=2)
+    (tmp_path / "photos" / "cat" / "<").mkdir()
+    (tmp_path / "photos" / "cat" / "<" / "script>.jpg").write_text("text")  # its path holds </script>
+    report.write(api.check(tmp_path / "photos"), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("</script>") == 1
 
 
 def test_the_page_bounds_its_pictures(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vgglass.data import idx
@@ -62,7 +62,7 @@ def require_place(folder: Path, destination: Path) -> None:
         raise UsageError(f"--quarantine {destination}", "holds other files", "name a new folder")
 
 
-def write(condemned: Sequence[tuple[Entry, str]], destination: Path, *, moving: bool) -> Path:
+def write(condemned: Iterable[tuple[Entry, str]], destination: Path, *, moving: bool) -> Path:
     """Write the list of what ought to go and, where `moving`, move it there under its path in the folder; the list.
 
     When moving, each line is written as its file has moved: after a failure midway the list is what was moved.
