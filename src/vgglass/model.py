@@ -5,7 +5,7 @@ N batch, C channels, H height, W width, K classes, k side of fc6 as a convolutio
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,21 +103,29 @@ class VGG(nn.Module):
         `edit(layer, output)` gives what stands in for a layer's output from there on: how a channel is silenced.
         """
         self._require_size(images)
-        x = images
-        for layer in self.architecture.layers():
+        yield from self._walk(self.architecture.layers(), images, edit)
+
+    def walk_after(self, name: str, output: Tensor) -> Iterator[Step]:
+        """Every layer after the one of this name, to prob, from its output as `walk` gives it."""
+        following = itertools.dropwhile(lambda layer: layer.name != name, self.architecture.layers())
+        yield from self._walk(itertools.islice(following, 1, None), output, None)
+
+    def after(self, name: str, output: Tensor) -> Tensor:
+        """Logits (N, K) from the output of a layer before prob, as `walk` gives it."""
+        x = output
+        for step in self.walk_after(name, output):
+            if step.kind == "softmax":
+                break
+            x = step.output
+        return x
+
+    def _walk(self, layers: Iterable[Layer], x: Tensor, edit: Edit | None) -> Iterator[Step]:
+        for layer in layers:
             before = x.flatten(1) if layer.name == "fc6" else x
             x = self.get_submodule(layer.name)(before)
             if edit:
                 x = edit(layer, x)
             yield Step(layer, before, x)
-
-    def after(self, name: str, output: Tensor) -> Tensor:
-        """Logits (N, K) from the output of a layer before prob, as `walk` gives it."""
-        x = output
-        following = itertools.dropwhile(lambda layer: layer.name != name, self.architecture.layers()[:-1])
-        for layer in itertools.islice(following, 1, None):
-            x = self.get_submodule(layer.name)(x.flatten(1) if layer.name == "fc6" else x)
-        return x
 
     def dense(self, images: Tensor) -> Tensor:  # N C H W -> N K H' W'
         """Logits at every place that the classifier fits, its fully connected layers run as convolutions.

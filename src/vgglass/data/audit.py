@@ -10,7 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vgglass.data import findings
+from vgglass.data.balance import effective_numbers
 from vgglass.data.dataset import SPLITS
 from vgglass.data.folder import NO_CLASS, Entry, Survey
 from vgglass.data.similarity import Twins, twins
@@ -23,7 +26,6 @@ KINDS = (
     "odd-format", "animated", "odd-mode", "deep", "rotated", "extreme-aspect", "large-cut", "small",
 )  # fmt: skip
 IMBALANCE = 3.0  # images of the largest class by those of the smallest
-BETA = 0.999  # of the effective number of samples: Cui et al. 2019
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """effective: the effective number of samples, (1 - BETA^n) / (1 - BETA) of n images."""
+    """effective: the effective number of its images; see `balance.effective_numbers`."""
 
     name: str
     images: int
@@ -176,10 +178,9 @@ def _readable(survey: Survey) -> list[Entry]:
 def _balance(survey: Survey) -> tuple[ClassBalance, ...]:
     """Of the training images, or of all where there is no split."""
     counts = Counter(entry.label for entry in _readable(survey) if entry.split in ("train", "all"))
-    return tuple(
-        ClassBalance(name, counts[label], (1 - BETA ** counts[label]) / (1 - BETA))
-        for label, name in enumerate(survey.classes)
-    )
+    images = np.array([counts[label] for label in range(len(survey.classes))])
+    rows = zip(survey.classes, images.tolist(), effective_numbers(images).tolist(), strict=True)
+    return tuple(ClassBalance(*row) for row in rows)
 
 
 def _imbalance(balance: Sequence[ClassBalance]) -> Iterator[Case]:
