@@ -78,6 +78,7 @@ def test_imports_point_down(path: Path) -> None:
         ("import vgglass.cli", "torch torchvision openvino matplotlib sklearn numpy"),
         ("import vgglass.architecture", "numpy PIL torch"),
         ("import vgglass.modelfile", "torch openvino"),
+        ("import vgglass.training.recipe, vgglass.data.audit", "torch torchvision"),
         ("import vgglass.api, vgglass.prediction, vgglass.engines.openvino", "torch torchvision matplotlib sklearn"),
     ],
 )

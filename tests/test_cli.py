@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,8 +18,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 OPTIONS = {
     "demo": "--out",
     "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
-    "train": "--architecture --batch-size --epochs --image-size --learning-rate --out --overwrite --recipe --resume"
-    " --seed --set",
+    "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
+    " --learning-rate --out --overwrite --preview --recipe --resume --seed --set --train --workers",
     "evaluate": "--json --model --picture --split",
     "predict": "--download --json --model --out --top",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
@@ -72,12 +73,36 @@ def test_a_resumed_run_names_its_folder(tmp_path: Path) -> None:
     options = ("--image-size", 32, "--set", "width=0.0625", "--set", "hidden=8", "--batch-size", 4)
     vgglass("train", photos, "--out", tmp_path / "run", "--epochs", 2, *options)
     out = tmp_path / "run"
-    checkpoint, progress = out / "checkpoint.safetensors", '"epochs_done": 2'
-    content = checkpoint.read_bytes()
-    assert progress.replace('"', '\\"').encode() in content
-    checkpoint.write_bytes(content.replace(b'epochs_done\\": 2', b'epochs_done\\": 1'))
+    for path in (out / "checkpoints").iterdir():
+        path.unlink()  # as if killed before the first one
     printed = vgglass("train", "--out", out, "--resume").stdout
     assert f"Next:    vgglass evaluate --model {out / 'best.safetensors'} {photos}" in printed
+
+
+def test_a_signal_leaves_with_its_own_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vgglass", "train", "--out", str(tmp_path / "run"), "--set", "width=0.125"]
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch "):
+                process.send_signal(number)
+                break
+        said = process.stdout.read()
+        process.stdout.close()
+        assert process.wait() == status
+        assert f"interrupted by {number.name}: saved in epoch" in said
+        assert f"go on with: vgglass train --out {tmp_path / 'run'} --resume." in said
+        command = [*command[:4], "--out", str(tmp_path / "run"), "--resume"]
+
+
+def test_a_preview_is_drawn_and_nothing_is_trained(tmp_path: Path) -> None:
+    printed = vgglass("train", "--preview", tmp_path / "seen.png", "--set", "augmentation=strong").stdout
+    assert f"Written: {tmp_path / 'seen.png'}" in printed
+    assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 1
+    error = vgglass("train", "--preview", tmp_path / "seen.jpg", status=2).stderr
+    assert "pictures are written as PNG files; end it in .png" in error
 
 
 def test_evaluate_prints_figures_and_writes_the_picture(model: Path) -> None:

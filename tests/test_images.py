@@ -345,7 +345,7 @@ def test_a_truncated_file_says_so() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SAMPLES)
 def test_flipped_bytes_give_pixels_or_an_image_error(name: str) -> None:
-    generator = random.Random(name)  # noqa: S311 (damage, not a secret)
+    generator = random.Random(name)
     outcomes = {"pixels": 0, "error": 0}
     for _ in range(400):
         data = bytearray(SAMPLES[name])

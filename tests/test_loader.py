@@ -18,7 +18,7 @@ from vgglass.data import digits
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, ahead, evaluation_batches
-from vgglass.data.training_loader import TrainingLoader, epoch_order, times_before
+from vgglass.data.training_loader import TrainingLoader, epoch_batches, times_before
 from vgglass.errors import ImageError, TrainingError
 from vgglass.preprocess import Preprocessing, fit, read
 
@@ -100,11 +100,11 @@ def test_batches_are_the_same_bytes_whatever_the_workers(name: str, photographs:
         epochs(TrainingLoader(photographs, COLOUR, 5, name, seed=1, colours=colours, workers=workers), 0, 1)
         for workers in WORKERS
     )
-    assert [batch.images.shape for batch in first] == [(5, 32, 32, 3)] * 4
+    assert [batch.images.shape for batch in first] == [(4, 32, 32, 3)] * 6
     assert same(first, one)
     assert same(first, three)
     rest = epochs(TrainingLoader(photographs, COLOUR, 5, name, seed=1, colours=colours, workers=1), 1, start=1)
-    assert same(rest, first[3:])
+    assert same(rest, first[4:])
 
 
 def test_small_images_in_memory_are_made_once_and_alike() -> None:
@@ -143,17 +143,25 @@ def test_the_callers_randomness_is_left_alone(photographs: list[Sample]) -> None
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_few_left_over_differ_and_few_are_one_batch() -> None:
+def test_batches_are_of_one_size_but_for_one_and_hold_every_sample() -> None:
     samples = numbered(digits.load().split("validation")[:11])
-    loader = TrainingLoader(samples, GREY, 4, "none", seed=0)
-    left_over = set()
-    for epoch in range(6):
-        labels = np.concatenate([batch.labels for batch in epochs(loader, epoch)])
-        assert len(set(labels)) == 8
-        left_over.add(frozenset(range(11)) - set(labels.tolist()))
-    assert len(left_over) > 1
+    batches = epochs(TrainingLoader(samples, GREY, 4, "none", seed=0), 0)
+    assert [len(batch.labels) for batch in batches] == [4, 4, 3]
+    assert sorted(np.concatenate([batch.labels for batch in batches])) == list(range(11))
+    assert [len(part) for part in epoch_batches(9, 4, 0, 0, None)] == [3, 3, 3]  # not 4, 4, 1
     (batch,) = epochs(TrainingLoader(samples, GREY, 64, "none", seed=0), 0)
     assert sorted(batch.labels) == list(range(11))
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_in_order_as_an_epoch_draws_them(workers: int, photographs: list[Sample]) -> None:
+    with TrainingLoader(photographs, COLOUR, 5, "standard", seed=1, workers=workers) as loader:
+        ordered, drawn = list(loader.in_order(3)), list(loader.epoch(3))
+    assert [label for batch in ordered for label in batch.labels] == list(range(12))
+    images = {label: image for batch in drawn for image, label in zip(batch.images, batch.labels, strict=True)}
+    for batch in ordered:
+        pairs = zip(batch.images, batch.labels, strict=True)
+        assert all(np.array_equal(image, images[label]) for image, label in pairs)
 
 
 def test_an_epoch_left_early_does_not_run_into_the_next(photographs: list[Sample]) -> None:
@@ -165,12 +173,15 @@ def test_an_epoch_left_early_does_not_run_into_the_next(photographs: list[Sample
 
 def test_weights_draw_with_replacement_in_proportion() -> None:
     weights = np.array([1.0] * 900 + [9.0] * 100)
-    order = epoch_order(1000, 5, 1, weights)
-    assert len(order) == 1000
-    assert np.count_nonzero(order >= 900) == pytest.approx(500, abs=64)  # four standard deviations
-    assert np.array_equal(order, epoch_order(1000, 5, 1, weights))
-    assert not np.array_equal(order, epoch_order(1000, 5, 2, weights))
-    assert not np.array_equal(order, epoch_order(1000, 6, 1, weights))
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return [place for part in epoch_batches(1000, 32, seed, epoch, weights) for place in part.tolist()]
+
+    assert len(order(5, 1)) == 1000
+    assert sum(place >= 900 for place in order(5, 1)) == pytest.approx(500, abs=64)  # four standard deviations
+    assert order(5, 1) == order(5, 1)
+    assert order(5, 1) != order(5, 2)
+    assert order(5, 1) != order(6, 1)
 
 
 def test_a_sample_drawn_again_in_an_epoch_is_augmented_anew(photographs: list[Sample]) -> None:

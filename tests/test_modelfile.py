@@ -391,7 +391,7 @@ ALL_TENSORS = small_model().weights | {
 def test_flipped_bits_in_the_header_load_or_are_refused(path: Path) -> None:
     data = path.read_bytes()
     end = 8 + struct.unpack("<Q", data[:8])[0]
-    generator = random.Random(0)  # noqa: S311 (damage, not a secret)
+    generator = random.Random(0)
     refused = 0
     for _ in range(500):
         damaged = bytearray(data)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,23 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 import vgglass
 from vgglass import api, figures, modelfile
-from vgglass.data import digits
-from vgglass.data.loader import evaluation_batches
+from vgglass.data import digits, manifest
 from vgglass.engines.openvino import compile_model
 from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.evaluation import metrics
 from vgglass.lettering import unwritable
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, loop, recipe
+from vgglass.training import checkpoint, diagnosis, recipe
+from vgglass.training import run as runs
+from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
+from vgglass.training.interruption import Interruption
+from vgglass.training.keeper import Keeper
+from vgglass.training.loop import Trainer
 from vgglass.training.recipe import Recipe
+from vgglass.training.schedule import learning_rate
+from vgglass.training.weights import Weights
 
 QUICK: dict[str, Any] = {
     "width": 0.0625, "hidden": 16, "epochs": 2, "batch_size": 64, "precision": "float32",
@@ -64,6 +71,8 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     assert record.data["images"] == {"train": 1257, "validation": 180, "test": 360}
     assert record.recipe["width"] == 0.0625
     assert record.data["selected_on"] == "validation"
+    assert record.data["manifest"] == manifest.digest(digits.load())
+    assert manifest.digest(manifest.read(run / "manifest.parquet")) == record.data["manifest"]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(run: Path, tmp_path: Path) -> None:
@@ -75,46 +84,33 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(run: Path, tm
     assert not same(other, run / "last.safetensors")
 
 
-def test_a_run_broken_off_resumes_to_the_same_weights(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class BrokenError(Exception):
-        pass
-
-    whole_epoch = loop.Trainer.epoch
-
-    def dies_in_the_second(trainer: loop.Trainer, samples: Any, epoch: int) -> dict[str, float]:
-        if epoch == 1:
-            raise BrokenError
-        return whole_epoch(trainer, samples, epoch)
-
-    out = tmp_path / "run"
-    monkeypatch.setattr(loop.Trainer, "epoch", dies_in_the_second)
-    with pytest.raises(BrokenError):
-        vgglass.train(out=out, console=quiet()[0], **QUICK)
-    monkeypatch.undo()
-    assert not (out / "last.safetensors").exists()
-    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
-    vgglass.train(out=out, resume=True, console=quiet()[0])
-    assert same(out / "last.safetensors", run / "last.safetensors")
-    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
-
-
 def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already; use --resume, --overwrite or another --out"):
         vgglass.train(out=run)
-    with pytest.raises(TrainingError, match="has finished its 2 epochs; there is nothing to resume"):
+    with pytest.raises(TrainingError, match="has finished after 2 epochs; there is nothing to resume"):
         vgglass.train(out=run, resume=True)
     with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe"):
         vgglass.train(out=run, resume=True, epochs=5)
-    with pytest.raises(TrainingError, match="holds no checkpoint to resume; start it without --resume"):
+    with pytest.raises(TrainingError, match="holds no run to resume; start it without --resume"):
         vgglass.train(out=tmp_path, resume=True)
-    (tmp_path / checkpoint.FILE).write_bytes(b"x" * 100)
-    with pytest.raises(TrainingError, match="damaged"):
+    (tmp_path / checkpoint.RUN).write_text("{}")
+    with pytest.raises(TrainingError, match=r"run.json: damaged \(.*\); start again with --overwrite"):
         vgglass.train(out=tmp_path, resume=True)
-    wanted = checkpoint.Progress({}, None, "other", ["a", "b"])
+    record = json.loads((run / checkpoint.RUN).read_text()) | {"digest": "other"}
+    (tmp_path / checkpoint.RUN).write_text(json.dumps(record))
     with pytest.raises(TrainingError, match="was trained on other images or classes; give it the folder as it was"):
-        checkpoint.load_progress(run, wanted)
+        vgglass.train(out=tmp_path, resume=True, console=quiet()[0])
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    (out / "checkpoints" / "epoch-0009-step-0000000.safetensors").touch()
+    (out / "notes.txt").touch()  # not the run's
+    vgglass.train(out=out, overwrite=True, console=quiet()[0], **QUICK | {"epochs": 1})
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 1
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["epoch-0001-step-0000000.safetensors"]
+    assert (out / "notes.txt").exists()
 
 
 def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
@@ -146,7 +142,7 @@ def test_recipe_errors(overrides: dict[str, Any], message: str) -> None:
 
 
 def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
-    assert recipe.names() == ["digits", "fashion-mnist"]
+    assert recipe.names() == ["digits", "fashion-mnist", "finetune", "modern", "paper"]
     assert recipe.read("digits").channels == 1
     path = tmp_path / "mine.toml"
     path.write_text('architecture = "vgg13"\nlearning_rate = 1\n')
@@ -159,18 +155,33 @@ def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
         recipe.read(str(path))
 
 
+@pytest.mark.parametrize("name", recipe.names())
+def test_shipped_recipes_fit_together_and_say_what_they_give(name: str) -> None:
+    assert recipe.read(name).network(10).classes == 10
+    head = (Path(recipe.__file__).parents[1] / "recipes" / f"{name}.toml").read_text().split("\n\n")[0]
+    assert all(f"# {word}" in head for word in ("Command:", "Hardware:", "Result:"))
+
+
 def test_learning_rate_warms_up_and_falls() -> None:
     plan = Recipe(epochs=10, warmup_epochs=2, learning_rate=0.1)
-    rates = [loop.learning_rate(plan, step, 10) for step in range(100)]
+    rates = [learning_rate(plan, step, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.005)
     assert rates[19] == pytest.approx(0.1)
     assert rates[60] == pytest.approx(0.05)  # half of the cosine
     assert rates[99] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi * 79 / 80)))
 
 
+def test_other_schedules() -> None:
+    line = Recipe(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule="linear")
+    assert [learning_rate(line, step, 10) for step in (19, 20, 60, 99)] == pytest.approx([0.1, 0.1, 0.05, 0.1 / 80])
+    plateau = replace(line, schedule="plateau")
+    assert learning_rate(plateau, 4, 10, drops=3) == pytest.approx(0.025)  # warming up still
+    assert learning_rate(plateau, 50, 10, drops=2) == pytest.approx(0.001)
+
+
 def test_weight_decay_spares_biases_and_norms() -> None:
     network = VGG(Recipe(image_size=32, width=0.1).network(2))
-    decayed, spared = loop.make_optimizer(network, Recipe()).param_groups
+    decayed, spared = runs.make_optimizer(Weights(network, "float32", 0), Recipe()).param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     assert all(
@@ -180,63 +191,155 @@ def test_weight_decay_spares_biases_and_norms() -> None:
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
 
 
-def trainer(**overrides: Any) -> tuple[loop.Trainer, io.StringIO]:
+def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
+    """A run of the digits before its first step."""
     console, text = quiet()
+    display, data = Display(console), digits.load()
     plan = recipe.read("digits").override(**QUICK | overrides)
-    return loop.make_trainer(digits.load(), plan, Display(console)), text
+    run, _ = runs.settle(plan, data, None, None)
+    conduct = runs.Conduct(checkpoint.Cadence("1h"))
+    network, weights = runs.build(run, None, display)
+    feed = runs.make_feed(data, run, weights, conduct, api.pool5, display)
+    keeper = Keeper(Path("nowhere"), conduct.cadence, 2, Interruption())
+    optimizer = runs.make_optimizer(weights, plan)
+    return runs.make_trainer(run, network, weights, optimizer, feed, data, display, keeper, Progress()), text
+
+
+def one_epoch(trainer: Trainer) -> dict[str, Any]:
+    with trainer.display.run(trainer.steps, 0):
+        return trainer.epoch()
+
+
+WHOLE = {
+    "epochs": 1,
+    "augmentation": "none",
+    "batch_size": 1257,
+    "dropout": 0,
+    "warmup_epochs": 0,
+    "label_smoothing": 0,
+}
 
 
 def test_first_step_is_plain_sgd() -> None:
     """One step of the loop, nesterov and decay included, against the formula written out."""
-    one, _ = trainer(epochs=1, augmentation="none", batch_size=1257, dropout=0, warmup_epochs=0, label_smoothing=0)
+    one, _ = trainer(**WHOLE)
     before = {name: value.detach().clone() for name, value in one.network.named_parameters()}
-    images, labels = one.tensors(next(evaluation_batches(digits.load().split("train"), one.preprocessing, 1257)))
+    images, labels = next(iter(one.feed.training(0, 0)))
     loss = torch.nn.functional.cross_entropy(one.network.train()(images), labels)
     names = [name for name, _ in one.network.named_parameters()]
     slopes = dict(zip(names, torch.autograd.grad(loss, list(one.network.parameters())), strict=True))
-    with one.display.run(1, 0):
-        row = one.epoch(digits.load().split("train"), 0)
-    assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert one_epoch(one)["train_loss"] == pytest.approx(loss.item(), rel=1e-4)
     slope = slopes["fc8.weight"] + 5e-4 * before["fc8.weight"]
     expected = before["fc8.weight"] - one.recipe.learning_rate * (slope + 0.9 * slope)
     assert torch.allclose(one.network.get_parameter("fc8.weight"), expected, atol=1e-6)
 
 
+def test_a_step_in_parts_is_the_step_as_a_whole() -> None:
+    """Without batch norm, whose statistics are those of the part."""
+    found = []
+    for parts in (1, 5):
+        one, _ = trainer(architecture="vgg11", accumulate=parts, **WHOLE)
+        row = one_epoch(one)
+        found.append((row["train_loss"], row["train_accuracy"], one.network.get_parameter("fc8.weight").detach()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert found[0][1] == found[1][1]
+    assert torch.allclose(found[0][2], found[1][2], atol=1e-6)
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    one, _ = trainer(clip_norm=1e-3, weight_decay=0, momentum=0, learning_rate=1, **WHOLE)
+    before = {name: value.detach().clone() for name, value in one.network.named_parameters()}
+    one_epoch(one)
+    moved = sum(float((value.detach() - before[name]).square().sum()) for name, value in one.network.named_parameters())
+    assert math.sqrt(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
 def test_a_network_that_does_not_start_is_named() -> None:
-    one, text = trainer()
-    for step in range(300):
-        one.watch(step, math.log(10), 1000)
-    assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in text.getvalue()
-    assert "What helps: more epochs, longer warm-up, another learning rate." in text.getvalue()
-    deep, text = trainer(architecture="vgg16")
-    deep.watch(48, math.log(10), 49)  # too short a run to judge
-    assert text.getvalue() == ""
-    deep.watch(299, math.log(10), 1000)
+    shallow, deep = recipe.read("digits").network(10), Recipe(architecture="vgg16").network(10)
+    said = diagnosis.stuck(299, 1000, [math.log(10)] * 50, shallow)
+    assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in said
+    assert said.endswith("What helps: more epochs, longer warm-up, another learning rate.")
+    assert diagnosis.stuck(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
     assert (
-        "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer"
-        in (text.getvalue())
+        "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer layers"
+        in diagnosis.stuck(299, 1000, [math.log(10)] * 50, deep)
     )
-    learned, silence = trainer()
-    for step in range(300):
-        learned.watch(step, 1.5, 1000)
-    assert silence.getvalue() == ""
-    with pytest.raises(TrainingError, match="loss nan at step 7: training diverged at learning rate"):
-        one.watch(6, math.nan, 1000)
+    assert diagnosis.stuck(299, 1000, [1.5] * 50, shallow) == ""
+    assert diagnosis.stuck(298, 1000, [math.log(10)] * 50, shallow) == ""
+
+
+def test_the_run_says_that_it_does_not_start(tmp_path: Path) -> None:
+    console, text = quiet()
+    stuck = {"learning_rate": 0, "epochs": 3, "batch_size": 64, "label_smoothing": 0}
+    vgglass.train(out=tmp_path / "run", console=console, **QUICK | stuck)
+    assert text.getvalue().count("The network has not started to learn") == 1
+
+
+def test_where_a_number_stopped_being_one() -> None:
+    torch.manual_seed(0)
+    network = VGG(recipe.read("digits").override(width=0.0625, hidden=8, architecture="vgg11").network(10))
+    images = torch.randn(2, 1, 32, 32)
+
+    def place() -> str:
+        return diagnosis.first_bad_layer(network, network.walk(images), images)
+
+    assert place() == "the loss, of logits that are finite"
+    with torch.no_grad():
+        network.get_parameter("fc7.bias")[3] = math.inf
+        assert place() == "fc7's bias"
+        network.get_parameter("conv3_1.weight")[0] = 3e38
+        assert place() == "the output of conv3_1"
+        images[0] = math.nan
+        assert place() == "the input"
+
+
+def test_dead_channels_are_counted() -> None:
+    torch.manual_seed(0)
+    network = VGG(recipe.read("digits").override(width=0.0625, hidden=8, architecture="vgg11").network(10)).eval()
+    with torch.no_grad():
+        network.get_parameter("conv1_1.bias")[1] = -1e6  # one of four
+        network.get_parameter("fc6.bias")[:] = -1e6
+        network.get_parameter("fc7.bias")[:] = 1.0
+    dead = diagnosis.dead_channels(network.walk(torch.randn(5, 1, 32, 32)))
+    assert dead["relu1_1"] == 0.25
+    assert dead["relu6"] == 1.0
+    assert "relu7" not in dead
+    said = diagnosis.dying(dead)
+    assert "dead ReLUs, zero on all images that were looked at: " in said
+    assert "relu6 100% of the channels" in said
+    assert "relu1_1" not in said
+    assert diagnosis.dying({"relu1_1": 0.49}) == ""
+
+
+def test_waiting_for_data_is_said() -> None:
+    assert diagnosis.stalled(0.24) == ""
+    assert diagnosis.stalled(0.4).startswith("40% of the time the steps waited for data. What helps: more --workers")
 
 
 def test_hopeless_first_logits_are_named() -> None:
-    samples = digits.load().split("train")
-    wrong, text = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
-    wrong.first_logits(samples)
-    assert "the first logits reach" in text.getvalue()
-    fine, silence = trainer()
-    fine.first_logits(samples)
-    assert silence.getvalue() == ""
+    wrong, _ = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
+    images, _ = next(iter(wrong.feed.training(0, 0)))
+    assert diagnosis.hopeless(wrong.network, images, "paper").startswith("the first logits reach")
+    fine, _ = trainer()
+    assert diagnosis.hopeless(fine.network, images, "glorot") == ""
     assert not fine.network.get_buffer("bn1_1.running_mean").any()  # looking changed nothing
 
 
+def test_epochs_that_are_no_better() -> None:
+    one, _ = trainer(epochs=9, schedule="plateau", plateau_epochs=2, patience=4)
+    accuracies = [0.5, 0.6, 0.6, 0.55, 0.6, 0.5, 0.9]
+    found = []
+    for accuracy in accuracies:
+        best = one.finish_epoch(accuracy)
+        found.append((best, one.progress.rate_drops, one.progress.finished))
+    assert found[:6] == [
+        (True, 0, False), (True, 0, False), (False, 0, False), (False, 1, False), (False, 1, False), (False, 2, True)
+    ]  # fmt: skip
+    assert one.progress.best_epoch == 7
+
+
 def test_paper_initialisation_is_fed_0_to_255() -> None:
-    record = loop.measure(digits.load(), recipe.read("digits").override(initialisation="paper"))
+    record, _ = runs.measure(digits.load().split("train"), recipe.read("digits").override(initialisation="paper"), None)
     assert record.std == (1.0,)
     assert 70 < record.mean[0] < 85
 

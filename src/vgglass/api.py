@@ -14,11 +14,16 @@ from vgglass.errors import DataError, MissingExtraError, TrainingError, UsageErr
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vgglass.data.audit import Audit
     from vgglass.data.dataset import Dataset, Sample
     from vgglass.engines import Engine
     from vgglass.evaluation.metrics import Evaluation
+    from vgglass.images import Pixels
     from vgglass.prediction import Prediction
+    from vgglass.training.checkpoint import Run
     from vgglass.training.recipe import Recipe
 
 SHOWN_FILES = 10
@@ -63,7 +68,7 @@ def check(
     from vgglass.data.folder import Survey, open_data, survey
     from vgglass.preprocess import Preprocessing
 
-    chosen = _recipe(recipe, {} if image_size is None else {"image_size": image_size})
+    chosen = _recipe(recipe, {} if image_size is None else {"image_size": image_size}, None)
     record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
     path = Path(folder)
     with _reading(console or Console(stderr=True)) as progress:
@@ -92,43 +97,111 @@ def train(
     *,
     out: str | Path,
     recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    workers: int | None = None,
+    checkpoint_every: str = "5m",
+    keep: int = 2,
     console: Console | None = None,
     **overrides: Any,
 ) -> Path:
     """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
 
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
+    source     a model file or pretrained name to start from
     resume     go on where the run under `out` stopped, with its own recipe
     overwrite  remove an earlier run under `out` first
-    Raises DataError, UsageError or TrainingError before anything is written.
+    workers    processes that decode; None for what suits the data
+    checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
+    Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT and SIGTERM,
+    after saving.
     """
     require_torch("training")
-    from vgglass.training import checkpoint, journal, loop
+    from vgglass.data import manifest
+    from vgglass.training import checkpoint, run
     from vgglass.training.display import Display
 
-    out = Path(out)
+    out, console = Path(out), console or Console(stderr=True)
+    display = Display(console)
+    conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
     if resume:
-        if recipe or overrides:
+        if recipe or overrides or source:
             raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
-        progress = checkpoint.peek(out)
-        chosen = _recipe(None, progress.recipe)
-        folder = folder or progress.folder
-        if progress.epochs_done >= chosen.epochs:
-            raise TrainingError(out, f"has finished its {chosen.epochs} epochs", "there is nothing to resume")
+        dataset, chosen, start = _resumed(out, folder, console)
     else:
-        files = (loop.BEST, loop.LAST, checkpoint.FILE, journal.METRICS, journal.CURVES)
-        earlier = [out / name for name in files if (out / name).exists()]
+        earlier = [out / name for name in run.FILES if (out / name).exists()]
         if earlier and not overwrite:
             raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
-        chosen = _recipe(recipe or ("digits" if folder is None else None), overrides)
+        start = load(source) if source else None
+        plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
+        dataset = read_training_data(folder, console)
+        named = (str(source), start) if start else None
+        chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
+        display.say(line)
+    with checkpoint.alone(out):
+        if not resume:
+            run.clear(out)
+            manifest.write(dataset, out / run.MANIFEST)
+            checkpoint.write_run(out, chosen)
+        return run.train(dataset, chosen, out, display, conduct, start, pool5)
+
+
+def preview(
+    folder: str | Path | None,
+    path: Path,
+    *,
+    recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
+    console: Console | None = None,
+    **overrides: Any,
+) -> None:
+    """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
+    require_torch("training")
+    from vgglass.data.augment import colour_components
+    from vgglass.training import preview, run
+
     console = console or Console(stderr=True)
+    start = load(source) if source else None
+    plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
     dataset = read_training_data(folder, console)
-    if not resume:
-        for path in earlier:
-            path.unlink()
-    return loop.train(dataset, chosen, out, Display(console), str(folder) if folder else None, resume)
+    samples = dataset.split("train")
+    record, pixels = run.measure(samples, plan, start)
+    missing = preview.preview(
+        samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
+    )
+    if missing:
+        console.print(missing, style="yellow")
+
+
+def pool5(model: ModelFile) -> "Callable[[Pixels], NDArray[np.float32]]":
+    """The function that gives a model's features: uint8 images (N, H, W, C) in, pool5's output (N, C, k, k) out."""
+    from vgglass.engines import torch
+
+    return torch.pool5(model)
+
+
+def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[Dataset, Run, ModelFile | None]":
+    """The data of the run under `out`, what it is, and the model it starts from, where it has not started yet.
+
+    Raises TrainingError for a run that is finished, and for other data than its own.
+    """
+    from vgglass.training import checkpoint, run
+
+    chosen, progress = checkpoint.read_run(out), checkpoint.peek(out)
+    if progress.finished:
+        raise TrainingError(out, f"has finished after {progress.epoch} epochs", "there is nothing to resume")
+    dataset = read_training_data(folder or out / run.MANIFEST, console)
+    if not folder:
+        dataset = replace(dataset, name=chosen.folder or dataset.name)
+    if (dataset.digest("train"), list(dataset.classes)) != (chosen.digest, chosen.classes):
+        raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
+    start = None
+    if chosen.source and progress == checkpoint.Progress():
+        start = load(chosen.source["model"])
+        if start.record.digest != chosen.source["digest"]:
+            raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
+    return dataset, chosen, start
 
 
 def evaluate(
@@ -236,11 +309,20 @@ def _used_for(file: ModelFile, dataset: "Dataset", split: str) -> str:
     return "selection" if digest == digests.get(file.record.data.get("selected_on")) else ""
 
 
-def _recipe(given: "str | Recipe | None", overrides: dict[str, Any]) -> "Recipe":
-    from vgglass.training import recipe
+def _usual_recipe(folder: str | Path | None, source: Model | None) -> str | None:
+    """The recipe where none is named; None for the defaults."""
+    return "finetune" if source else "digits" if folder is None else None
 
-    base = given if isinstance(given, recipe.Recipe) else recipe.read(given) if given else recipe.Recipe()
-    return base.override(**overrides)
+
+def _recipe(given: "str | Recipe | None", overrides: dict[str, Any], start: ModelFile | None) -> "Recipe":
+    """The recipe with its overrides; what neither says of the network is as in the model that the run starts from."""
+    from vgglass.training import recipe, transfer
+
+    if isinstance(given, recipe.Recipe):
+        return given.override(**overrides)
+    values = recipe.values(given) if given else {}
+    kept = transfer.fields_of(start.record) if start else {}
+    return recipe.Recipe().override(**kept | values | overrides)
 
 
 def require_torch(purpose: str) -> None:

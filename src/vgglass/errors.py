@@ -42,3 +42,11 @@ class MissingExtraError(UserError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(package, f"needed for {purpose}, is not installed", f"run: pip install 'vgglass[{extra}]'")
+
+
+class InterruptedRunError(UserError):
+    """A run that a signal stopped after its state was saved."""
+
+    def __init__(self, signal_name: str, number: int, where: str, remedy: str) -> None:
+        super().__init__(f"interrupted by {signal_name}", where, remedy)
+        self.exit_status = 128 + number  # as shells count

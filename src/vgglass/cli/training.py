@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from vgglass.cli import judging, output, predicting
-from vgglass.errors import UsageError
+from vgglass.errors import InterruptedRunError, UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-CHECKPOINT = "checkpoint.safetensors"  # as training.checkpoint calls it, which loads torch
 
 
 def demo(
@@ -21,7 +20,6 @@ def demo(
     """Learn real handwritten digits, be judged on digits not seen, predict them: about half a minute."""
     from vgglass import api
     from vgglass.data import digits
-
     began = time.perf_counter()
     console = output.console()
     console.print("Training a small VGG (column A) on 1,257 handwritten digits, choosing the best epoch on 180 more.")
@@ -62,16 +60,32 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="At its highest, after warm-up.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Start from a model file or a pretrained name.")
+    ] = None,
+    part: Annotated[str | None, typer.Option("--train", help="all layers, the last-block and head, or head.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="Draw what the network would see to a .png file, and stop.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; without: what suits.")] = None,
+    checkpoint_every: Annotated[str, typer.Option(help="Steps, such as 500, or a time: 30s, 5m, 1h.")] = "5m",
+    keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
+    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
 ) -> None:
-    """Train a VGG network on a folder of photographs."""
-    if out is None:
+    """Train a VGG network on a folder of photographs, or on a manifest (.parquet, .csv).
+
+    Exit status: 0 trained, 1 refused or failed, 130 after Ctrl-C and 143 after SIGTERM, the state saved.
+    """
+    output.require_png("--preview", preview)
+    if out is None and preview is None:
         raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
     from vgglass import api, modelfile
+    from vgglass.cli.models import fetched
 
     given = {
         "architecture": architecture,
@@ -80,6 +94,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "seed": seed,
+        "train": part,
     }
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for assignment in set_ or []:
@@ -88,16 +103,22 @@ def train(
             raise UsageError(f"--set {assignment}", "is not FIELD=VALUE", "write, say, --set weight_decay=0.0001")
         overrides[name] = value
     console = output.console()
+    start = fetched(source, download) if source else None
+    if preview:
+        api.preview(folder, preview, recipe=recipe, source=start, console=console, **overrides)
+        console.print(f"Written: {preview}", soft_wrap=True)
+        return
+    assert out is not None
     try:
         best = api.train(
-            folder, out=out, recipe=recipe, resume=resume, overwrite=overwrite, console=console, **overrides
-        )
+            folder, out=out, recipe=recipe, source=start, resume=resume, overwrite=overwrite, workers=workers,
+            checkpoint_every=checkpoint_every, keep=keep, console=console, **overrides,
+        )  # fmt: skip
+    except InterruptedRunError as interrupted:
+        console.print(str(interrupted), soft_wrap=True)
+        raise typer.Exit(interrupted.exit_status) from None
     except KeyboardInterrupt:
-        if (out / CHECKPOINT).exists():
-            remedy = f"go on after the last whole epoch with: vgglass train --out {out} --resume"
-        else:
-            remedy = "no epoch was finished, so there is nothing to resume"
-        console.print(f"interrupted; {remedy}", soft_wrap=True)
+        console.print("interrupted before the first step; what there was of a run is as it was", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     record = modelfile.load_record(best)
     console.print(
@@ -105,5 +126,5 @@ def train(
         f" {record.metrics['validation']['top1']:.4f} (used for selection)."
     )
     console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
-    judged = folder or (record.data["name"] if resume and Path(record.data["name"]).is_dir() else None)
+    judged = folder or (record.data["name"] if resume and Path(record.data["name"]).exists() else None)
     console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}", soft_wrap=True)

@@ -67,17 +67,22 @@ class TrainingLoader:
         self._batches: Iterator[Batch | Unreadable] | None = None
 
     def __len__(self) -> int:
-        """Batches an epoch: whole ones, or a single one of all where the samples are fewer than its size."""
-        return max(1, self.samples // self.size)
+        """Batches an epoch."""
+        return -(-self.samples // self.size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number `start` on; the few samples left over differ from epoch to epoch."""
-        order = epoch_order(self.samples, self.seed, epoch, self.weights)
-        before = times_before(order)
-        places = range(start * self.size, len(self) * self.size, self.size)
+        """The batches of an epoch from number `start` on."""
+        yield from self._make(epoch, epoch_batches(self.samples, self.size, self.seed, epoch, self.weights), start)
+
+    def in_order(self, epoch: int) -> Iterator[Batch]:
+        """Every sample once, in the order of the data set, augmented as in this epoch."""
+        yield from self._make(epoch, np.array_split(np.arange(self.samples), len(self)), 0)
+
+    def _make(self, epoch: int, chosen: Sequence[NDArray[np.int64]], start: int) -> Iterator[Batch]:
+        before = np.split(times_before(np.concatenate(chosen)), np.cumsum([len(part) for part in chosen])[:-1])
         self._tasks[:] = [
-            (epoch, order[place : place + self.size].tolist(), before[place : place + self.size].tolist())
-            for place in places
+            (epoch, indices.tolist(), times.tolist())
+            for indices, times in list(zip(chosen, before, strict=True))[start:]
         ]
         self._batches = iter(self._loader)
         for batch in self._batches:
@@ -103,12 +108,19 @@ class TrainingLoader:
             ) from error
 
 
-def epoch_order(samples: int, seed: int, epoch: int, weights: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
-    """Every sample once, shuffled; with weights as many, drawn with replacement in proportion to them."""
+def epoch_batches(
+    samples: int, size: int, seed: int, epoch: int, weights: NDArray[np.float64] | None
+) -> list[NDArray[np.int64]]:
+    """Every sample once, shuffled; with weights as many, drawn with replacement in proportion to them.
+
+    As few batches as hold them, of equal sizes but for one: a last batch of a few images would upset batch norm.
+    """
     generator = np.random.default_rng((seed, epoch))
     if weights is None:
-        return generator.permutation(samples)
-    return generator.choice(samples, samples, p=weights / weights.sum())
+        order = generator.permutation(samples)
+    else:
+        order = generator.choice(samples, samples, p=weights / weights.sum())
+    return np.array_split(order, -(-samples // size))
 
 
 def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:

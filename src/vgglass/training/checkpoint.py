@@ -1,82 +1,242 @@
-"""Checkpoints: weights and momentum as tensors, the rest as JSON, in one safetensors file written atomically."""
+"""What survives of a run: run.json, fixed at its start, and checkpoints of everything that the rest depends on.
 
+A checkpoint is one safetensors file, tensors and JSON, written beside its place, synced and renamed. The randomness of
+a run needs no state: the order, the augmentation and dropout are functions of (seed, epoch, step).
+"""
+
+import fcntl
 import json
-from dataclasses import dataclass
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from rich.filesize import decimal
+from torch import Tensor
 from torch.optim import SGD
 
 from vgglass.atomic import replacing
-from vgglass.errors import TrainingError
+from vgglass.errors import TrainingError, UsageError
+from vgglass.training.weights import Weights
 
-FILE = "checkpoint.safetensors"
+RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"
+HALF_WRITTEN = ".*tmp*"  # our temporary files, and safetensors' own
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass
-class Progress:
-    """Where a run stands between two epochs.
+@dataclass(frozen=True)
+class Run:
+    """What is fixed for the whole of a run.
 
-    recipe, digest, classes  of the run; one that resumes it must share them
+    recipe         its fields
     folder         the data's, as given; None for the embedded digits
-    epochs_done    whole epochs behind it
-    best_accuracy  highest validation accuracy so far, and best_epoch, counted from 1, that reached it
+    digest         of the training images, and classes: one that resumes it must share them
+    source         path and digest of the model that it started from; empty where it started from chance
+    preprocessing  of the images, and colours, their principal components (3, 3), or None where grey
+    batch_size     images a step: the recipe's, or all where there are fewer
+    precision      that the network multiplies in: 'float32' or 'bfloat16'
+    threads        of torch on the CPU: sums depend on it in the last bit
     """
 
     recipe: dict[str, Any]
     folder: str | None
     digest: str
     classes: list[str]
-    epochs_done: int = 0
+    source: dict[str, str]
+    preprocessing: dict[str, Any]
+    colours: list[list[float]] | None
+    batch_size: int
+    precision: str
+    threads: int
+
+
+@dataclass
+class Progress:
+    """Where a run stands between two steps.
+
+    epoch, step    whole epochs behind it, and steps of the one under way
+    loss, correct, seen   summed over those steps
+    best_accuracy  highest validation accuracy so far, and best_epoch, counted from 1, that reached it
+    rate_drops     of the plateau schedule, and plateau_from, the last epoch that was better or brought a drop
+    losses         of the last steps
+    metrics_bytes  length of metrics.jsonl
+    finished       nothing is left to do
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
     best_accuracy: float = -1.0
     best_epoch: int = 0
+    rate_drops: int = 0
+    plateau_from: int = 0
+    losses: list[float] = field(default_factory=list)
+    metrics_bytes: int = 0
+    finished: bool = False
 
 
-def save(out: Path, network: nn.Module, optimizer: SGD, progress: Progress) -> None:
-    """Raises TrainingError on a full disk; the checkpoint before it is then as it was."""
-    tensors = {f"weights.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        tensors[f"momentum.{name}"] = optimizer.state[parameter]["momentum_buffer"].contiguous()
+class Cadence:
+    """When a checkpoint is due: every so many steps ('200') or so much time ('30s', '5m', '1h'). Raises UsageError."""
+
+    def __init__(self, every: str) -> None:
+        number, unit = (every[:-1], every[-1:]) if every[-1:] in UNITS else (every, "")
+        if not number.isdecimal() or int(number) == 0:
+            raise UsageError(f"--checkpoint-every {every}", "is neither steps nor a time", "write 500, 30s, 5m or 1h")
+        self.every = every
+        self._steps = 0 if unit else int(number)
+        self._seconds = int(number) * UNITS[unit] if unit else 0.0
+        self._counted, self._last = 0, time.monotonic()
+
+    def __str__(self) -> str:
+        return f"{self._steps:,} steps" if self._steps else self.every
+
+    def due(self) -> bool:
+        """Called after each step."""
+        self._counted += 1
+        late = self._counted >= self._steps if self._steps else time.monotonic() - self._last >= self._seconds
+        if late:
+            self._counted, self._last = 0, time.monotonic()
+        return late
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep a run's folder to one process, and clear away what a killed one left half written. Raises TrainingError."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(out, "another run is writing here", "wait for it, or choose another --out") from error
+        for path in (*out.glob(HALF_WRITTEN), *(out / FOLDER).glob(HALF_WRITTEN)):
+            path.unlink()
+        yield
+
+
+def write_run(out: Path, run: Run) -> None:
+    with replacing(out / RUN) as temporary:
+        temporary.write_text(json.dumps(asdict(run), indent=2) + "\n", encoding="utf-8")
+
+
+def read_run(out: Path) -> Run:
+    """Raises TrainingError where no run was started, or its record is damaged."""
     try:
-        with replacing(out / FILE) as temporary:
-            safetensors.torch.save_file(tensors, temporary, {"progress": json.dumps(vars(progress))})
+        return Run(**json.loads((out / RUN).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise TrainingError(out, "holds no run to resume", "start it without --resume") from error
+    except (TypeError, ValueError) as error:
+        raise TrainingError(out / RUN, f"damaged ({error})", "start again with --overwrite") from error
+
+
+def require_space(out: Path, weights: Weights, keep: int) -> str:
+    """A line on the disk that checkpoints will take. Raises TrainingError where not one would fit."""
+    state = sum(value.nbytes for value in weights.state().values())
+    momentum = sum(master.nbytes for master in weights.masters.values() if master.requires_grad)
+    size = state + momentum + sum(value.nbytes for value in weights.average.values())
+    free = shutil.disk_usage(out).free
+    need = f"disk: checkpoints of {decimal(size)} each, the last {keep} kept; {decimal(free)} are free"
+    if free < size:
+        raise TrainingError(out, need, "free space or choose another --out")
+    return need
+
+
+def save(out: Path, weights: Weights, optimizer: SGD, progress: Progress, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep`; its path.
+
+    Raises TrainingError on a full disk; the checkpoints before it are then as they were.
+    """
+    tensors = {f"weights.{name}": value for name, value in weights.state().items()}
+    tensors |= {f"average.{name}": value for name, value in weights.average.items()}
+    for name, master in weights.masters.items():
+        if optimizer.state.get(master):
+            tensors[f"momentum.{name}"] = optimizer.state[master]["momentum_buffer"]
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    path = out / FOLDER / f"epoch-{progress.epoch:04}-step-{progress.step:07}.safetensors"
+    metadata = {"progress": json.dumps(vars(progress)), "checksum": str(_checksum(tensors))}
+    try:
+        with replacing(path) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata)
     except (OSError, safetensors.SafetensorError) as error:
-        raise TrainingError(out / FILE, f"could not be written ({error})", "free space, then --resume") from error
+        raise TrainingError(path, f"could not be written ({error})", "free space, then --resume") from error
+    for old in newest_first(out)[keep:]:
+        old.unlink()
+    return path
+
+
+def restore(out: Path, weights: Weights, optimizer: SGD, warn: Callable[[str], None]) -> Progress:
+    """Put the newest whole checkpoint in place; where there is none, the run begins anew.
+
+    A damaged one is named by `warn` and removed.
+    """
+    for path in newest_first(out):
+        try:
+            tensors, progress = load(path)
+        except TrainingError as error:
+            warn(f"{error} Going on from the one before it.")
+            path.unlink()
+            continue
+        _put(tensors, weights, optimizer)
+        return progress
+    return Progress()
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """Tensors and progress of one checkpoint. Raises TrainingError where a byte of it is not as it was written."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        tensors = safetensors.torch.load_file(path)
+        progress = Progress(**json.loads(metadata["progress"]))
+        if int(metadata["checksum"]) != _checksum(tensors):
+            raise ValueError("its checksum differs")
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(path, f"damaged ({error})", "it is left out") from error
+    return tensors, progress
 
 
 def peek(out: Path) -> Progress:
-    """Where the run under `out` stands. Raises TrainingError where there is no whole checkpoint."""
-    if not (out / FILE).is_file():
-        raise TrainingError(out, "holds no checkpoint to resume", "start it without --resume")
-    try:
-        with safetensors.safe_open(out / FILE, framework="pt") as file:
-            return Progress(**json.loads(file.metadata()["progress"]))
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise TrainingError(out / FILE, f"damaged ({error})", "start again with --overwrite") from error
+    """Where a run's newest whole checkpoint stands."""
+    for path in newest_first(out):
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                return Progress(**json.loads(file.metadata()["progress"]))
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+            continue  # `restore` names it
+    return Progress()
 
 
-def load_progress(out: Path, wanted: Progress) -> Progress:
-    """The same, checked against the data that a resumed run was given. Raises TrainingError."""
-    found = peek(out)
-    if (found.digest, found.classes) != (wanted.digest, wanted.classes):
-        raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
+def newest_first(out: Path) -> list[Path]:
+    """The checkpoints under `out`."""
+    return sorted((out / FOLDER).glob("epoch-*.safetensors"), reverse=True)
+
+
+def _put(tensors: dict[str, Tensor], weights: Weights, optimizer: SGD) -> None:
+    def part(kind: str) -> dict[str, Tensor]:
+        return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
+
+    weights.load(part("weights."))
+    for name, value in part("average.").items():
+        weights.average[name].copy_(value)
+    for name, value in part("momentum.").items():
+        master = weights.masters[name]
+        buffer = torch.empty_like(master)
+        optimizer.state[master]["momentum_buffer"] = buffer.copy_(value)
+
+
+def _checksum(tensors: dict[str, Tensor]) -> int:
+    """CRC-32 over names and bytes, in the order of the names."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(np.ascontiguousarray(tensors[name].numpy()).reshape(-1).view(np.uint8).data, found)
+        found = zlib.crc32(name.encode(), found)
     return found
-
-
-def restore(out: Path, network: nn.Module, optimizer: SGD) -> None:
-    """Put a checkpoint's weights and momentum in place."""
-    tensors: dict[str, Tensor] = safetensors.torch.load_file(out / FILE)
-    state = {name.removeprefix("weights."): tensor for name, tensor in tensors.items() if name.startswith("weights.")}
-    network.load_state_dict(state)
-    for name, parameter in network.named_parameters():
-        momentum = tensors[f"momentum.{name}"].to(parameter.device)
-        optimizer.state[parameter]["momentum_buffer"] = momentum.contiguous(memory_format=_layout(parameter))
-
-
-def _layout(tensor: Tensor) -> torch.memory_format:
-    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,33 +20,53 @@ class Display:
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
-            TextColumn("{task.fields[speed]:,.0f} images/s"),
+            TextColumn("{task.fields[speed]:,.0f} images/s  {task.fields[waited]:.0%} waiting for data"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
             transient=True,
         )
+        self._warned: set[str] = set()
         self._recent: deque[tuple[float, int, float, float]] = deque(maxlen=20)
 
     @contextmanager
     def run(self, steps: int, done: int) -> Iterator[None]:
         """Show the bar for a run of so many steps, of which some are done."""
         self._task = self._progress.add_task(
-            "", total=steps, completed=done, epoch="", loss=math.nan, accuracy=math.nan, speed=0.0, visible=False
+            "",
+            total=steps,
+            completed=done,
+            epoch="",
+            loss=math.nan,
+            accuracy=math.nan,
+            speed=0.0,
+            waited=0.0,
+            visible=False,
         )
         with self._progress:
             yield
 
-    def step(self, epoch: str, images: int, loss: float, accuracy: float) -> None:
-        """loss and accuracy of one batch; what is shown is their mean over the last twenty."""
+    @contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar over so many things, of which the function that it gives counts some more as done."""
+        with Progress(*Progress.get_default_columns(), console=self.console, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda more: progress.update(task, advance=more)
+
+    def step(self, epoch: str, images: int, loss: float, accuracy: float, waited: float) -> None:
+        """loss and accuracy of one batch; what is shown is their mean over the last twenty.
+
+        waited  share of the epoch's time so far that went into waiting for data
+        """
         self._recent.append((time.perf_counter(), images, loss, accuracy))
         first, last = self._recent[0], self._recent[-1]
         seen = sum(row[1] for row in list(self._recent)[1:])
         speed = seen / (last[0] - first[0]) if len(self._recent) > 1 else 0.0
         mean_loss, mean_accuracy = (sum(row[index] for row in self._recent) / len(self._recent) for index in (2, 3))
         self._progress.update(
-            self._task, advance=1, epoch=epoch, loss=mean_loss, accuracy=mean_accuracy, speed=speed, visible=True
-        )
+            self._task, advance=1, epoch=epoch, loss=mean_loss, accuracy=mean_accuracy, speed=speed, waited=waited,
+            visible=True,
+        )  # fmt: skip
 
     def epoch(self, row: dict[str, Any], epochs: int, best: bool) -> None:
         self.console.print(
@@ -57,5 +77,14 @@ class Display:
             highlight=False,
         )
 
+    def say(self, text: str) -> None:
+        """A line; nothing where there is none."""
+        if text:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def warn(self, text: str) -> None:
+        """A sentence, once; nothing where there is none."""
+        if not text or text in self._warned:
+            return
+        self._warned.add(text)
         self.console.print(f"warning: {text}", style="yellow", highlight=False, markup=False)

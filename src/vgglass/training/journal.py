@@ -8,29 +8,40 @@ from typing import Any
 
 from vgglass import figures
 from vgglass.atomic import replacing
+from vgglass.errors import TrainingError
 
 METRICS, CURVES, TENSORBOARD = "metrics.jsonl", "curves.png", "tensorboard"
+TIMINGS = ("seconds", "images_per_second", "waited")  # of a row: what two runs of one seed do not share
 REDRAW_SECONDS = 10.0
 
 
 class Journal:
-    """One row an epoch. A resumed run keeps the rows of its whole epochs and goes on after them."""
+    """One row an epoch. A resumed run goes on after the bytes that its checkpoint knows of; what came later is cut.
 
-    def __init__(self, out: Path, epochs_done: int) -> None:
+    Raises TrainingError where metrics.jsonl is shorter than that.
+    """
+
+    def __init__(self, out: Path, known_bytes: int) -> None:
         self.out = out
-        lines = (out / METRICS).read_text(encoding="utf-8").splitlines() if epochs_done else []
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines[:epochs_done]]
+        text = (out / METRICS).read_bytes()[:known_bytes] if known_bytes else b""
+        if len(text) < known_bytes:
+            raise TrainingError(
+                out / METRICS, f"is shorter than the {known_bytes:,} bytes of the checkpoint", "put it back as it was"
+            )
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
         self._drawn = 0.0
         self._tensorboard: Any = None
         if find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(out / TENSORBOARD, purge_step=epochs_done + 1)
+            self._tensorboard = SummaryWriter(out / TENSORBOARD, purge_step=len(self.rows) + 1)
 
-    def write(self, row: dict[str, Any], last: bool) -> None:
+    def write(self, row: dict[str, Any], last: bool) -> int:
+        """Add a row; the length of metrics.jsonl in bytes."""
         self.rows.append(row)
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
         with replacing(self.out / METRICS) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
         if last or time.monotonic() - self._drawn > REDRAW_SECONDS:
             figures.curves(self.rows, self.out / CURVES)
             self._drawn = time.monotonic()
@@ -40,3 +51,4 @@ class Journal:
                     self._tensorboard.add_scalar(f"{name}/{split}", row[f"{split}_{name}"], row["epoch"])
             if last:
                 self._tensorboard.close()
+        return len(text.encode())

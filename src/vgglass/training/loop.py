@@ -1,254 +1,172 @@
 """The training loop: plain PyTorch, the step readable in place. N batch, C channels, S side, K classes."""
 
 import math
-import platform
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from vgglass import __version__, modelfile
-from vgglass.data.dataset import Dataset, Sample
-from vgglass.data.loader import Batch, evaluation_batches
-from vgglass.data.training_loader import TrainingLoader
+from vgglass.data.augment import AUGMENTATIONS
+from vgglass.data.mix import mix
 from vgglass.errors import TrainingError
-from vgglass.model import VGG
-from vgglass.preprocess import Preprocessing, fit, normalise, read
-from vgglass.training import checkpoint
+from vgglass.model import VGG, Step
+from vgglass.preprocess import Preprocessing
+from vgglass.training import diagnosis, transfer
+from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
-from vgglass.training.journal import Journal
+from vgglass.training.feeds import IMAGE, Feed
+from vgglass.training.keeper import Keeper
 from vgglass.training.recipe import Recipe
+from vgglass.training.schedule import learning_rate
+from vgglass.training.weights import Weights
 
-BEST, LAST = "best.safetensors", "last.safetensors"
-STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
-EVALUATION_BATCH = 256
-HOPELESS = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
-STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
+RECENT = 50  # losses that tell whether the run has started to learn
+LOOKED_AT = 32  # validation images whose ReLUs are looked at
 
 
 @dataclass
 class Trainer:
-    """The parts of a run that every step touches."""
+    """The parts of a run that every step touches.
+
+    steps          of an epoch
+    class_weights  (K,) of the loss, or None
+    """
 
     recipe: Recipe
     network: VGG
+    weights: Weights
     optimizer: SGD
+    feed: Feed
     preprocessing: Preprocessing
-    device: torch.device
-    precision: Callable[[], AbstractContextManager[Any]]
+    steps: int
+    class_weights: Tensor | None
     display: Display
-    losses: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    keeper: Keeper
+    progress: Progress
 
-    def epoch(self, samples: Sequence[Sample], epoch: int) -> dict[str, float]:
-        """One pass over the training samples; the mean loss and accuracy on the way, and the speed."""
-        recipe, network, optimizer = self.recipe, self.network.train(), self.optimizer
-        steps = steps_per_epoch(len(samples), recipe)
-        total_loss, correct, seen, began = 0.0, 0, 0, time.perf_counter()
-        torch.manual_seed(recipe.seed + epoch * 2**32)  # dropout: an epoch's randomness does not hang on the one before
+    def epoch(self) -> dict[str, Any]:
+        """The rest of one pass over the training samples; mean loss and accuracy on the way, and the speed."""
+        progress, recipe, waited, began, images_here = self.progress, self.recipe, 0.0, time.perf_counter(), 0
+        transfer.hold_statistics(self.network.train(), recipe)
+        batches = iter(self.feed.training(progress.epoch, progress.step))
+        while progress.step < self.steps:
+            asked = time.perf_counter()
+            images, labels = next(batches)
+            waited += time.perf_counter() - asked
 
-        loader = TrainingLoader(samples, self.preprocessing, recipe.batch_size, recipe.augmentation, recipe.seed)
-        with loader:
-            for step, batch in enumerate(loader.epoch(epoch), start=epoch * steps):
-                images, labels = self.tensors(batch)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(recipe, step, steps)
+            loss, correct = self.step(images, labels)
 
-                with self.precision():
-                    logits = network(images)  # N K
-                loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-
-                right = int((logits.argmax(1) == labels).sum())
-                total_loss, correct, seen = total_loss + loss.item() * len(labels), correct + right, seen + len(labels)
-                self.watch(step, loss.item(), steps * recipe.epochs)
-                self.display.step(f"{epoch + 1}/{recipe.epochs}", len(labels), loss.item(), right / len(labels))
+            progress.step += 1
+            progress.loss += loss * len(labels)
+            progress.correct += correct
+            progress.seen += len(labels)
+            progress.losses = [*progress.losses[1 - RECENT :], loss]
+            images_here += len(labels)
+            done = progress.epoch * self.steps + progress.step
+            in_all, architecture = self.steps * recipe.epochs, self.network.architecture
+            self.display.warn(diagnosis.stuck(done - 1, in_all, progress.losses, architecture))
+            where = f"{progress.epoch + 1}/{recipe.epochs}"
+            self.display.step(where, len(labels), loss, correct / len(labels), waited / (time.perf_counter() - began))
+            self.keeper.between_steps(self)
         seconds = time.perf_counter() - began
         return {
-            "train_loss": total_loss / seen,
-            "train_accuracy": correct / seen,
-            "learning_rate": learning_rate(recipe, step, steps),
-            "images_per_second": seen / seconds,
+            "train_loss": progress.loss / progress.seen,
+            "train_accuracy": progress.correct / progress.seen,
+            "learning_rate": self.rate(progress.step - 1),
+            "images_per_second": images_here / seconds,
             "seconds": seconds,
+            "waited": waited / seconds,
         }
 
-    @torch.no_grad()
-    def validate(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """Loss and top-1 as the network stands, in the precision that it is trained in."""
-        network = self.network.eval()
-        total_loss, correct = 0.0, 0
-        for batch in evaluation_batches(samples, self.preprocessing, EVALUATION_BATCH):
-            images, labels = self.tensors(batch)
-            with self.precision():
-                logits = network(images).float()
-            total_loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            correct += int((logits.argmax(1) == labels).sum())
-        return {"validation_loss": total_loss / len(samples), "validation_accuracy": correct / len(samples)}
+    def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+        """One step of the optimizer; its loss, and how many of the images were named rightly before it."""
+        recipe, progress = self.recipe, self.progress
+        done = progress.epoch * self.steps + progress.step
+        torch.manual_seed((recipe.seed << 32) + done)  # dropout's: a function of the seed and the step
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(progress.step) * group["share"]
+        targets = labels
+        if AUGMENTATIONS[recipe.augmentation].mix and self.feed.layer == IMAGE:
+            classes = self.network.architecture.classes
+            images, targets = mix(images, labels, classes, recipe.seed, progress.epoch, progress.step)
 
-    def tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Normalised images (N, C, S, S), channels last in memory, and labels (N,)."""
-        images = torch.from_numpy(normalise(batch.images, self.preprocessing))
-        return (
-            images.to(self.device, memory_format=torch.channels_last),
-            torch.from_numpy(batch.labels).to(self.device),
+        self.optimizer.zero_grad()
+        total, correct = 0.0, 0
+        parts = (x.tensor_split(min(recipe.accumulate, len(labels))) for x in (images, targets, labels))
+        for part, wanted, named in zip(*parts, strict=True):
+            logits = self.forward(part).float()  # N K
+            loss = F.cross_entropy(
+                logits, wanted, self.class_weights, label_smoothing=recipe.label_smoothing, reduction="sum"
+            ) / len(labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.weights.gather()
+            total, correct = total + loss.item(), correct + int((logits.argmax(1) == named).sum())
+        if not math.isfinite(total):
+            self.refuse(total, images)
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.weights.masters.values(), recipe.clip_norm)
+        self.optimizer.step()
+        self.weights.spread()
+        self.weights.follow(done)
+        return total, correct
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Loss and top-1 of the judged weights, in the precision that they are trained in; channels that are dead."""
+        total, correct, seen = 0.0, 0, 0
+        dead: dict[str, float] = {}
+        self.network.eval()
+        with self.weights.showing_judged():
+            for images, labels in self.feed.validation():
+                if not seen:
+                    dead = diagnosis.dead_channels(self.walk(images[:LOOKED_AT]))
+                logits = self.forward(images).float()
+                total += float(F.cross_entropy(logits, labels, reduction="sum"))
+                correct, seen = correct + int((logits.argmax(1) == labels).sum()), seen + len(labels)
+                if self.keeper.asked_to_leave:
+                    break
+        self.keeper.heed(self)  # not inside the block: what is saved are the weights, not what is shown of them
+        return {"validation_loss": total / seen, "validation_accuracy": correct / seen, "dead_channels": dead}
+
+    def forward(self, x: Tensor) -> Tensor:  # what the feed gives -> N K
+        return self.network(x) if self.feed.layer == IMAGE else self.network.after(self.feed.layer, x)
+
+    def walk(self, x: Tensor) -> Iterator[Step]:
+        return self.network.walk(x) if self.feed.layer == IMAGE else self.network.walk_after(self.feed.layer, x)
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step of the epoch under way."""
+        done = self.progress.epoch * self.steps + step
+        return learning_rate(self.recipe, done, self.steps, self.progress.rate_drops)
+
+    def refuse(self, loss: float, images: Tensor) -> None:
+        """Raises TrainingError: the step, where the first number went wrong, and what can be gone back to."""
+        place = diagnosis.first_bad_layer(self.network, self.walk(images), images)
+        step = self.progress.epoch * self.steps + self.progress.step + 1
+        norm = "" if self.network.architecture.batch_norm else ", use batch norm (an architecture ending in _bn)"
+        raise TrainingError(
+            f"loss {loss} at step {step}",
+            f"the first that is not finite is {place}; training diverged at learning rate {self.recipe.learning_rate}",
+            f"lower the learning rate{norm} or set clip_norm; "
+            f"the last good checkpoint: {self.keeper.latest or 'none yet'}",
         )
 
-    def watch(self, step: int, loss: float, steps_in_all: int) -> None:
-        """Stop on a loss that is no number; say so when it has not moved from that of guessing."""
-        self.losses.append(loss)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"loss {loss} at step {step + 1}",
-                f"training diverged at learning rate {self.recipe.learning_rate}",
-                "lower the learning rate, or use batch norm (an architecture ending in _bn)",
-            )
-        if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
-            return
-        classes = self.network.architecture.classes
-        mean, guessing = float(np.mean(self.losses)), math.log(classes)
-        if mean >= STUCK_SHARE * guessing:
-            self.display.warn(
-                f"after {step + 1} steps the loss is {mean:.3f}, and guessing gives ln({classes}) = {guessing:.3f}. "
-                f"The network has not started to learn. What helps: {', '.join(self.remedies())}."
-            )
-
-    def remedies(self) -> list[str]:
-        """What helps a network to start, without what this one has already."""
-        architecture = self.network.architecture
-        found = ["more epochs, longer warm-up", "another learning rate"]
-        if architecture.column not in ("A", "A-LRN"):
-            found.insert(0, "fewer layers (vgg11)")
-        if not architecture.batch_norm:
-            found.insert(0, "batch norm (an architecture ending in _bn: a deep VGG without it often never starts)")
-        return found
-
-    def first_logits(self, samples: Sequence[Sample]) -> None:
-        """Warn when the initialisation and the input's scale do not fit one another."""
-        batch = next(evaluation_batches(samples[: self.recipe.batch_size], self.preprocessing, self.recipe.batch_size))
-        network = deepcopy(self.network).train()  # a look must not move batch norm's running statistics
-        with torch.no_grad():
-            largest = float(network(self.tensors(batch)[0]).abs().max())
-        if not HOPELESS[0] <= largest <= HOPELESS[1]:
-            self.display.warn(
-                f"the first logits reach {largest:.0e}: from initialisation {self.recipe.initialisation!r} this "
-                "network is unlikely to learn. 'kaiming' suits input of deviation 1; 'paper' was meant for 0..255 "
-                "input and the paper's widths; 'glorot' is what the paper's authors recommend in its footnote."
-            )
-
-
-def train(dataset: Dataset, recipe: Recipe, out: Path, display: Display, folder: str | None, resume: bool) -> Path:
-    """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
-
-    Raises TrainingError. The caller's random state comes back as it was.
-    """
-    samples = dataset.split("train")
-    progress = checkpoint.Progress(recipe.as_json(), folder, dataset.digest("train"), list(dataset.classes))
-    if resume:
-        progress = checkpoint.load_progress(out, progress)
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        trainer = make_trainer(dataset, recipe, display)
-        if resume:
-            checkpoint.restore(out, trainer.network, trainer.optimizer)
-        else:
-            trainer.first_logits(samples)
-        journal = Journal(out, progress.epochs_done)
-        steps = steps_per_epoch(len(samples), recipe)
-        with display.run(steps * recipe.epochs, steps * progress.epochs_done):
-            for epoch in range(progress.epochs_done, recipe.epochs):
-                row = {"epoch": epoch + 1, **trainer.epoch(samples, epoch)}
-                row |= trainer.validate(dataset.split("validation"))
-                best = row["validation_accuracy"] > progress.best_accuracy
-                last = epoch + 1 == recipe.epochs
-                display.epoch(row, recipe.epochs, best)
-                if best:
-                    progress.best_accuracy, progress.best_epoch = row["validation_accuracy"], epoch + 1
-                for name, wanted in ((BEST, best), (LAST, last)):
-                    if wanted:
-                        modelfile.save(as_model_file(trainer, dataset, row), out / name)
-                journal.write(row, last)
-                progress.epochs_done = epoch + 1
-                checkpoint.save(out, trainer.network, trainer.optimizer, progress)
-    return out / BEST
-
-
-def make_trainer(dataset: Dataset, recipe: Recipe, display: Display) -> Trainer:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = VGG(recipe.network(len(dataset.classes)), recipe.initialisation)
-    network = network.to(device).to(memory_format=torch.channels_last)
-    record = measure(dataset, recipe)
-    return Trainer(recipe, network, make_optimizer(network, recipe), record, device, autocast(recipe, device), display)
-
-
-def make_optimizer(network: VGG, recipe: Recipe) -> SGD:
-    """SGD with momentum; weight decay on convolution and fully connected weights alone."""
-    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim == 1]
-    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    nesterov = recipe.nesterov and recipe.momentum > 0
-    return SGD(groups, recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True)
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up to the recipe's rate, then half a cosine down to 0 (Loshchilov and Hutter, 2017)."""
-    warmup, total = round(recipe.warmup_epochs * steps), recipe.epochs * steps
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def steps_per_epoch(samples: int, recipe: Recipe) -> int:
-    return max(1, samples // recipe.batch_size)
-
-
-def autocast(recipe: Recipe, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """A maker of contexts: bfloat16 autocast where the recipe asks for it or the machine computes in it."""
-    capable = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if device.type == "cuda"
-        else bool({"avx512_bf16", "amx_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has})
-    )
-    if recipe.precision == "bfloat16" or (recipe.precision == "auto" and capable):
-        return lambda: torch.autocast(device.type, torch.bfloat16)
-    return nullcontext
-
-
-def measure(dataset: Dataset, recipe: Recipe) -> Preprocessing:
-    """The preprocessing record: the recipe's geometry, the mean and deviation of the training images."""
-    order = "L" if recipe.channels == 1 else "RGB"
-    unit = (1.0,) * recipe.channels
-    plain = Preprocessing(
-        recipe.image_size, recipe.resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
-    )
-    samples = dataset.split("train")
-    chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
-    pixels = np.stack([fit(read(sample.source, plain), plain) for sample in chosen])
-    mean, std = pixels.mean((0, 1, 2), np.float64), pixels.std((0, 1, 2), np.float64)
-    if recipe.initialisation == "paper":
-        std = np.array(unit)
-    values = {"mean": tuple(map(float, mean.round(3))), "std": tuple(map(float, np.maximum(std, 1.0).round(3)))}
-    return Preprocessing(**{**plain.as_json(), **values})
-
-
-def as_model_file(trainer: Trainer, dataset: Dataset, row: dict[str, Any]) -> modelfile.ModelFile:
-    digests = {split: dataset.digest(split) for split in dataset.splits}
-    sizes = {split: len(samples) for split, samples in dataset.splits.items()}
-    return trainer.network.to_file(
-        dataset.classes,
-        trainer.preprocessing,
-        metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
-        data={"name": dataset.name, "digests": digests, "images": sizes, "selected_on": "validation"},
-        recipe=trainer.recipe.as_json(),
-        versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    )
+    def finish_epoch(self, accuracy: float) -> bool:
+        """Close the books of an epoch; whether it was the best so far."""
+        progress, recipe = self.progress, self.recipe
+        progress.epoch += 1
+        progress.step, progress.loss, progress.correct, progress.seen = 0, 0.0, 0, 0
+        best = accuracy > progress.best_accuracy
+        if best:
+            progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
+            progress.plateau_from = progress.epoch
+        elif progress.epoch - progress.plateau_from >= recipe.plateau_epochs:
+            progress.rate_drops, progress.plateau_from = progress.rate_drops + 1, progress.epoch
+        tired = 0 < recipe.patience <= progress.epoch - progress.best_epoch
+        progress.finished = tired or progress.epoch >= recipe.epochs
+        return best

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vgglass.architecture import Architecture
-from vgglass.data.augment import AUGMENTATIONS
 from vgglass.errors import UsageError
 
 CHOICES = {
-    "augmentation": tuple(AUGMENTATIONS),
+    "augmentation": ("none", "flip", "shift", "shift-flip", "crop-flip", "paper", "standard", "strong"),
     "fit": ("crop", "pad", "squash"),
     "initialisation": ("kaiming", "paper", "glorot"),
     "precision": ("auto", "float32", "bfloat16"),
+    "schedule": ("cosine", "linear", "plateau"),
+    "balance": ("none", "weights", "sampler"),
+    "train": ("all", "last-block", "head"),
 }
 CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
 TINY = 64
@@ -26,13 +28,22 @@ class Recipe:
 
     architecture, width, hidden, dropout, channels, image_size   the network: see `Architecture`
     fit              how an image becomes a square: see `Preprocessing`
-    augmentation     a key of AUGMENTATIONS
+    augmentation     a key of AUGMENTATIONS (named here again: they load torch, which an audit does without)
     initialisation   kaiming, paper or glorot; paper means 0..255 input with only the mean subtracted
     batch_size       images a step
-    learning_rate    at its highest, after warmup_epochs of linear growth; then down a cosine to 0
+    accumulate       parts that a step's images are computed in, their gradients added up: less memory
+    learning_rate    at its highest, after warmup_epochs of linear growth
+    schedule         down a cosine or a line to 0, or plateau: a tenth after each plateau_epochs without a better epoch
     weight_decay     of convolution and fully connected weights, not of biases and norms
     label_smoothing  share of each target spread over all classes
-    precision        bfloat16 autocast, float32, or auto: bfloat16 where the machine computes in it
+    clip_norm        largest norm of a step's gradient; 0 leaves it as it is
+    ema              decay of the moving average of the weights that is judged and saved; 0 takes the weights themselves
+    patience         stop after so many epochs without a better one; 0 never stops early
+    balance          classes of few images: none, weights in the loss, or a sampler that draws every class as often
+    train            all layers, the last block of convolutions and the head, or the head alone (on cached features)
+    block_decay      share of the rate that each block of convolutions gets of the one after it
+    feature_views    with train=head: augmented views of each training image to cache; 0 takes the image as judged
+    precision        bfloat16 (with float32 masters), float32, or auto: whichever this machine multiplies faster in
     seed             of the weights, the order, the augmentation and dropout
     """
 
@@ -47,12 +58,22 @@ class Recipe:
     initialisation: str = "kaiming"
     epochs: int = 30
     batch_size: int = 32
+    accumulate: int = 1
     learning_rate: float = 0.02
+    schedule: str = "cosine"
+    plateau_epochs: int = 5
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
     warmup_epochs: float = 2.0
     label_smoothing: float = 0.1
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    balance: str = "none"
+    train: str = "all"
+    block_decay: float = 1.0
+    feature_views: int = 0
     precision: str = "auto"
     seed: int = 0
 
@@ -60,12 +81,13 @@ class Recipe:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             _require(value in choices, name, value, f"one of {', '.join(choices)}")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate", "plateau_epochs"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs"):
+        for name in ("learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "patience", "feature_views"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("momentum", "label_smoothing"):
+        for name in ("momentum", "label_smoothing", "ema"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(0 < self.block_decay <= 1, "block_decay", self.block_decay, "above 0 and at most 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         self.network(classes=2)
 
@@ -101,16 +123,20 @@ class Recipe:
 
 def read(name: str) -> Recipe:
     """A recipe by the name of a shipped one ('digits') or by its path. Raises UsageError."""
+    return Recipe().override(**values(name))
+
+
+def values(name: str) -> dict[str, Any]:
+    """The fields that a recipe's file fills in. Raises UsageError."""
     shipped = resources.files("vgglass") / "recipes"
     path = Path(name)
     source = path if path.suffix == ".toml" else shipped / f"{name}.toml"
     if not source.is_file():
         raise UsageError(f"recipe {name!r}", "no such file", f"name a .toml file, or one of {', '.join(names())}")
     try:
-        values = tomllib.loads(source.read_text(encoding="utf-8"))
+        return tomllib.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"recipe {name!r}", f"can't be read ({error})", "mend the file") from error
-    return Recipe().override(**values)
 
 
 def names() -> list[str]:

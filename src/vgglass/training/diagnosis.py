@@ -1,0 +1,105 @@
+"""Failure made visible: where a number stopped being one, a network that does not start, units that died."""
+
+import math
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vgglass.architecture import Architecture
+from vgglass.model import VGG, Step
+
+HOPELESS = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
+STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
+DEAD_SHARE = 0.5  # of a layer's channels
+STALL_SHARE = 0.25  # of an epoch's time
+
+
+@torch.no_grad()
+def first_bad_layer(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
+    """The first place at which something is not finite, for a person: an input, a weight or a layer's output.
+
+    steps  of a walk over what the failed step was fed, `inputs`
+    """
+    if not inputs.isfinite().all():
+        return "the input"
+    for step in steps:
+        for name, weight in network.get_submodule(step.name).named_parameters():
+            if not weight.isfinite().all():
+                return f"{step.name}'s {name}"
+        if not step.output.isfinite().all():
+            return f"the output of {step.name}"
+    return "the loss, of logits that are finite"
+
+
+def stuck(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
+    """A sentence when after enough steps the loss is still that of guessing; '' otherwise."""
+    if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
+        return ""
+    classes = architecture.classes
+    mean, guessing = float(np.mean(losses)), math.log(classes)
+    if mean < STUCK_SHARE * guessing:
+        return ""
+    return (
+        f"after {step + 1} steps the loss is {mean:.3f}, and guessing gives ln({classes}) = {guessing:.3f}. "
+        f"The network has not started to learn. What helps: {', '.join(remedies(architecture))}."
+    )
+
+
+def remedies(architecture: Architecture) -> list[str]:
+    """What helps a network to start, without what this one has already."""
+    found = ["more epochs, longer warm-up", "another learning rate"]
+    if architecture.column not in ("A", "A-LRN"):
+        found.insert(0, "fewer layers (vgg11)")
+    if not architecture.batch_norm:
+        found.insert(0, "batch norm (an architecture ending in _bn: a deep VGG without it often never starts)")
+    return found
+
+
+@torch.no_grad()
+def hopeless(network: VGG, images: Tensor, initialisation: str) -> str:
+    """A sentence when the initialisation and the input's scale do not fit one another; '' when they do."""
+    looked = deepcopy(network).train()  # a look must not move batch norm's running statistics
+    largest = float(looked(images).abs().max())
+    if HOPELESS[0] <= largest <= HOPELESS[1]:
+        return ""
+    return (
+        f"the first logits reach {largest:.0e}: from initialisation {initialisation!r} this "
+        "network is unlikely to learn. 'kaiming' suits input of deviation 1; 'paper' was meant for 0..255 "
+        "input and the paper's widths; 'glorot' is what the paper's authors recommend in its footnote."
+    )
+
+
+@torch.no_grad()
+def dead_channels(steps: Iterable[Step]) -> dict[str, float]:
+    """Share of each ReLU's channels that are zero on every image of a walk; layers without any are left out."""
+    found = {}
+    for step in steps:
+        if step.kind == "relu":
+            peaks = step.output.flatten(2).amax((0, 2)) if step.output.ndim > 2 else step.output.amax(0)
+            if dead := float(peaks.eq(0).float().mean()):
+                found[step.name] = round(dead, 4)
+    return found
+
+
+def dying(dead: dict[str, float]) -> str:
+    """A sentence when half of a layer's channels or more are dead; '' otherwise."""
+    layers = [f"{name} {share:.0%}" for name, share in dead.items() if share >= DEAD_SHARE]
+    if not layers:
+        return ""
+    return (
+        f"dead ReLUs, zero on all images that were looked at: {', '.join(layers)} of the channels. "
+        "What helps: a lower learning rate, longer warm-up, batch norm."
+    )
+
+
+def stalled(share: float) -> str:
+    """A sentence when the steps waited long for data; '' otherwise."""
+    if share < STALL_SHARE:
+        return ""
+    return (
+        f"{share:.0%} of the time the steps waited for data. What helps: more --workers, "
+        "images resized beforehand, a cheaper augmentation."
+    )

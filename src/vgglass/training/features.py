@@ -1,0 +1,137 @@
+"""pool5's output for every image, computed once: memory-mapped arrays in the user's cache folder.
+
+A file is named by what went into it (the convolutions' weights, the images, the preprocessing, the augmentation), so
+another run that shares them shares it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from rich.filesize import decimal
+
+from vgglass import modelfile, zoo
+from vgglass.atomic import replacing
+from vgglass.data.dataset import Sample
+from vgglass.data.loader import Batch, evaluation_batches
+from vgglass.data.training_loader import TrainingLoader
+from vgglass.errors import TrainingError
+from vgglass.images import Pixels
+from vgglass.modelfile import ModelFile
+from vgglass.training.checkpoint import Run
+from vgglass.training.display import Display
+
+Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
+
+SUFFIX = ".features.npy"
+LARGEST = 20 << 30  # bytes, of one file and of all together: the least recently used make room
+BATCH = 32
+
+
+class Cache:
+    """Features of one model's convolutions, by the images and the way that they were drawn.
+
+    extractor  of a model file, what computes pool5; called only where something is to be computed
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        run: Run,
+        extractor: Callable[[ModelFile], Extractor],
+        workers: int | None,
+        display: Display,
+    ) -> None:
+        self.model, self.run, self.extractor, self.workers, self.display = model, run, extractor, workers, display
+        frozen = {name: array for name, array in model.weights.items() if not name.startswith("fc")}
+        self._about = {"weights": modelfile.weights_digest(frozen), "preprocessing": run.preprocessing}
+
+    def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """Of the images as they are judged (n, C, k, k)."""
+        record = self.model.record.preprocessing
+        return self._mapped(samples, {}, lambda: evaluation_batches(samples, record, BATCH))
+
+    def training(self, samples: Sequence[Sample], view: int) -> NDArray[np.float32]:
+        """Of the images as the epoch `view` of a run would draw them (n, C, k, k)."""
+        recipe, record = self.run.recipe, self.model.record.preprocessing
+        drawn = {
+            "view": view,
+            "augmentation": recipe["augmentation"],
+            "seed": recipe["seed"],
+            "colours": self.run.colours,
+        }
+
+        def batches() -> Iterator[Batch]:
+            loader = TrainingLoader(
+                samples, record, BATCH, recipe["augmentation"], recipe["seed"], colours=colours(self.run),
+                workers=self.workers,
+            )  # fmt: skip
+            with loader:
+                yield from loader.in_order(view)
+
+        return self._mapped(samples, drawn, batches)
+
+    def _mapped(
+        self, samples: Sequence[Sample], drawn: dict[str, Any], batches: Callable[[], Iterable[Batch]]
+    ) -> NDArray[np.float32]:
+        """From the cache, or computed into it. Raises TrainingError for too many, and on a full disk."""
+        layer = self.model.record.architecture.layer("pool5")
+        shape = (len(samples), *layer.output_shape)
+        images = [[sample.id, sample.digest.hex()] for sample in samples]
+        about = self._about | drawn | {"images": images, "shape": shape}
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        path = zoo.cache_folder() / "features" / f"{key}{SUFFIX}"
+        if path.is_file():
+            path.touch()  # used just now
+        else:
+            self.display.say(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
+            with self.display.counting("pool5", len(samples)) as count:
+                _write(path, shape, batches(), self.extractor(self.model), count)
+        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        return found
+
+
+def colours(run: Run) -> NDArray[np.float64] | None:
+    """The principal components of a run's colours, for augmentations that shift along them."""
+    return None if run.colours is None else np.array(run.colours)
+
+
+def _write(
+    path: Path, shape: tuple[int, ...], batches: Iterable[Batch], extract: Extractor, count: Callable[[int], None]
+) -> None:
+    size = int(np.prod(shape)) * 4
+    need = f"the features of {shape[0]:,} images take {decimal(size)}"
+    if size > LARGEST:
+        remedy = "take smaller images, fewer --set feature_views, or --train last-block, which keeps none"
+        raise TrainingError(need, f"and the cache holds {decimal(LARGEST)}", remedy)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(path.parent, size)
+    try:
+        with replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                file.truncate(size)  # a disk that is full says so now
+            array = open_memmap(temporary, "w+", np.float32, shape)
+            start = 0
+            for batch in batches:
+                array[start : start + len(batch.labels)] = extract(batch.images)
+                start += len(batch.labels)
+                count(len(batch.labels))
+            assert start == len(array)
+            array.flush()
+    except OSError as error:
+        raise TrainingError(path, f"{need} and could not be written ({error.strerror})", "free space") from error
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Remove the least recently used files until `size` more bytes stay below the limit."""
+    files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in files)
+    while files and total + size > LARGEST:
+        oldest = files.pop(0)
+        total -= oldest.stat().st_size
+        oldest.unlink()

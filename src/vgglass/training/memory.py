@@ -1,0 +1,97 @@
+"""What a run will need in memory, said before its first step. N images, P parameters."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from rich.filesize import decimal
+
+from vgglass.architecture import Architecture
+from vgglass.errors import TrainingError
+from vgglass.training import transfer
+from vgglass.training.recipe import Recipe
+
+CGROUP = Path("/sys/fs/cgroup")  # a container's limit, which the machine's figures leave out
+WORKSPACE = 0.4  # of the activations: gradients of the layer at work, and what the kernels lay out anew
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Bytes.
+
+    fixed      weights, gradients, momentum, their bfloat16 copies and their average
+    per_image  activations that the backward pass needs, and the space to work in
+    images     computed at once: a step's, divided by `accumulate`
+    free       of this machine's memory
+    """
+
+    fixed: int
+    per_image: int
+    images: int
+    free: int
+
+    @property
+    def total(self) -> int:
+        return self.fixed + self.per_image * self.images
+
+    @property
+    def largest(self) -> int:
+        """Images at once that fit; 0 where not one does."""
+        return max(0, (self.free - self.fixed) // self.per_image)
+
+    def __str__(self) -> str:
+        return (
+            f"memory: {decimal(self.fixed)} for weights and optimizer and {decimal(self.per_image * self.images)}"
+            f" for {self.images:,} images at once; {decimal(self.free)} are free, in which {self.largest:,} would fit"
+        )
+
+    def require(self) -> None:
+        """Raises TrainingError where the machine has too little."""
+        if self.total > self.free:
+            remedy = (
+                f"--batch-size {self.largest}, or --set accumulate={math.ceil(self.images / self.largest)}"
+                if self.largest
+                else "a narrower network (--set width=0.5) or smaller images"
+            )
+            raise TrainingError(self, "that is too little", remedy)
+
+
+def forecast(
+    recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device
+) -> Forecast:
+    """By the arithmetic of the layers; measured peaks lie within a third of it."""
+    number, first = (2 if precision == "bfloat16" else 4), transfer.FIRST_LEARNING[recipe.train]
+    copies = number if number == 2 else 0
+    parameters = learning = kept = passing = 0
+    for layer in architecture.layers():
+        size = math.prod(layer.output_shape)
+        parameters += layer.parameters
+        if transfer.block(layer.name) >= first:
+            learning += layer.parameters
+            kept += size * _bytes_kept(layer.kind, number, architecture.batch_norm)
+        elif recipe.train != "head":  # whose features are computed before the first step
+            passing = max(passing, 2 * size * number)
+    fixed = parameters * (4 + copies + (4 if recipe.ema else 0)) + learning * (4 + copies + 4)
+    images = math.ceil(batch_size / recipe.accumulate)
+    return Forecast(fixed, round(kept * (1 + WORKSPACE)) + passing, images, _free(device))
+
+
+def _bytes_kept(kind: str, number: int, batch_norm: bool) -> int:
+    """Of each number that a layer puts out, what the backward pass still needs."""
+    if kind == "maxpool":
+        return number + 8  # the int64 place of each maximum
+    if kind == "conv":
+        return number if batch_norm else 0  # batch norm needs its input, ReLU only what it puts out itself
+    return number if kind in ("relu", "lrn", "dropout") else 0
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = int(psutil.virtual_memory().available)
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdecimal():
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free

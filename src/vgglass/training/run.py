@@ -1,0 +1,269 @@
+"""A run from its data to its model files: what is put together once, and the order of its epochs."""
+
+import math
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.optim import SGD
+
+from vgglass import __version__, modelfile
+from vgglass.data import balance, manifest
+from vgglass.data.augment import colour_components
+from vgglass.data.dataset import Dataset, Sample
+from vgglass.data.training_loader import TrainingLoader
+from vgglass.images import Pixels
+from vgglass.model import VGG
+from vgglass.modelfile import ModelFile
+from vgglass.preprocess import Preprocessing, fit, read
+from vgglass.training import checkpoint, diagnosis, features, journal, memory, transfer
+from vgglass.training.checkpoint import Cadence, Progress, Run
+from vgglass.training.display import Display
+from vgglass.training.features import Extractor, colours
+from vgglass.training.feeds import FeatureFeed, Feed, ImageFeed
+from vgglass.training.interruption import Interruption
+from vgglass.training.journal import Journal
+from vgglass.training.keeper import Keeper
+from vgglass.training.loop import Trainer
+from vgglass.training.recipe import Recipe
+from vgglass.training.weights import Weights, choose_precision
+
+BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
+FILES = (
+    BEST, LAST, MANIFEST, checkpoint.RUN, checkpoint.FOLDER, journal.METRICS, journal.CURVES, journal.TENSORBOARD
+)  # fmt: skip
+STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
+FIRST_LOOK = 32  # images whose first logits are looked at
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run goes about it, without a say in what comes out.
+
+    workers  processes that decode; None for what suits the data
+    cadence  when a checkpoint is due, and keep, how many stay
+    """
+
+    cadence: Cadence
+    keep: int = 2
+    workers: int | None = None
+
+
+def settle(
+    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
+) -> tuple[Run, str]:
+    """Fix what a new run is: its record, and a line on the precision that was chosen."""
+    precision, why = choose_precision(recipe.precision, device())
+    samples = dataset.split("train")
+    preprocessing, pixels = measure(samples, recipe, source[1] if source else None)
+    run = Run(
+        recipe=recipe.as_json(),
+        folder=folder,
+        digest=dataset.digest("train"),
+        classes=list(dataset.classes),
+        source={"model": source[0], "digest": source[1].record.digest} if source else {},
+        preprocessing=preprocessing.as_json(),
+        colours=None if (found := colour_components(pixels)) is None else found.tolist(),
+        batch_size=min(recipe.batch_size, len(samples)),
+        precision=precision,
+        threads=torch.get_num_threads(),
+    )
+    return run, f"precision: {precision} ({why})"
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def clear(out: Path) -> None:
+    """Remove an earlier run."""
+    for name in FILES:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+
+
+def train(
+    dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
+    extractor: Callable[[ModelFile], Extractor],
+) -> Path:  # fmt: skip
+    """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
+
+    extractor  of a model file, what computes pool5 of uint8 images: for a head that is trained alone
+    Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
+    SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
+    """
+    with _own_randomness(run), Interruption() as interruption:
+        network, weights = build(run, source, display)
+        optimizer = make_optimizer(weights, Recipe(**run.recipe))
+        progress = checkpoint.restore(out, weights, optimizer, display.warn)
+        _forecast(run, weights, out, conduct, display)
+        keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
+        with make_feed(dataset, run, weights, conduct, extractor, display) as feed:
+            trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
+            journal = Journal(out, progress.metrics_bytes)
+            done = progress.epoch * trainer.steps + progress.step
+            if not done and not source:
+                display.warn(_first_logits(trainer))
+            with display.run(trainer.steps * trainer.recipe.epochs, done):
+                while not progress.finished:
+                    _one_epoch(trainer, dataset, run, journal, out)
+        keeper.save(trainer, keep=1)
+    return out / BEST
+
+
+def build(run: Run, source: ModelFile | None, display: Display) -> tuple[VGG, Weights]:
+    """The network as it is before the first step, and its weights."""
+    recipe = Recipe(**run.recipe)
+    torch.manual_seed(recipe.seed)
+    network = VGG(recipe.network(len(run.classes)), recipe.initialisation)
+    if source:
+        display.say(transfer.start(network, source, tuple(run.classes)))
+    network = network.to(device()).to(memory_format=torch.channels_last)
+    transfer.freeze(network, recipe)
+    return network, Weights(network, run.precision, recipe.ema)
+
+
+def make_trainer(
+    run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: Feed, dataset: Dataset, display: Display,
+    keeper: Keeper, progress: Progress,
+) -> Trainer:  # fmt: skip
+    recipe, samples = Recipe(**run.recipe), dataset.split("train")
+    images = balance.counts(samples, len(run.classes))
+    display.say(balance.line(images, run.classes, recipe.balance))
+    class_weights = None
+    if recipe.balance == "weights":
+        class_weights = torch.tensor(balance.class_weights(images), dtype=torch.float32, device=device())
+    return Trainer(
+        recipe, network, weights, optimizer, feed, Preprocessing.from_json(run.preprocessing),
+        math.ceil(len(samples) / run.batch_size), class_weights, display, keeper, progress,
+    )  # fmt: skip
+
+
+def make_feed(
+    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractor: Callable[[ModelFile], Extractor],
+    display: Display,
+) -> Feed:  # fmt: skip
+    """Images, or for a head that is trained alone, features."""
+    recipe, samples, held_out = Recipe(**run.recipe), dataset.split("train"), dataset.split("validation")
+    preprocessing = Preprocessing.from_json(run.preprocessing)
+    draws = None
+    if recipe.balance == "sampler":
+        draws = balance.sample_weights(samples, balance.counts(samples, len(run.classes)))
+    if recipe.train == "head":
+        model = weights.as_network().to_file(dataset.classes, preprocessing)
+        cache = features.Cache(model, run, extractor, conduct.workers, display)
+        return FeatureFeed(
+            [cache.training(samples, view) for view in range(recipe.feature_views)] or [cache.plain(samples)],
+            labels(samples), cache.plain(held_out), labels(held_out), run.batch_size, recipe.seed, draws,
+            device(), weights.dtype,
+        )  # fmt: skip
+    loader = TrainingLoader(
+        samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
+        weights=draws, workers=conduct.workers,
+    )  # fmt: skip
+    return ImageFeed(loader, held_out, preprocessing, device(), weights.dtype)
+
+
+def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def make_optimizer(weights: Weights, recipe: Recipe) -> SGD:
+    """SGD with momentum; weight decay on convolution and fully connected weights alone, a block's share of the rate."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, master in weights.masters.items():
+        if master.requires_grad:
+            decay = recipe.weight_decay if master.ndim > 1 else 0.0
+            groups.setdefault((transfer.rate(name, recipe), decay), []).append(master)
+    nesterov = recipe.nesterov and recipe.momentum > 0
+    return SGD(
+        [{"params": members, "share": share, "weight_decay": decay} for (share, decay), members in groups.items()],
+        recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True,
+    )  # fmt: skip
+
+
+def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None) -> tuple[Preprocessing, Pixels]:
+    """The preprocessing record and the pixels (n, S, S, C) that it was measured on.
+
+    The recipe's geometry; mean and deviation of the training images, or of the model that the run starts from.
+    """
+    order = "L" if recipe.channels == 1 else "RGB"
+    unit = (1.0,) * recipe.channels
+    plain = Preprocessing(
+        recipe.image_size, recipe.resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
+    )
+    chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
+    pixels = np.stack([fit(read(sample.source, plain), plain) for sample in chosen])
+    if source:
+        given = source.record.preprocessing
+        geometry = {name: getattr(plain, name) for name in ("size", "resize", "fit", "jpeg_scaled")}
+        return replace(given, **geometry), pixels
+    mean, std = pixels.mean((0, 1, 2), np.float64), pixels.std((0, 1, 2), np.float64)
+    if recipe.initialisation == "paper":
+        std = np.array(unit)
+    std = np.maximum(std, 1.0)
+    return replace(plain, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3)))), pixels
+
+
+def _one_epoch(trainer: Trainer, dataset: Dataset, run: Run, journal: Journal, out: Path) -> None:
+    progress, display = trainer.progress, trainer.display
+    row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
+    best = trainer.finish_epoch(row["validation_accuracy"])
+    display.epoch(row, trainer.recipe.epochs, best)
+    display.warn(diagnosis.dying(row["dead_channels"]))
+    display.warn(diagnosis.stalled(row["waited"]))
+    for name, wanted in ((BEST, best), (LAST, progress.finished)):
+        if wanted:
+            modelfile.save(as_model_file(trainer, dataset, run, row), out / name)
+    progress.metrics_bytes = journal.write(row, progress.finished)
+
+
+def as_model_file(trainer: Trainer, dataset: Dataset, run: Run, row: dict[str, Any]) -> ModelFile:
+    digests = {split: dataset.digest(split) for split in dataset.splits}
+    sizes = {split: len(samples) for split, samples in dataset.splits.items()}
+    return trainer.weights.as_network().to_file(
+        dataset.classes,
+        trainer.preprocessing,
+        metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
+        data={
+            "name": dataset.name, "manifest": manifest.digest(dataset), "digests": digests, "images": sizes,
+            "selected_on": "validation",
+        },
+        recipe=run.recipe | ({"from": run.source} if run.source else {}),
+        versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )  # fmt: skip
+
+
+def _forecast(run: Run, weights: Weights, out: Path, conduct: Conduct, display: Display) -> None:
+    """Say what memory and disk the run will take. Raises TrainingError where there is too little of either."""
+    recipe, architecture = Recipe(**run.recipe), weights.network.architecture
+    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device())
+    display.say(str(need))
+    need.require()
+    disk = checkpoint.require_space(out, weights, conduct.keep)
+    display.say(f"{disk}; one every {conduct.cadence}")
+
+
+def _first_logits(trainer: Trainer) -> str:
+    images, _ = next(iter(trainer.feed.training(0, 0)))
+    return diagnosis.hopeless(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
+
+
+@contextmanager
+def _own_randomness(run: Run) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(run.threads)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,92 @@
+"""Starting from another model: which of its tensors are kept, which layers learn, and at what rate."""
+
+import re
+
+import torch
+
+from vgglass.errors import UsageError
+from vgglass.model import VGG
+from vgglass.modelfile import ModelFile, Record
+from vgglass.training.recipe import Recipe
+
+HEAD = 6  # the fully connected layers, counted as the block after conv5
+LAST_BLOCK = 5
+FIRST_LEARNING = {"all": 1, "last-block": LAST_BLOCK, "head": HEAD}
+NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, section 3.1: the first four
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """The recipe fields that a run takes from the model it starts from, where it is given no others."""
+    names = ("width", "hidden", "channels", "image_size")
+    found = {name: getattr(record.architecture, name) for name in names}
+    return found | {"architecture": record.architecture.name}
+
+
+def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
+    """Put a model's weights into a new network; what was kept, in a line. Raises UsageError where nothing fits.
+
+    Of the same column all convolutions are kept, of another one the first four (paper, section 3.1). fc6 and fc7 are
+    kept when the size after pool5 is the same, fc8 when the classes are.
+    """
+    wanted, given = network.architecture, source.record.architecture
+    shapes, weights = wanted.tensors(), source.weights
+
+    def fits(layer: str) -> bool:
+        names = [name for name in shapes if name.startswith(f"{layer}.")]
+        return all(name in weights and weights[name].shape == shapes[name] for name in names)
+
+    convolutions = [layer.name for layer in wanted.layers() if layer.kind == "conv"]
+    if wanted.column != given.column:
+        convolutions = [name for name in convolutions if name in NET_A_CONVOLUTIONS]
+    kept = [name for name in convolutions if fits(name)]
+    if not kept:
+        raise UsageError(
+            f"--from {given.name}",
+            f"no convolution of {wanted.name} has the shape of one of its",
+            "leave out --set width and --set channels, or choose another model",
+        )
+    head = [name for name in ("fc6", "fc7") if fits("fc6") and fits(name)]
+    if source.record.classes == classes and len(head) == 2 and fits("fc8"):
+        head.append("fc8")
+    norms = [name.replace("conv", "bn") for name in kept if wanted.batch_norm and given.batch_norm]
+    chosen = tuple(f"{layer}." for layer in (*kept, *norms, *head))
+    state = {name: torch.from_numpy(array) for name, array in weights.items() if name.startswith(chosen)}
+    network.load_state_dict(state, strict=False)
+    return _line(network, source, kept, head)
+
+
+def _line(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
+    wanted, given = network.architecture, source.record.architecture
+    convolutions = f"{len(kept)} convolutions of {given.name}"
+    fresh = [name for name in ("fc6", "fc7", "fc8") if name not in head]
+    if not fresh:
+        return f"kept: {convolutions} and its whole head"
+    if head:
+        return f"kept: {convolutions}, {' and '.join(head)}; new: {' and '.join(fresh)}, for {wanted.classes} classes"
+    sides = f"after pool5 there are {wanted.fc6_kernel}x{wanted.fc6_kernel} places here, {given.fc6_kernel}x"
+    reason = f"{sides}{given.fc6_kernel} there" if wanted.fc6_kernel != given.fc6_kernel else "its widths differ"
+    return f"kept: {convolutions}; new: the whole head ({reason})"
+
+
+def block(name: str) -> int:
+    """1 to 5 for a layer or parameter among the convolutions, HEAD for one after pool5."""
+    found = re.match(r"[a-z]+(\d)", name)
+    return min(int(found[1]), HEAD) if found else HEAD
+
+
+def freeze(network: VGG, recipe: Recipe) -> None:
+    """Let only the layers that the recipe trains learn."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(block(name) >= FIRST_LEARNING[recipe.train])
+
+
+def hold_statistics(network: VGG, recipe: Recipe) -> None:
+    """Keep batch norm of frozen blocks at the statistics that it came with; called after network.train()."""
+    for name, module in network.named_children():
+        if name.startswith("bn") and block(name) < FIRST_LEARNING[recipe.train]:
+            module.eval()
+
+
+def rate(name: str, recipe: Recipe) -> float:
+    """Share of the learning rate that a parameter gets: less, the further its block is from the head."""
+    return recipe.block_decay ** (HEAD - block(name))

@@ -1,0 +1,134 @@
+"""The numbers that training moves: float32 masters, their bfloat16 working copies, their moving average."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vgglass.model import VGG
+
+State = dict[str, Tensor]
+
+FASTER = 1.2  # bfloat16 must gain as much, or noise in the measurement would choose
+PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
+PROBE_TURNS = 5
+EMA_WARMUP = 10  # the average follows closely at first: decay (1 + n) / (10 + n) until the recipe's is reached
+
+
+def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
+    """'float32' or 'bfloat16' for a recipe's precision, and why, in a line."""
+    if wanted != "auto":
+        return wanted, "as the recipe says"
+    if device.type == "cuda":
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bfloat16" if capable else "float32"), f"this GPU {'computes' if capable else 'does not compute'} in it"
+    has = torch.cpu.get_capabilities()
+    if not (has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")):
+        return "float32", "this CPU has no arithmetic in bfloat16"
+    gain = _seconds(torch.float32) / _seconds(torch.bfloat16)
+    if gain >= FASTER:
+        return "bfloat16", f"measured {gain:.1f} times as fast as float32 here"
+    return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
+
+
+def _seconds(precision: torch.dtype) -> float:
+    """Forward and backward through one convolution, the quickest of some turns."""
+    images, channels, side = PROBE
+    convolution = nn.Conv2d(channels, channels, 3, padding=1)
+    convolution = convolution.to(precision).to(memory_format=torch.channels_last)
+    batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
+    batch.requires_grad_()
+    found = []
+    for _ in range(PROBE_TURNS + 1):
+        began = time.perf_counter()
+        convolution(batch).sum().backward()
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
+
+
+class Weights:
+    """A network's float32 weights, its working copies where it multiplies in bfloat16, and their moving average.
+
+    Small updates vanish in bfloat16, which has eight bits: the optimizer moves the masters, and the copies follow
+    (Micikevicius et al., 2018). In float32 the masters are the network's own parameters. Batch norm stays in float32.
+    masters  by name, those that are trained and those that are not
+    average  of every floating-point tensor of the state; empty where the decay is 0
+    """
+
+    def __init__(self, network: VGG, precision: str, decay: float) -> None:
+        self.network, self.decay = network, decay
+        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.masters: dict[str, nn.Parameter] = dict(network.named_parameters())
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        if self.dtype == torch.bfloat16:
+            self._lower()
+        self.average: State = {}
+        if decay:
+            self.average = {name: value.clone() for name, value in self.state().items() if value.is_floating_point()}
+
+    def _lower(self) -> None:
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                for kind, copy in module.named_parameters():
+                    master = nn.Parameter(copy.detach().clone(), requires_grad=copy.requires_grad)
+                    self.masters[f"{name}.{kind}"] = master
+                    self._pairs.append((master, copy))
+                    copy.data = copy.data.to(self.dtype)
+
+    def state(self) -> State:
+        """Every tensor of the network, its weights as the masters have them."""
+        return self.network.state_dict() | {name: master.detach() for name, master in self.masters.items()}
+
+    @torch.no_grad()
+    def load(self, state: State) -> None:
+        """Put a state that `state` gave in place."""
+        for name, value in self.state().items():
+            value.copy_(state[name])
+        self.spread()
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Add the copies' gradients to the masters'."""
+        for master, copy in self._pairs:
+            if copy.grad is not None:
+                master.grad = copy.grad.float() if master.grad is None else master.grad.add_(copy.grad)
+                copy.grad = None
+
+    @torch.no_grad()
+    def spread(self) -> None:
+        """Let the copies follow the masters."""
+        for master, copy in self._pairs:
+            copy.copy_(master)
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move the average towards the weights after a step, counted from 0."""
+        if self.decay:
+            state, decay = self.state(), min(self.decay, (1 + step) / (EMA_WARMUP + step))
+            torch._foreach_lerp_(list(self.average.values()), [state[name] for name in self.average], 1 - decay)
+
+    def judged(self) -> State:
+        """The state that is validated and saved: the average where there is one."""
+        return self.state() | self.average
+
+    @contextmanager
+    def showing_judged(self) -> Iterator[None]:
+        """Let the network compute with the judged state for a while."""
+        if not self.average:
+            yield
+            return
+        kept = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average, strict=False)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(kept)
+
+    def as_network(self) -> VGG:
+        """The judged state as a float32 network of its own."""
+        with torch.device("meta"):
+            network = VGG(self.network.architecture)
+        network.load_state_dict({name: value.clone() for name, value in self.judged().items()}, assign=True)
+        return network.eval()
