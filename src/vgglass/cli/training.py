@@ -20,6 +20,9 @@ def demo(
     """Learn real handwritten digits, be judged on digits not seen, predict them: about half a minute."""
     from vgglass import api
     from vgglass.data import digits
+    from vgglass.training import process
+
+    process.prepare()
     began = time.perf_counter()
     console = output.console()
     console.print("Training a small VGG (column A) on 1,257 handwritten digits, choosing the best epoch on 180 more.")
@@ -86,6 +89,9 @@ def train(
         raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
     from vgglass import api, modelfile
     from vgglass.cli.models import fetched
+    from vgglass.training import process
+
+    process.prepare()
 
     given = {
         "architecture": architecture,

@@ -1,0 +1,25 @@
+"""What a training command does with its own process, before torch is loaded. A library call leaves it alone."""
+
+import ctypes
+import os
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+SPINS = "10000"
+
+
+def prepare() -> None:
+    """Keep freed memory, and let idle threads sleep soon; elsewhere than on Linux nothing happens.
+
+    Each step frees and asks for the same gigabytes: glibc gives them back and has the kernel clear new pages, a tenth
+    of a step at VGG-16, 224 pixels, batch 16. Torch's threads (libgomp) wait for one another in a loop of 300,000
+    turns: with another program on the same cores steps of small networks then took 3 to 20 times as long, with 10,000
+    turns 2 to 4 times; on idle cores both are equal.
+    """
+    if sys.platform != "linux":
+        return
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
