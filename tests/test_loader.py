@@ -216,6 +216,17 @@ def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> No
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_to_the_whole_group_are_left_to_the_run(photographs: list[Sample], number: signal.Signals) -> None:
+    """As Ctrl-C, `timeout` and schedulers send them: a worker that died of one would end the run before it saved."""
+    with TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=2) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        for process in multiprocessing.active_children():
+            os.kill(process.pid or 0, number)
+        assert len(list(batches)) == 11
+
+
 def test_other_errors_pass_and_leave_no_process_behind(photographs: list[Sample]) -> None:
     with pytest.raises(ZeroDivisionError), TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=2) as loader:
         [1 // (len(batch.labels) - 1) for batch in loader.epoch(0)]

@@ -240,6 +240,28 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         assert in_process(second) == 0
 
 
+def test_a_killed_runs_workers_do_not_keep_its_folder(tmp_path: Path) -> None:
+    """They outlive it by seconds, with the files that it had open when they were forked."""
+
+    def resumed() -> None:
+        with checkpoint.alone(tmp_path):
+            pass
+
+    with checkpoint.alone(tmp_path):
+        worker = FORK.Process(target=time.sleep, args=(60,))
+        worker.start()
+    assert in_process(resumed) == 0
+    worker.kill()
+    worker.join()
+
+
+def test_only_files_of_a_killed_run_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".best.safetensors.1.1.tmp").touch()
+    (tmp_path / ".tmp").mkdir()
+    with checkpoint.alone(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp", checkpoint.LOCK]
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("place", ["step", "forward"])
 def test_a_signal_saves_and_leaves(

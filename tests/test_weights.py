@@ -93,6 +93,20 @@ def test_the_saved_network_has_the_masters_digits() -> None:
     assert saved.get_parameter("conv1_1.weight").dtype == torch.float32
 
 
+def test_lrn_computes_in_bfloat16_too() -> None:
+    """torch has no kernel for it on the CPU."""
+    plan = Recipe(architecture="A-LRN", channels=1, image_size=32, width=0.0625, hidden=8, dropout=0)
+    torch.manual_seed(0)
+    full = VGG(plan.network(3))
+    images = torch.randn(2, 1, 32, 32)
+    expected = full.get_submodule("norm1")(images)
+    half = Weights(full, "bfloat16", decay=0).network
+    found = half.get_submodule("norm1")(images.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - expected).abs().max() <= 2**-6 * expected.abs().max()
+    half(images.bfloat16()).sum().backward()
+
+
 def test_precision_is_what_was_asked_for_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("bfloat16", CPU) == ("bfloat16", "as the recipe says")
     seconds = {torch.float32: 1.0, torch.bfloat16: 0.5}

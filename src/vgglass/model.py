@@ -159,6 +159,13 @@ class VGG(nn.Module):
             )
 
 
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """In float32 whatever it is fed: torch has no kernel of it for bfloat16 on the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 def _module(layer: Layer, dropout: float) -> nn.Module:
     if layer.kind == "conv":
         return nn.Conv2d(layer.input_shape[0], layer.output_shape[0], layer.kernel, padding=layer.padding)
@@ -171,7 +178,7 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
     if layer.kind == "lrn":
         # torch divides alpha by the size of the neighbourhood, Krizhevsky's formula does not.
         alpha = family.LRN_ALPHA * family.LRN_SIZE
-        return nn.LocalResponseNorm(family.LRN_SIZE, alpha, family.LRN_BETA, family.LRN_K)
+        return LocalResponseNorm(family.LRN_SIZE, alpha, family.LRN_BETA, family.LRN_K)
     if layer.kind == "maxpool":
         return nn.MaxPool2d(layer.kernel, layer.stride)
     if layer.kind == "dropout":

@@ -5,6 +5,7 @@ whatever the number of workers, and wherever in the epoch one starts. N batch, S
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +62,7 @@ class TrainingLoader:
             sampler=self._tasks,
             num_workers=workers,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals_to_the_run,
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # else it would draw from the caller's
         )
@@ -171,6 +173,12 @@ class _Batches(data.Dataset[Batch | Unreadable]):
 
     def _fitted(self, sample: Sample) -> Pixels:
         return fit(read(sample.source, self.record), self.record)
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach the whole process group: the run saves, then it ends its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

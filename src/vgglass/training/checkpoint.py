@@ -115,11 +115,13 @@ def alone(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock: a killed run's workers inherit that, and would keep its folder for the seconds they outlive it.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TrainingError(out, "another run is writing here", "wait for it, or choose another --out") from error
         for path in (*out.glob(HALF_WRITTEN), *(out / FOLDER).glob(HALF_WRITTEN)):
-            path.unlink()
+            if path.is_file():  # a folder of such a name is not ours
+                path.unlink()
         yield
 
 
