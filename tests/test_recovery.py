@@ -207,6 +207,12 @@ def test_the_last_k_stay(tmp_path: Path, small: tuple[Weights, torch.optim.SGD])
     assert names == ["epoch-0000-step-0000004.safetensors", "epoch-0000-step-0000005.safetensors"]
 
 
+def test_epochs_are_counted_beyond_four_digits(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
+    for epoch in (9_999, 10_000):
+        checkpoint.save(tmp_path, *small, Progress(epoch=epoch), keep=1)
+    assert checkpoint.peek(tmp_path).epoch == 10_000
+
+
 def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
     tmp_path: Path, small: tuple[Weights, torch.optim.SGD]
 ) -> None:

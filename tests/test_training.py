@@ -23,7 +23,7 @@ from vgglass.evaluation import metrics
 from vgglass.lettering import unwritable
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, diagnosis, recipe
+from vgglass.training import checkpoint, diagnosis, memory, recipe
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
@@ -91,15 +91,66 @@ def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
         vgglass.train(out=run, resume=True)
     with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe"):
         vgglass.train(out=run, resume=True, epochs=5)
-    with pytest.raises(TrainingError, match="holds no run to resume; start it without --resume"):
+    with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe; leave the other options out"):
+        vgglass.train(out=run, resume=True, overwrite=True)
+    with pytest.raises(
+        TrainingError, match="holds no run to resume; start it without --resume, with --overwrite where files"
+    ):
         vgglass.train(out=tmp_path, resume=True)
     (tmp_path / checkpoint.RUN).write_text("{}")
     with pytest.raises(TrainingError, match=r"run.json: damaged \(.*\); start again with --overwrite"):
         vgglass.train(out=tmp_path, resume=True)
+    shutil.copy(run / runs.MANIFEST, tmp_path)
     record = json.loads((run / checkpoint.RUN).read_text()) | {"digest": "other"}
     (tmp_path / checkpoint.RUN).write_text(json.dumps(record))
     with pytest.raises(TrainingError, match="was trained on other images or classes; give it the folder as it was"):
         vgglass.train(out=tmp_path, resume=True, console=quiet()[0])
+
+
+def test_other_validation_images_are_other_data(run: Path, tmp_path: Path) -> None:
+    """They choose the best epoch and stop the run; a file's name chooses its place and its augmentation."""
+    data = digits.load()
+    first, *rest = data.split("validation")
+    renamed = replace(data.split("train")[0], id="another name")
+    changed = (
+        replace(data, splits=data.splits | {"validation": tuple(rest)}),
+        replace(data, splits=data.splits | {"train": (renamed, *data.split("train")[1:])}),
+        replace(data, splits=data.splits | {"validation": (*rest, first)}),
+    )
+    assert runs.identity(replace(data, name="elsewhere")) == runs.identity(data)
+    assert all(runs.identity(other) != runs.identity(data) for other in changed)
+    record = json.loads((run / checkpoint.RUN).read_text())
+    assert record["digest"] == runs.identity(data)
+
+
+def test_a_run_killed_while_it_removes_an_earlier_one_is_none(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the earlier one's checkpoints without its models and its data."""
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    monkeypatch.setattr(runs, "FILES", runs.FILES[:1])  # killed after the first
+    runs.clear(out)
+    assert (out / checkpoint.FOLDER).exists()
+    with pytest.raises(TrainingError, match="holds no run to resume"):
+        vgglass.train(out=out, resume=True)
+
+
+def test_too_little_memory_is_said_before_anything_is_removed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_free", lambda device: 1000)
+    console, text = quiet()
+    with pytest.raises(TrainingError, match=r"1\.0 kB are free, in which 0 would fit: that is too little"):
+        vgglass.train(out=run, overwrite=True, console=console, **QUICK)
+    assert "memory: " in text.getvalue()
+    assert (run / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize(("part", "layer"), [("head", "conv1_1"), ("last-block", "conv1_1")])
+def test_nothing_learned_is_not_held(part: str, layer: str, tmp_path: Path) -> None:
+    message = f"--train {part}: would hold {layer} as chance drew it; start --from a model of vgg11_bn, or take"
+    with pytest.raises(UsageError, match=message):
+        vgglass.train(out=tmp_path / "run", train=part, console=quiet()[0], **QUICK)
+    assert not (tmp_path / "run").exists()
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_run(run: Path, tmp_path: Path) -> None:

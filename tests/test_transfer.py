@@ -95,6 +95,17 @@ def test_nothing_that_fits_is_said() -> None:
         started(model(), TWO, width=0.125)
 
 
+def test_of_another_column_only_all_can_learn() -> None:
+    """The first four convolutions are kept; those after them would stay as chance drew them."""
+    plan, source = Recipe().override(**SIZES, architecture="D"), model(architecture="B")
+    transfer.require_learned(plan.override(train="all"), plan.network(2), source)
+    with pytest.raises(UsageError, match="--train head: would hold conv3_1 as chance drew it; start --from a model of"):
+        transfer.require_learned(plan.override(train="head"), plan.network(2), source)
+    transfer.require_learned(
+        plan.override(train="head", architecture="B"), plan.override(architecture="B").network(2), source
+    )
+
+
 def test_what_learns_and_how_fast() -> None:
     network = VGG(Recipe().override(**SIZES).network(2))
     plan = Recipe().override(train="last-block", block_decay=0.5)
@@ -235,6 +246,18 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_needs_its_source(sour
     train(out, source)
     for path in (out / "checkpoints").iterdir():
         path.unlink()
+    text = io.StringIO()
+    vgglass.train(out=out, resume=True, console=Console(file=text, width=400))
+    assert "kept: 8 convolutions" in text.getvalue()
+    (path,) = (out / "checkpoints").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # the only one, damaged where its header does not show it
+    path.write_bytes(content)
+    text = io.StringIO()
+    vgglass.train(out=out, resume=True, console=Console(file=text, width=400))
+    assert "kept: 8 convolutions" in text.getvalue()
+    (path,) = (out / "checkpoints").iterdir()
+    path.unlink()
     modelfile.save(model(classes=7), source)
     with pytest.raises(TrainingError, match="is no longer the model that the run began with; put it back"):
         vgglass.train(out=out, resume=True, console=Console(file=io.StringIO()))

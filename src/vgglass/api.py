@@ -126,7 +126,7 @@ def train(
     display = Display(console)
     conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
     if resume:
-        if recipe or overrides or source:
+        if recipe or overrides or source or overwrite:
             raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
         dataset, chosen, start = _resumed(out, folder, console)
     else:
@@ -136,9 +136,11 @@ def train(
         start = load(source) if source else None
         plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
         dataset = read_training_data(folder, console)
-        named = (str(source), start) if start else None
+        name = "(a model in memory)" if isinstance(source, ModelFile) else str(source)
+        named = (name, start) if start else None
         chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
         display.say(line)
+    run.require_memory(chosen, display)
     with checkpoint.alone(out):
         if not resume:
             run.clear(out)
@@ -194,7 +196,7 @@ def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[D
     dataset = read_training_data(folder or out / run.MANIFEST, console)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
-    if (dataset.digest("train"), list(dataset.classes)) != (chosen.digest, chosen.classes):
+    if (run.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
     start = None
     if chosen.source and progress == checkpoint.Progress():

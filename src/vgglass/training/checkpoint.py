@@ -38,7 +38,7 @@ class Run:
 
     recipe         its fields
     folder         the data's, as given; None for the embedded digits
-    digest         of the training images, and classes: one that resumes it must share them
+    digest         of the training and validation images, and classes: one that resumes it must share them
     source         path and digest of the model that it started from; empty where it started from chance
     preprocessing  of the images, and colours, their principal components (3, 3), or None where grey
     batch_size     images a step: the recipe's, or all where there are fewer
@@ -135,7 +135,8 @@ def read_run(out: Path) -> Run:
     try:
         return Run(**json.loads((out / RUN).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise TrainingError(out, "holds no run to resume", "start it without --resume") from error
+        remedy = "start it without --resume, with --overwrite where files are left of one"
+        raise TrainingError(out, "holds no run to resume", remedy) from error
     except (TypeError, ValueError) as error:
         raise TrainingError(out / RUN, f"damaged ({error})", "start again with --overwrite") from error
 
@@ -210,16 +211,16 @@ def peek(out: Path) -> Progress:
     """Where a run's newest whole checkpoint stands."""
     for path in newest_first(out):
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                return Progress(**json.loads(file.metadata()["progress"]))
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+            return load(path)[1]  # all of it: what is told here must be what `restore` will find
+        except TrainingError:
             continue  # `restore` names it
     return Progress()
 
 
 def newest_first(out: Path) -> list[Path]:
     """The checkpoints under `out`."""
-    return sorted((out / FOLDER).glob("epoch-*.safetensors"), reverse=True)
+    found = (out / FOLDER).glob("epoch-*.safetensors")
+    return sorted(found, key=lambda path: [int(part) for part in path.stem.split("-")[1::2]], reverse=True)
 
 
 def _put(tensors: dict[str, Tensor], weights: Weights, optimizer: SGD) -> None:

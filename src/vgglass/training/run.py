@@ -1,5 +1,7 @@
 """A run from its data to its model files: what is put together once, and the order of its epochs."""
 
+import hashlib
+import json
 import math
 import platform
 import shutil
@@ -37,8 +39,15 @@ from vgglass.training.weights import Weights, choose_precision
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
 FILES = (
-    BEST, LAST, MANIFEST, checkpoint.RUN, checkpoint.FOLDER, journal.METRICS, journal.CURVES, journal.TENSORBOARD
-)  # fmt: skip
+    checkpoint.RUN,
+    BEST,
+    LAST,
+    MANIFEST,
+    checkpoint.FOLDER,
+    journal.METRICS,
+    journal.CURVES,
+    journal.TENSORBOARD,
+)  # fmt: skip; the record is removed first and written last: what is resumed is whole
 STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
 FIRST_LOOK = 32  # images whose first logits are looked at
 
@@ -59,14 +68,15 @@ class Conduct:
 def settle(
     recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
 ) -> tuple[Run, str]:
-    """Fix what a new run is: its record, and a line on the precision that was chosen."""
+    """Fix what a new run is: its record, and a line on the precision that was chosen. Raises UsageError."""
+    transfer.require_learned(recipe, recipe.network(len(dataset.classes)), source[1] if source else None)
     precision, why = choose_precision(recipe.precision, device())
     samples = dataset.split("train")
     preprocessing, pixels = measure(samples, recipe, source[1] if source else None)
     run = Run(
         recipe=recipe.as_json(),
         folder=folder,
-        digest=dataset.digest("train"),
+        digest=identity(dataset),
         classes=list(dataset.classes),
         source={"model": source[0], "digest": source[1].record.digest} if source else {},
         preprocessing=preprocessing.as_json(),
@@ -76,6 +86,24 @@ def settle(
         threads=torch.get_num_threads(),
     )
     return run, f"precision: {precision} ({why})"
+
+
+def identity(dataset: Dataset) -> str:
+    """SHA-256 over what a run's outcome hangs on: every training and validation image's id, content and class."""
+    lines = [
+        [part, sample.id, sample.digest.hex(), dataset.classes[sample.label]]
+        for part in ("train", "validation")
+        for sample in dataset.split(part)
+    ]
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+
+
+def require_memory(run: Run, display: Display) -> None:
+    """Say what memory the run will take. Raises TrainingError where there is too little."""
+    recipe = Recipe(**run.recipe)
+    need = memory.forecast(recipe, recipe.network(len(run.classes)), run.batch_size, run.precision, device())
+    display.say(str(need))
+    need.require()
 
 
 def device() -> torch.device:
@@ -105,7 +133,7 @@ def train(
         network, weights = build(run, source, display)
         optimizer = make_optimizer(weights, Recipe(**run.recipe))
         progress = checkpoint.restore(out, weights, optimizer, display.warn)
-        _forecast(run, weights, out, conduct, display)
+        display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
         keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
         with make_feed(dataset, run, weights, conduct, extractor, display) as feed:
             trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
@@ -241,16 +269,6 @@ def as_model_file(trainer: Trainer, dataset: Dataset, run: Run, row: dict[str, A
         recipe=run.recipe | ({"from": run.source} if run.source else {}),
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )  # fmt: skip
-
-
-def _forecast(run: Run, weights: Weights, out: Path, conduct: Conduct, display: Display) -> None:
-    """Say what memory and disk the run will take. Raises TrainingError where there is too little of either."""
-    recipe, architecture = Recipe(**run.recipe), weights.network.architecture
-    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device())
-    display.say(str(need))
-    need.require()
-    disk = checkpoint.require_space(out, weights, conduct.keep)
-    display.say(f"{disk}; one every {conduct.cadence}")
 
 
 def _first_logits(trainer: Trainer) -> str:

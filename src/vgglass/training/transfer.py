@@ -4,6 +4,7 @@ import re
 
 import torch
 
+from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record
@@ -29,22 +30,12 @@ def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
     kept when the size after pool5 is the same, fc8 when the classes are.
     """
     wanted, given = network.architecture, source.record.architecture
-    shapes, weights = wanted.tensors(), source.weights
+    weights = source.weights
 
     def fits(layer: str) -> bool:
-        names = [name for name in shapes if name.startswith(f"{layer}.")]
-        return all(name in weights and weights[name].shape == shapes[name] for name in names)
+        return _fits(layer, wanted, source)
 
-    convolutions = [layer.name for layer in wanted.layers() if layer.kind == "conv"]
-    if wanted.column != given.column:
-        convolutions = [name for name in convolutions if name in NET_A_CONVOLUTIONS]
-    kept = [name for name in convolutions if fits(name)]
-    if not kept:
-        raise UsageError(
-            f"--from {given.name}",
-            f"no convolution of {wanted.name} has the shape of one of its",
-            "leave out --set width and --set channels, or choose another model",
-        )
+    kept = kept_convolutions(wanted, source)
     head = [name for name in ("fc6", "fc7") if fits("fc6") and fits(name)]
     if source.record.classes == classes and len(head) == 2 and fits("fc8"):
         head.append("fc8")
@@ -53,6 +44,41 @@ def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
     state = {name: torch.from_numpy(array) for name, array in weights.items() if name.startswith(chosen)}
     network.load_state_dict(state, strict=False)
     return _line(network, source, kept, head)
+
+
+def kept_convolutions(wanted: Architecture, source: ModelFile) -> list[str]:
+    """Those of `wanted` that `start` takes from a model. Raises UsageError where there are none."""
+    given = source.record.architecture
+    convolutions = [layer.name for layer in wanted.layers() if layer.kind == "conv"]
+    if wanted.column != given.column:
+        convolutions = [name for name in convolutions if name in NET_A_CONVOLUTIONS]
+    kept = [name for name in convolutions if _fits(name, wanted, source)]
+    if not kept:
+        raise UsageError(
+            f"--from {given.name}",
+            f"no convolution of {wanted.name} has the shape of one of its",
+            "leave out --set width and --set channels, or choose another model",
+        )
+    return kept
+
+
+def require_learned(recipe: Recipe, wanted: Architecture, source: ModelFile | None) -> None:
+    """Raises UsageError where convolutions would stay as chance drew them, and where nothing of the model fits."""
+    kept = kept_convolutions(wanted, source) if source else []
+    held = [layer.name for layer in wanted.layers() if block(layer.name) < FIRST_LEARNING[recipe.train]]
+    new = [name for name in held if name.startswith("conv") and name not in kept]
+    if new:
+        raise UsageError(
+            f"--train {recipe.train}",
+            f"would hold {new[0]} as chance drew it",
+            f"start --from a model of {wanted.name}, or take --train all",
+        )
+
+
+def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:
+    """Whether a layer of `wanted` is in the model too, in the same shape."""
+    shapes = {name: shape for name, shape in wanted.tensors().items() if name.startswith(f"{layer}.")}
+    return all(name in source.weights and source.weights[name].shape == shape for name, shape in shapes.items())
 
 
 def _line(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
