@@ -105,19 +105,19 @@ def expect_the_same_after(undisturbed: tuple[str, Any], tmp_path: Path, chance: 
     assert found[2] == expected[2]
 
 
-@pytest.mark.parametrize("case", range(3))
+@pytest.mark.parametrize("case", range(2))
 def test_kill_9_changes_nothing(undisturbed: tuple[str, Any], tmp_path: Path, case: int) -> None:
     expect_the_same_after(undisturbed, tmp_path, random.Random(case), kills=1 + case % 3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", range(3, 23))
+@pytest.mark.parametrize("case", range(3, 13))  # in each precision
 def test_kill_9_changes_nothing_in_twenty_runs(undisturbed: tuple[str, Any], tmp_path: Path, case: int) -> None:
     expect_the_same_after(undisturbed, tmp_path, random.Random(case), kills=1 + case % 3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", range(6))
+@pytest.mark.parametrize("case", range(3))
 def test_kill_9_from_outside_at_any_moment(undisturbed: tuple[str, Any], tmp_path: Path, case: int) -> None:
     """Also within a step, while a checkpoint or the journal is written, and before the first of them."""
     precision, expected = undisturbed
