@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -126,3 +127,9 @@ def test_synced_before_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with replacing(path) as temporary:
         temporary.write_bytes(b"new")
     assert calls == ["data", "rename", "folder"]
+
+
+def test_an_error_of_writing_names_the_file(tmp_path: Path) -> None:
+    """A full disk's has no name of its own, and the command line needs one to say where."""
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'"), replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

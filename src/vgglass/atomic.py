@@ -11,7 +11,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends well it takes the place of `path`.
 
-    Raises OSError as the writing does; the temporary file is then gone and `path` is as it was.
+    Raises OSError as the writing does, with a file's name in it; the temporary file is then gone and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
@@ -24,6 +24,10 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk: what fails is a write, which knows no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+import psutil
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from rich.filesize import decimal
 
@@ -49,7 +50,11 @@ class Cache:
     ) -> None:
         self.model, self.run, self.extractor, self.workers, self.display = model, run, extractor, workers, display
         frozen = {name: array for name, array in model.weights.items() if not name.startswith("fc")}
-        self._about = {"weights": modelfile.weights_digest(frozen), "preprocessing": run.preprocessing}
+        self._about = {
+            "architecture": model.record.architecture.name,  # LRN has no weights that would tell
+            "weights": modelfile.weights_digest(frozen),
+            "preprocessing": run.preprocessing,
+        }
 
     def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """Of the images as they are judged (n, C, k, k)."""
@@ -113,22 +118,23 @@ def _write(
     _make_room(path.parent, size)
     try:
         with replacing(path) as temporary:
+            # Written, not mapped: where a disk is full, writing raises, and a mapped page ends the process (SIGBUS).
             with temporary.open("wb") as file:
-                file.truncate(size)  # a disk that is full says so now
-            array = open_memmap(temporary, "w+", np.float32, shape)
-            start = 0
-            for batch in batches:
-                array[start : start + len(batch.labels)] = extract(batch.images)
-                start += len(batch.labels)
-                count(len(batch.labels))
-            assert start == len(array)
-            array.flush()
+                write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+                written = 0
+                for batch in batches:
+                    written += file.write(np.ascontiguousarray(extract(batch.images), "<f4").data)
+                    count(len(batch.labels))
+            assert written == size
     except OSError as error:
         raise TrainingError(path, f"{need} and could not be written ({error.strerror})", "free space") from error
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove the least recently used files until `size` more bytes stay below the limit."""
+    """Remove what killed runs left half written, then the least recently used until `size` more bytes fit."""
+    for path in folder.glob(f".*{SUFFIX}.*.tmp"):
+        if not psutil.pid_exists(int(path.name.split(".")[-3])):  # `replacing` names its process
+            path.unlink(missing_ok=True)
     files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     while files and total + size > LARGEST:

@@ -23,7 +23,7 @@ class Journal:
 
     def __init__(self, out: Path, known_bytes: int) -> None:
         self.out = out
-        text = (out / METRICS).read_bytes()[:known_bytes] if known_bytes else b""
+        text = (out / METRICS).read_bytes()[:known_bytes] if known_bytes and (out / METRICS).exists() else b""
         if len(text) < known_bytes:
             raise TrainingError(
                 out / METRICS, f"is shorter than the {known_bytes:,} bytes of the checkpoint", "put it back as it was"
@@ -49,6 +49,7 @@ class Journal:
             for name in ("loss", "accuracy"):
                 for split in ("train", "validation"):
                     self._tensorboard.add_scalar(f"{name}/{split}", row[f"{split}_{name}"], row["epoch"])
+            self._tensorboard.flush()  # a resumed run does not write these again
             if last:
                 self._tensorboard.close()
         return len(text.encode())
