@@ -23,7 +23,9 @@ import vgglass
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.training import checkpoint, recipe, run
 from vgglass.training.checkpoint import Cadence, Progress
+from vgglass.training.interruption import Interruption
 from vgglass.training.journal import TIMINGS
+from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
 from vgglass.training.weights import Weights
 
@@ -213,6 +215,11 @@ def test_epochs_are_counted_beyond_four_digits(tmp_path: Path, small: tuple[Weig
     assert checkpoint.peek(tmp_path).epoch == 10_000
 
 
+def test_a_resumed_run_knows_its_last_good_checkpoint(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
+    saved = checkpoint.save(tmp_path, *small, Progress(step=1), keep=2)
+    assert Keeper(tmp_path, Cadence("1h"), 2, Interruption()).latest == saved
+
+
 def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
     tmp_path: Path, small: tuple[Weights, torch.optim.SGD]
 ) -> None:
@@ -354,4 +361,7 @@ def test_rows_that_were_cut_off_are_missed(tmp_path: Path) -> None:
     killed_at(tmp_path / "run", 15, "float32", checkpoint_every="1")
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(TrainingError, match=r"metrics.jsonl: is shorter than the \d+ bytes of the checkpoint; put it"):
+        vgglass.train(out=tmp_path / "run", resume=True, console=Console(file=io.StringIO()))
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(TrainingError, match="is shorter than"):
         vgglass.train(out=tmp_path / "run", resume=True, console=Console(file=io.StringIO()))

@@ -13,10 +13,12 @@ import pytest
 import torch
 from rich.console import Console
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 import vgglass
 from vgglass import api, figures, modelfile
-from vgglass.data import digits, manifest
+from vgglass.data import balance, digits, manifest
+from vgglass.data.mix import mix
 from vgglass.engines.openvino import compile_model
 from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.evaluation import metrics
@@ -27,7 +29,9 @@ from vgglass.training import checkpoint, diagnosis, memory, recipe
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
+from vgglass.training.feeds import ImageFeed
 from vgglass.training.interruption import Interruption
+from vgglass.training.journal import Journal
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
 from vgglass.training.recipe import Recipe
@@ -303,6 +307,95 @@ def test_clipping_bounds_the_gradient() -> None:
     one_epoch(one)
     moved = sum(float((value.detach() - before[name]).square().sum()) for name, value in one.network.named_parameters())
     assert math.sqrt(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_step_of_mixed_images() -> None:
+    one, _ = trainer(**WHOLE | {"augmentation": "strong"})
+    images, targets = mix(*next(iter(one.feed.training(0, 0))), 10, 0, 0, 0)
+    expected = torch.nn.functional.cross_entropy(one.network.train()(images), targets).item()
+    assert one_epoch(one)["train_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_class_weights_are_those_of_the_loss() -> None:
+    one, _ = trainer(balance="weights", **WHOLE)
+    images = balance.counts(digits.load().split("train"), 10)
+    assert one.class_weights is not None
+    assert one.class_weights.tolist() == pytest.approx(balance.class_weights(images))
+    one.class_weights = torch.arange(10.0)
+    batch, labels = next(iter(one.feed.training(0, 0)))
+    logits = one.network.train()(batch)
+    expected = (torch.nn.functional.cross_entropy(logits, labels, reduction="none") * labels).mean().item()
+    assert one_epoch(one)["train_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_sampler_draws_by_class() -> None:
+    one, _ = trainer(balance="sampler")
+    assert isinstance(one.feed, ImageFeed)
+    samples = digits.load().split("train")
+    assert one.feed.loader.weights is not None
+    assert np.array_equal(one.feed.loader.weights, balance.sample_weights(samples, balance.counts(samples, 10)))
+
+
+def test_a_step_is_seeded_and_rated_by_its_place() -> None:
+    """Dropout hangs on the seed and the step alone; a block takes its share of the rate."""
+    one, _ = trainer(seed=3, block_decay=0.5, **WHOLE | {"epochs": 2, "batch_size": 1000})
+    row = one_epoch(one)
+    assert torch.initial_seed() == (3 << 32) + 1
+    assert 0 < row["waited"] < 1
+    groups = one.optimizer.param_groups
+    assert {group["share"] for group in groups} == {1, 0.5, 0.25, 0.125, 0.0625, 0.03125}
+    assert all(group["lr"] == pytest.approx(row["learning_rate"] * group["share"]) for group in groups)
+
+
+def test_the_average_is_what_is_validated() -> None:
+    one, _ = trainer(ema=0.9)
+    before = one.network.get_parameter("fc8.bias").detach().clone()
+    one.weights.average["fc8.bias"][3] = 1e6
+    threes = np.mean([sample.label == 3 for sample in digits.load().split("validation")])
+    assert one.validate()["validation_accuracy"] == pytest.approx(threes)
+    assert torch.equal(one.network.get_parameter("fc8.bias"), before)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    """Also where the loss of the step before was still a number."""
+    one, _ = trainer()
+    one.keeper.out = tmp_path
+    with torch.no_grad():
+        one.weights.masters["fc8.bias"][0] = math.nan
+    message = "fc8.bias after epoch 0, step 0: is not finite; training diverged; .* good checkpoint: none yet"
+    with pytest.raises(TrainingError, match=message):
+        one.keeper.save(one, keep=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
+    data = digits.load()
+    record, _ = runs.settle(recipe.read("digits").override(**QUICK), data, None, None)
+    before = torch.get_num_threads()
+    assert record.threads == before
+    with runs._own_randomness(replace(record, threads=before + 1)):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "DEAD_SHARE", 0.0)
+    monkeypatch.setattr(diagnosis, "STALL_SHARE", 0.0)
+    console, text = quiet()
+    vgglass.train(out=tmp_path / "run", console=console, **QUICK | {"epochs": 1, "batch_size": 512})
+    assert "dead ReLUs, zero on all images" in text.getvalue()
+    assert "of the time the steps waited for data" in text.getvalue()
+
+
+def test_curves_in_tensorboard_outlive_a_kill(tmp_path: Path) -> None:
+    """A resumed run does not write the rows before its checkpoint again."""
+    row = {"epoch": 1} | {
+        f"{split}_{name}": 0.5 for split in ("train", "validation") for name in ("loss", "accuracy")
+    }  # fmt: skip
+    journal = Journal(tmp_path, 0)
+    journal.write(row, last=False)
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in found.Scalars("accuracy/validation")] == [0.5]
 
 
 def test_a_network_that_does_not_start_is_named() -> None:

@@ -1,8 +1,14 @@
 """Starting from another model: what is kept, what learns, how fast; the cache of features."""
 
 import io
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +19,7 @@ from rich.console import Console
 import vgglass
 from vgglass import modelfile
 from vgglass.data import digits
+from vgglass.data.loader import Batch
 from vgglass.engines.torch import pool5
 from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
@@ -20,6 +27,8 @@ from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.training import features, recipe, transfer
 from vgglass.training import run as runs
+from vgglass.training.checkpoint import Run
+from vgglass.training.display import Display
 from vgglass.training.recipe import Recipe
 from vgglass.training.weights import Weights
 
@@ -238,6 +247,55 @@ def test_the_cache_is_bounded(source: Path, cache: Path, tmp_path: Path, monkeyp
     message = r"the features of 1,257 images take 160\.9 kB: and the cache holds 1\.0 kB; take smaller"
     with pytest.raises(TrainingError, match=message):
         train(tmp_path / "large", source, seed=9, feature_views=1, augmentation="shift")
+
+
+def test_what_a_killed_run_left_half_written_makes_room(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, live = (cache / f".key.features.npy.{pid}.1.tmp" for pid in (ended.pid, os.getpid()))
+    left.touch()
+    live.touch()
+    features._make_room(cache, 0)
+    assert list(cache.iterdir()) == [live]
+
+
+def test_features_know_what_has_no_weights() -> None:
+    """A and A-LRN have the same tensors and put out other features."""
+    run, display = SimpleNamespace(preprocessing={}), Display(Console(file=io.StringIO()))
+    plain, normalised = (
+        features.Cache(model(architecture=name), cast("Run", run), pool5, 0, display) for name in ("A", "A-LRN")
+    )
+    assert plain._about["weights"] == normalised._about["weights"]
+    assert plain._about != normalised._about
+
+
+def test_a_full_disk_is_said_while_features_are_written(cache: Path) -> None:
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a disk with 10 kB left
+        batches = iter([Batch(np.zeros((4, 32, 32, 1), np.uint8), np.zeros(4, np.int64))] * 2)
+        path = cache / f"key{features.SUFFIX}"
+        message = r"of 8 images take 16\.4 kB and could not be written \(File too large\); free space"
+        with pytest.raises(TrainingError, match=message):
+            features._write(path, (8, 512, 1, 1), batches, lambda images: np.zeros((4, 512, 1, 1), np.float32), print)
+
+    process = multiprocessing.get_context("fork").Process(target=fill)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert list(cache.iterdir()) == []
+
+
+def test_the_last_block_learns_and_what_lies_below_stays(source: Path, tmp_path: Path) -> None:
+    """The running statistics of its batch norm too."""
+    found, _ = train(tmp_path / "run", source, train="last-block", epochs=1)
+    given = modelfile.load(source)
+    moved = {
+        name.split(".")[0]
+        for name, array in found.weights.items()
+        if not name.startswith("fc8") and not np.array_equal(array, given.weights[name])
+    }
+    assert moved == {"conv5_1", "bn5_1", "conv5_2", "bn5_2", "fc6", "fc7"}
 
 
 @pytest.mark.usefixtures("cache")

@@ -4,6 +4,7 @@ import itertools
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +178,31 @@ def test_too_little_memory_names_what_would_fit() -> None:
         Forecast(1000, 100, 20, 2000).require()
     with pytest.raises(TrainingError, match="a narrower network"):
         Forecast(3000, 100, 20, 2000).require()
+
+
+def test_parts_are_counted_on() -> None:
+    """20 images at once are a step of 80 in four parts; 10 at once are eight parts, or a step of 40."""
+    with pytest.raises(TrainingError, match="--batch-size 40, or --set accumulate=8"):
+        Forecast(1000, 100, 20, 2000, parts=4).require()
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that it has read give way to what asks for memory."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory._free(CPU) > 5000
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("4000\n")
+    assert memory._free(CPU) == 1000
+    (tmp_path / "memory.stat").write_text("anon 900\nactive_file 1000\ninactive_file 2000\n")
+    assert memory._free(CPU) == 4000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._free(CPU) > 5000
+
+
+def test_measuring_leaves_the_callers_randomness() -> None:
+    state = torch.get_rng_state()
+    assert weights._seconds(torch.float32) > 0
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 PEAK = """

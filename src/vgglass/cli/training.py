@@ -124,7 +124,7 @@ def train(
         console.print(str(interrupted), soft_wrap=True)
         raise typer.Exit(interrupted.exit_status) from None
     except KeyboardInterrupt:
-        console.print("interrupted before the first step; what there was of a run is as it was", soft_wrap=True)
+        console.print("interrupted; nothing was saved after the last checkpoint", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     record = modelfile.load_record(best)
     console.print(

@@ -25,12 +25,14 @@ class Forecast:
     per_image  activations that the backward pass needs, and the space to work in
     images     computed at once: a step's, divided by `accumulate`
     free       of this machine's memory
+    parts      that a step's images are computed in
     """
 
     fixed: int
     per_image: int
     images: int
     free: int
+    parts: int = 1
 
     @property
     def total(self) -> int:
@@ -51,7 +53,8 @@ class Forecast:
         """Raises TrainingError where the machine has too little."""
         if self.total > self.free:
             remedy = (
-                f"--batch-size {self.largest}, or --set accumulate={math.ceil(self.images / self.largest)}"
+                f"--batch-size {self.largest * self.parts}, or"
+                f" --set accumulate={math.ceil(self.images * self.parts / self.largest)}"
                 if self.largest
                 else "a narrower network (--set width=0.5) or smaller images"
             )
@@ -75,7 +78,7 @@ def forecast(
             passing = max(passing, 2 * size * number)
     fixed = parameters * (4 + copies + (4 if recipe.ema else 0)) + learning * (4 + copies + 4)
     images = math.ceil(batch_size / recipe.accumulate)
-    return Forecast(fixed, round(kept * (1 + WORKSPACE)) + passing, images, _free(device))
+    return Forecast(fixed, round(kept * (1 + WORKSPACE)) + passing, images, _free(device), recipe.accumulate)
 
 
 def _bytes_kept(kind: str, number: int, batch_norm: bool) -> int:
@@ -93,5 +96,13 @@ def _free(device: torch.device) -> int:
     free = int(psutil.virtual_memory().available)
     limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
     if limit.is_file() and used.is_file() and limit.read_text().strip().isdecimal():
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
+        free = min(free, int(limit.read_text()) - int(used.read_text()) + _page_cache())
     return free
+
+
+def _page_cache() -> int:
+    """Bytes of files that the container has read, which give way when memory is asked for."""
+    if not (CGROUP / "memory.stat").is_file():
+        return 0
+    counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return int(counts.get("inactive_file", 0)) + int(counts.get("active_file", 0))

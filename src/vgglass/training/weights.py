@@ -33,6 +33,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
     return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
 
 
+@torch.random.fork_rng()
 def _seconds(precision: torch.dtype) -> float:
     """Forward and backward through one convolution, the quickest of some turns."""
     images, channels, side = PROBE
