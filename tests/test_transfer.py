@@ -20,6 +20,7 @@ import vgglass
 from vgglass import modelfile
 from vgglass.data import digits
 from vgglass.data.loader import Batch
+from vgglass.data.training_loader import epoch_batches
 from vgglass.engines.torch import pool5
 from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
@@ -29,6 +30,7 @@ from vgglass.training import features, recipe, transfer
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
+from vgglass.training.feeds import FeatureFeed
 from vgglass.training.recipe import Recipe
 from vgglass.training.weights import Weights
 
@@ -175,7 +177,6 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     preprocessing = cached.record.preprocessing
     samples, extract = data.split("train"), pool5(network.to_file(data.classes, preprocessing))
     from vgglass.data.loader import evaluation_batches
-    from vgglass.data.training_loader import epoch_batches
     from vgglass.training.schedule import learning_rate
 
     (batch,) = evaluation_batches(samples, preprocessing, len(samples))
@@ -234,6 +235,17 @@ def test_views_take_turns(source: Path, tmp_path: Path, monkeypatch: pytest.Monk
     train(tmp_path / "run", source, feature_views=2, augmentation="shift", epochs=3, batch_size=1257)
     assert seen == [0, 1]
     assert fed == [0, 1, 0]
+
+
+def test_features_are_drawn_as_images_would_be() -> None:
+    """From the middle of an epoch on as well, and by the sampler's weights."""
+    maps, labels = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1), np.arange(40)
+    weights = np.array([1.0] * 20 + [0.0] * 20)
+    for chosen in (None, weights):
+        feed = FeatureFeed([maps], labels, maps, labels, 8, 3, chosen, torch.device("cpu"), torch.float32)
+        expected = [part.tolist() for part in epoch_batches(40, 8, 3, 1, chosen)]
+        assert [found.tolist() for _, found in feed.training(1, 0)] == expected
+        assert [x.flatten().tolist() for x, _ in feed.training(1, 2)] == expected[2:]
 
 
 def test_the_cache_is_bounded(source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; when the block ends well it takes the place of `path`.
 
-    Raises OSError as the writing does, with a file's name in it; the temporary file is then gone and `path` is as it was.
+    Raises OSError as the writing does, a file named in it; the temporary file is then gone and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
