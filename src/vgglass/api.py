@@ -130,19 +130,19 @@ def train(
             raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
         dataset, chosen, start = _resumed(out, folder, console)
     else:
-        earlier = [out / name for name in run.FILES if (out / name).exists()]
-        if earlier and not overwrite:
-            raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
+        if not overwrite:
+            run.require_fresh(out)
         start = load(source) if source else None
         plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
         dataset = read_training_data(folder, console)
-        name = "(a model in memory)" if isinstance(source, ModelFile) else str(source)
-        named = (name, start) if start else None
+        named = (_named(source), start) if source and start else None
         chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
         display.say(line)
     run.require_memory(chosen, display)
     with checkpoint.alone(out):
         if not resume:
+            if not overwrite:
+                run.require_fresh(out)  # another may have run since
             run.clear(out)
             manifest.write(dataset, out / run.MANIFEST)
             checkpoint.write_run(out, chosen)
@@ -309,6 +309,13 @@ def _used_for(file: ModelFile, dataset: "Dataset", split: str) -> str:
     if split == "all" and dataset.name == file.record.data.get("name"):
         return "changed"  # the folder of the training, but no longer as it was: its old split can't be told
     return "selection" if digest == digests.get(file.record.data.get("selected_on")) else ""
+
+
+def _named(source: Model) -> str:
+    """What a run's record calls the model that it started from: a file by a path that holds from any folder."""
+    if isinstance(source, ModelFile):
+        return "(a model in memory)"
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def _usual_recipe(folder: str | Path | None, source: Model | None) -> str | None:

@@ -28,6 +28,7 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.training.weights import Weights
 
 RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"
+DAMAGED = ".damaged"
 HALF_WRITTEN = ".*tmp*"  # our temporary files, and safetensors' own
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -142,13 +143,15 @@ def read_run(out: Path) -> Run:
 
 
 def require_space(out: Path, weights: Weights, keep: int) -> str:
-    """A line on the disk that checkpoints will take. Raises TrainingError where not one would fit."""
+    """A line on the disk that checkpoints will take. Raises TrainingError where one and the models would not fit."""
     state = sum(value.nbytes for value in weights.state().values())
     momentum = sum(master.nbytes for master in weights.masters.values() if master.requires_grad)
     size = state + momentum + sum(value.nbytes for value in weights.average.values())
     free = shutil.disk_usage(out).free
-    need = f"disk: checkpoints of {decimal(size)} each, the last {keep} kept; {decimal(free)} are free"
-    if free < size:
+    models = 2 * state  # the best and the last
+    need = f"disk: checkpoints of {decimal(size)} each, the last {keep} kept, and two models of {decimal(state)}"
+    need += f"; {decimal(free)} are free"
+    if free < size + models:
         raise TrainingError(out, need, "free space or choose another --out")
     return need
 
@@ -179,14 +182,14 @@ def save(out: Path, weights: Weights, optimizer: SGD, progress: Progress, keep: 
 def restore(out: Path, weights: Weights, optimizer: SGD, warn: Callable[[str], None]) -> Progress:
     """Put the newest whole checkpoint in place; where there is none, the run begins anew.
 
-    A damaged one is named by `warn` and removed.
+    A damaged one is named by `warn` and put aside.
     """
     for path in newest_first(out):
         try:
             tensors, progress = load(path)
         except TrainingError as error:
             warn(f"{error} Going on from the one before it.")
-            path.unlink()
+            path.rename(path.with_suffix(DAMAGED))
             continue
         _put(tensors, weights, optimizer)
         return progress

@@ -21,6 +21,7 @@ from vgglass.data import balance, manifest
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.training_loader import TrainingLoader
+from vgglass.errors import TrainingError
 from vgglass.images import Pixels
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
@@ -38,16 +39,10 @@ from vgglass.training.recipe import Recipe
 from vgglass.training.weights import Weights, choose_precision
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
+# The record is removed first and written last: what is resumed is whole.
 FILES = (
-    checkpoint.RUN,
-    BEST,
-    LAST,
-    MANIFEST,
-    checkpoint.FOLDER,
-    journal.METRICS,
-    journal.CURVES,
-    journal.TENSORBOARD,
-)  # fmt: skip; the record is removed first and written last: what is resumed is whole
+    checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, journal.METRICS, journal.CURVES, journal.TENSORBOARD
+)  # fmt: skip
 STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
 FIRST_LOOK = 32  # images whose first logits are looked at
 
@@ -110,6 +105,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def require_fresh(out: Path) -> None:
+    """Raises TrainingError where there are files of an earlier run."""
+    if any((out / name).exists() for name in FILES):
+        raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
+
+
 def clear(out: Path) -> None:
     """Remove an earlier run."""
     for name in FILES:
@@ -129,13 +130,14 @@ def train(
     Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
     SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
     """
-    with _own_randomness(run), Interruption() as interruption:
+    with _own_randomness(run):
         network, weights = build(run, source, display)
         optimizer = make_optimizer(weights, Recipe(**run.recipe))
         progress = checkpoint.restore(out, weights, optimizer, display.warn)
         display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
-        keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
-        with make_feed(dataset, run, weights, conduct, extractor, display) as feed:
+        # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
+        with make_feed(dataset, run, weights, conduct, extractor, display) as feed, Interruption() as interruption:
+            keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
             trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
             journal = Journal(out, progress.metrics_bytes)
             done = progress.epoch * trainer.steps + progress.step
