@@ -240,7 +240,7 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
 def test_too_small_a_disk_is_said_before_the_first_step(
     tmp_path: Path, small: tuple[Weights, torch.optim.SGD], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "checkpoints of 453.1 kB each, the last 3 kept, and two models of 151.2 kB; " in checkpoint.require_space(
+    assert "checkpoints of 453.1 kB each, the last 3 kept, and two models of 151.5 kB; " in checkpoint.require_space(
         tmp_path, small[0], keep=3
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
