@@ -76,7 +76,8 @@ def test_dead_channels_are_counted() -> None:
     assert "dead ReLUs, zero on all images that were looked at: " in said
     assert "relu6 100% of the channels" in said
     assert "relu1_1" not in said
-    assert diagnosis.dying({"relu1_1": 0.49}) == ""
+    assert diagnosis.dying({"relu1_1": 0.79}) == ""
+    assert diagnosis.dying({"relu1_1": 0.8})
 
 
 def test_waiting_for_data_is_said() -> None:

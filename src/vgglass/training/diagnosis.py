@@ -13,7 +13,7 @@ from vgglass.model import VGG, Step
 
 HOPELESS = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
 STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
-DEAD_SHARE = 0.5  # of a layer's channels
+DEAD_SHARE = 0.8  # of a layer's channels: half of fc6 are often idle where there are few classes
 STALL_SHARE = 0.25  # of an epoch's time
 
 
@@ -85,7 +85,7 @@ def dead_channels(steps: Iterable[Step]) -> dict[str, float]:
 
 
 def dying(dead: dict[str, float]) -> str:
-    """A sentence when half of a layer's channels or more are dead; '' otherwise."""
+    """A sentence when four fifths of a layer's channels are dead; '' otherwise."""
     layers = [f"{name} {share:.0%}" for name, share in dead.items() if share >= DEAD_SHARE]
     if not layers:
         return ""
