@@ -53,7 +53,7 @@ def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
 def test_shipped_recipes_fit_together_and_say_what_they_give(name: str) -> None:
     assert recipe.read(name).network(10).classes == 10
     head = (Path(recipe.__file__).parents[1] / "recipes" / f"{name}.toml").read_text().split("\n\n")[0]
-    assert all(f"# {word}" in head for word in ("Command:", "Hardware:", "Result:"))
+    assert all(f"# {word}" in head for word in ("Command:", "Hardware:", "Time:", "Result:"))
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
