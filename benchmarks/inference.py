@@ -2,24 +2,17 @@
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from torchvision.models import vgg16
 
+from timing import seconds
 from vgglass.architecture import Architecture
 from vgglass.engines.openvino import compile_model
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:

@@ -3,8 +3,6 @@
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from timing import seconds
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import Sample
 from vgglass.data.training_loader import TrainingLoader
@@ -50,12 +49,6 @@ def photographs(folder: Path) -> list[Path]:
         noise = np.random.default_rng(number).integers(0, 256, (30, 40, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
     return paths
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:

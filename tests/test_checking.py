@@ -2,13 +2,12 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pictures import damaged, photographs, save, scene
 from test_cli import vgglass
@@ -20,7 +19,6 @@ from vgglass.data.dataset import Sample
 from vgglass.data.folder import Entry, open_data
 from vgglass.errors import UsageError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '<img src=x onerror=alert(1)> "it\'s" {0} 鸟\n.jpg'
 
 
@@ -199,17 +197,6 @@ def test_train_evaluate_and_predict_from_a_manifest(tmp_path: Path) -> None:
     error = vgglass("evaluate", path, "--model", best, status=1).stderr
     assert "1 of its 16 files can not be read" in error
     assert len(error.splitlines()) == 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,18 +1,15 @@
 """The page of a look in a browser, opened from disk: pictures, languages, and what pointing and clicking show."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from glass_subjects import model, photograph
 from vgglass import glass
 from vgglass.glass import Look
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +18,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Look:
     Image.fromarray(photograph()).save(path)
     wanted = glass.Wanted(sanity=True, dense=True, class_model=True, without={"conv1_1": [3]}, ranked="conv5_1")
     return glass.look(glass.open_subject(model("A-LRN"), path), wanted)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -132,8 +132,7 @@ def train(
     else:
         if not overwrite:
             run.require_fresh(out)
-        start = load(source) if source else None
-        plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
+        plan, start = _plan(folder, recipe, source, overrides)
         dataset = read_training_data(folder, console)
         named = (_named(source), start) if source and start else None
         chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
@@ -164,8 +163,7 @@ def preview(
     from vgglass.training import preview, run
 
     console = console or Console(stderr=True)
-    start = load(source) if source else None
-    plan = _recipe(recipe or _usual_recipe(folder, source), overrides, start)
+    plan, start = _plan(folder, recipe, source, overrides)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
     record, pixels = run.measure(samples, plan, start)
@@ -318,9 +316,13 @@ def _named(source: Model) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
-def _usual_recipe(folder: str | Path | None, source: Model | None) -> str | None:
-    """The recipe where none is named; None for the defaults."""
-    return "finetune" if source else "digits" if folder is None else None
+def _plan(
+    folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any]
+) -> "tuple[Recipe, ModelFile | None]":
+    """The recipe of a run, and the model that it starts from."""
+    start = load(source) if source else None
+    usual = "finetune" if source else "digits" if folder is None else None
+    return _recipe(recipe or usual, overrides, start), start
 
 
 def _recipe(given: "str | Recipe | None", overrides: dict[str, Any], start: ModelFile | None) -> "Recipe":

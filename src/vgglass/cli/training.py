@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from vgglass.cli import judging, output, predicting
 from vgglass.errors import InterruptedRunError, UsageError
@@ -87,7 +88,7 @@ def train(
     output.require_png("--preview", preview)
     if out is None and preview is None:
         raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
-    from vgglass import api, modelfile
+    from vgglass import api
     from vgglass.cli.models import fetched
     from vgglass.training import process
 
@@ -102,12 +103,7 @@ def train(
         "seed": seed,
         "train": part,
     }
-    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    for assignment in set_ or []:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set {assignment}", "is not FIELD=VALUE", "write, say, --set weight_decay=0.0001")
-        overrides[name] = value
+    overrides = {name: value for name, value in given.items() if value is not None} | _fields(set_ or [])
     console = output.console()
     start = fetched(source, download) if source else None
     if preview:
@@ -126,11 +122,28 @@ def train(
     except KeyboardInterrupt:
         console.print("interrupted; nothing was saved after the last checkpoint", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    record = modelfile.load_record(best)
+    _say_what_came_of_it(best, folder, resume, console)
+
+
+def _fields(assignments: list[str]) -> dict[str, Any]:
+    """Recipe fields as --set names them. Raises UsageError."""
+    found = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment}", "is not FIELD=VALUE", "write, say, --set weight_decay=0.0001")
+        found[name] = value
+    return found
+
+
+def _say_what_came_of_it(best: Path, folder: Path | None, resumed: bool, console: Console) -> None:
+    from vgglass import modelfile
+
+    record, out = modelfile.load_record(best), best.parent
     console.print(
         f"Best of the epochs: {record.metrics['epoch']}, validation accuracy"
         f" {record.metrics['validation']['top1']:.4f} (used for selection)."
     )
     console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
-    judged = folder or (record.data["name"] if resume and Path(record.data["name"]).exists() else None)
+    judged = folder or (record.data["name"] if resumed and Path(record.data["name"]).exists() else None)
     console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}", soft_wrap=True)

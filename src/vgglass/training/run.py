@@ -139,13 +139,13 @@ def train(
         with make_feed(dataset, run, weights, conduct, extractor, display) as feed, Interruption() as interruption:
             keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
             trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
-            journal = Journal(out, progress.metrics_bytes)
+            journal, about = Journal(out, progress.metrics_bytes), describe(dataset)
             done = progress.epoch * trainer.steps + progress.step
             if not done and not source:
                 display.warn(_first_logits(trainer))
             with display.run(trainer.steps * trainer.recipe.epochs, done):
                 while not progress.finished:
-                    _one_epoch(trainer, dataset, run, journal, out)
+                    _one_epoch(trainer, run, about, journal, out)
         keeper.save(trainer, keep=1)
     return out / BEST
 
@@ -244,30 +244,38 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
     return replace(plain, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3)))), pixels
 
 
-def _one_epoch(trainer: Trainer, dataset: Dataset, run: Run, journal: Journal, out: Path) -> None:
+def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal, out: Path) -> None:
     progress, display = trainer.progress, trainer.display
     row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
     best = trainer.finish_epoch(row["validation_accuracy"])
     display.epoch(row, trainer.recipe.epochs, best)
     display.warn(diagnosis.dying(row["dead_channels"]))
     display.warn(diagnosis.stalled(row["waited"]))
-    for name, wanted in ((BEST, best), (LAST, progress.finished)):
-        if wanted:
-            modelfile.save(as_model_file(trainer, dataset, run, row), out / name)
+    names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
+    if names:
+        file = as_model_file(trainer, run, about, row)
+        for name in names:
+            modelfile.save(file, out / name)
     progress.metrics_bytes = journal.write(row, progress.finished)
 
 
-def as_model_file(trainer: Trainer, dataset: Dataset, run: Run, row: dict[str, Any]) -> ModelFile:
-    digests = {split: dataset.digest(split) for split in dataset.splits}
-    sizes = {split: len(samples) for split, samples in dataset.splits.items()}
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """What a model file says of the data that it learned from."""
+    return {
+        "name": dataset.name,
+        "manifest": manifest.digest(dataset),
+        "digests": {split: dataset.digest(split) for split in dataset.splits},
+        "images": {split: len(samples) for split, samples in dataset.splits.items()},
+        "selected_on": "validation",
+    }
+
+
+def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[str, Any]) -> ModelFile:
     return trainer.weights.as_network().to_file(
-        dataset.classes,
+        tuple(run.classes),
         trainer.preprocessing,
         metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
-        data={
-            "name": dataset.name, "manifest": manifest.digest(dataset), "digests": digests, "images": sizes,
-            "selected_on": "validation",
-        },
+        data=about,
         recipe=run.recipe | ({"from": run.source} if run.source else {}),
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )  # fmt: skip
