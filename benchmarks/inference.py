@@ -10,7 +10,7 @@ from torchvision.models import vgg16
 
 from timing import seconds
 from vgglass.architecture import Architecture
-from vgglass.engines.openvino import compile_model
+from vgglass.engines.openvino import open_engine
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 
@@ -21,7 +21,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     record = Preprocessing(224, 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
     file = VGG(Architecture.named("vgg16")).to_file(tuple(map(str, range(1000))), record)
-    ours = compile_model(file)
+    ours = open_engine(file)
     theirs = vgg16(weights=None).eval()
     print(f"{'batch':>5} {'torchvision':>13} {'vgglass':>13} {'ratio':>7}   (images/s, medians of {runs} turns)")
     for batch in (1, 16):

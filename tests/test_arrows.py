@@ -18,6 +18,8 @@ LEVELS = (
     ("modelfile",),
     ("model", "conversion", "zoo"),
     ("data", "engines", "figures"),
+    ("views",),
+    ("predictor",),
     ("prediction", "training", "evaluation", "glass"),
     ("api",),
     ("cli",),

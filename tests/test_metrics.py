@@ -4,31 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from vgglass import figures
-from vgglass.engines.openvino import compile_model
 from vgglass.evaluation import metrics
 from vgglass.lettering import unwritable
-from vgglass.model import VGG
-from vgglass.preprocess import Preprocessing
-from vgglass.training import recipe
-
-
-@pytest.mark.parametrize("name", ["A", "A-LRN", "C_bn"])
-def test_openvino_gives_torchs_logits(name: str) -> None:
-    torch.manual_seed(0)
-    plan = recipe.read("digits").override(architecture=name, width=0.25, channels=3)
-    network = VGG(plan.network(4)).eval()
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            if value.is_floating_point() and value.ndim == 1:
-                value.uniform_(0.5, 1.5)
-    colour = Preprocessing(32, 32, (100.0, 110.0, 120.0), (50.0, 60.0, 70.0), "BGR")
-    file = network.to_file(("a", "b", "c", "d"), colour)
-    found = compile_model(file)(file.golden_images)
-    assert np.abs(found - file.golden_logits).max() <= 1e-4 * np.abs(file.golden_logits).max()
 
 
 def test_metrics_are_scikit_learns() -> None:

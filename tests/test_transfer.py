@@ -18,10 +18,10 @@ from rich.console import Console
 
 import vgglass
 from vgglass import modelfile
+from vgglass.api.models import pool5
 from vgglass.data import digits
 from vgglass.data.loader import Batch
 from vgglass.data.training_loader import epoch_batches
-from vgglass.engines.torch import pool5
 from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
@@ -175,7 +175,7 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     transfer.freeze(network, plan)
     optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan)
     preprocessing = cached.record.preprocessing
-    samples, extract = data.split("train"), pool5(network.to_file(data.classes, preprocessing))
+    samples, extract = data.split("train"), pool5(network.to_file(data.classes, preprocessing), "torch")
     from vgglass.data.loader import evaluation_batches
     from vgglass.training.schedule import learning_rate
 
@@ -201,7 +201,7 @@ def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, m
     train(tmp_path / "one", source)
     files = sorted(cache.iterdir())
     assert len(files) == 2  # training and validation images
-    monkeypatch.setattr(vgglass.api, "pool5", None)  # nobody asks for it
+    monkeypatch.setattr(vgglass.api.training, "pool5", None)  # nobody asks for it
     _, said = train(tmp_path / "two", source, seed=1, hidden=16)
     assert "computing" not in said
     assert sorted(cache.iterdir()) == files
@@ -274,7 +274,7 @@ def test_what_a_killed_run_left_half_written_makes_room(cache: Path) -> None:
 
 def test_features_know_what_has_no_weights() -> None:
     """A and A-LRN have the same tensors and put out other features."""
-    run, display = SimpleNamespace(preprocessing={}), Display(Console(file=io.StringIO()))
+    run, display = SimpleNamespace(preprocessing={}, feature_engine="torch"), Display(Console(file=io.StringIO()))
     plain, normalised = (
         features.Cache(model(architecture=name), cast("Run", run), pool5, 0, display) for name in ("A", "A-LRN")
     )

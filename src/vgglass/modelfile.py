@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 8 << 20  # 22,000 class names need less than 1 MB
 MAX_TENSORS = 1000  # VGG-19 with batch norm has 118
 
+DTYPES = {"F32": "<f4", "U8": "u1"}
+
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -72,12 +74,16 @@ class Record:
         if self.reject_threshold is not None and not 0 <= self.reject_threshold <= 1:
             raise ValueError("the reject threshold must lie in [0, 1]")
 
+    def log_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Logarithm of the softmax over classes (..., K), after division by the temperature where there is one."""
+        scaled = logits.astype(np.float64) / (self.temperature or 1.0)
+        shifted = scaled - scaled.max(axis=-1, keepdims=True)
+        result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+        return result
+
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Softmax over classes (..., K), after division by the temperature where there is one."""
-        scaled = logits.astype(np.float64) / (self.temperature or 1.0)
-        exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
-        return result
+        return np.exp(self.log_probabilities(logits))
 
     def as_json(self) -> dict[str, Any]:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -134,12 +140,26 @@ def save(model: ModelFile, path: Path) -> Record:
 
 
 def load(path: Path) -> ModelFile:
-    """Read and check a model file. Raises ModelFileError; nothing in the file is ever executed."""
+    """Check a model file and map its tensors: their bytes are read when first used, and writing leaves the file alone.
+
+    Raises ModelFileError; nothing in the file is ever executed.
+    """
     record = load_record(path)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors = _mapped(path)
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
     return ModelFile(record, tensors, golden_images, golden_logits)
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    data = np.asarray(np.memmap(path, np.uint8, mode="c"))
+    start = 8 + int(data[:8].view("<u8")[0])
+    header = json.loads(data[8:start].tobytes())
+    header.pop("__metadata__")
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        tensors[name] = data[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
 
 
 def load_record(path: Path) -> Record:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,8 @@ from numpy.typing import NDArray
 
 from vgglass.data import manifest
 from vgglass.data.folder import image_files
-from vgglass.data.loader import ahead
-from vgglass.engines import Engine
 from vgglass.errors import DataError, ImageError
-from vgglass.images import Pixels
-from vgglass.modelfile import Record
-from vgglass.preprocess import Preprocessing, fit, read
-
-BATCH = 16
+from vgglass.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -57,29 +52,14 @@ def expand(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def predict(files: Sequence[Path], record: Record, engine: Engine, top: int = 5) -> Iterator[Prediction]:
-    """One row a file, in order; a file that can't be read is a row with its reason."""
-    groups = iter([files[start : start + BATCH] for start in range(0, len(files), BATCH)])
-
-    def prepare(group: Sequence[Path]) -> list[Pixels | str]:
-        return [_square(path, record.preprocessing) for path in group]
-
-    prepared = ahead(prepare, groups, depth=4)
-    for start, squares in zip(range(0, len(files), BATCH), prepared, strict=True):
-        images = [square for square in squares if not isinstance(square, str)]
-        answers = iter(record.probabilities(engine(np.stack(images)))) if images else iter(())
-        for path, square in zip(files[start : start + BATCH], squares, strict=True):
-            if isinstance(square, str):
-                yield Prediction(str(path), error=square)
-            else:
-                yield Prediction(str(path), _ranked(next(answers), record.classes, top))
-
-
-def _square(path: Path, record: Preprocessing) -> Pixels | str:
-    try:
-        return fit(read(path, record), record)
-    except ImageError as error:
-        return error.rule
+def predict(files: Iterable[Path], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
+    """One row a file, in order, as they come; a file that can't be read is a row with its reason."""
+    asked, answered = tee(files)
+    for path, answer in zip(answered, predictor.stream(asked), strict=True):
+        if isinstance(answer, ImageError):
+            yield Prediction(str(path), error=answer.rule)
+        else:
+            yield Prediction(str(path), _ranked(np.exp(answer), predictor.record.classes, top))
 
 
 def _ranked(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:

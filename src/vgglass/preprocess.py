@@ -143,6 +143,12 @@ def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixel
     return resized.reshape(height, width, pixels.shape[2])
 
 
+def shorter_side_to(pixels: Pixels, side: int, interpolation: str) -> Pixels:
+    """The whole image (H, W, C) with its shorter side brought to `side` pixels. Raises ImageError."""
+    rows, columns = _scaled(pixels.shape[0], pixels.shape[1], side)
+    return resize(pixels, rows, columns, interpolation)
+
+
 def _scaled(height: int, width: int, shorter: int) -> tuple[int, int]:
     """Both sides with the shorter exact and the longer cut to whole pixels, as torchvision's Resize does."""
     longer = shorter * max(height, width) // min(height, width)

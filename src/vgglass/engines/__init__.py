@@ -1,10 +1,32 @@
-"""Engines: uint8 images (N, H, W, C) in, float32 logits (N, K) out."""
+"""Engines: uint8 images in, one named output of the network out, on whatever runs it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.images import Pixels
 
-Engine = Callable[[Pixels], NDArray[np.float32]]
+Output = Literal["fc8", "fc7", "pool5"]
+Precision = Literal["float32", "bfloat16", "int8"]
+OUTPUTS, PRECISIONS = get_args(Output), get_args(Precision)
+NAMES = ("openvino", "torch", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network that is ready to run: images (N, S, S, C) in, float32 out.
+
+    fc8 is (N, K), fc7 (N, hidden) before its ReLU, pool5 (N, C, k, k). A dense engine takes (N, H, W, C) of any size
+    that the classifier fits on, and its fc8 is (N, K, rows, columns).
+    """
+
+    name: str
+    device: str
+    precision: Precision
+    run: Callable[[Pixels], NDArray[np.float32]] = field(repr=False)
+
+    def __call__(self, images: Pixels) -> NDArray[np.float32]:
+        return self.run(images)

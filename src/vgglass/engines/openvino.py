@@ -1,94 +1,125 @@
-"""OpenVINO, the default on a CPU: the graph is built from the model file's arrays, so torch is never needed.
+"""OpenVINO, the default on a CPU: the graph is built from the model file's arrays, so torch is never needed."""
 
-Normalisation and channel order are part of the graph; batch norm is folded into the convolution before it.
-"""
-
-import math
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
+from openvino import opset1
 from openvino import opset13 as ops
 
 from vgglass import architecture as family
-from vgglass.architecture import Layer
-from vgglass.engines import Engine
+from vgglass.engines import Engine, Output, Precision
+from vgglass.engines.artifact import AGAIN, KEY, Artifact
+from vgglass.engines.graph import Array, build
+from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
-from vgglass.modelfile import ModelFile, Weights
+from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 
-BATCH_NORM_EPSILON = 1e-5  # torch's
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def compile_model(model: ModelFile) -> Engine:
-    """A float32 engine for any batch size."""
-    graph = build_graph(model)
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+def open_engine(
+    source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
+) -> Engine:
+    """A model file, or a network exported to OpenVINO or ONNX, on this CPU, for batches of any size.
+
+    An artifact's output, precision and density are its own: int8 is its only other precision.
+    """
+    if isinstance(source, Artifact):
+        return engine_of(openvino.Core().read_model(source.path), precision)
+    return engine_of(build_graph(source, output, dense=dense), precision)
+
+
+def engine_of(graph: openvino.Model, precision: Precision) -> Engine:
+    """A graph, compiled for this CPU."""
+    hint = HINTS["float32" if precision == "int8" else precision]
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     compiled = openvino.Core().compile_model(graph, "CPU", options)
 
-    def engine(images: Pixels) -> NDArray[np.float32]:
+    def run(images: Pixels) -> NDArray[np.float32]:
         # A copy: the runtime reuses its output buffer at the next call.
         return np.array(compiled(np.ascontiguousarray(images))[0], np.float32)
 
-    return engine
+    return Engine("openvino", "CPU", precision, run)
 
 
-def build_graph(model: ModelFile) -> openvino.Model:
-    """uint8 images (N, S, S, C) to logits (N, K)."""
-    record = model.record
-    size, channels = record.preprocessing.size, record.preprocessing.channels
-    images = ops.parameter([-1, size, size, channels], np.uint8, name="images")
-    x = _normalise(images, record.preprocessing)
-    weights = fold_batch_norm(model)
-    for layer in record.architecture.layers():
-        if layer.kind in ("batchnorm", "dropout"):
-            continue  # folded; the identity outside training
-        if layer.kind == "softmax":
-            break
-        x = _layer(x, layer, weights)
-    return openvino.Model([x], [images], record.architecture.name)
+def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> openvino.Model:
+    """uint8 images (N, H, W, C) to the named output. The graph shares the model file's arrays."""
+    operations = OpenVINO()
+    result = build(operations, model, output, dense=dense)
+    result.output(0).get_tensor().set_names({output})
+    return openvino.Model([result], [operations.images], model.record.architecture.name)
 
 
-def fold_batch_norm(model: ModelFile) -> Weights:
-    """Weights with each batch norm's scale and shift moved into the convolution before it, computed in float64."""
-    weights = dict(model.weights)
-    for layer in model.record.architecture.layers():
-        if layer.kind != "batchnorm":
-            continue
-        conv = layer.name.replace("bn", "conv")
-        norm = {name: weights.pop(f"{layer.name}.{name}").astype(np.float64) for name in layer.tensors}
-        scale = norm["weight"] / np.sqrt(norm["running_var"] + BATCH_NORM_EPSILON)
-        kernel, bias = weights[f"{conv}.weight"], weights[f"{conv}.bias"]
-        weights[f"{conv}.weight"] = (kernel * scale[:, None, None, None]).astype(np.float32)
-        weights[f"{conv}.bias"] = ((bias - norm["running_mean"]) * scale + norm["bias"]).astype(np.float32)
-    return weights
+def write(graph: openvino.Model, path: Path, text: str) -> None:
+    """Write a graph as .xml and the .bin of its weights beside it, with the artifact's text inside."""
+    graph.set_rt_info(text, [KEY])
+    openvino.save_model(graph, path, compress_to_fp16=False)
 
 
-def _normalise(images: openvino.Node, record: Preprocessing) -> openvino.Node:
-    """(N, H, W, C) uint8 to (N, C, H, W) float32."""
-    x = ops.transpose(ops.convert(images, np.float32), np.array([0, 3, 1, 2]))
-    if record.channel_order == "BGR":
-        x = ops.gather(x, np.array([2, 1, 0]), np.array(1))
-    shape = (1, record.channels, 1, 1)
-    mean, std = (np.array(numbers, np.float32).reshape(shape) for numbers in (record.mean, record.std))
-    return ops.divide(ops.subtract(x, mean), std)
+def read_text(path: Path) -> str | None:
+    """The artifact's text in an .xml; None where there is none. Raises ModelFileError for a damaged file."""
+    try:
+        graph = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelFileError(path, f"OpenVINO can't read it or its .bin ({reason})", AGAIN) from error
+    return str(graph.get_rt_info([KEY]).value) if graph.has_rt_info([KEY]) else None
 
 
-def _layer(x: openvino.Node, layer: Layer, weights: Weights) -> openvino.Node:
-    if layer.kind == "conv":
-        pads = [layer.padding] * 2
-        x = ops.convolution(x, weights[f"{layer.name}.weight"], [1, 1], pads, pads, [1, 1])
-        return ops.add(x, weights[f"{layer.name}.bias"].reshape(1, -1, 1, 1))
-    if layer.kind == "linear":
-        if layer.name == "fc6":
-            x = ops.reshape(x, np.array([0, math.prod(layer.input_shape)]), special_zero=True)
-        x = ops.matmul(x, weights[f"{layer.name}.weight"], transpose_a=False, transpose_b=True)
-        return ops.add(x, weights[f"{layer.name}.bias"])
-    if layer.kind == "relu":
-        return ops.relu(x)
-    if layer.kind == "lrn":
+class OpenVINO:
+    """The operations of a graph as OpenVINO's nodes; `images` is its input once `normalised` was called."""
+
+    images: openvino.Node
+
+    def normalised(self, side: int | None, record: Preprocessing) -> openvino.Node:
+        height_width = [-1, -1] if side is None else [side, side]
+        self.images = ops.parameter([-1, *height_width, record.channels], np.uint8, name="images")
+        self.images.output(0).get_tensor().set_names({"images"})
+        x = ops.transpose(ops.convert(self.images, np.float32), np.array([0, 3, 1, 2]))
+        if record.channel_order == "BGR":
+            x = ops.gather(x, np.array([2, 1, 0]), np.array(1))
+        shape = (1, record.channels, 1, 1)
+        mean, std = (np.array(numbers, np.float32).reshape(shape) for numbers in (record.mean, record.std))
+        return ops.divide(ops.subtract(x, mean), std)
+
+    def convolution(self, x: openvino.Node, name: str, weight: Array, bias: Array, padding: int) -> openvino.Node:
+        pads = [padding, padding]
+        product = ops.convolution(x, _constant(weight), [1, 1], pads, pads, [1, 1])
+        return ops.add(product, _constant(bias.reshape(1, -1, 1, 1)), name=name)
+
+    def linear(self, x: openvino.Node, name: str, weight: Array, bias: Array) -> openvino.Node:
+        product = ops.matmul(x, _constant(weight), transpose_a=False, transpose_b=True)
+        return ops.add(product, _constant(bias.reshape(1, -1)), name=name)
+
+    def flatten(self, x: openvino.Node, name: str, features: int) -> openvino.Node:
+        return ops.reshape(x, np.array([0, features]), special_zero=True, name=name)
+
+    def relu(self, x: openvino.Node, name: str) -> openvino.Node:
+        return ops.relu(x, name=name)
+
+    def response_norm(self, x: openvino.Node, name: str) -> openvino.Node:
         # As in torch, alpha is divided by the size here; in Krizhevsky's formula it is not.
         alpha = family.LRN_ALPHA * family.LRN_SIZE
-        return ops.lrn(x, np.array([1]), alpha, family.LRN_BETA, family.LRN_K, family.LRN_SIZE)
-    assert layer.kind == "maxpool", layer.kind
-    return ops.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
+        return ops.lrn(x, np.array([1]), alpha, family.LRN_BETA, family.LRN_K, family.LRN_SIZE, name=name)
+
+    def max_pool(self, x: openvino.Node, name: str) -> openvino.Node:
+        return opset1.max_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], name=name)  # later ones give indices too
+
+
+def _constant(array: Array) -> openvino.Node:
+    return ops.constant(array, shared_memory=True)  # a copy of VGG-16's would take 15 s
+
+
+def convolutions(channels: int, side: int, count: int, precision: str) -> Callable[[Array], object]:
+    """Some 3x3 convolutions in a row on one image (1, C, side, side), to measure a precision by."""
+    weight = np.full((channels, channels, 3, 3), 1 / (9 * channels), np.float32)
+    x = image = ops.parameter([1, channels, side, side], np.float32)
+    for _ in range(count):
+        x = ops.relu(ops.convolution(x, _constant(weight), [1, 1], [1, 1], [1, 1], [1, 1]))
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
+    work: Callable[[Array], object] = openvino.Core().compile_model(openvino.Model([x], [image]), "CPU", options)
+    return work

@@ -1,27 +1,70 @@
-"""PyTorch as an engine: what the convolutions make of an image, for training a head on it."""
+"""PyTorch as an engine: on the GPU where there is one, else on the CPU."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from vgglass.engines import Engine, Output, Precision
 from vgglass.images import Pixels
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import normalise
 
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-def pool5(model: ModelFile) -> Callable[[Pixels], NDArray[np.float32]]:
-    """uint8 images (N, S, S, C) to pool5's output (N, C, k, k), float32, on the GPU where there is one."""
+
+def open_engine(
+    source: ModelFile, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
+) -> Engine:
+    """A model file by torch, for batches of any size: one too large for the GPU is halved until it fits."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = VGG.from_file(model).to(device).to(memory_format=torch.channels_last)
-    preprocessing = model.record.preprocessing
+    network = VGG.from_file(source).to(device, TYPES[precision]).to(memory_format=torch.channels_last)
+    preprocessing = source.record.preprocessing
+    function = network.dense if dense else network if output == "fc8" else lambda batch: named(network, batch, output)
 
     @torch.inference_mode()
-    def extract(images: Pixels) -> NDArray[np.float32]:
-        batch = torch.from_numpy(normalise(images, preprocessing)).to(device, memory_format=torch.channels_last)
-        found = next(step.output for step in network.walk(batch) if step.name == "pool5")
-        return found.contiguous().cpu().numpy()
+    def run(images: Pixels) -> NDArray[np.float32]:
+        batch = torch.from_numpy(normalise(images, preprocessing))
+        batch = batch.to(device, TYPES[precision], memory_format=torch.channels_last)
+        return function(batch).float().contiguous().cpu().numpy()
 
-    return extract
+    return Engine("torch", device.type.upper(), precision, halving(run))
+
+
+def named(network: VGG, batch: Tensor, output: str) -> Tensor:
+    """The output of one layer; what follows it is not computed."""
+    return next(step.output for step in network.walk(batch) if step.name == output)
+
+
+def halving(run: Callable[[Pixels], NDArray[np.float32]]) -> Callable[[Pixels], NDArray[np.float32]]:
+    """`run` in parts that fit the GPU: where its memory runs out the part is halved, said once, and kept so.
+
+    A single image that does not fit raises torch.OutOfMemoryError.
+    """
+    largest = 0  # images at a time; 0 as long as nothing was too large
+
+    def parts(images: Pixels) -> NDArray[np.float32]:
+        nonlocal largest
+        done: list[NDArray[np.float32]] = []
+        start = 0
+        while start < len(images):
+            size = min(largest or len(images), len(images) - start)
+            try:
+                done.append(run(images[start : start + size]))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                largest = size // 2
+                torch.cuda.empty_cache()
+                warnings.warn(
+                    f"the GPU's memory is too small for {size} images at a time: going on with {largest}", stacklevel=2
+                )
+                continue
+            start += size
+        return np.concatenate(done) if len(done) != 1 else done[0]
+
+    return parts

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.loader import Batch
-from vgglass.engines import Engine
-from vgglass.errors import MissingExtraError
+from vgglass.errors import ImageError, MissingExtraError
 
 TOP5_FROM = 6  # with five classes or fewer every answer is in the top five
 
@@ -46,21 +44,25 @@ class Evaluation:
         return vars(self) | {"per_class": figures, "confusion": self.confusion.tolist()}
 
 
-def answer(batches: Iterable[Batch], engine: Engine) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits (N, K) and labels (N,) of every image."""
-    pairs = [(engine(batch.images), batch.labels) for batch in batches]
-    return np.concatenate([logits for logits, _ in pairs]), np.concatenate([labels for _, labels in pairs])
+def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
+    """The log-probabilities of every image (N, K). Raises ImageError for the first that can't be read."""
+    rows = []
+    for answer in answers:
+        if isinstance(answer, ImageError):
+            raise answer
+        rows.append(answer)
+    return np.stack(rows)
 
 
 def evaluate(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], split: str, used_for: str
+    scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: tuple[str, ...], split: str, used_for: str
 ) -> Evaluation:
-    """Judge logits (N, K) by labels (N,); a tie goes to the class that comes first."""
+    """Judge logits or log-probabilities (N, K) by labels (N,); a tie goes to the class that comes first."""
     try:
         from sklearn import metrics
     except ModuleNotFoundError as error:
         raise MissingExtraError("scikit-learn", "torch", "evaluation") from error
-    order = np.argsort(-logits, axis=1, kind="stable")
+    order = np.argsort(-scores, axis=1, kind="stable")
     every = np.arange(len(classes))
     precision, recall, _, support = metrics.precision_recall_fscore_support(
         labels, order[:, 0], labels=every, zero_division=0

@@ -45,6 +45,7 @@ class Run:
     batch_size     images a step: the recipe's, or all where there are fewer
     precision      that the network multiplies in: 'float32' or 'bfloat16'
     threads        of torch on the CPU: sums depend on it in the last bit
+    feature_engine that computes pool5 where the head is trained alone
     """
 
     recipe: dict[str, Any]
@@ -57,6 +58,7 @@ class Run:
     batch_size: int
     precision: str
     threads: int
+    feature_engine: str
 
 
 @dataclass

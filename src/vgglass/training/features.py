@@ -28,6 +28,7 @@ from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
 
 Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
+Extractors = Callable[[ModelFile, str], Extractor]  # of a model, by an engine's name
 
 SUFFIX = ".features.npy"
 LARGEST = 20 << 30  # bytes, of one file and of all together: the least recently used make room
@@ -37,23 +38,24 @@ BATCH = 32
 class Cache:
     """Features of one model's convolutions, by the images and the way that they were drawn.
 
-    extractor  of a model file, what computes pool5; called only where something is to be computed
+    extractors  of a model file and the run's engine, what computes pool5; called only where something is to be computed
     """
 
     def __init__(
         self,
         model: ModelFile,
         run: Run,
-        extractor: Callable[[ModelFile], Extractor],
+        extractors: Extractors,
         workers: int | None,
         display: Display,
     ) -> None:
-        self.model, self.run, self.extractor, self.workers, self.display = model, run, extractor, workers, display
+        self.model, self.run, self.extractors, self.workers, self.display = model, run, extractors, workers, display
         frozen = {name: array for name, array in model.weights.items() if not name.startswith("fc")}
         self._about = {
             "architecture": model.record.architecture.name,  # LRN has no weights that would tell
             "weights": modelfile.weights_digest(frozen),
             "preprocessing": run.preprocessing,
+            "engine": run.feature_engine,
         }
 
     def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
@@ -95,8 +97,9 @@ class Cache:
             path.touch()  # used just now
         else:
             self.display.say(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
+            extract = self.extractors(self.model, self.run.feature_engine)
             with self.display.counting("pool5", len(samples)) as count:
-                _write(path, shape, batches(), self.extractor(self.model), count)
+                _write(path, shape, batches(), extract, count)
         found: NDArray[np.float32] = np.load(path, mmap_mode="r")
         return found
 

@@ -17,6 +17,7 @@ CHOICES = {
     "schedule": ("cosine", "linear", "plateau"),
     "balance": ("none", "weights", "sampler"),
     "train": ("all", "last-block", "head"),
+    "feature_engine": ("auto", "openvino", "torch", "onnxruntime"),
 }
 CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
 TINY = 64
@@ -43,6 +44,7 @@ class Recipe:
     train            all layers, the last block of convolutions and the head, or the head alone (on cached features)
     block_decay      share of the rate that each block of convolutions gets of the one after it
     feature_views    with train=head: augmented views of each training image to cache; 0 takes the image as judged
+    feature_engine   with train=head: what computes them; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, or auto: whichever this machine multiplies faster in
     seed             of the weights, the order, the augmentation and dropout
     """
@@ -74,6 +76,7 @@ class Recipe:
     train: str = "all"
     block_decay: float = 1.0
     feature_views: int = 0
+    feature_engine: str = "auto"
     precision: str = "auto"
     seed: int = 0
 

@@ -5,7 +5,7 @@ import json
 import math
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from vgglass.preprocess import Preprocessing, fit, read
 from vgglass.training import checkpoint, diagnosis, features, journal, memory, transfer
 from vgglass.training.checkpoint import Cadence, Progress, Run
 from vgglass.training.display import Display
-from vgglass.training.features import Extractor, colours
+from vgglass.training.features import Extractors, colours
 from vgglass.training.feeds import FeatureFeed, Feed, ImageFeed
 from vgglass.training.interruption import Interruption
 from vgglass.training.journal import Journal
@@ -79,8 +79,14 @@ def settle(
         batch_size=min(recipe.batch_size, len(samples)),
         precision=precision,
         threads=torch.get_num_threads(),
+        feature_engine=feature_engine(recipe.feature_engine),
     )
     return run, f"precision: {precision} ({why})"
+
+
+def feature_engine(wanted: str) -> str:
+    """The engine that computes the features of a head trained alone."""
+    return wanted if wanted != "auto" else "torch" if device().type == "cuda" else "openvino"
 
 
 def identity(dataset: Dataset) -> str:
@@ -122,11 +128,11 @@ def clear(out: Path) -> None:
 
 def train(
     dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
-    extractor: Callable[[ModelFile], Extractor],
+    extractors: Extractors,
 ) -> Path:  # fmt: skip
     """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
 
-    extractor  of a model file, what computes pool5 of uint8 images: for a head that is trained alone
+    extractors  of a model file and an engine's name, what computes pool5: for a head that is trained alone
     Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
     SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
     """
@@ -136,7 +142,7 @@ def train(
         progress = checkpoint.restore(out, weights, optimizer, display.warn)
         display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
-        with make_feed(dataset, run, weights, conduct, extractor, display) as feed, Interruption() as interruption:
+        with make_feed(dataset, run, weights, conduct, extractors, display) as feed, Interruption() as interruption:
             keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
             trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
             journal, about = Journal(out, progress.metrics_bytes), describe(dataset)
@@ -179,8 +185,7 @@ def make_trainer(
 
 
 def make_feed(
-    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractor: Callable[[ModelFile], Extractor],
-    display: Display,
+    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractors: Extractors, display: Display
 ) -> Feed:  # fmt: skip
     """Images, or for a head that is trained alone, features."""
     recipe, samples, held_out = Recipe(**run.recipe), dataset.split("train"), dataset.split("validation")
@@ -190,7 +195,7 @@ def make_feed(
         draws = balance.sample_weights(samples, balance.counts(samples, len(run.classes)))
     if recipe.train == "head":
         model = weights.as_network().to_file(dataset.classes, preprocessing)
-        cache = features.Cache(model, run, extractor, conduct.workers, display)
+        cache = features.Cache(model, run, extractors, conduct.workers, display)
         return FeatureFeed(
             [cache.training(samples, view) for view in range(recipe.feature_views)] or [cache.plain(samples)],
             labels(samples), cache.plain(held_out), labels(held_out), run.batch_size, recipe.seed, draws,

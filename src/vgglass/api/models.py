@@ -1,0 +1,94 @@
+"""Models by path or name, and what runs them."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vgglass import modelfile, zoo
+from vgglass.errors import MissingExtraError
+from vgglass.modelfile import ModelFile
+
+if TYPE_CHECKING:
+    from vgglass.engines import Engine, Output
+    from vgglass.engines.artifact import Artifact
+    from vgglass.predictor import Predictor
+
+Model = str | Path | ModelFile
+
+
+def load(model: Model) -> ModelFile:
+    """A model file by its path, or ImageNet weights by name ('vgg16') where they have been fetched already.
+
+    Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
+    """
+    if isinstance(model, ModelFile):
+        return model
+    if str(model) in zoo.names() and not Path(model).exists():
+        return modelfile.load(pretrained(str(model)))
+    return modelfile.load(Path(model))
+
+
+def opened(model: Model) -> "ModelFile | Artifact":
+    """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
+    from vgglass.engines import export
+    from vgglass.engines.selection import FORMATS
+
+    if not isinstance(model, ModelFile) and Path(model).suffix in FORMATS:
+        return export.read(Path(model))
+    return load(model)
+
+
+def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]) -> Path:
+    """The model file of torchvision's ImageNet weights: fetched once when `download` allows it, checked, cached.
+
+    hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, bytes in all).
+    """
+    approve = hooks.pop("approve", lambda address, size: download)
+    return zoo.pretrained(name, approve, **hooks)
+
+
+def engine(
+    model: Model, engine: str = "auto", precision: str = "auto", *, output: "Output" = "fc8", dense: bool = False
+) -> "Engine":
+    """The function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
+
+    dense  takes images of any size, fully connected layers as convolutions: fc8 is then (N, K, rows, columns)
+    """
+    from vgglass.engines.selection import choose, open_engine
+
+    source = opened(model)
+    return open_engine(source, choose(source, engine, precision), output, dense=dense)
+
+
+def predictor(model: Model, *, views: str | None = None, engine: str = "auto", precision: str = "auto") -> "Predictor":
+    """A model made ready to answer, for as many calls as one likes.
+
+    model      a model file, a pretrained name, or a graph that `export` wrote
+    views      'centre', 'dense', 'crops', 'scales', with sizes and sums as `views.parse` reads them
+    engine     'openvino', 'torch', 'onnxruntime'; 'auto' is torch on a GPU, else OpenVINO
+    precision  'float32' or 'bfloat16'; 'auto' is the quicker on this machine
+    Raises UsageError for what does not go together or not on this machine, MissingExtraError, ModelFileError.
+    """
+    from vgglass.engines.artifact import Artifact
+    from vgglass.engines.selection import choose, open_engine
+    from vgglass.predictor import Predictor
+    from vgglass.views import parse
+
+    source = opened(model)
+    usual = "dense" if isinstance(source, Artifact) and source.dense else "centre"
+    parsed = parse(views or usual, source.record)
+    choice = choose(source, engine, precision)
+    engines = {kind: open_engine(source, choice, dense=kind) for kind in {view.is_dense for view in parsed}}
+    return Predictor(source.record, parsed, engines, str(choice))
+
+
+def pool5(model: ModelFile, name: str) -> "Engine":
+    """The engine of this name that gives a model's features: uint8 images (N, H, W, C) in, pool5 (N, C, k, k) out."""
+    return engine(model, name, "float32", output="pool5")
+
+
+def require_torch(purpose: str) -> None:
+    for package in ("torch", "sklearn", "matplotlib"):
+        if not find_spec(package):
+            raise MissingExtraError(package, "torch", purpose)

@@ -1,0 +1,139 @@
+"""Training: a run from its data and recipe, or on from where it stopped."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from vgglass.api.data import read_training_data
+from vgglass.api.models import Model, load, pool5, require_torch
+from vgglass.api.recipes import recipe_of
+from vgglass.errors import TrainingError, UsageError
+from vgglass.modelfile import ModelFile
+
+if TYPE_CHECKING:
+    from vgglass.data.dataset import Dataset
+    from vgglass.training.checkpoint import Run
+    from vgglass.training.recipe import Recipe
+
+
+def train(
+    folder: str | Path | None = None,
+    *,
+    out: str | Path,
+    recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    checkpoint_every: str = "5m",
+    keep: int = 2,
+    console: Console | None = None,
+    **overrides: Any,
+) -> Path:
+    """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
+
+    recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
+    source     a model file or pretrained name to start from
+    resume     go on where the run under `out` stopped, with its own recipe
+    overwrite  remove an earlier run under `out` first
+    workers    processes that decode; None for what suits the data
+    checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
+    Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT and SIGTERM,
+    after saving.
+    """
+    require_torch("training")
+    from vgglass.data import manifest
+    from vgglass.training import checkpoint, run
+    from vgglass.training.display import Display
+
+    out, console = Path(out), console or Console(stderr=True)
+    display = Display(console)
+    conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
+    if resume:
+        if recipe or overrides or source or overwrite:
+            raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
+        dataset, chosen, start = _resumed(out, folder, console)
+    else:
+        if not overwrite:
+            run.require_fresh(out)
+        plan, start = _plan(folder, recipe, source, overrides)
+        dataset = read_training_data(folder, console)
+        named = (_named(source), start) if source and start else None
+        chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
+        display.say(line)
+    run.require_memory(chosen, display)
+    with checkpoint.alone(out):
+        if not resume:
+            if not overwrite:
+                run.require_fresh(out)  # another may have run since
+            run.clear(out)
+            manifest.write(dataset, out / run.MANIFEST)
+            checkpoint.write_run(out, chosen)
+        return run.train(dataset, chosen, out, display, conduct, start, pool5)
+
+
+def preview(
+    folder: str | Path | None,
+    path: Path,
+    *,
+    recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
+    console: Console | None = None,
+    **overrides: Any,
+) -> None:
+    """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
+    require_torch("training")
+    from vgglass.data.augment import colour_components
+    from vgglass.training import preview, run
+
+    console = console or Console(stderr=True)
+    plan, start = _plan(folder, recipe, source, overrides)
+    dataset = read_training_data(folder, console)
+    samples = dataset.split("train")
+    record, pixels = run.measure(samples, plan, start)
+    missing = preview.preview(
+        samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
+    )
+    if missing:
+        console.print(missing, style="yellow")
+
+
+def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[Dataset, Run, ModelFile | None]":
+    """The data of the run under `out`, what it is, and the model it starts from, where it has not started yet.
+
+    Raises TrainingError for a run that is finished, and for other data than its own.
+    """
+    from vgglass.training import checkpoint, run
+
+    chosen, progress = checkpoint.read_run(out), checkpoint.peek(out)
+    if progress.finished:
+        raise TrainingError(out, f"has finished after {progress.epoch} epochs", "there is nothing to resume")
+    dataset = read_training_data(folder or out / run.MANIFEST, console)
+    if not folder:
+        dataset = replace(dataset, name=chosen.folder or dataset.name)
+    if (run.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
+        raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
+    start = None
+    if chosen.source and progress == checkpoint.Progress():
+        start = load(chosen.source["model"])
+        if start.record.digest != chosen.source["digest"]:
+            raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
+    return dataset, chosen, start
+
+
+def _named(source: Model) -> str:
+    """What a run's record calls the model that it started from: a file by a path that holds from any folder."""
+    if isinstance(source, ModelFile):
+        return "(a model in memory)"
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+def _plan(
+    folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any]
+) -> "tuple[Recipe, ModelFile | None]":
+    """The recipe of a run, and the model that it starts from."""
+    start = load(source) if source else None
+    usual = "finetune" if source else "digits" if folder is None else None
+    return recipe_of(recipe or usual, overrides, start), start

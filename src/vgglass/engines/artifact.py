@@ -1,0 +1,101 @@
+"""What an exported graph carries beside its weights: the model's record, verbatim, and golden inputs with their logits.
+
+One text of ASCII JSON, in the graph's own place for such things: OpenVINO's runtime information, ONNX's metadata.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from vgglass.errors import ModelFileError
+from vgglass.images import Pixels
+from vgglass.modelfile import ModelFile, Record
+
+KEY = "vgglass"
+AGAIN = "make it again with vgglass export"
+FORMAT_VERSION = 1
+ExportPrecision = Literal["float32", "int8"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A network exported for a runtime.
+
+    path           of the graph: .xml (OpenVINO, its weights in the .bin beside it) or .onnx
+    golden_logits  the model file's own; of an int8 graph, what that graph gave when it was made
+    dense          takes images of any size and gives a map of logits (N, K, rows, columns)
+    int8           how the int8 graph did beside float32 on held-out images; empty for float32
+    """
+
+    path: Path
+    record: Record
+    golden_images: Pixels
+    golden_logits: NDArray[np.float32]
+    precision: ExportPrecision
+    dense: bool
+    int8: dict[str, Any]
+
+
+def describe(
+    model: ModelFile, *, precision: ExportPrecision = "float32", dense: bool = False, int8: dict[str, Any] | None = None
+) -> str:
+    """The text that goes into an artifact made of a model."""
+    assert model.record.digest, "only a saved model is exported"
+    golden = safetensors.numpy.save({"images": model.golden_images, "logits": model.golden_logits})
+    about = {
+        "format_version": FORMAT_VERSION,
+        "record": model.record.as_json(),
+        "golden": base64.b64encode(golden).decode(),
+        "precision": precision,
+        "dense": dense,
+        "int8": int8 or {},
+    }
+    return json.dumps(about, allow_nan=False)
+
+
+def parse(path: Path, text: str | None) -> Artifact:
+    """The artifact of this text. Raises ModelFileError for one that vgglass did not write, or that is damaged."""
+    if text is None:
+        raise ModelFileError(path, "a graph that vgglass did not write", "make one with vgglass export")
+    try:
+        about = json.loads(text)
+        version = about["format_version"]
+        if version != FORMAT_VERSION:
+            rule = f"is an artifact of format version {version!r}, and this vgglass reads {FORMAT_VERSION}"
+            raise ModelFileError(path, rule, f"upgrade vgglass, or {AGAIN}")
+        record = Record.from_json(about["record"])
+        golden = safetensors.numpy.load(base64.b64decode(about["golden"], validate=True))
+        images, logits = golden["images"], golden["logits"]
+        side, classes = record.preprocessing.size, record.architecture.classes
+        good = (
+            images.dtype == np.uint8
+            and images.shape == (len(images), side, side, record.architecture.channels)
+            and logits.shape == (len(images), classes)
+            and len(images) > 0
+            and about["precision"] in ("float32", "int8")
+            and isinstance(about["dense"], bool)
+            and isinstance(about["int8"], dict)
+        )
+        if not good:
+            raise ValueError("its golden inputs do not fit its record")
+    except ModelFileError:
+        raise
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        binascii.Error,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ModelFileError(path, f"its record is damaged ({error})", AGAIN) from error
+    return Artifact(path, record, images, logits, about["precision"], about["dense"], about["int8"])

@@ -1,0 +1,97 @@
+"""A model as a graph that other runtimes read: OpenVINO (.xml and .bin) or ONNX (.onnx), checked before it is there."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vgglass.engines.artifact import Artifact, describe, parse
+from vgglass.engines.selection import FORMATS, module
+from vgglass.engines.verify import Check, verify
+from vgglass.errors import ModelFileError, UsageError
+from vgglass.modelfile import ModelFile
+
+if TYPE_CHECKING:
+    import openvino
+
+
+def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
+    """Raises UsageError for a place or a combination that there is no export to."""
+    if path.suffix not in FORMATS:
+        raise UsageError(path, f"exports end in {' or '.join(FORMATS)}", "give it one of these endings")
+    if int8 and path.suffix != ".xml":
+        raise UsageError(f"--int8 to {path}", "int8 is exported to OpenVINO", "end it in .xml")
+    if int8 and dense:
+        raise UsageError("--int8 --dense", "int8 is calibrated at the training size alone", "leave one of them out")
+
+
+def export(model: ModelFile, path: Path, *, dense: bool = False) -> list[Check]:
+    """Write a float32 graph. Raises UsageError, MissingExtraError, ModelFileError for one that answers otherwise."""
+    require_exportable(path, int8=False, dense=dense)
+    runtime = module(FORMATS[path.suffix])
+    graph = runtime.build_graph(model, dense=dense)
+    text = describe(model, dense=dense)
+    return _place(path, lambda place: runtime.write(graph, place, text))
+
+
+def export_int8(model: ModelFile, graph: "openvino.Model", path: Path, figures: dict[str, Any]) -> list[Check]:
+    """Write the int8 graph of a model; its golden logits become that graph's own. `figures` say how well it does."""
+    from vgglass.engines import openvino
+
+    logits = openvino.engine_of(graph, "int8")(model.golden_images)
+    text = describe(replace(model, golden_logits=logits), precision="int8", int8=figures)
+    return _place(path, lambda place: openvino.write(graph, place, text))
+
+
+def read(path: Path) -> Artifact:
+    """An exported graph's record and golden inputs. Raises ModelFileError, MissingExtraError."""
+    if not path.is_file():
+        raise ModelFileError(path, "does not exist", "check the path")
+    return parse(path, module(FORMATS[path.suffix]).read_text(path))
+
+
+def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
+    with _beside(path) as folder:
+        written = folder / path.name
+        try:
+            write(written)
+        except (OSError, RuntimeError) as error:  # OpenVINO's own where a disk is full
+            raise ModelFileError(
+                path, f"could not be written ({error})", "free space or choose another place"
+            ) from error
+        checks = list(verify(read(written)))
+        wrong = [check for check in checks if not check.passed]
+        if wrong:
+            raise ModelFileError(path, f"answers otherwise than the model: {wrong[0]}", "it was not kept; report this")
+        _move(folder, path)
+    return [replace(check, path=path) for check in checks]
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _move(folder: Path, path: Path) -> None:
+    """The graph last and the old one first away: a graph never stands beside weights of another."""
+    files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
+    _sync(files)
+    if len(files) > 1:
+        path.unlink(missing_ok=True)
+    for file in files:
+        file.replace(path.with_name(file.name))
+
+
+def _sync(files: Iterable[Path]) -> None:
+    for file in files:
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())

@@ -1,0 +1,22 @@
+"""Weights and activations in eight bits: post-training quantisation by NNCF (an extra: vgglass[int8])."""
+
+import logging
+import warnings
+from collections.abc import Iterable
+
+import openvino
+
+from vgglass.engines.openvino import build_graph
+from vgglass.images import Pixels
+from vgglass.modelfile import ModelFile
+
+
+def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
+    """The graph of a model with ranges calibrated on `count` images, each a batch of one (1, S, S, C)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NNCF's imports warn of what it does not use here
+        import nncf
+    nncf.set_log_level(logging.ERROR)
+    return nncf.quantize(
+        build_graph(model), nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED, subset_size=count
+    )

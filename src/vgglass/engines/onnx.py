@@ -1,0 +1,120 @@
+"""ONNX: the network as an ONNX graph, and ONNX Runtime as an engine (an extra: vgglass[onnx])."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from vgglass import architecture as family
+from vgglass.engines import Engine, Output, Precision
+from vgglass.engines.artifact import AGAIN, KEY, Artifact
+from vgglass.engines.graph import Array, build
+from vgglass.errors import ModelFileError
+from vgglass.images import Pixels
+from vgglass.modelfile import ModelFile
+from vgglass.preprocess import Preprocessing
+
+OPSET, IR_VERSION = 17, 8  # of 2022: what most runtimes in use can read
+
+
+def open_engine(
+    source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
+) -> Engine:
+    """A model file or an .onnx artifact by ONNX Runtime on this CPU, for batches of any size."""
+    graph = (
+        build_graph(source, output, dense=dense).SerializeToString() if isinstance(source, ModelFile) else source.path
+    )
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    def run(images: Pixels) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run(None, {"images": images})[0]
+        return found
+
+    return Engine("onnxruntime", "CPU", precision, run)
+
+
+def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> onnx.ModelProto:
+    """uint8 images (N, H, W, C) to the named output."""
+    operations = ONNX()
+    last = build(operations, model, output, dense=dense)
+    assert last == output, "a node's output is named as its layer"
+    places: list[str | int | None] = ["N", None, None, None] if dense or output == "pool5" else ["N", None]
+    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, places)
+    name = model.record.architecture.name
+    graph = helper.make_graph(operations.nodes, name, [operations.images], [result], operations.weights)
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="vgglass")
+
+
+def write(graph: onnx.ModelProto, path: Path, text: str) -> None:
+    """Write a graph with the artifact's text inside."""
+    helper.set_model_props(graph, {KEY: text})
+    onnx.save_model(graph, path)
+
+
+def read_text(path: Path) -> str | None:
+    """The artifact's text in an .onnx; None where there is none. Raises ModelFileError for a damaged file."""
+    try:
+        graph = onnx.load_model(path, load_external_data=False)
+    except DecodeError as error:
+        raise ModelFileError(path, f"not an ONNX graph, or damaged ({error})", AGAIN) from error
+    return next((item.value for item in graph.metadata_props if item.key == KEY), None)
+
+
+class ONNX:
+    """The operations of a graph as ONNX nodes; a node's name is its output's and stands for it."""
+
+    images: onnx.ValueInfoProto
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def add(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, array: NDArray[np.generic]) -> str:
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def normalised(self, side: int | None, record: Preprocessing) -> str:
+        places: list[str | int | None] = (
+            ["N", "H", "W", record.channels] if side is None else ["N", side, side, record.channels]
+        )
+        self.images = helper.make_tensor_value_info("images", TensorProto.UINT8, places)
+        x = self.add("Cast", ["images"], "pixels", to=TensorProto.FLOAT)
+        if record.channel_order == "BGR":
+            order = self.constant("channel_order", np.array([2, 1, 0]))
+            x = self.add("Gather", [x, order], "reordered", axis=3)
+        mean, std = (np.array(numbers, np.float32) for numbers in (record.mean, record.std))
+        x = self.add("Sub", [x, self.constant("mean", mean)], "centred")
+        x = self.add("Div", [x, self.constant("std", std)], "scaled")
+        return self.add("Transpose", [x], "normalised", perm=[0, 3, 1, 2])
+
+    def convolution(self, x: str, name: str, weight: Array, bias: Array, padding: int) -> str:
+        inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        return self.add("Conv", inputs, name, kernel_shape=list(weight.shape[2:]), pads=[padding] * 4)
+
+    def linear(self, x: str, name: str, weight: Array, bias: Array) -> str:
+        inputs = [x, self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+        return self.add("Gemm", inputs, name, transB=1)
+
+    def flatten(self, x: str, name: str, features: int) -> str:
+        return self.add("Flatten", [x], name, axis=1)
+
+    def relu(self, x: str, name: str) -> str:
+        return self.add("Relu", [x], name)
+
+    def response_norm(self, x: str, name: str) -> str:
+        # As in torch, alpha is divided by the size here; in Krizhevsky's formula it is not.
+        alpha = family.LRN_ALPHA * family.LRN_SIZE
+        return self.add("LRN", [x], name, alpha=alpha, beta=family.LRN_BETA, bias=family.LRN_K, size=family.LRN_SIZE)
+
+    def max_pool(self, x: str, name: str) -> str:
+        return self.add("MaxPool", [x], name, kernel_shape=[2, 2], strides=[2, 2])

@@ -1,0 +1,126 @@
+"""Which engine and precision a network runs with on this machine, and why."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from vgglass.engines import NAMES, PRECISIONS, Engine, Output, Precision, machine
+from vgglass.engines.artifact import Artifact
+from vgglass.errors import MissingExtraError, UsageError
+from vgglass.modelfile import ModelFile
+
+Source = ModelFile | Artifact
+
+MODULES = {"openvino": "openvino", "torch": "torch", "onnxruntime": "onnx"}  # vgglass.engines.*
+FORMATS = {".xml": "openvino", ".onnx": "onnxruntime"}  # of exported graphs, and whose they are
+EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}  # what 'pip install' needs beyond the light base
+FASTER = 1.2  # from this gain on, bfloat16 is worth its eight bits
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine's name, the precision it multiplies in, and why these two."""
+
+    engine: str
+    precision: Precision
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.engine}, {self.precision}: {self.why}"
+
+
+def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Choice:
+    """Settle what is left to 'auto'. Raises UsageError for what does not go together, or not on this machine."""
+    if engine not in ("auto", *NAMES):
+        raise UsageError(f"--engine {engine}", f"is not one of auto, {', '.join(NAMES)}", "choose one of them")
+    if precision not in ("auto", *PRECISIONS):
+        raise UsageError(
+            f"--precision {precision}", f"is not one of auto, {', '.join(PRECISIONS)}", "choose one of them"
+        )
+    if engine == "auto":
+        gpu = isinstance(source, ModelFile) and machine.has_gpu()
+        name, why = ("torch", "a GPU is there") if gpu else ("openvino", "the quickest on a CPU")
+    else:
+        name, why = engine, "as asked"
+        _require_fitting(source, name)
+    if isinstance(source, Artifact):
+        return Choice(name, _exported(source, precision), f"{why}; {source.precision} as exported")
+    if precision == "int8":
+        raise UsageError(
+            "--precision int8", "needs weights that were calibrated for it", "run vgglass export --int8 first"
+        )
+    if precision == "auto":
+        chosen, reason = _quickest(name)
+        return Choice(name, chosen, f"{why}; {reason}")
+    if precision == "bfloat16":
+        _require_bfloat16(name)
+        return Choice(name, "bfloat16", f"{why}; precision as asked")
+    return Choice(name, "float32", f"{why}; precision as asked")
+
+
+def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense: bool = False) -> Engine:
+    """The engine chosen for a network. Raises UsageError for what an artifact does not hold; MissingExtraError."""
+    if isinstance(source, Artifact):
+        if output != "fc8":
+            raise UsageError(source.path, f"gives class scores, not {output}", "take the model file")
+        if dense != source.dense:
+            shape = "images of any size" if source.dense else "images of the training size alone"
+            remedy = "take the model file, or export it " + ("without --dense" if source.dense else "with --dense")
+            raise UsageError(source.path, f"takes {shape}", remedy)
+    engine: Engine = module(choice.engine).open_engine(source, output, choice.precision, dense=dense)
+    return engine
+
+
+def runs(source: Source, engine: str) -> bool:
+    """Whether an engine can hold a network: OpenVINO reads ONNX too."""
+    return isinstance(source, ModelFile) or engine == "openvino" or engine == FORMATS[source.path.suffix]
+
+
+def module(name: str) -> ModuleType:
+    """The engine's own file. Raises MissingExtraError where what it drives is not installed."""
+    extra = EXTRAS.get(name)
+    if extra and not find_spec(name):
+        raise MissingExtraError(name, extra, f"the engine {name}")
+    return import_module(f"vgglass.engines.{MODULES[name]}")
+
+
+def _require_fitting(source: Source, engine: str) -> None:
+    if isinstance(source, Artifact) and not runs(source, engine):
+        takes = "model files" if engine == "torch" else "model files and .onnx"
+        raise UsageError(f"--engine {engine} on {source.path}", f"it runs {takes}", "take openvino")
+
+
+def _exported(source: Artifact, precision: str) -> Precision:
+    if precision not in ("auto", source.precision):
+        rule = f"was exported as {source.precision}"
+        raise UsageError(
+            f"--precision {precision} on {source.path}", rule, "leave --precision out, or take the model file"
+        )
+    return source.precision
+
+
+def _require_bfloat16(engine: str) -> None:
+    """torch computes it on every machine, if slowly."""
+    if engine == "onnxruntime":
+        raise UsageError("--precision bfloat16", "onnxruntime multiplies in float32 on a CPU", "take another engine")
+    if engine == "openvino" and not machine.cpu()[1]:
+        raise UsageError("--precision bfloat16", "this CPU has no arithmetic in bfloat16", "take float32 or auto")
+
+
+def _quickest(engine: str) -> tuple[Precision, str]:
+    if engine == "onnxruntime":
+        return "float32", "all that onnxruntime has on a CPU"
+    if engine == "torch":
+        if not machine.has_gpu():
+            return "float32", "torch's own on a CPU"
+        import torch
+
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bfloat16", "this GPU computes in it") if capable else ("float32", "this GPU has no bfloat16")
+    name, capable = machine.cpu()
+    if not capable:
+        return "float32", "this CPU has no arithmetic in bfloat16"
+    gain = machine.bfloat16_gain(name)
+    chosen: Precision = "bfloat16" if gain >= FASTER else "float32"
+    return chosen, f"bfloat16 was measured {gain:.1f} times as fast as float32 here"

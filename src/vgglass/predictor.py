@@ -1,0 +1,105 @@
+"""A network ready to answer: sources in, log-probabilities out, in order; decoding runs beside inference.
+
+N images, K classes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgglass.data.loader import ahead
+from vgglass.engines import Engine
+from vgglass.errors import ImageError
+from vgglass.images import Pixels
+from vgglass.modelfile import Record
+from vgglass.preprocess import read
+from vgglass.views import View, decoding, show
+
+LogProbabilities = NDArray[np.float64]
+
+BATCH_PIXELS = 16 * 224**2  # of a call to the engine: beyond that none of them gets faster
+LARGEST_BATCH = 256
+CHUNK = 4  # sources that one thread prepares in a turn
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model's record, the views it takes of an image, and its engines by whether they are dense.
+
+    about  which engine it is and why, in a line
+    """
+
+    record: Record
+    views: tuple[View, ...]
+    engines: Mapping[bool, Engine]
+    about: str = ""
+
+    def stream(self, sources: Iterable[Path | Pixels]) -> Iterator[LogProbabilities | ImageError]:
+        """What the network makes of each source (K,), in order; or why it can't be read. Memory stays bounded."""
+        window: list[list[Pixels] | ImageError] = []
+        readable = 0
+        remaining = iter(sources)
+        chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
+        for chunk in ahead(self._prepared, chunks, depth=2 + 2 * self._window // CHUNK):
+            for stacks in chunk:
+                window.append(stacks)
+                readable += not isinstance(stacks, ImageError)
+                if readable == self._window:  # unreadable files leave no hole in a batch
+                    yield from self._answered(window)
+                    window, readable = [], 0
+        yield from self._answered(window)
+
+    def log_probabilities(self, shown: Sequence[list[Pixels]]) -> LogProbabilities:
+        """Averages over the views of each image, taken at the softmax (N, K).
+
+        shown  for each image the stack of each view
+        """
+        total = np.full((len(shown), len(self.record.classes)), -np.inf)
+        for index, view in enumerate(self.views):
+            by_shape: dict[tuple[int, ...], list[int]] = {}
+            for image, stacks in enumerate(shown):
+                by_shape.setdefault(stacks[index].shape, []).append(image)
+            for members in by_shape.values():
+                logits = self._logits(np.concatenate([shown[image][index] for image in members]), view)
+                each = self.record.log_probabilities(logits).reshape(len(members), view.count, -1)
+                mean = np.logaddexp.reduce(each, axis=1) - np.log(view.count)
+                total[members] = np.logaddexp(total[members], mean + np.log(view.share))
+        return total
+
+    def _logits(self, images: Pixels, view: View) -> NDArray[np.float32]:
+        """(N, K); of a dense view the mean over the places."""
+        parts = -(-len(images) // _batch(images.shape[1:3]))
+        logits = np.concatenate([self.engines[view.is_dense](part) for part in np.array_split(images, parts)])
+        return logits.mean(axis=(2, 3)) if view.is_dense else logits
+
+    def _answered(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
+        shown = [stacks for stacks in window if not isinstance(stacks, ImageError)]
+        answers = iter(self.log_probabilities(shown) if shown else ())
+        for stacks in window:
+            yield stacks if isinstance(stacks, ImageError) else next(answers)
+
+    def _prepared(self, chunk: Sequence[Path | Pixels]) -> list[list[Pixels] | ImageError]:
+        return [self.shown(source) for source in chunk]
+
+    def shown(self, source: Path | Pixels) -> list[Pixels] | ImageError:
+        """The stack of each view, or why there is none."""
+        record = self.record.preprocessing
+        try:
+            return show(read(source, decoding(record, self.views)), record, self.views)
+        except ImageError as error:
+            return error
+
+    @property
+    def _window(self) -> int:
+        """Images that fill a batch together."""
+        size = self.record.preprocessing.size
+        return max(1, _batch((size, size)) // max(view.count for view in self.views))
+
+
+def _batch(sides: tuple[int, ...]) -> int:
+    height, width = sides
+    return min(LARGEST_BATCH, max(1, BATCH_PIXELS // (height * width)))
