@@ -11,6 +11,7 @@ from rich.console import Console
 
 from vgglass.api.data import open_data_set
 from vgglass.api.models import Model, load, opened
+from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, MissingExtraError
 from vgglass.modelfile import ModelFile, Record
 from vgglass.preprocess import fit, read
@@ -53,7 +54,7 @@ def export(
     return _export_int8(file, path, calibrate, force, console)
 
 
-def verify(model: Model) -> "Iterator[Check]":
+def verify(model: Model | Artifact) -> "Iterator[Check]":
     """Replay the golden inputs of a model file or an exported graph on every runtime that is installed."""
     from vgglass.engines.verify import verify
 

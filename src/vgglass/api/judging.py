@@ -1,6 +1,6 @@
 """A model on images: judged by their labels, or asked for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,10 @@ import numpy as np
 from rich.console import Console
 
 from vgglass.api.data import open_data_set
-from vgglass.api.models import Model, predictor
+from vgglass.api.models import Model, opened, predictor
+from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError
-from vgglass.modelfile import Record
+from vgglass.modelfile import ModelFile, Record
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset, Sample
@@ -21,29 +22,27 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Model,
+    model: "Model | Predictor",
     folder: str | Path | None = None,
     *,
     split: str | None = None,
     console: Console | None = None,
-    views: str | None = None,
-    engine: str = "auto",
-    precision: str = "float32",
+    **how: Any,
 ) -> "Evaluation":
     """Judge a model on one split of a folder (the embedded digits without one).
 
     split  without it 'test' where there is one, else 'validation', else all images
-    views, engine, precision  as `predictor` takes them; float32 gives the same figure on every machine
+    how    views, engine and precision, as `judge` takes them
     Raises DataError, UsageError or ModelFileError.
     """
     from vgglass.evaluation import metrics
 
     console = console or Console(stderr=True)
-    judge = predictor(model, views=views, engine=engine, precision=precision)
-    record = judge.record
+    chosen = _ready(model, judge, how)
+    record = chosen.record
     dataset, name = _judged(record, folder, split, console)
     samples = _aligned(dataset, name, record.classes)
-    answers = metrics.answered(judge.stream(sample.source for sample in samples))
+    answers = metrics.answered(chosen.stream(sample.source for sample in samples))
     labels = np.array([sample.label for sample in samples])
     return metrics.evaluate(answers, labels, record.classes, name, _used_for(record, dataset, name))
 
@@ -54,10 +53,20 @@ def predict(model: "Model | Predictor", paths: Sequence[str | Path], *, top: int
     how  views, engine and precision, as `predictor` takes them
     """
     from vgglass import prediction
+
+    return list(prediction.predict(prediction.expand(map(Path, paths)), _ready(model, predictor, how), top))
+
+
+def judge(model: Model | Artifact, *, precision: str | None = None, **how: Any) -> "Predictor":
+    """As `predictor`, in float32 unless told or exported otherwise: the same figure on every machine."""
+    source = opened(model)
+    return predictor(source, precision=precision or ("float32" if isinstance(source, ModelFile) else "auto"), **how)
+
+
+def _ready(model: "Model | Predictor", make: "Callable[..., Predictor]", how: dict[str, Any]) -> "Predictor":
     from vgglass.predictor import Predictor
 
-    chosen = model if isinstance(model, Predictor) else predictor(model, **how)
-    return list(prediction.predict(prediction.expand(map(Path, paths)), chosen, top))
+    return model if isinstance(model, Predictor) else make(model, **how)
 
 
 def _judged(record: "Record", folder: str | Path | None, split: str | None, console: Console) -> "tuple[Dataset, str]":

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vgglass import modelfile, zoo
+from vgglass.engines.artifact import Artifact
 from vgglass.errors import MissingExtraError
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
     from vgglass.engines import Engine, Output
-    from vgglass.engines.artifact import Artifact
     from vgglass.predictor import Predictor
 
 Model = str | Path | ModelFile
@@ -29,11 +29,13 @@ def load(model: Model) -> ModelFile:
     return modelfile.load(Path(model))
 
 
-def opened(model: Model) -> "ModelFile | Artifact":
+def opened(model: Model | Artifact) -> ModelFile | Artifact:
     """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
     from vgglass.engines import export
     from vgglass.engines.selection import FORMATS
 
+    if isinstance(model, Artifact):
+        return model
     if not isinstance(model, ModelFile) and Path(model).suffix in FORMATS:
         return export.read(Path(model))
     return load(model)
@@ -49,7 +51,12 @@ def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]
 
 
 def engine(
-    model: Model, engine: str = "auto", precision: str = "auto", *, output: "Output" = "fc8", dense: bool = False
+    model: Model | Artifact,
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    output: "Output" = "fc8",
+    dense: bool = False,
 ) -> "Engine":
     """The function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
 
@@ -61,7 +68,9 @@ def engine(
     return open_engine(source, choose(source, engine, precision), output, dense=dense)
 
 
-def predictor(model: Model, *, views: str | None = None, engine: str = "auto", precision: str = "auto") -> "Predictor":
+def predictor(
+    model: Model | Artifact, *, views: str | None = None, engine: str = "auto", precision: str = "auto"
+) -> "Predictor":
     """A model made ready to answer, for as many calls as one likes.
 
     model      a model file, a pretrained name, or a graph that `export` wrote
@@ -70,7 +79,6 @@ def predictor(model: Model, *, views: str | None = None, engine: str = "auto", p
     precision  'float32' or 'bfloat16'; 'auto' is the quicker on this machine
     Raises UsageError for what does not go together or not on this machine, MissingExtraError, ModelFileError.
     """
-    from vgglass.engines.artifact import Artifact
     from vgglass.engines.selection import choose, open_engine
     from vgglass.predictor import Predictor
     from vgglass.views import parse

@@ -23,6 +23,9 @@ def evaluate(
     folder: Annotated[Path | None, typer.Argument(help="One subfolder a class. Without: the embedded digits.")] = None,
     model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = ...,  # type: ignore[assignment]
     split: Annotated[str | None, typer.Option(help="test, validation, train or all.")] = None,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16, or auto: as predict.")] = None,
     picture_: Annotated[
         Path | None, typer.Option("--picture", help="Where the confusion matrix goes; beside the model without.")
     ] = None,
@@ -32,7 +35,9 @@ def evaluate(
     from vgglass import api
 
     output.require_png("--picture", picture_)
-    evaluation = api.evaluate(model, folder, split=split)
+    judge = api.judge(model, views=views, engine=engine, precision=precision)
+    output.say(judge.about)
+    evaluation = api.evaluate(judge, folder, split=split)
     if json:
         output.print_json(evaluation.as_json())
         return

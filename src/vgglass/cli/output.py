@@ -36,6 +36,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def say(sentence: str) -> None:
+    """A sentence on standard error that needs no acting upon."""
+    typer.secho(sentence, dim=True, err=True)
+
+
 def warn(sentence: str) -> None:
     """A sentence on standard error; nothing where there is none."""
     if sentence:

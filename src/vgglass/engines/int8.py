@@ -13,10 +13,12 @@ from vgglass.modelfile import ModelFile
 
 def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
     """The graph of a model with ranges calibrated on `count` images, each a batch of one (1, S, S, C)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NNCF's imports warn of what it does not use here
-        import nncf
-    nncf.set_log_level(logging.ERROR)
-    return nncf.quantize(
-        build_graph(model), nncf.Dataset(images), preset=nncf.QuantizationPreset.MIXED, subset_size=count
-    )
+    logging.disable(logging.WARNING)  # NNCF, and torch on its behalf, warn of what is not used here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import nncf
+        preset = nncf.QuantizationPreset.MIXED
+        return nncf.quantize(build_graph(model), nncf.Dataset(images), preset=preset, subset_size=count)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -14,6 +14,7 @@ Source = ModelFile | Artifact
 
 MODULES = {"openvino": "openvino", "torch": "torch", "onnxruntime": "onnx"}  # vgglass.engines.*
 FORMATS = {".xml": "openvino", ".onnx": "onnxruntime"}  # of exported graphs, and whose they are
+PACKAGES = {"openvino": ("openvino",), "torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
 EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}  # what 'pip install' needs beyond the light base
 FASTER = 1.2  # from this gain on, bfloat16 is worth its eight bits
 
@@ -77,11 +78,15 @@ def runs(source: Source, engine: str) -> bool:
     return isinstance(source, ModelFile) or engine == "openvino" or engine == FORMATS[source.path.suffix]
 
 
+def missing(engine: str) -> list[str]:
+    """The packages of an engine that are not installed."""
+    return [package for package in PACKAGES[engine] if not find_spec(package)]
+
+
 def module(name: str) -> ModuleType:
     """The engine's own file. Raises MissingExtraError where what it drives is not installed."""
-    extra = EXTRAS.get(name)
-    if extra and not find_spec(name):
-        raise MissingExtraError(name, extra, f"the engine {name}")
+    for package in missing(name):
+        raise MissingExtraError(package, EXTRAS[name], f"the engine {name}")
     return import_module(f"vgglass.engines.{MODULES[name]}")
 
 

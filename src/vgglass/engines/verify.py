@@ -4,14 +4,13 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from vgglass.engines import NAMES, Engine, Precision, machine
 from vgglass.engines.artifact import Artifact
-from vgglass.engines.selection import Choice, Source, open_engine, runs
+from vgglass.engines.selection import Choice, Source, missing, open_engine, runs
 
 # Of the largest golden logit. Golden logits of an int8 graph are its own: another CPU may round otherwise.
 TOLERANCES: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
@@ -52,7 +51,7 @@ def verify(source: Source) -> Iterator[Check]:
     path = source.path if isinstance(source, Artifact) else None
     dense = isinstance(source, Artifact) and source.dense
     for name in NAMES:
-        if not find_spec(name) or not runs(source, name):
+        if missing(name) or not runs(source, name):
             continue
         for precision in _precisions(source, name):
             engine = open_engine(source, Choice(name, precision, ""), dense=dense)
