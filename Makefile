@@ -32,6 +32,7 @@ check: setup ## format, lint, types, and which room may import which
 
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; and what the glass takes
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py

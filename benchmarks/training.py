@@ -40,6 +40,7 @@ def ours(steps: int, precision: str) -> list[float]:
 
     from rich.console import Console
 
+    from vgglass.interruption import Interruption
     from vgglass.model import VGG
     from vgglass.preprocess import Preprocessing
     from vgglass.training import process
@@ -47,7 +48,6 @@ def ours(steps: int, precision: str) -> list[float]:
     from vgglass.training.checkpoint import Cadence, Progress
     from vgglass.training.display import Display
     from vgglass.training.feeds import IMAGE
-    from vgglass.training.interruption import Interruption
     from vgglass.training.keeper import Keeper
     from vgglass.training.loop import Trainer
     from vgglass.training.recipe import Recipe

@@ -20,10 +20,12 @@ OPTIONS = {
     "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
     " --learning-rate --out --overwrite --preview --recipe --resume --seed --set --train --workers",
-    "evaluate": "--json --model --picture --split",
-    "predict": "--download --json --model --out --top",
+    "evaluate": "--engine --json --model --picture --precision --split --views",
+    "predict": "--download --engine --json --model --out --precision --resume --sort-into --top --views",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --to",
+    "export": "--calibrate --dense --download --force --int8 --model",
+    "verify": "--json",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --model --order --out"
     " --rank --sanity --scale --target --without",
     "step": "--all --at --channel --download --json --lang --layer --model",
@@ -157,7 +159,11 @@ def test_errors_are_one_line_and_have_their_status(model: Path, tmp_path: Path) 
         (("train", "--out", tmp_path / "x", "--set", "epochs"), 2, "--set epochs: is not FIELD=VALUE"),
         (("predict", "--model", model, tmp_path / "no.jpg"), 1, "no.jpg: does not exist; check the path"),
         (("predict", "--model", model, tmp_path), 1, "holds no images"),
-        (("predict", "--model", model, model, "--out", "rows.txt"), 2, "the rows go to a .csv or .jsonl file"),
+        (
+            ("predict", "--model", model, model, "--out", "rows.txt"),
+            2,
+            "the rows go to a .csv, .jsonl or .parquet file",
+        ),
         (("evaluate", "--model", tmp_path / "none.safetensors"), 1, "No such file or directory"),
         (("convert", model, tmp_path / "x.pth"), 2, "--classes: names the classes"),
     ]

@@ -21,9 +21,9 @@ from torch import nn
 
 import vgglass
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
+from vgglass.interruption import Interruption
 from vgglass.training import checkpoint, recipe, run
 from vgglass.training.checkpoint import Cadence, Progress
-from vgglass.training.interruption import Interruption
 from vgglass.training.journal import TIMINGS
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
@@ -311,7 +311,7 @@ def test_a_signal_saves_and_leaves(
 
 
 def test_a_second_signal_is_not_waited_for() -> None:
-    from vgglass.training.interruption import Interruption
+    from vgglass.interruption import Interruption
 
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)

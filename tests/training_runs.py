@@ -8,11 +8,11 @@ from rich.console import Console
 
 from vgglass import api
 from vgglass.data import digits
+from vgglass.interruption import Interruption
 from vgglass.training import checkpoint, recipe
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
-from vgglass.training.interruption import Interruption
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
 

@@ -38,6 +38,13 @@ class Predictor:
     engines: Mapping[bool, Engine]
     about: str = ""
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What an answer hangs on beside the model, by the names that a person gives."""
+        engine = next(iter(self.engines.values()))
+        views = "+".join(f"{view.name}@{view.scale}" for view in self.views)
+        return {"engine": engine.name, "precision": engine.precision, "views": views}
+
     def stream(self, sources: Iterable[Path | Pixels]) -> Iterator[LogProbabilities | ImageError]:
         """What the network makes of each source (K,), in order; or why it can't be read. Memory stays bounded."""
         window: list[list[Pixels] | ImageError] = []

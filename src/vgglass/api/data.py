@@ -1,5 +1,6 @@
 """Folders, manifests and the embedded digits: audited, written down, read for training."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,12 +66,17 @@ def read_training_data(folder: str | Path | None, console: Console) -> "Dataset"
 
 
 @contextmanager
-def reading(console: Console) -> Iterator[Callable[[int, int], None]]:
+def reading(console: Console, doing: str = "reading images") -> Iterator[Callable[[int, int], None]]:
     """A bar that shows how many images have been read of how many."""
     from rich.progress import Progress
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("reading images", total=None)
+    with Progress(
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # above the bar goes what is for the same screen, and nothing else
+    ) as progress:
+        task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -1,6 +1,7 @@
 """Models by path or name, and what runs them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,10 @@ def predictor(
     parsed = parse(views or usual, source.record)
     choice = choose(source, engine, precision)
     engines = {kind: open_engine(source, choice, dense=kind) for kind in {view.is_dense for view in parsed}}
-    return Predictor(source.record, parsed, engines, str(choice))
+    record = source.record
+    if isinstance(source, ModelFile) and not record.digest:  # in memory, never saved
+        record = replace(record, digest=modelfile.weights_digest(source.weights))
+    return Predictor(record, parsed, engines, str(choice))
 
 
 def pool5(model: ModelFile, name: str) -> "Engine":

@@ -35,9 +35,9 @@ def evaluate(
     from vgglass import api
 
     output.require_png("--picture", picture_)
-    judge = api.judge(model, views=views, engine=engine, precision=precision)
-    output.say(judge.about)
-    evaluation = api.evaluate(judge, folder, split=split)
+    evaluation = api.evaluate(
+        model, folder, split=split, console=output.console(stderr=True), views=views, engine=engine, precision=precision
+    )
     if json:
         output.print_json(evaluation.as_json())
         return

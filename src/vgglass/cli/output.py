@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,14 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def say(sentence: str) -> None:
-    """A sentence on standard error that needs no acting upon."""
-    typer.secho(sentence, dim=True, err=True)
+def print_json_list(values: Iterable[Any]) -> None:
+    """What print_json prints of a list, each value as it comes."""
+    before = "["
+    for value in values:
+        text = json.dumps(value, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        sys.stdout.write(f"{before}\n  {text}")
+        before = ","
+    sys.stdout.write("[]\n" if before == "[" else "\n]\n")
 
 
 def warn(sentence: str) -> None:

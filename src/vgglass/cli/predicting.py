@@ -1,71 +1,90 @@
 """vgglass predict."""
 
-import csv
-import json as json_format
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from vgglass.atomic import replacing
 from vgglass.cli import output
-from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
     from vgglass.prediction import Prediction
 
-SUFFIXES = (".csv", ".jsonl")
+PAGE = 1000  # rows of a table: its columns are as wide as they all need
+
+
+class Tally:
+    """How many rows went by, and how many of images that could not be read."""
+
+    def __init__(self) -> None:
+        self.rows = self.failed = 0
+
+    def counted(self, rows: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for row in rows:
+            self.rows += 1
+            self.failed += bool(row.error)
+            yield row
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, folders of images, or - for a list on standard input.")],
     model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = "vgg16",
     top: Annotated[int, typer.Option(min=1, help="Answers an image.")] = 5,
-    out: Annotated[Path | None, typer.Option(help="Write the rows to a .csv or .jsonl file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows to a .csv, .jsonl or .parquet file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run with this --out stopped.")] = False,
+    sort_into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Link the images into DIR, a folder a predicted class.")
+    ] = None,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Rows for a program.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
 ) -> None:
     """Name what is in images."""
-    if out and out.suffix not in SUFFIXES:
-        raise UsageError(f"--out {out}", "the rows go to a .csv or .jsonl file", "give it one of these endings")
+    from vgglass import prediction
+
+    if out:
+        prediction.require(out)
+        if resume and prediction.complete(out):
+            output.console(stderr=json).print(f"nothing is left to do: {out} is complete", soft_wrap=True)
+            if json:
+                output.print_json([])
+            return
     from vgglass import api
     from vgglass.cli.models import fetched
 
-    rows = api.predict(fetched(model, download), paths, top=top)
-    failed = [bool(row.error) for row in rows]
-    if out:
-        write(rows, out)
+    scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
+    console = Console(stderr=True, force_terminal=False if scrolling else None)
+    tally = Tally()
+    rows = tally.counted(
+        api.predictions(
+            fetched(model, download), paths, top=top, out=out, resume=resume, sort_into=sort_into, console=console,
+            views=views, engine=engine, precision=precision,
+        )
+    )  # fmt: skip
     if json:
-        output.print_json([row.as_json() for row in rows])
+        output.print_json_list(row.as_json() for row in rows)
     elif out:
-        output.console().print(f"{len(rows)} rows: {out}", soft_wrap=True)
+        for _ in rows:
+            pass
+        output.console().print(f"{tally.rows} rows: {out}", soft_wrap=True)
     else:
-        cells = [[row.path, *_cells(row)] for row in rows]
-        output.console().print(output.table("image|class|>probability|next likeliest", cells, failed))
-    if any(failed):
-        typer.secho(f"{sum(failed)} of {len(rows)} images could not be read", fg="red", err=True)
+        _show(rows)
+    if tally.failed:
+        typer.secho(f"{tally.failed} of {tally.rows} images could not be read", fg="red", err=True)
         raise typer.Exit(1)
 
 
-def write(rows: "Sequence[Prediction]", path: Path) -> None:
-    """Write rows to a .csv or .jsonl file, atomically."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".jsonl":
-            file.writelines(json_format.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in rows)
-        else:
-            _write_csv(rows, file)
-
-
-def _write_csv(rows: "Sequence[Prediction]", file: TextIO) -> None:
-    places = max(len(row.top) for row in rows)
-    ends = ["", *(f"_{place}" for place in range(2, places + 1))][:places]
-    names = [name + end for end in ends for name in ("class", "probability")]
-    writer = csv.writer(file)
-    writer.writerow(["path", *names, "error"])
-    for row in rows:
-        answers: list[Any] = [cell for name, share in row.top for cell in (name, f"{share:.6f}")]
-        writer.writerow([row.path, *answers, *[""] * (len(names) - len(answers)), row.error])
+def _show(rows: "Iterator[Prediction]") -> None:
+    while page := list(islice(rows, PAGE)):
+        cells = [[output.visible(row.shown), *_cells(row)] for row in page]
+        failed = [bool(row.error) for row in page]
+        output.console().print(output.table("image|class|>probability|next likeliest", cells, failed))
 
 
 def _cells(row: "Prediction") -> list[str]:

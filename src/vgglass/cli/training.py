@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vgglass.cli import judging, output, predicting
+from vgglass.cli import judging, output
 from vgglass.errors import InterruptedRunError, UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -19,7 +19,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo in it is replaced.")] = Path("runs/demo"),
 ) -> None:
     """Learn real handwritten digits, be judged on digits not seen, predict them: about half a minute."""
-    from vgglass import api
+    from vgglass import api, prediction
     from vgglass.data import digits
     from vgglass.training import process
 
@@ -33,7 +33,7 @@ def demo(
     judging.show(evaluation, console)
     folder = digits.write_images("test", out / "test-digits")
     rows = api.predict(best, [folder])
-    predicting.write(rows, out / "predictions.csv")
+    prediction.write(rows, out / "predictions.csv", len(rows[0].top))
     right = sum(Path(row.path).parent.name == row.label for row in rows)
     console.print(
         f"\nPredicted the {len(rows)} test digits from their files: {right} right, {len(rows) - right} wrong."

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgglass.errors import InterruptedRunError, TrainingError
+from vgglass.interruption import Interruption
 from vgglass.training import checkpoint
 from vgglass.training.checkpoint import Cadence
-from vgglass.training.interruption import Interruption
 
 if TYPE_CHECKING:
     from vgglass.training.loop import Trainer

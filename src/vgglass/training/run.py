@@ -23,6 +23,7 @@ from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.training_loader import TrainingLoader
 from vgglass.errors import TrainingError
 from vgglass.images import Pixels
+from vgglass.interruption import Interruption
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing, fit, read
@@ -31,7 +32,6 @@ from vgglass.training.checkpoint import Cadence, Progress, Run
 from vgglass.training.display import Display
 from vgglass.training.features import Extractors, colours
 from vgglass.training.feeds import FeatureFeed, Feed, ImageFeed
-from vgglass.training.interruption import Interruption
 from vgglass.training.journal import Journal
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer

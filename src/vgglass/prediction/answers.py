@@ -1,0 +1,26 @@
+"""What a model says of each file, in order."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgglass.errors import ImageError
+from vgglass.prediction.rows import Prediction
+from vgglass.predictor import Predictor
+
+
+def predict(files: Iterable[Path], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
+    """One row a file, in order, as they come; a file that can't be read is a row with its reason."""
+    asked, answered = tee(files)
+    for path, answer in zip(answered, predictor.stream(asked), strict=True):
+        if isinstance(answer, ImageError):
+            yield Prediction(str(path), error=answer.rule)
+        else:
+            yield Prediction(str(path), _ranked(np.exp(answer), predictor.record.classes, top))
+
+
+def _ranked(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+    return tuple((classes[index], float(row[index])) for index in np.argsort(-row, kind="stable")[:top])

@@ -1,0 +1,84 @@
+"""What is to be predicted: files, folders and manifests as they are named, each image once."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from vgglass.data import manifest
+from vgglass.data.folder import image_files
+from vgglass.errors import DataError, UsageError
+
+STANDARD_INPUT = Path("-")
+
+
+class Met:
+    """Images met so far. A folder may be spelled in many ways; two links to one file are two images."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, str] = {}
+        self._images: set[str] = set()
+
+    def add(self, path: Path) -> bool:
+        """Whether the image is a new one."""
+        image, before = self.place(path), len(self._images)
+        self._images.add(image)
+        return len(self._images) > before
+
+    def __contains__(self, path: Path) -> bool:
+        return self.place(path) in self._images
+
+    def place(self, path: Path) -> str:
+        """The image's one spelling; a folder is looked up once, for there may be a million images in it."""
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], path.name)  # noqa: PTH118 (a Path takes ten times as long)
+
+
+def expand(paths: Iterable[Path], apart: Path | None = None) -> list[Path]:
+    """Files as given, folders as the images below them, manifests as the files of their rows; each image once.
+
+    `-` alone stands for a list on standard input. A file in the list that is not there is one more that can't be read.
+    apart  a folder of links to images, which are not images of their own
+    Raises DataError for a path or images that are not there, or a manifest that can't be read; UsageError for `-` among
+    other paths; MissingExtraError.
+    """
+    given = list(paths)
+    if STANDARD_INPUT not in given:
+        found = [path for one in given for path in _named(one)]
+    elif len(given) == 1:
+        found = _listed(sys.stdin.buffer.read())
+    else:
+        raise UsageError("-", "stands for a list on standard input, and for all the paths", "give it alone")
+    met = Met()
+    new = [path for path in found if met.add(path)]
+    files = [path for path in new if not Path(met.place(path)).is_relative_to(apart.resolve())] if apart else new
+    if not files:
+        raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
+    return files
+
+
+def _named(path: Path) -> list[Path]:
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be read)
+        raise DataError(path, "does not exist", "check the path")
+    found = _below(path)
+    if not found:
+        raise DataError(path, "holds no images", "name a folder that does, or files")
+    return found
+
+
+def _listed(data: bytes) -> list[Path]:
+    """A path a line, or between NULs where there are any: a file's name may hold all but these. Raises DataError."""
+    names = data.split(b"\0") if b"\0" in data else [line for line in data.split(b"\n") if line.strip()]
+    paths = [Path(os.fsdecode(name)) for name in names if name]
+    found = [file for path in paths for file in (_below(path) if os.path.exists(path) else [path])]  # noqa: PTH110
+    if not found:
+        raise DataError("standard input", "names no images", "pipe a list into it: a path a line, as find prints")
+    return found
+
+
+def _below(path: Path) -> list[Path]:
+    if path.is_dir():
+        return image_files(path)
+    return manifest.paths(path) if manifest.names_one(path) else [path]
