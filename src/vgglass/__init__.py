@@ -4,6 +4,8 @@
     vgglass.train(folder, out="runs/mine")      learn from a folder of class folders
     vgglass.evaluate(model, folder)             judge on images that the model has not seen
     vgglass.predict(model, paths)               class names and probabilities
+    vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) proves it
+    vgglass.engine(model)                       a function: uint8 images in, logits or features out
     vgglass.load(model), vgglass.pretrained(name), vgglass.VGG
 
 Nothing heavy is imported until it is used.
@@ -13,10 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["VGG", "check", "evaluate", "load", "predict", "pretrained", "train"]
+__all__ = ["VGG", "check", "engine", "evaluate", "export", "load", "predict", "pretrained", "train", "verify"]
 
 if TYPE_CHECKING:
-    from vgglass.api import check, evaluate, load, predict, pretrained, train
+    from vgglass.api import check, engine, evaluate, export, load, predict, pretrained, train, verify
     from vgglass.model import VGG
 
 
