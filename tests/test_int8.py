@@ -15,10 +15,14 @@ from training_runs import QUICK, quiet
 from vgglass import api, modelfile
 from vgglass.cli import app
 from vgglass.data import digits
+from vgglass.data.folder import open_data
+from vgglass.engines import NAMES, machine
 from vgglass.errors import DataError, UsageError
 from vgglass.evaluation.agreement import agreement, paired_interval
+from vgglass.preprocess import fit, read
 
 run = CliRunner().invoke
+FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-mnist"
 
 
 def test_agreement_by_hand() -> None:
@@ -124,3 +128,25 @@ def test_one_image_is_too_few_to_calibrate_and_compare(trained: Path, tmp_path: 
     Image.fromarray(photograph()).save(tmp_path / "images" / "a" / "1.png")
     with pytest.raises(DataError, match="images"):
         api.export(trained, tmp_path / "m.xml", calibrate=tmp_path / "images", console=quiet()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FASHION.exists(), reason="no ../shared/data/fashion-mnist beside this checkout")
+def test_every_precision_agrees_on_a_thousand_real_images(tmp_path: Path) -> None:
+    """bfloat16 with float32 on 99 of 100, int8 on 98; the engines of float32 to 1e-3 of the largest logit."""
+    console, quick = quiet()[0], dict[str, Any](epochs=2, width=0.125)
+    trained = vgglass.train(FASHION, out=tmp_path / "run", recipe="fashion-mnist", console=console, **quick)
+    samples = open_data(FASHION).split("test")[:1000]
+    record = api.load(trained).record.preprocessing
+    images = np.stack([fit(read(sample.source, record), record) for sample in samples])
+    logits = {name: api.engine(trained, name, "float32")(images) for name in NAMES}
+    expected = logits["torch"]
+    for found in logits.values():
+        assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+    best = expected.argmax(axis=1)
+    for name in ("openvino", "torch"):
+        if name == "torch" or machine.cpu()[1]:
+            assert (api.engine(trained, name, "bfloat16")(images).argmax(axis=1) == best).mean() >= 0.99
+    _, figures = api.export(trained, tmp_path / "small.xml", calibrate=FASHION, console=console)
+    assert figures is not None
+    assert (api.engine(api.opened(tmp_path / "small.xml"))(images).argmax(axis=1) == best).mean() >= 0.98
