@@ -26,7 +26,7 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
-from vgglass.training import features, recipe, transfer
+from vgglass.training import checkpoint, features, recipe, transfer
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
@@ -195,6 +195,17 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     for name in ("fc6.weight", "fc8.bias"):
         expected = network.get_parameter(name).detach().numpy()
         assert np.abs(cached.weights[name] - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_features_of_any_engine_teach_the_same(source: Path, cache: Path, tmp_path: Path, engine: str) -> None:
+    expected, _ = train(tmp_path / "torch", source, feature_engine="torch", dropout=0)
+    found, said = train(tmp_path / engine, source, feature_engine=engine, dropout=0)
+    assert "computing pool5 of 1,257 images" in said  # not those that torch left in the cache
+    assert len(list(cache.iterdir())) == 4
+    for name, array in expected.weights.items():
+        assert np.abs(found.weights[name] - array).max() <= 1e-4 * np.abs(array).max()
+    assert checkpoint.read_run(tmp_path / engine).feature_engine == engine
 
 
 def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
