@@ -33,7 +33,7 @@ def plain(steps: int) -> list[float]:
     return found
 
 
-def ours(steps: int, precision: str) -> list[float]:
+def ours(steps: int, precision: str, convolution: str) -> list[float]:
     from contextlib import nullcontext
     from pathlib import Path
     from typing import Any, cast
@@ -43,7 +43,7 @@ def ours(steps: int, precision: str) -> list[float]:
     from vgglass.interruption import Interruption
     from vgglass.model import VGG
     from vgglass.preprocess import Preprocessing
-    from vgglass.training import process
+    from vgglass.training import arithmetic, process, winograd
     from vgglass.training import run as runs
     from vgglass.training.checkpoint import Cadence, Progress
     from vgglass.training.display import Display
@@ -51,13 +51,18 @@ def ours(steps: int, precision: str) -> list[float]:
     from vgglass.training.keeper import Keeper
     from vgglass.training.loop import Trainer
     from vgglass.training.recipe import Recipe
-    from vgglass.training.weights import Weights, choose_precision
+    from vgglass.training.weights import Weights
 
     process.prepare()
-    plan = Recipe(architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0)
-    chosen, why = choose_precision(precision, runs.device())
-    sys.stderr.write(f"vgglass: {chosen} ({why})\n")
+    plan = Recipe(
+        architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision,
+        convolution=convolution,
+    )  # fmt: skip
+    chosen, way, lines = arithmetic.choose(plan, plan.network(CLASSES), BATCH, runs.device())
+    sys.stderr.write(f"vgglass: {lines}\n")
     network = VGG(plan.network(CLASSES)).to(runs.device()).to(memory_format=torch.channels_last)
+    if way == "winograd":
+        winograd.use_in(network)
     weights = Weights(network.train(), chosen, decay=0)
     feed = cast(Any, nullcontext())
     feed.layer = IMAGE
@@ -89,13 +94,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--convolution", default="auto")
     parser.add_argument("--only", choices=("plain", "vgglass"), help="used by this script itself")
     options = parser.parse_args()
     if options.only:
-        work = plain(options.steps) if options.only == "plain" else ours(options.steps, options.precision)
-        print(*work)
+        chosen = (options.precision, options.convolution)
+        print(*(plain(options.steps) if options.only == "plain" else ours(options.steps, *chosen)))
         return
-    more = ("--steps", str(options.steps), "--precision", options.precision)
+    more = ("--steps", str(options.steps), "--precision", options.precision, "--convolution", options.convolution)
     pairs = [(measured("plain", *more), measured("vgglass", *more)) for _ in range(options.turns)]
     slow, fast = (BATCH / statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(one / two for one, two in pairs)

@@ -22,7 +22,7 @@ from torch import nn
 import vgglass
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.interruption import Interruption
-from vgglass.training import checkpoint, recipe, run
+from vgglass.training import checkpoint, recipe, run, winograd
 from vgglass.training.checkpoint import Cadence, Progress
 from vgglass.training.journal import TIMINGS
 from vgglass.training.keeper import Keeper
@@ -110,6 +110,17 @@ def expect_the_same_after(undisturbed: tuple[str, Any], tmp_path: Path, chance: 
 @pytest.mark.parametrize("case", range(2))
 def test_kill_9_changes_nothing(undisturbed: tuple[str, Any], tmp_path: Path, case: int) -> None:
     expect_the_same_after(undisturbed, tmp_path, random.Random(case), kills=1 + case % 3)
+
+
+def test_kill_9_changes_nothing_by_winograd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is resumed multiplies as it did; every layer by tiles, which so small ones would not be."""
+    monkeypatch.setattr(winograd, "pays", lambda *_: True)
+    assert in_process(lambda: train(tmp_path / "whole", "float32", convolution="winograd")) == 0
+    out = tmp_path / "killed"
+    killed_at(out, 14, "float32", convolution="winograd", checkpoint_every="4")
+    assert checkpoint.read_run(out).convolution == "winograd"
+    assert in_process(lambda: train(out, "float32", resume=True)) == 0
+    assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -16,10 +16,10 @@ from vgglass.architecture import Architecture
 from vgglass.data import balance, digits
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
-from vgglass.training import memory, weights
+from vgglass.training import memory
 from vgglass.training.memory import Forecast
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import Weights, choose_precision
+from vgglass.training.weights import Weights
 
 SMALL = Architecture.named("vgg11_bn", classes=3, channels=1, image_size=32, width=0.0625, hidden=8)
 CPU = torch.device("cpu")
@@ -108,18 +108,6 @@ def test_lrn_computes_in_bfloat16_too() -> None:
     half(images.bfloat16()).sum().backward()
 
 
-def test_precision_is_what_was_asked_for_or_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_precision("bfloat16", CPU) == ("bfloat16", "as the recipe says")
-    seconds = {torch.float32: 1.0, torch.bfloat16: 0.5}
-    monkeypatch.setattr(weights, "_seconds", seconds.__getitem__)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert choose_precision("auto", CPU) == ("bfloat16", "measured 2.0 times as fast as float32 here")
-    seconds[torch.bfloat16] = 0.9
-    assert choose_precision("auto", CPU) == ("float32", "bfloat16 measured 1.1 times as fast here")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert choose_precision("auto", CPU) == ("float32", "this CPU has no arithmetic in bfloat16")
-
-
 def test_effective_numbers_by_hand() -> None:
     worth = balance.effective_numbers(np.array([1, 2, 1000]))
     assert worth == pytest.approx([1.0, 1 + 0.999, (1 - 0.999**1000) / 0.001])
@@ -197,12 +185,6 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert memory._free(CPU) == 4000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._free(CPU) > 5000
-
-
-def test_measuring_leaves_the_callers_randomness() -> None:
-    state = torch.get_rng_state()
-    assert weights._seconds(torch.float32) > 0
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 PEAK = """

@@ -46,6 +46,7 @@ class Run:
     precision      that the network multiplies in: 'float32' or 'bfloat16'
     threads        of torch on the CPU: sums depend on it in the last bit
     feature_engine that computes pool5 where the head is trained alone
+    convolution    'direct' or 'winograd', which round differently; a run of before there was a choice was direct
     """
 
     recipe: dict[str, Any]
@@ -59,6 +60,7 @@ class Run:
     precision: str
     threads: int
     feature_engine: str
+    convolution: str = "direct"
 
 
 @dataclass

@@ -27,7 +27,7 @@ from vgglass.interruption import Interruption
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing, fit, read
-from vgglass.training import checkpoint, diagnosis, features, journal, memory, transfer
+from vgglass.training import arithmetic, checkpoint, diagnosis, features, journal, memory, transfer, winograd
 from vgglass.training.checkpoint import Cadence, Progress, Run
 from vgglass.training.display import Display
 from vgglass.training.features import Extractors, colours
@@ -36,7 +36,7 @@ from vgglass.training.journal import Journal
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import Weights, choose_precision
+from vgglass.training.weights import Weights
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
 # The record is removed first and written last: what is resumed is whole.
@@ -63,10 +63,12 @@ class Conduct:
 def settle(
     recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
 ) -> tuple[Run, str]:
-    """Fix what a new run is: its record, and a line on the precision that was chosen. Raises UsageError."""
-    transfer.require_learned(recipe, recipe.network(len(dataset.classes)), source[1] if source else None)
-    precision, why = choose_precision(recipe.precision, device())
-    samples = dataset.split("train")
+    """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
+    architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
+    transfer.require_learned(recipe, architecture, source[1] if source else None)
+    batch_size = min(recipe.batch_size, len(samples))
+    at_once = math.ceil(batch_size / recipe.accumulate)
+    precision, convolution, lines = arithmetic.choose(recipe, architecture, at_once, device())
     preprocessing, pixels = measure(samples, recipe, source[1] if source else None)
     run = Run(
         recipe=recipe.as_json(),
@@ -76,12 +78,13 @@ def settle(
         source={"model": source[0], "digest": source[1].record.digest} if source else {},
         preprocessing=preprocessing.as_json(),
         colours=None if (found := colour_components(pixels)) is None else found.tolist(),
-        batch_size=min(recipe.batch_size, len(samples)),
+        batch_size=batch_size,
         precision=precision,
         threads=torch.get_num_threads(),
         feature_engine=feature_engine(recipe.feature_engine),
+        convolution=convolution,
     )
-    return run, f"precision: {precision} ({why})"
+    return run, lines
 
 
 def feature_engine(wanted: str) -> str:
@@ -164,6 +167,8 @@ def build(run: Run, source: ModelFile | None, display: Display) -> tuple[VGG, We
     if source:
         display.say(transfer.start(network, source, tuple(run.classes)))
     network = network.to(device()).to(memory_format=torch.channels_last)
+    if run.convolution == "winograd":
+        winograd.use_in(network)
     transfer.freeze(network, recipe)
     return network, Weights(network, run.precision, recipe.ema)
 

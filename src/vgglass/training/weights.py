@@ -1,6 +1,5 @@
 """The numbers that training moves: float32 masters, their bfloat16 working copies, their moving average."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,42 +10,7 @@ from vgglass.model import VGG
 
 State = dict[str, Tensor]
 
-FASTER = 1.2  # bfloat16 must gain as much, or noise in the measurement would choose
-PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
-PROBE_TURNS = 5
 EMA_WARMUP = 10  # the average follows closely at first: decay (1 + n) / (10 + n) until the recipe's is reached
-
-
-def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
-    """'float32' or 'bfloat16' for a recipe's precision, and why, in a line."""
-    if wanted != "auto":
-        return wanted, "as the recipe says"
-    if device.type == "cuda":
-        capable = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ("bfloat16" if capable else "float32"), f"this GPU {'computes' if capable else 'does not compute'} in it"
-    has = torch.cpu.get_capabilities()
-    if not (has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")):
-        return "float32", "this CPU has no arithmetic in bfloat16"
-    gain = _seconds(torch.float32) / _seconds(torch.bfloat16)
-    if gain >= FASTER:
-        return "bfloat16", f"measured {gain:.1f} times as fast as float32 here"
-    return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
-
-
-@torch.random.fork_rng()
-def _seconds(precision: torch.dtype) -> float:
-    """Forward and backward through one convolution, the quickest of some turns."""
-    images, channels, side = PROBE
-    convolution = nn.Conv2d(channels, channels, 3, padding=1)
-    convolution = convolution.to(precision).to(memory_format=torch.channels_last)
-    batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
-    batch.requires_grad_()
-    found = []
-    for _ in range(PROBE_TURNS + 1):
-        began = time.perf_counter()
-        convolution(batch).sum().backward()
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
 
 
 class Weights:

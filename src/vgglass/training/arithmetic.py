@@ -1,0 +1,78 @@
+"""How a run multiplies, fixed at its start by a short measurement on this machine: in which precision, by which way."""
+
+import time
+
+import torch
+from torch import nn
+
+from vgglass.architecture import Architecture
+from vgglass.errors import UsageError
+from vgglass.training import winograd
+from vgglass.training.recipe import Recipe
+
+FASTER = 1.2  # what is not the plain way must gain as much, or noise in the measurement would choose
+PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
+PROBE_TURNS = 5
+
+
+def choose(recipe: Recipe, architecture: Architecture, images: int, device: torch.device) -> tuple[str, str, str]:
+    """Precision, convolution, and a line on each that says why; `images` are those at once. Raises UsageError."""
+    convolution, how = choose_convolution(recipe, architecture, images, device)
+    if recipe.convolution == "winograd" and recipe.precision == "auto":
+        precision, why = "float32", "winograd computes in it"
+    else:
+        precision, why = choose_precision(recipe.precision, device, convolution)
+    if precision == "bfloat16" and convolution == "winograd":
+        convolution, how = "direct", "bfloat16 is faster still"
+    return precision, convolution, f"precision: {precision} ({why})\nconvolution: {convolution} ({how})"
+
+
+def choose_convolution(
+    recipe: Recipe, architecture: Architecture, images: int, device: torch.device
+) -> tuple[str, str]:
+    """'direct' or 'winograd' for a recipe's convolution were it computed in float32, and why. Raises UsageError."""
+    able = device.type == "cpu" and recipe.precision != "bfloat16"
+    if recipe.convolution == "winograd" and not able:
+        raise UsageError("convolution 'winograd'", "is computed in float32 on a CPU", "set convolution=auto")
+    if recipe.convolution != "auto":
+        return recipe.convolution, "as the recipe says"
+    if not able:
+        return "direct", "winograd is for float32 on a CPU"
+    if recipe.train == "head" or not winograd.paying(architecture, images):
+        return "direct", "no layer that learns is large enough for winograd"
+    gain = _seconds(torch.float32, "direct") / _seconds(torch.float32, "winograd")
+    if gain >= FASTER:
+        return "winograd", f"measured {gain:.1f} times as fast as direct here"
+    return "direct", f"winograd measured {gain:.1f} times as fast here"
+
+
+def choose_precision(wanted: str, device: torch.device, convolution: str = "direct") -> tuple[str, str]:
+    """'float32' or 'bfloat16' for a recipe's precision, and why; float32 is computed by `convolution`."""
+    if wanted != "auto":
+        return wanted, "as the recipe says"
+    if device.type == "cuda":
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bfloat16" if capable else "float32"), f"this GPU {'computes' if capable else 'does not compute'} in it"
+    has = torch.cpu.get_capabilities()
+    if not (has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")):
+        return "float32", "this CPU has no arithmetic in bfloat16"
+    gain = _seconds(torch.float32, convolution) / _seconds(torch.bfloat16, "direct")
+    if gain >= FASTER:
+        return "bfloat16", f"measured {gain:.1f} times as fast as float32 here"
+    return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
+
+
+@torch.random.fork_rng()
+def _seconds(precision: torch.dtype, convolution: str) -> float:
+    """Forward and backward through one convolution, the quickest of some turns; the first may compile."""
+    images, channels, side = PROBE
+    kind = winograd.Convolution if convolution == "winograd" else nn.Conv2d
+    layer = kind(channels, channels, 3, padding=1).to(precision).to(memory_format=torch.channels_last)
+    batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
+    batch.requires_grad_()
+    found = []
+    for _ in range(PROBE_TURNS + 1):
+        began = time.perf_counter()
+        layer(batch).sum().backward()
+        found.append(time.perf_counter() - began)
+    return min(found[1:])
