@@ -14,7 +14,7 @@ from training_runs import QUICK, one_epoch, trainer
 from vgglass.architecture import Architecture
 from vgglass.model import VGG
 from vgglass.training import winograd, winograd_tiles
-from vgglass.training.winograd import Convolution, convolve
+from vgglass.training.winograd import Convolution, Workspace
 
 # Lavin and Gray, 2016, section 4.3, typed anew: B' and A' of F(4x4, 3x3).
 B = np.array(
@@ -23,6 +23,11 @@ B = np.array(
 ).T  # fmt: skip
 A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32).T
 LARGEST_ERROR = 2e-5  # of the largest number
+WORKSPACE = Workspace()
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return winograd.convolve(x, weight, bias, WORKSPACE)  # as layers of a network do, which find in it what others left
 
 
 def both_ways(function: Callable[..., Tensor], *inputs: Tensor, by: Tensor) -> list[Tensor]:
@@ -142,7 +147,7 @@ def test_small_layers_stay_direct() -> None:
     assert not winograd.pays(3, 64, 16 * 56 * 56)
     assert not winograd.pays(512, 512, 16)
     assert not winograd.pays(64, 64, 512)
-    layer, x = Convolution(4, 4, 3, padding=1), torch.randn(1, 4, 8, 8)
+    layer, x = Convolution(4, 4, WORKSPACE), torch.randn(1, 4, 8, 8)
     assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
     photographs = Architecture.named("vgg11", classes=2, image_size=64)
     assert winograd.paying(photographs, 16) == ["conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2"]

@@ -66,8 +66,10 @@ def choose_precision(wanted: str, device: torch.device, convolution: str = "dire
 def _seconds(precision: torch.dtype, convolution: str) -> float:
     """Forward and backward through one convolution, the quickest of some turns; the first may compile."""
     images, channels, side = PROBE
-    kind = winograd.Convolution if convolution == "winograd" else nn.Conv2d
-    layer = kind(channels, channels, 3, padding=1).to(precision).to(memory_format=torch.channels_last)
+    layer = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1)).to(precision)
+    if convolution == "winograd":
+        winograd.use_in(layer)
+    layer = layer.to(memory_format=torch.channels_last)
     batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
     batch.requires_grad_()
     found = []

@@ -1,7 +1,7 @@
 """Convolutions of 3x3 by Winograd's F(4x4, 3x3): a quarter of the multiplications, for training in float32 on the CPU.
 
-N images, H x W a map, C channels in, K channels out, T tiles of 4x4 that cover the maps; V, M, D have a plane for each of
-the 36 places in a transformed tile. `winograd_tiles` has B and A, which transform maps; G, for the weights, is here.
+N images, H x W a map, C channels in, K channels out, T tiles of 4x4 that cover the maps. U, V, M and D have a plane for
+each of the 36 places in a transformed tile. B and A, which transform maps, are in `winograd_tiles`; G is here.
 
 forward   U = G w G'   V = B' x B   M = V U'   y = A' M A + bias
 backward  D = A dy A'   dU = D' V   dw = G' dU G   dV = D U   dx = B dV B', added up where patches overlap
@@ -37,7 +37,7 @@ LEAST_CHANNELS, LEAST_TILES, LEAST_WORK = 64, 32, 2**22
 
 
 def pays(channels_in: int, channels_out: int, tiles: int) -> bool:
-    """Whether a layer is quicker so, as measured on two cores with AVX-512: it is multiplied in matrices of T x C x K."""
+    """Whether matrices of T x C x K are quicker than a direct convolution, as measured on two cores with AVX-512."""
     enough = min(channels_in, channels_out) >= LEAST_CHANNELS and tiles >= LEAST_TILES
     return enough and tiles * channels_in * channels_out >= LEAST_WORK
 
@@ -54,10 +54,11 @@ def paying(architecture: Architecture, images: int) -> list[str]:
 
 def use_in(network: nn.Module) -> None:
     """Let the convolutions of a network choose this way; its parameters stay the same objects under the same names."""
+    workspace = Workspace()
     for name, module in list(network.named_children()):
         if isinstance(module, nn.Conv2d) and (module.kernel_size, module.padding) == ((3, 3), (1, 1)):
             with torch.device("meta"):
-                layer = Convolution(module.in_channels, module.out_channels, 3, padding=1)
+                layer = Convolution(module.in_channels, module.out_channels, workspace)
             layer.weight, layer.bias = module.weight, module.bias
             setattr(network, name, layer.train(module.training))
 
@@ -65,24 +66,43 @@ def use_in(network: nn.Module) -> None:
 class Convolution(nn.Conv2d):
     """A convolution of 3x3 with padding 1 in float32 on the CPU: by tiles where that pays, else directly."""
 
+    def __init__(self, channels_in: int, channels_out: int, workspace: "Workspace") -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+        self.workspace = workspace
+
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N K H W  # noqa: A002
         if not pays(self.in_channels, self.out_channels, len(input) * math.prod(map(_tiles, input.shape[2:]))):
             return super().forward(input)
-        return convolve(input, self.weight, self.bias)
+        return convolve(input, self.weight, self.bias, self.workspace)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # N C H W, K C 3 3, K -> N K H W
+class Workspace:
+    """Two buffers for a network's layers in turn: memory of their own would be in pieces between their outputs'."""
+
+    def __init__(self) -> None:
+        self._buffers = [torch.empty(0), torch.empty(0)]
+
+    def planes(self, buffer: int, tiles: int, channels: int) -> Tensor:  # 36 T C, of what was last there
+        size = PLANES * tiles * channels
+        if self._buffers[buffer].numel() < size:
+            self._buffers[buffer] = torch.empty(0)  # the old one goes before the new one comes
+            self._buffers[buffer] = torch.empty(size)
+        return self._buffers[buffer][:size].view(PLANES, tiles, channels)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, workspace: Workspace) -> Tensor:
     """F.conv2d(x, weight, bias, padding=1) in float32 on the CPU; differentiable once."""
-    y: Tensor = _Winograd.apply(x, weight, torch.zeros(len(weight)) if bias is None else bias)  # type: ignore[no-untyped-call]
+    y: Tensor = _Winograd.apply(x, weight, torch.zeros(len(weight)) if bias is None else bias, workspace)
     return y
 
 
 class _Winograd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, workspace: Workspace) -> Tensor:
         ctx.save_for_backward(x, weight)
-        v = _planes_of(winograd_tiles.transform_input, x)
-        m = torch.empty(PLANES, v.shape[1], len(weight))
+        ctx.workspace = workspace
+        v = _planes_of(winograd_tiles.transform_input, x, workspace, 0)
+        m = workspace.planes(1, v.shape[1], len(weight))
         torch.bmm(v, _transformed(weight).transpose(1, 2), out=m)
         m[ONES] += bias
         y = torch.empty((len(x), len(weight), *x.shape[2:]), memory_format=torch.channels_last)
@@ -91,30 +111,30 @@ class _Winograd(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        by_x, by_weight, by_bias = ctx.needs_input_grad
+        by_x, by_weight, by_bias, _ = ctx.needs_input_grad
         dx = dw = None
-        d = _planes_of(winograd_tiles.transform_output_gradient, dy)
+        d = _planes_of(winograd_tiles.transform_output_gradient, dy, ctx.workspace, 0)
         if by_weight:
-            v = _planes_of(winograd_tiles.transform_input, x)
-            du = torch.bmm(d.transpose(1, 2), v)
-            del v
+            v = _planes_of(winograd_tiles.transform_input, x, ctx.workspace, 1)
+            du = torch.bmm(d.transpose(1, 2), v)  # 36 K C
             dw = (GG.T @ du.flatten(1)).view(3, 3, *weight.shape[:2]).permute(2, 3, 0, 1)
         if by_x:
-            dv = torch.bmm(d, _transformed(weight))
+            dv = ctx.workspace.planes(1, d.shape[1], x.shape[1])
+            torch.bmm(d, _transformed(weight), out=dv)
             dx = torch.empty_like(x, memory_format=torch.channels_last)
             _share_out(winograd_tiles.transform_input_gradient, dv.numpy(), _channels_last(dx), len(x))
-        return dx, dw, d[ONES].sum(0) if by_bias else None
+        return dx, dw, d[ONES].sum(0) if by_bias else None, None
 
 
 def _transformed(weight: Tensor) -> Tensor:  # K C 3 3 -> 36 K C
     return (GG @ weight.detach().permute(2, 3, 0, 1).reshape(9, -1)).view(PLANES, *weight.shape[:2])
 
 
-def _planes_of(transform: Callable[..., None], maps: Tensor) -> Tensor:  # N C H W -> 36 T C
+def _planes_of(transform: Callable[..., None], maps: Tensor, workspace: Workspace, buffer: int) -> Tensor:
     rows = len(maps) * _tiles(maps.shape[2])
-    planes = torch.empty(PLANES, rows * _tiles(maps.shape[3]), maps.shape[1])
+    planes = workspace.planes(buffer, rows * _tiles(maps.shape[3]), maps.shape[1])
     _share_out(transform, _channels_last(maps), planes.numpy(), rows)
     return planes
 
