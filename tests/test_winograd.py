@@ -142,6 +142,10 @@ def test_the_bits_are_the_same_whatever_shares_the_tiles(threads: int) -> None:
     assert all(one.tobytes() == other.tobytes() for one, other in zip(*found, strict=True))
 
 
+def names(network: Architecture, images: int) -> list[str]:
+    return [layer.name for layer in winograd.paying(network, images)]
+
+
 def test_small_layers_stay_direct() -> None:
     assert winograd.pays(64, 64, 16 * 56 * 56)
     assert not winograd.pays(3, 64, 16 * 56 * 56)
@@ -150,9 +154,9 @@ def test_small_layers_stay_direct() -> None:
     layer, x = Convolution(4, 4, WORKSPACE), torch.randn(1, 4, 8, 8)
     assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
     photographs = Architecture.named("vgg11", classes=2, image_size=64)
-    assert winograd.paying(photographs, 16) == ["conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2"]
-    assert winograd.paying(photographs, 4) == ["conv3_2"]  # 16 tiles an image, 256 channels: just 2^22
-    assert winograd.paying(Architecture.named("C", classes=2, image_size=64), 32)[-1] == "conv5_2"  # the third is 1x1
+    assert names(photographs, 16) == ["conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2"]
+    assert names(photographs, 4) == ["conv3_2"]  # 16 tiles an image, 256 channels: just 2^22
+    assert names(Architecture.named("C", classes=2, image_size=64), 32)[-1] == "conv5_2"  # the third is 1x1
 
 
 def test_a_network_keeps_its_parameters_names_and_mode() -> None:

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from vgglass.architecture import Architecture
 from vgglass.errors import TrainingError
-from vgglass.training import transfer
+from vgglass.training import transfer, winograd
 from vgglass.training.recipe import Recipe
 
 CGROUP = Path("/sys/fs/cgroup")  # a container's limit, which the machine's figures leave out
@@ -62,8 +62,9 @@ class Forecast:
 
 
 def forecast(
-    recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device
-) -> Forecast:
+    recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device,
+    convolution: str = "direct",
+) -> Forecast:  # fmt: skip
     """By the arithmetic of the layers; measured peaks lie within a third of it."""
     number, first = (2 if precision == "bfloat16" else 4), transfer.FIRST_LEARNING[recipe.train]
     copies = number if number == 2 else 0
@@ -78,6 +79,8 @@ def forecast(
             passing = max(passing, 2 * size * number)
     fixed = parameters * (4 + copies + (4 if recipe.ema else 0)) + learning * (4 + copies + 4)
     images = math.ceil(batch_size / recipe.accumulate)
+    if convolution == "winograd":
+        passing += winograd.workspace_bytes(architecture, images)
     return Forecast(fixed, round(kept * (1 + WORKSPACE)) + passing, images, _free(device), recipe.accumulate)
 
 

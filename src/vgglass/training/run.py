@@ -105,7 +105,8 @@ def identity(dataset: Dataset) -> str:
 def require_memory(run: Run, display: Display) -> None:
     """Say what memory the run will take. Raises TrainingError where there is too little."""
     recipe = Recipe(**run.recipe)
-    need = memory.forecast(recipe, recipe.network(len(run.classes)), run.batch_size, run.precision, device())
+    architecture = recipe.network(len(run.classes))
+    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), run.convolution)
     display.say(str(need))
     need.require()
 

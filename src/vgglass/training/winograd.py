@@ -10,9 +10,8 @@ Rounding errors are some times those of a direct convolution, about 1e-5 of the 
 the way back: kept, it would take 2.25 times the memory of the layer's input, for a twentieth of a step.
 """
 
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vgglass.architecture import Architecture
+from vgglass.architecture import Architecture, Layer
 from vgglass.training import winograd_tiles
 from vgglass.training.winograd_tiles import PATCH, PLANES, TILE, Floats
 
@@ -42,14 +41,23 @@ def pays(channels_in: int, channels_out: int, tiles: int) -> bool:
     return enough and tiles * channels_in * channels_out >= LEAST_WORK
 
 
-def paying(architecture: Architecture, images: int) -> list[str]:
+def paying(architecture: Architecture, images: int) -> list[Layer]:
     """The layers that are quicker so, with so many images at once."""
     return [
-        layer.name
+        layer
         for layer in architecture.layers()
         if (layer.kind, layer.kernel) == ("conv", 3)
-        and pays(layer.input_shape[0], layer.output_shape[0], images * math.prod(map(_tiles, layer.output_shape[1:])))
+        and pays(layer.input_shape[0], layer.output_shape[0], images * _tiles_of(layer.output_shape))
     ]
+
+
+def workspace_bytes(architecture: Architecture, images: int) -> int:
+    """Of a `Workspace` for each of so many images at once."""
+    numbers = [
+        max(layer.input_shape[0], layer.output_shape[0]) * _tiles_of(layer.output_shape)
+        for layer in paying(architecture, images)
+    ]
+    return 2 * 4 * PLANES * max(numbers, default=0)
 
 
 def use_in(network: nn.Module) -> None:
@@ -71,7 +79,7 @@ class Convolution(nn.Conv2d):
         self.workspace = workspace
 
     def forward(self, input: Tensor) -> Tensor:  # N C H W -> N K H W  # noqa: A002
-        if not pays(self.in_channels, self.out_channels, len(input) * math.prod(map(_tiles, input.shape[2:]))):
+        if not pays(self.in_channels, self.out_channels, len(input) * _tiles_of(input.shape[1:])):
             return super().forward(input)
         return convolve(input, self.weight, self.bias, self.workspace)
 
@@ -141,6 +149,10 @@ def _planes_of(transform: Callable[..., None], maps: Tensor, workspace: Workspac
 
 def _tiles(side: int) -> int:
     return -(-side // TILE)
+
+
+def _tiles_of(shape: Sequence[int]) -> int:  # C H W
+    return _tiles(shape[1]) * _tiles(shape[2])
 
 
 def _channels_last(maps: Tensor) -> Floats:  # N C H W -> N H W C, of the same memory where it is channels last already
