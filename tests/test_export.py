@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from glass_subjects import model, photograph
 from vgglass import api, modelfile
 from vgglass.cli import app
-from vgglass.engines import export, graph, selection
+from vgglass.engines import export, graph
 from vgglass.engines import onnx as onnx_engine
 from vgglass.engines import openvino as openvino_engine
 from vgglass.engines.artifact import describe
@@ -220,8 +220,8 @@ def test_places_and_combinations_that_there_are_none_of(saved: Path, tmp_path: P
 
 
 def test_missing_extras_are_named(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
-    with pytest.raises(MissingExtraError, match=r"onnx: .* run: pip install 'vgglass\[onnx\]'"):
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
+    with pytest.raises(MissingExtraError, match=r"onnx: needed for ONNX graphs, .* run: pip install 'vgglass\[onnx\]'"):
         api.export(saved, tmp_path / "m.onnx")
     monkeypatch.setattr("vgglass.api.exporting.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"nncf: needed for int8, .* run: pip install 'vgglass\[int8\]'"):

@@ -140,7 +140,7 @@ def test_interrupted_and_gone_on_with(model: Path, tmp_path: Path) -> None:
     assert links == expected
     assert len(links) == COUNT - 1
     result = predict(model, *arguments, "--resume")
-    assert result.stdout == f"nothing is left to do: {out} is complete\n"
+    assert result.stdout == f"nothing is left to do: {out} is complete; leave out --resume to predict anew\n"
     assert read(out) == rows
 
 

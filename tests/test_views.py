@@ -69,13 +69,13 @@ def test_crops_are_a_grid_and_its_mirror_images() -> None:
     rows, columns = np.mgrid[0:256, 0:512]
     image = np.stack([rows, columns // 2, columns % 2], axis=2).astype(np.uint8)  # a pixel says where it was
     record = replace(model("A").record.preprocessing, size=224, resize=256)
-    squares = views.crops(image, record)
+    squares = views.crops(image, record, 256)
     assert squares.shape == (50, 224, 224, 3)
     corners = [(int(square[0, 0, 0]), 2 * int(square[0, 0, 1]) + int(square[0, 0, 2])) for square in squares[:25]]
     assert corners == [(top, left) for top in (0, 8, 16, 24, 32) for left in (0, 72, 144, 216, 288)]
     assert (squares[25:] == squares[:25, :, ::-1]).all()
-    assert (views.centre(image, record)[0] == fit(image, record)).all()
-    whole = views.dense(image, record)
+    assert (views.centre(image, record, 256)[0] == fit(image, record)).all()
+    whole = views.dense(image, record, 256)
     assert (whole[0] == image).all()
     assert (whole[1] == image[:, ::-1]).all()
 
@@ -96,12 +96,14 @@ def test_words_become_views() -> None:
     ("text", "message"),
     [
         ("left", "--views left: is none of centre, dense, crops, scales, with sizes as in dense@256,384, joined by"),
-        ("", "is none of centre"),
+        ("", "--views : is none of centre"),
+        ("centre+", r"--views centre\+: is none of centre"),
+        (f"dense@{10**7}", "is none of centre"),
         ("dense@", "is none of centre"),
         ("dense@64;96", "is none of centre"),
         ("scales@96", "--views scales@96: scales are three sizes by itself; name sizes"),
-        ("dense@63", "--views dense@63: dense of this network takes sizes from 64 to 1024; choose"),
-        ("crops@20000", "--views crops@20000: crops of this network takes sizes from 64 to 1024"),
+        ("dense@63", "--views dense@63: dense of this network takes sizes from 64 to 512; choose"),
+        ("crops@20000", "--views crops@20000: crops of this network takes sizes from 64 to 512"),
     ],
 )
 def test_other_words_are_refused(text: str, message: str) -> None:
@@ -123,7 +125,7 @@ def test_what_plus_joins_is_averaged_at_the_softmax() -> None:
     found = answers(api.predictor(file, views="dense@64,96+crops@70"), image)[0]
     expected = (alone["dense@64"] + alone["dense@96"]) / 4 + alone["crops@70"] / 2
     assert found == pytest.approx(expected, abs=1e-6)
-    crops = views.crops(image, replace(file.record.preprocessing, resize=70))
+    crops = views.crops(image, file.record.preprocessing, 70)
     each = [softmax(row.astype(np.float64)) for row in api.engine(file, "torch", "float32")(crops)]
     assert alone["crops@70"] == pytest.approx(np.mean(each, axis=0), abs=1e-6)
 
@@ -132,16 +134,17 @@ def test_the_temperature_is_heeded_before_the_average() -> None:
     file, image = model("A"), photograph()
     warm = replace(file, record=replace(file.record, temperature=3.0))
     engine = api.engine(file, "torch", "float32")
-    crops = views.crops(image, file.record.preprocessing)
+    crops = views.crops(image, file.record.preprocessing, 64)
     expected = np.mean([softmax(row.astype(np.float64) / 3) for row in engine(crops)], axis=0)
     assert answers(api.predictor(warm, views="crops"), image)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_strip_is_too_long_to_be_scored_whole() -> None:
     predictor = api.predictor(model("A"), views="dense")
-    (answer,) = predictor.stream([np.zeros((10, 200, 3), np.uint8)])
-    assert isinstance(answer, ImageError)
-    assert str(answer).startswith("an image of 10x200: more than 16 times as long as it is wide: too long a strip")
+    fits, strip = predictor.stream([np.zeros((10, 640, 3), np.uint8), np.zeros((10, 641, 3), np.uint8)])
+    assert not isinstance(fits, ImageError)
+    assert isinstance(strip, ImageError)
+    assert str(strip).startswith("an image of 10x641: too long a strip to be scored whole with its shorter side at 64;")
 
 
 class Counting:

@@ -7,7 +7,10 @@ Weights stand under vgglass's own names ('conv1_1.weight'); 'golden.images' (uin
 import hashlib
 import json
 import math
+import mmap
+import os
 import struct
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,14 +114,48 @@ class Record:
         )
 
 
+class Mapped:
+    """An open model file, its bytes mapped into memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._descriptor = path, os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        self._state = self._now()
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        data = np.frombuffer(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
+        start = 8 + int(data[:8].view("<u8")[0])
+        header = json.loads(data[8:start].tobytes())
+        header.pop("__metadata__")
+        tensors = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            tensors[name] = data[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        return tensors
+
+    def require_unchanged(self) -> None:
+        """Raises ModelFileError where the file was written to since it was opened."""
+        if self._now() != self._state:
+            rule = "was written to while its weights were in use"
+            raise ModelFileError(self.path, rule, "start again; to replace a model, rename another into its place")
+
+    def _now(self) -> tuple[int, int]:
+        about = os.fstat(self._descriptor)
+        return about.st_size, about.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class ModelFile:
-    """A model in memory, NumPy only: its record, weights and golden inputs with their logits."""
+    """A model in memory, NumPy only: its record, weights and golden inputs with their logits.
+
+    source  the file that the arrays are mapped from, where they are
+    """
 
     record: Record
     weights: Weights
     golden_images: Pixels  # N H W C
     golden_logits: NDArray[np.float32]  # N K
+    source: Mapped | None = None
 
 
 def save(model: ModelFile, path: Path) -> Record:
@@ -142,24 +179,15 @@ def save(model: ModelFile, path: Path) -> Record:
 def load(path: Path) -> ModelFile:
     """Check a model file and map its tensors: their bytes are read when first used, and writing leaves the file alone.
 
+    A file that another takes the place of stays whole for those that mapped it. One that is written to in place does
+    not: what was mapped changes with it, and where it grows shorter, reading ends the process (SIGBUS).
     Raises ModelFileError; nothing in the file is ever executed.
     """
     record = load_record(path)
-    tensors = _mapped(path)
+    source = Mapped(path)
+    tensors = source.tensors()
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
-    return ModelFile(record, tensors, golden_images, golden_logits)
-
-
-def _mapped(path: Path) -> dict[str, NDArray[Any]]:
-    data = np.asarray(np.memmap(path, np.uint8, mode="c"))
-    start = 8 + int(data[:8].view("<u8")[0])
-    header = json.loads(data[8:start].tobytes())
-    header.pop("__metadata__")
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        tensors[name] = data[start + begin : start + end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+    return ModelFile(record, tensors, golden_images, golden_logits, source)
 
 
 def load_record(path: Path) -> Record:

@@ -15,7 +15,7 @@ from vgglass.data.loader import ahead
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
-from vgglass.modelfile import Record
+from vgglass.modelfile import Mapped, Record
 from vgglass.preprocess import read
 from vgglass.views import View, decoding, show
 
@@ -23,6 +23,7 @@ LogProbabilities = NDArray[np.float64]
 
 BATCH_PIXELS = 16 * 224**2  # of a call to the engine: beyond that none of them gets faster
 LARGEST_BATCH = 256
+PATIENCE = 4  # batches of files, readable or not, that one full batch is waited for
 CHUNK = 4  # sources that one thread prepares in a turn
 
 
@@ -30,13 +31,15 @@ CHUNK = 4  # sources that one thread prepares in a turn
 class Predictor:
     """A model's record, the views it takes of an image, and its engines by whether they are dense.
 
-    about  which engine it is and why, in a line
+    about   which engine it is and why, in a line
+    source  the model's file, where its weights are mapped: written to in place, it would answer with others
     """
 
     record: Record
     views: tuple[View, ...]
     engines: Mapping[bool, Engine]
     about: str = ""
+    source: Mapped | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -55,7 +58,8 @@ class Predictor:
             for stacks in chunk:
                 window.append(stacks)
                 readable += not isinstance(stacks, ImageError)
-                if readable == self._window:  # unreadable files leave no hole in a batch
+                # Unreadable files leave no hole in a batch, but do not hold the others up for long.
+                if readable == self._window or len(window) == PATIENCE * self._window:
                     yield from self._answered(window)
                     window, readable = [], 0
         yield from self._answered(window)
@@ -86,6 +90,8 @@ class Predictor:
     def _answered(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
         shown = [stacks for stacks in window if not isinstance(stacks, ImageError)]
         answers = iter(self.log_probabilities(shown) if shown else ())
+        if self.source:
+            self.source.require_unchanged()
         for stacks in window:
             yield stacks if isinstance(stacks, ImageError) else next(answers)
 
@@ -93,12 +99,12 @@ class Predictor:
         return [self.shown(source) for source in chunk]
 
     def shown(self, source: Path | Pixels) -> list[Pixels] | ImageError:
-        """The stack of each view, or why there is none."""
+        """The stack of each view, or why there is none; without the file's bytes, which a traceback would hold."""
         record = self.record.preprocessing
         try:
             return show(read(source, decoding(record, self.views)), record, self.views)
         except ImageError as error:
-            return error
+            return ImageError(error.value, error.rule, error.remedy)
 
     @property
     def _window(self) -> int:

@@ -17,30 +17,30 @@ from vgglass.modelfile import Record
 from vgglass.preprocess import Preprocessing, fit, shorter_side_to
 
 GRID = 5  # crops a side, as in the paper
-LONGEST = 16  # sides of Q: a strip that is longer would fill the memory as a whole
+LARGEST = 8  # training sizes: the side of the largest square that is scored whole, for its maps must fit into memory
 JITTER = 32 / 224  # of the training size: the paper's S-32, S, S+32
 
 
-def centre(pixels: Pixels, record: Preprocessing) -> Pixels:
-    """The one square that the network was trained for (1, S, S, C)."""
-    return fit(pixels, record)[None]
+def centre(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
+    """The one square that the network was trained for (1, S, S, C), cut out of the image with its shorter side at Q."""
+    return fit(pixels, replace(record, resize=scale))[None]
 
 
-def dense(pixels: Pixels, record: Preprocessing) -> Pixels:
-    """The whole image with its shorter side at `record.resize`, and its mirror image (2, H, W, C)."""
-    whole = _whole(pixels, record)
+def dense(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
+    """The whole image with its shorter side at Q, and its mirror image (2, H, W, C)."""
+    whole = _whole(pixels, record, scale)
     return np.stack([whole, whole[:, ::-1]])
 
 
-def crops(pixels: Pixels, record: Preprocessing) -> Pixels:
+def crops(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
     """5x5 squares spread evenly over the whole image, and their mirror images (50, S, S, C)."""
-    whole, size = _whole(pixels, record), record.size
+    whole, size = _whole(pixels, record, scale), record.size
     tops, lefts = (np.linspace(0, side - size, GRID).round().astype(int) for side in whole.shape[:2])
     squares = [whole[top : top + size, left : left + size] for top in tops for left in lefts]
     return np.stack(squares + [square[:, ::-1] for square in squares])
 
 
-VIEWS: dict[str, Callable[[Pixels, Preprocessing], Pixels]] = {"centre": centre, "dense": dense, "crops": crops}
+VIEWS: dict[str, Callable[[Pixels, Preprocessing, int], Pixels]] = {"centre": centre, "dense": dense, "crops": crops}
 COUNTS = {"centre": 1, "dense": 2, "crops": 2 * GRID**2}
 
 
@@ -72,13 +72,13 @@ def parse(text: str, record: Record) -> tuple[View, ...]:
     '@' gives the sizes Q, the preprocessing record's own without; 'scales' is dense at three of them. What '+' joins
     has equal shares, and so have the sizes of one. Raises UsageError.
     """
-    terms = [_term(term, record) for term in text.split("+")]
+    terms = [_term(term, text, record) for term in text.split("+")]
     return tuple(View(name, scale, 1 / len(terms) / len(scales)) for name, scales in terms for scale in scales)
 
 
 def show(pixels: Pixels, record: Preprocessing, views: tuple[View, ...]) -> list[Pixels]:
     """The stack of each view (N, H, W, C). Raises ImageError for an image too narrow for them."""
-    return [VIEWS[view.name](pixels, replace(record, resize=view.scale)) for view in views]
+    return [VIEWS[view.name](pixels, record, view.scale) for view in views]
 
 
 def decoding(record: Preprocessing, views: tuple[View, ...]) -> Preprocessing:
@@ -86,8 +86,8 @@ def decoding(record: Preprocessing, views: tuple[View, ...]) -> Preprocessing:
     return replace(record, resize=max(record.resize, *(view.scale for view in views)))
 
 
-def _term(text: str, record: Record) -> tuple[str, list[int]]:
-    found = re.fullmatch(r"(centre|dense|crops|scales)(?:@([0-9]+(?:,[0-9]+)*))?", text.strip())
+def _term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
+    found = re.fullmatch(r"(centre|dense|crops|scales)(?:@([0-9]{1,6}(?:,[0-9]{1,6})*))?", term.strip())
     if not found:
         rule = "is none of centre, dense, crops, scales, with sizes as in dense@256,384, joined by +"
         raise UsageError(f"--views {text}", rule, "choose among them")
@@ -102,8 +102,8 @@ def _term(text: str, record: Record) -> tuple[str, list[int]]:
         name, scales = "dense", sorted({max(spans, usual - step), usual, usual + step})
     least = spans if name == "dense" else size
     for scale in scales:
-        if not least <= scale <= LONGEST * size:
-            rule = f"{name} of this network takes sizes from {least} to {LONGEST * size}"
+        if not least <= scale <= LARGEST * size:
+            rule = f"{name} of this network takes sizes from {least} to {LARGEST * size}"
             raise UsageError(f"--views {text}", rule, "choose one of these")
     if given and name == "centre" and preprocessing.fit != "crop":
         rule = f"this network is shown the whole image ({preprocessing.fit})"
@@ -111,9 +111,9 @@ def _term(text: str, record: Record) -> tuple[str, list[int]]:
     return name, scales
 
 
-def _whole(pixels: Pixels, record: Preprocessing) -> Pixels:
+def _whole(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
     height, width = pixels.shape[:2]
-    if max(height, width) > LONGEST * min(height, width):
-        rule = f"more than {LONGEST} times as long as it is wide: too long a strip to be scored whole"
-        raise ImageError(f"an image of {height}x{width}", rule, "crop or remove it")
-    return shorter_side_to(pixels, record.resize, record.interpolation)
+    if scale * scale * max(height, width) > (LARGEST * record.size) ** 2 * min(height, width):
+        rule = f"too long a strip to be scored whole with its shorter side at {scale}"
+        raise ImageError(f"an image of {height}x{width}", rule, "crop it, or take a smaller size")
+    return shorter_side_to(pixels, scale, record.interpolation)

@@ -1,7 +1,7 @@
 """Models as graphs for other runtimes, in float32 or int8, and the proof that they answer alike."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,21 +99,23 @@ def _calibration(
     """Images to calibrate on, others to compare on, and the labels of these where the model knows their classes.
 
     Training images calibrate and the others compare, where there are both; what is not divided is divided as for
-    training, or every other image where there is too little for that.
+    training, or every other image where there is too little for that. None does both, under whatever name.
     """
     from vgglass.data.folder import trainable
 
     dataset = open_data_set(folder, console)
-    if "train" not in dataset.splits and "all" in dataset.splits:
-        try:
+    if "all" in dataset.splits:
+        with suppress(DataError):  # too few for that
             dataset = trainable(dataset)
-        except DataError:
-            samples = dataset.split("all")
-            dataset = replace(dataset, splits={"train": samples[::2], "test": samples[1::2]})
     parts = [dataset.splits[name] for name in ("train", "test", "validation") if dataset.splits.get(name)]
     if len(parts) < 2:
-        raise DataError(folder, "has too few images to calibrate on some and compare on others", "add images")
-    chosen, others = _spread(parts[0], CALIBRATION_IMAGES), _spread(sum(parts[1:], ()), COMPARED_IMAGES)
+        parts = [dataset.split("all")[::2], dataset.split("all")[1::2]]
+    chosen = _spread(parts[0], CALIBRATION_IMAGES)
+    met = {sample.digest for sample in chosen}
+    unmet = tuple(sample for part in parts[1:] for sample in part if sample.digest not in met)
+    if not unmet:
+        raise DataError(folder, "has too few different images to calibrate on some and compare on others", "add images")
+    others = _spread(unmet, COMPARED_IMAGES)
     known = {name: index for index, name in enumerate(record.classes)}
     labels = None
     if set(dataset.classes) <= known.keys():

@@ -40,6 +40,7 @@ def evaluate(
     """
     from vgglass.evaluation import metrics
 
+    metrics.require()
     wanted, console = console, console or Console(stderr=True)
     source = model if isinstance(model, Predictor) else opened(model)
     record = source.record
@@ -75,7 +76,7 @@ def predictions(
 
     paths      files, folders and manifests, or '-' alone: a list of them on standard input
     out        a .csv, .jsonl or .parquet file that the rows go to; it is there when the last row has been taken
-    resume     go on with the rows of an earlier run to `out`, which come first
+    resume     go on with the rows of an earlier run to `out`, which come first; of one that ended there are none
     sort_into  a folder to link the images into, by predicted class
     console    of a bar where there are many, and of a line that says what was chosen
     how        views, engine and precision, as `predictor` takes them
@@ -85,7 +86,9 @@ def predictions(
     from vgglass import prediction
 
     if out:
-        prediction.require(Path(out))
+        prediction.require(Path(out), map(Path, paths))
+        if resume and prediction.complete(Path(out)):
+            return iter(())
     elif resume:
         raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
     apart = Path(sort_into) if sort_into else None

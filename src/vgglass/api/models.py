@@ -86,13 +86,14 @@ def predictor(
 
     source = opened(model)
     usual = "dense" if isinstance(source, Artifact) and source.dense else "centre"
-    parsed = parse(views or usual, source.record)
+    parsed = parse(usual if views is None else views, source.record)
     choice = choose(source, engine, precision)
     engines = {kind: open_engine(source, choice, dense=kind) for kind in {view.is_dense for view in parsed}}
     record = source.record
     if isinstance(source, ModelFile) and not record.digest:  # in memory, never saved
         record = replace(record, digest=modelfile.weights_digest(source.weights))
-    return Predictor(record, parsed, engines, str(choice))
+    mapped = source.source if isinstance(source, ModelFile) else None
+    return Predictor(record, parsed, engines, str(choice), mapped)
 
 
 def pool5(model: ModelFile, name: str) -> "Engine":

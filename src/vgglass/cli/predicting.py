@@ -46,17 +46,10 @@ def predict(
     download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
 ) -> None:
     """Name what is in images."""
-    from vgglass import prediction
-
-    if out:
-        prediction.require(out)
-        if resume and prediction.complete(out):
-            output.console(stderr=json).print(f"nothing is left to do: {out} is complete", soft_wrap=True)
-            if json:
-                output.print_json([])
-            return
-    from vgglass import api
+    from vgglass import api, prediction
     from vgglass.cli.models import fetched
+
+    complete = resume and out is not None and prediction.complete(out)
 
     scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
     console = Console(stderr=True, force_terminal=False if scrolling else None)
@@ -72,7 +65,9 @@ def predict(
     elif out:
         for _ in rows:
             pass
-        output.console().print(f"{tally.rows} rows: {out}", soft_wrap=True)
+        said = f"{tally.rows:,} row{'s' * (tally.rows != 1)}: {out}"
+        whole = f"nothing is left to do: {out} is complete; leave out --resume to predict anew"
+        output.console().print(whole if complete else said, soft_wrap=True)
     else:
         _show(rows)
     if tally.failed:
@@ -90,5 +85,5 @@ def _show(rows: "Iterator[Prediction]") -> None:
 def _cells(row: "Prediction") -> list[str]:
     if row.error:
         return [row.error, "", ""]
-    others = ", ".join(f"{name} {share:.3f}" for name, share in row.top[1:3])
-    return [row.label, f"{row.probability:.3f}", others]
+    others = ", ".join(f"{output.visible(name)} {share:.3f}" for name, share in row.top[1:3])
+    return [output.visible(row.label), f"{row.probability:.3f}", others]

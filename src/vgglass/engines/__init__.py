@@ -1,5 +1,6 @@
 """Engines: uint8 images in, one named output of the network out, on whatever runs it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -8,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.images import Pixels
+
+# OpenVINO and NNCF report their use to their makers' analytics, through this package; without it they are silent.
+# Nothing that vgglass does leaves the machine unasked.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 Output = Literal["fc8", "fc7", "pool5"]
 Precision = Literal["float32", "bfloat16", "int8"]

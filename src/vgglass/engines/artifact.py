@@ -78,6 +78,7 @@ def parse(path: Path, text: str | None) -> Artifact:
         good = (
             images.dtype == np.uint8
             and images.shape == (len(images), side, side, record.architecture.channels)
+            and logits.dtype == np.float32
             and logits.shape == (len(images), classes)
             and len(images) > 0
             and about["precision"] in ("float32", "int8")

@@ -1,17 +1,22 @@
 """A model as a graph that other runtimes read: OpenVINO (.xml and .bin) or ONNX (.onnx), checked before it is there."""
 
+import glob
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from vgglass.atomic import synced
 from vgglass.engines.artifact import Artifact, describe, parse
-from vgglass.engines.selection import FORMATS, module
+from vgglass.engines.selection import FORMATS, MODULES
 from vgglass.engines.verify import Check, verify
-from vgglass.errors import ModelFileError, UsageError
+from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
@@ -22,6 +27,11 @@ def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
     """Raises UsageError for a place or a combination that there is no export to."""
     if path.suffix not in FORMATS:
         raise UsageError(path, f"exports end in {' or '.join(FORMATS)}", "give it one of these endings")
+    if path.is_dir():
+        raise UsageError(path, "is a folder", "name a file")
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and weights.exists() and not (path.exists() or _left_by_exports(path)):
+        raise UsageError(weights, f"is there already, and not as the weights of {path.name}", "choose another name")
     if int8 and path.suffix != ".xml":
         raise UsageError(f"--int8 to {path}", "int8 is exported to OpenVINO", "end it in .xml")
     if int8 and dense:
@@ -31,7 +41,7 @@ def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
 def export(model: ModelFile, path: Path, *, dense: bool = False) -> list[Check]:
     """Write a float32 graph. Raises UsageError, MissingExtraError, ModelFileError for one that answers otherwise."""
     require_exportable(path, int8=False, dense=dense)
-    runtime = module(FORMATS[path.suffix])
+    runtime = _format(path)
     graph = runtime.build_graph(model, dense=dense)
     text = describe(model, dense=dense)
     return _place(path, lambda place: runtime.write(graph, place, text))
@@ -50,7 +60,14 @@ def read(path: Path) -> Artifact:
     """An exported graph's record and golden inputs. Raises ModelFileError, MissingExtraError."""
     if not path.is_file():
         raise ModelFileError(path, "does not exist", "check the path")
-    return parse(path, module(FORMATS[path.suffix]).read_text(path))
+    return parse(path, _format(path).read_text(path))
+
+
+def _format(path: Path) -> ModuleType:
+    """The file that reads and writes graphs of this ending. Raises MissingExtraError."""
+    if path.suffix == ".onnx" and not find_spec("onnx"):
+        raise MissingExtraError("onnx", "onnx", "ONNX graphs")
+    return import_module(f"vgglass.engines.{MODULES[FORMATS[path.suffix]]}")
 
 
 def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
@@ -73,12 +90,30 @@ def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in _left_by_exports(path):
+        if not _lives(int(left.name.split(".")[-2])):
+            shutil.rmtree(left)  # of an export that was killed
     folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _left_by_exports(path: Path) -> list[Path]:
+    """Folders of exports to this place that are under way or were killed."""
+    return [left for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if left.is_dir()]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another person's
+    return True
 
 
 def _move(folder: Path, path: Path) -> None:
@@ -89,6 +124,7 @@ def _move(folder: Path, path: Path) -> None:
         path.unlink(missing_ok=True)
     for file in files:
         file.replace(path.with_name(file.name))
+    synced(path.parent)
 
 
 def _sync(files: Iterable[Path]) -> None:

@@ -13,6 +13,7 @@ from vgglass.modelfile import ModelFile
 
 def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
     """The graph of a model with ranges calibrated on `count` images, each a batch of one (1, S, S, C)."""
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # NNCF, and torch on its behalf, warn of what is not used here
     try:
         with warnings.catch_warnings():
@@ -21,4 +22,4 @@ def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino
         preset = nncf.QuantizationPreset.MIXED
         return nncf.quantize(build_graph(model), nncf.Dataset(images), preset=preset, subset_size=count)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

@@ -1,11 +1,12 @@
 """ONNX: the network as an ONNX graph, and ONNX Runtime as an engine (an extra: vgglass[onnx])."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -26,16 +27,34 @@ def open_engine(
     source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
 ) -> Engine:
     """A model file or an .onnx artifact by ONNX Runtime on this CPU, for batches of any size."""
+    import onnxruntime  # reading a graph does without it
+
     graph = (
         build_graph(source, output, dense=dense).SerializeToString() if isinstance(source, ModelFile) else source.path
     )
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    with _runtime_errors():
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
 
     def run(images: Pixels) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(None, {"images": images})[0]
+        with _runtime_errors():
+            found: NDArray[np.float32] = session.run(None, {"images": images})[0]
         return found
 
     return Engine("onnxruntime", "CPU", precision, run)
+
+
+@contextmanager
+def _runtime_errors() -> Iterator[None]:
+    """ONNX Runtime's own errors, which are of no common class, as RuntimeError."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        yield
+    except (
+        state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoModel,
+        state.NotImplemented, state.RuntimeException,
+    ) as error:  # fmt: skip
+        raise RuntimeError(str(error)) from error
 
 
 def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> onnx.ModelProto:
@@ -63,7 +82,17 @@ def read_text(path: Path) -> str | None:
         graph = onnx.load_model(path, load_external_data=False)
     except DecodeError as error:
         raise ModelFileError(path, f"not an ONNX graph, or damaged ({error})", AGAIN) from error
+    if not _is_whole(graph):
+        raise ModelFileError(path, "holds what vgglass export does not write, or its weights lie in other files", AGAIN)
     return next((item.value for item in graph.metadata_props if item.key == KEY), None)
+
+
+def _is_whole(graph: onnx.ModelProto) -> bool:
+    """Whether all weights are inside and where they are looked for: one that lies elsewhere names any file at all."""
+    attributes = [part for node in graph.graph.node for part in node.attribute]
+    nested = any(part.HasField("t") or part.HasField("g") or part.tensors or part.graphs for part in attributes)
+    elsewhere = any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.graph.initializer)
+    return not (nested or elsewhere or graph.graph.sparse_initializer or graph.functions)
 
 
 class ONNX:

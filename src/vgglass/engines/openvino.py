@@ -40,8 +40,8 @@ def engine_of(graph: openvino.Model, precision: Precision) -> Engine:
     compiled = openvino.Core().compile_model(graph, "CPU", options)
 
     def run(images: Pixels) -> NDArray[np.float32]:
-        # A copy: the runtime reuses its output buffer at the next call.
-        return np.array(compiled(np.ascontiguousarray(images))[0], np.float32)
+        found: NDArray[np.float32] = compiled(np.ascontiguousarray(images))[0]
+        return found
 
     return Engine("openvino", "CPU", precision, run)
 

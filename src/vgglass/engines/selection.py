@@ -5,9 +5,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
-from vgglass.engines import NAMES, PRECISIONS, Engine, Output, Precision, machine
-from vgglass.engines.artifact import Artifact
-from vgglass.errors import MissingExtraError, UsageError
+from vgglass.engines import NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision, machine
+from vgglass.engines.artifact import AGAIN, Artifact
+from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile
 
 Source = ModelFile | Artifact
@@ -62,14 +62,34 @@ def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Cho
 
 def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense: bool = False) -> Engine:
     """The engine chosen for a network. Raises UsageError for what an artifact does not hold; MissingExtraError."""
+    if output not in OUTPUTS:
+        raise UsageError(f"output {output!r}", f"is not one of {', '.join(OUTPUTS)}", "choose one of them")
+    if dense and output != "fc8":
+        raise UsageError(f"output {output!r} of a dense engine", "a map is made of class scores alone", "take 'fc8'")
+    runtime = module(choice.engine)
     if isinstance(source, Artifact):
-        if output != "fc8":
-            raise UsageError(source.path, f"gives class scores, not {output}", "take the model file")
-        if dense != source.dense:
-            shape = "images of any size" if source.dense else "images of the training size alone"
-            remedy = "take the model file, or export it " + ("without --dense" if source.dense else "with --dense")
-            raise UsageError(source.path, f"takes {shape}", remedy)
-    engine: Engine = module(choice.engine).open_engine(source, output, choice.precision, dense=dense)
+        return _opened(source, runtime, choice, output, dense)
+    engine: Engine = runtime.open_engine(source, output, choice.precision, dense=dense)
+    return engine
+
+
+def _opened(source: Artifact, runtime: ModuleType, choice: Choice, output: Output, dense: bool) -> Engine:
+    """An artifact's engine, after one golden image: whatever its record says, a graph gives what it gives."""
+    if output != "fc8":
+        raise UsageError(source.path, f"gives class scores, not {output}", "take the model file")
+    if dense != source.dense:
+        shape = "images of any size" if source.dense else "images of the training size alone"
+        remedy = "take the model file, or export it " + ("without --dense" if source.dense else "with --dense")
+        raise UsageError(source.path, f"takes {shape}", remedy)
+    try:
+        engine: Engine = runtime.open_engine(source, output, choice.precision, dense=dense)
+        found = engine(source.golden_images[:1]).shape
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelFileError(source.path, f"{choice.engine} can't run it ({reason})", AGAIN) from error
+    expected = (1, len(source.record.classes), *([1, 1] if dense else []))
+    if found != expected:
+        raise ModelFileError(source.path, f"gives {found} for an image where its record says {expected}", AGAIN)
     return engine
 
 

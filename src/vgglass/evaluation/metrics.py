@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ class Evaluation:
         return vars(self) | {"per_class": figures, "confusion": self.confusion.tolist()}
 
 
+def require() -> None:
+    """Raises MissingExtraError where what reckons the figures is not installed."""
+    if not find_spec("sklearn"):
+        raise MissingExtraError("scikit-learn", "torch", "evaluation")
+
+
 def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
     """The log-probabilities of every image (N, K). Raises ImageError for the first that can't be read."""
     rows = []
@@ -58,10 +65,8 @@ def evaluate(
     scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: tuple[str, ...], split: str, used_for: str
 ) -> Evaluation:
     """Judge logits or log-probabilities (N, K) by labels (N,); a tie goes to the class that comes first."""
-    try:
-        from sklearn import metrics
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("scikit-learn", "torch", "evaluation") from error
+    from sklearn import metrics
+
     order = np.argsort(-scores, axis=1, kind="stable")
     every = np.arange(len(classes))
     precision, recall, _, support = metrics.precision_recall_fscore_support(

@@ -53,10 +53,14 @@ def expand(paths: Iterable[Path], apart: Path | None = None) -> list[Path]:
         raise UsageError("-", "stands for a list on standard input, and for all the paths", "give it alone")
     met = Met()
     new = [path for path in found if met.add(path)]
-    files = [path for path in new if not Path(met.place(path)).is_relative_to(apart.resolve())] if apart else new
+    files = [path for path in new if not _is_link_below(apart, Path(met.place(path)))] if apart else new
     if not files:
         raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
     return files
+
+
+def _is_link_below(folder: Path, image: Path) -> bool:
+    return image.is_relative_to(folder.resolve()) and image.is_symlink()
 
 
 def _named(path: Path) -> list[Path]:
@@ -70,9 +74,10 @@ def _named(path: Path) -> list[Path]:
 
 def _listed(data: bytes) -> list[Path]:
     """A path a line, or between NULs where there are any: a file's name may hold all but these. Raises DataError."""
-    names = data.split(b"\0") if b"\0" in data else [line for line in data.split(b"\n") if line.strip()]
+    lines = [line.removesuffix(b"\r") for line in data.split(b"\n") if line.strip()]
+    names = data.split(b"\0") if b"\0" in data else lines
     paths = [Path(os.fsdecode(name)) for name in names if name]
-    found = [file for path in paths for file in (_below(path) if os.path.exists(path) else [path])]  # noqa: PTH110
+    found = [file for path in paths for file in (image_files(path) if os.path.isdir(path) else [path])]  # noqa: PTH112
     if not found:
         raise DataError("standard input", "names no images", "pipe a list into it: a path a line, as find prints")
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 from vgglass.errors import DataError
 from vgglass.prediction.rows import Prediction
 
-UNSAFE = {ord(letter) for letter in "/%\0"} | set(range(0xD800, 0xE000))  # no file system takes surrogates
+# What no file system takes (a slash, NUL, surrogates), what would steer a terminal, and the sign that encodes them.
+UNSAFE = {ord("/"), ord("%"), 0x7F} | set(range(0x20)) | set(range(0xD800, 0xE000))
 DIGITS = (6, 64)  # of a path's digest in a link's name: a few, and all where images share even those
 LONGEST_NAME = 255  # bytes
 

@@ -16,13 +16,18 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 GROUP = 16_384  # rows of Parquet that are compressed together
 
 
-def require(path: Path) -> None:
-    """Raises UsageError for a path that no table can be written to, MissingExtraError where its format wants more."""
+def require(path: Path, sources: Iterable[Path] = ()) -> None:
+    """Raises UsageError for a path that no table can be written to, or that the images are named by.
+
+    Raises MissingExtraError where its format wants more.
+    """
     if path.suffix.lower() not in SUFFIXES:
         rule = f"the rows go to a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
         raise UsageError(f"--out {path}", rule, "give it one of these endings")
     if path.is_dir():
         raise UsageError(f"--out {path}", "is a folder", "name a file")
+    if any(path.exists() and source.exists() and path.samefile(source) for source in sources):
+        raise UsageError(f"--out {path}", "is what the images are read from", "name another file")
     if path.suffix.lower() == ".parquet" and not find_spec("pyarrow"):
         raise MissingExtraError("pyarrow", "data", "Parquet files")
 

@@ -59,7 +59,7 @@ class Run:
     batch_size: int
     precision: str
     threads: int
-    feature_engine: str
+    feature_engine: str = "torch"  # what older runs had
     convolution: str = "direct"
 
 

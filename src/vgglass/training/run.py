@@ -21,6 +21,7 @@ from vgglass.data import balance, manifest
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.training_loader import TrainingLoader
+from vgglass.engines import selection as engines
 from vgglass.errors import TrainingError
 from vgglass.images import Pixels
 from vgglass.interruption import Interruption
@@ -65,6 +66,9 @@ def settle(
 ) -> tuple[Run, str]:
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
+    engine = feature_engine(recipe.feature_engine)
+    if recipe.train == "head":
+        engines.module(engine)  # what is missing is said before anything is written
     transfer.require_learned(recipe, architecture, source[1] if source else None)
     batch_size = min(recipe.batch_size, len(samples))
     at_once = math.ceil(batch_size / recipe.accumulate)
@@ -81,7 +85,7 @@ def settle(
         batch_size=batch_size,
         precision=precision,
         threads=torch.get_num_threads(),
-        feature_engine=feature_engine(recipe.feature_engine),
+        feature_engine=engine,
         convolution=convolution,
     )
     return run, lines
