@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnx import helper
 from typer.testing import CliRunner
@@ -51,7 +50,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
         onnx_engine.write(onnx.load_model(path), path, json.dumps(about))
     else:
         changed = path.with_name(f"changed-{path.name}")
-        openvino_engine.write(openvino.Core().read_model(path), changed, json.dumps(about))
+        openvino_engine.write(openvino_engine.core().read_model(path), changed, json.dumps(about))
         path = changed
     return path
 

@@ -55,6 +55,24 @@ assert sys.modules["openvino_telemetry"] is None
     assert not (home / "intel").exists()
 
 
+def test_signals_find_a_stack_after_engines_have_gone(saved: Path) -> None:
+    """As they come to a server that reloads, and to training that starts workers after it measured this machine."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from vgglass import api
+from vgglass.engines import machine
+signal.signal(signal.SIGHUP, lambda *_: None)
+machine._measured()
+for _ in range(2):
+    api.predictor(Path({str(saved)!r})), list(api.verify(Path({str(saved)!r})))
+    os.kill(os.getpid(), signal.SIGHUP)
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "alive\n"
+
+
 def test_a_model_written_to_in_place_is_noticed(saved: Path) -> None:
     image = photograph()
     predictor = api.predictor(saved, precision="float32")

@@ -28,9 +28,10 @@ def cpu() -> tuple[str, bool]:
     """This CPU's name and OpenVINO's version, and whether it has instructions for bfloat16."""
     import openvino
 
-    core = openvino.Core()
-    capable = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}, OpenVINO {openvino.__version__}", capable
+    from vgglass.engines.openvino import core
+
+    capable = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return f"{core().get_property('CPU', 'FULL_DEVICE_NAME')}, OpenVINO {openvino.__version__}", capable
 
 
 def bfloat16_gain(name: str) -> float:

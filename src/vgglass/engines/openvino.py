@@ -1,6 +1,7 @@
 """OpenVINO, the default on a CPU: the graph is built from the model file's arrays, so torch is never needed."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,16 @@ from vgglass.preprocess import Preprocessing
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
+@cache
+def core() -> openvino.Core:
+    """The one core of this process.
+
+    Each core gives its thread an alternate stack for signals, and when it goes puts back the one before, even where
+    that is gone already: after two of them the next signal would end the process (seen with OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 def open_engine(
     source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
 ) -> Engine:
@@ -29,7 +40,7 @@ def open_engine(
     An artifact's output, precision and density are its own: int8 is its only other precision.
     """
     if isinstance(source, Artifact):
-        return engine_of(openvino.Core().read_model(source.path), precision)
+        return engine_of(core().read_model(source.path), precision)
     return engine_of(build_graph(source, output, dense=dense), precision)
 
 
@@ -37,7 +48,7 @@ def engine_of(graph: openvino.Model, precision: Precision) -> Engine:
     """A graph, compiled for this CPU."""
     hint = HINTS["float32" if precision == "int8" else precision]
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    compiled = openvino.Core().compile_model(graph, "CPU", options)
+    compiled = core().compile_model(graph, "CPU", options)
 
     def run(images: Pixels) -> NDArray[np.float32]:
         found: NDArray[np.float32] = compiled(np.ascontiguousarray(images))[0]
@@ -63,7 +74,7 @@ def write(graph: openvino.Model, path: Path, text: str) -> None:
 def read_text(path: Path) -> str | None:
     """The artifact's text in an .xml; None where there is none. Raises ModelFileError for a damaged file."""
     try:
-        graph = openvino.Core().read_model(path)
+        graph = core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelFileError(path, f"OpenVINO can't read it or its .bin ({reason})", AGAIN) from error
@@ -121,5 +132,5 @@ def convolutions(channels: int, side: int, count: int, precision: str) -> Callab
     for _ in range(count):
         x = ops.relu(ops.convolution(x, _constant(weight), [1, 1], [1, 1], [1, 1], [1, 1]))
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-    work: Callable[[Array], object] = openvino.Core().compile_model(openvino.Model([x], [image]), "CPU", options)
+    work: Callable[[Array], object] = core().compile_model(openvino.Model([x], [image]), "CPU", options)
     return work
