@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow check bench lock
+.PHONY: setup demo test test-slow check bench soak lock
 
 setup: $(READY)
 
@@ -30,12 +30,16 @@ check: setup ## format, lint, types, and which room may import which
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_arrows.py
 
-bench: setup ## this machine against torchvision and a bare decode loop, in one run; and what the glass takes
+bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py
+	$(BIN)/python benchmarks/serving.py
+
+soak: setup ## ten minutes of everything that the server meets; its memory must stay where it is
+	VGGLASS_SOAK=600 $(BIN)/python -m pytest -s -m slow tests/test_serving_soak.py
 
 lock: ## renew constraints.txt after a change of dependencies (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --all-extras --group dev pyproject.toml -o constraints.txt

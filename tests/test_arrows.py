@@ -22,6 +22,7 @@ LEVELS = (
     ("predictor",),
     ("prediction", "training", "evaluation", "glass"),
     ("api",),
+    ("serving",),
     ("cli",),
     ("__main__",),
 )
@@ -77,10 +78,12 @@ def test_imports_point_down(path: Path) -> None:
     ("statement", "absent"),
     [
         ("import vgglass", "torch torchvision openvino matplotlib sklearn"),
-        ("import vgglass.cli", "torch torchvision openvino matplotlib sklearn numpy"),
+        ("import vgglass.cli", "torch torchvision openvino matplotlib sklearn numpy fastapi uvicorn"),
         ("import vgglass.architecture", "numpy PIL torch"),
         ("import vgglass.modelfile", "torch openvino"),
         ("import vgglass.training.recipe, vgglass.data.audit", "torch torchvision"),
+        ("import vgglass.serving.app, vgglass.serving.server", "torch torchvision matplotlib sklearn"),
+        ("import vgglass.serving.worker", "torch openvino fastapi starlette uvicorn"),
         ("import vgglass.api, vgglass.prediction, vgglass.engines.openvino", "torch torchvision matplotlib sklearn"),
     ],
 )

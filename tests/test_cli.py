@@ -26,6 +26,8 @@ OPTIONS = {
     "convert": "--classes --image-size --to",
     "export": "--calibrate --dense --download --force --int8 --model",
     "verify": "--json",
+    "serve": "--allow-host --download --engine --host --insecure --model --port --precision --queue --timeout"
+    " --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --model --order --out"
     " --rank --sanity --scale --target --without",
     "step": "--all --at --channel --download --json --lang --layer --model",

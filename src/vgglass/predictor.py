@@ -48,18 +48,24 @@ class Predictor:
         views = "+".join(f"{view.name}@{view.scale}" for view in self.views)
         return {"engine": engine.name, "precision": engine.precision, "views": views}
 
+    @property
+    def window(self) -> int:
+        """Images that fill a batch together: with more at a time it gets no faster."""
+        size = self.record.preprocessing.size
+        return max(1, _batch((size, size)) // max(view.count for view in self.views))
+
     def stream(self, sources: Iterable[Path | Pixels]) -> Iterator[LogProbabilities | ImageError]:
         """What the network makes of each source (K,), in order; or why it can't be read. Memory stays bounded."""
         window: list[list[Pixels] | ImageError] = []
         readable = 0
         remaining = iter(sources)
         chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
-        for chunk in ahead(self._prepared, chunks, depth=2 + 2 * self._window // CHUNK):
+        for chunk in ahead(self._prepared, chunks, depth=2 + 2 * self.window // CHUNK):
             for stacks in chunk:
                 window.append(stacks)
                 readable += not isinstance(stacks, ImageError)
                 # Unreadable files leave no hole in a batch, but do not hold the others up for long.
-                if readable == self._window or len(window) == PATIENCE * self._window:
+                if readable == self.window or len(window) == PATIENCE * self.window:
                     yield from self._answered(window)
                     window, readable = [], 0
         yield from self._answered(window)
@@ -105,12 +111,6 @@ class Predictor:
             return show(read(source, decoding(record, self.views)), record, self.views)
         except ImageError as error:
             return ImageError(error.value, error.rule, error.remedy)
-
-    @property
-    def _window(self) -> int:
-        """Images that fill a batch together."""
-        size = self.record.preprocessing.size
-        return max(1, _batch((size, size)) // max(view.count for view in self.views))
 
 
 def _batch(sides: tuple[int, ...]) -> int:

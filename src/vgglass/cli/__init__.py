@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgglass.cli import checking, exporting, judging, looking, models, predicting, stepping, teaching, training
+from vgglass.cli import checking, exporting, judging, looking, models, predicting, serving, stepping, teaching, training
 from vgglass.errors import UserError
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 for command in (
     training.demo, checking.check, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
-    exporting.export, exporting.verify,
+    exporting.export, exporting.verify, serving.serve,
     looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
 ):  # fmt: skip
     app.command()(command)

@@ -55,7 +55,7 @@ def verify(source: Source) -> Iterator[Check]:
             continue
         for precision in _precisions(source, name):
             engine = open_engine(source, Choice(name, precision, ""), dense=dense)
-            yield _check(source, engine, path, dense)
+            yield check(source, engine, path, dense=dense)
 
 
 def _precisions(source: Source, engine: str) -> list[Precision]:
@@ -65,7 +65,8 @@ def _precisions(source: Source, engine: str) -> list[Precision]:
     return ["float32", "bfloat16"] if capable else ["float32"]
 
 
-def _check(source: Source, engine: Engine, path: Path | None, dense: bool) -> Check:
+def check(source: Source, engine: Engine, path: Path | None = None, *, dense: bool = False) -> Check:
+    """Run one engine on the golden inputs of the network that it was opened for."""
     images, golden = source.golden_images, source.golden_logits
     found = engine(images)
     if dense:

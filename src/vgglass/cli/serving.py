@@ -1,0 +1,74 @@
+"""vgglass serve."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgglass.cli import output
+from vgglass.errors import MissingExtraError, UsageError
+
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="A model file, an exported graph, or a pretrained name.")] = "vgg16",
+    host: Annotated[str, typer.Option(help="The address to listen at; others than this machine's need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name that this server goes by; repeatable.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the bearer token that clients must send.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")] = False,
+    queue: Annotated[int, typer.Option(min=1, max=4096, help="Images that may wait; more are refused.")] = 64,
+    timeout: Annotated[float, typer.Option(min=1, max=600, help="Seconds that a request may take.")] = 30,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
+    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
+) -> None:
+    """Answer over HTTP: /predict, the Open Inference Protocol at /v2, /metrics; SIGHUP reloads the model."""
+    for package in PACKAGES:
+        if not find_spec(package):
+            raise MissingExtraError(package, "serve", "serving")
+    from vgglass.cli.models import fetched
+    from vgglass.serving import access, app, logs, server
+    from vgglass.serving.batching import Batcher
+    from vgglass.serving.decoding import Decoders
+    from vgglass.serving.limits import Bodies
+    from vgglass.serving.metrics import Metrics
+    from vgglass.serving.models import Models, Options
+    from vgglass.serving.service import Service
+
+    token = _token(token_file)
+    if token is None and not insecure and not access.is_loopback(host):
+        rule = "lets others than this machine ask, and asks them for no token"
+        raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")
+    path = Path(fetched(model, download))
+    with server.bind(host, port) as bound:
+        logs.start()
+        metrics = Metrics()
+        models = Models(path, Options(views, engine, precision), metrics)
+        service = Service(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, timeout)
+        output.console().print(f"{server.address(bound)} serves {path} ({models.current.about})", soft_wrap=True)
+        names = access.allowed(host, allow_host or (), token)
+        server.run(app.create(service, names), bound, timeout, models.reload)
+
+
+def _token(path: Path | None) -> str | None:
+    """What a token file holds. A file, because every process of this machine sees what a command line says."""
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--token-file {path}", f"can't be read ({error})", "name a text file") from error
+    if len(token) < 16 or not token.isprintable() or " " in token:
+        rule = "holds no token of 16 characters or more"
+        raise UsageError(f"--token-file {path}", rule, "make one: openssl rand -hex 32")
+    return token

@@ -1,0 +1,92 @@
+"""The application: every room's routes, under the layers that each request passes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
+
+from vgglass import __version__
+from vgglass.serving import documentation, health, logs, predicting, protocol
+from vgglass.serving.access import Access, accessible
+from vgglass.serving.limits import bounded
+from vgglass.serving.observing import observed
+from vgglass.serving.refusals import RefusedError
+from vgglass.serving.service import Service
+
+WELCOME = """<p>POST an image to <code>/predict</code>: <code>curl -F image=@photo.jpg {address}predict</code></p>
+<ul><li><a href="/docs">/docs</a>: every route</li><li><a href="/metrics">/metrics</a>: figures</li>
+<li>/v2: the Open Inference Protocol, for KServe and Triton clients</li></ul>"""
+
+
+def create(service: Service, access: Access) -> ASGIApp:
+    """The whole server as one ASGI application. A room of routes is one more router here."""
+    app = FastAPI(
+        title="vgglass", version=__version__, description="VGG image classification that you can see through.",
+        docs_url=None, redoc_url=None, lifespan=_running(service),
+    )  # fmt: skip
+    for router in (predicting.router(service), protocol.router(service), health.router(service.metrics)):
+        app.include_router(router)
+    _add_pages(app)
+    _add_refusals(app)
+    paths = frozenset(app.openapi()["paths"])
+    within = bounded(app, service.bodies, service.batcher.require_room)
+    return observed(accessible(within, access), service.metrics, paths)
+
+
+def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Decoders, batches and the watch on the model's file, for as long as the application runs."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.decoders.start()
+        tasks = [asyncio.create_task(service.batcher.run()), asyncio.create_task(service.models.watch())]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        service.batcher.stop()
+        service.decoders.stop()
+
+    return lifespan
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def welcome(request: Request) -> Response:
+        address = str(request.base_url).replace("<", "")
+        return HTMLResponse(documentation.html("vgglass", WELCOME.format(address=address)))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(documentation.page(app.openapi()))
+
+
+def _add_refusals(app: FastAPI) -> None:
+    """Everything that goes wrong is told in one form."""
+
+    def refuse(request: Request, error: Exception) -> Response:
+        refusal = _refusal(request, error)
+        request.state.told["reason"] = refusal.reason
+        return refusal.response()
+
+    for kind in (RefusedError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refuse)
+
+
+def _refusal(request: Request, error: Exception) -> RefusedError:
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        value = f"{first['loc'][-1]} {str(first.get('input'))[:100]!r}"
+        return RefusedError(422, "bad parameter", value, str(first["msg"]), "see /docs")
+    if isinstance(error, HTTPException):  # FastAPI's own: no such route, or another method
+        value = f"{request.method} {request.url.path[:100]!r}"
+        return RefusedError(error.status_code, "no route", value, error.detail, "see /docs", error.headers)
+    logs.log_failure("error")
+    return RefusedError(500, "our mistake", "the request", "met a mistake of ours", "report it with the server's log")

@@ -1,0 +1,144 @@
+"""Images are decoded in processes of their own, which can be killed: by time, and by the kernel's limit on memory.
+
+A decoder that hangs, swells or crashes on a hostile file takes nothing with it but that file's answer.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
+import numpy as np
+
+from vgglass.errors import ImageError
+from vgglass.images import Pixels
+from vgglass.preprocess import Preprocessing
+from vgglass.serving.metrics import Metrics
+from vgglass.serving.worker import LENGTH
+from vgglass.views import View
+
+SECONDS = 5.0  # for one image; the largest that is allowed takes about one
+MEMORY = 2 << 30  # of address space: 80 million pixels with alpha need about 1.3 GiB
+STARTING = 60.0  # seconds until a new process must have said that it is ready
+PROCESSES = max(2, (os.cpu_count() or 2) // 2)  # two at least: one hostile file must not hold up all others
+
+
+class Decoders:
+    """A few processes; each job has one to itself."""
+
+    def __init__(
+        self, metrics: Metrics, processes: int = PROCESSES, seconds: float = SECONDS, memory: int = MEMORY
+    ) -> None:
+        self.seconds, self.memory = seconds, memory
+        self._metrics = metrics
+        self._free: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()  # None: to be started when needed
+        self._running: set[Process] = set()
+        self._exchanges: set[asyncio.Task[list[Pixels]]] = set()
+        for _ in range(processes):
+            self._free.put_nowait(None)
+
+    async def start(self) -> None:
+        """Have them all ready before the first request."""
+        count = self._free.qsize()
+        processes = await asyncio.gather(*(self._started() for _ in range(count)))
+        for _ in processes:
+            self._free.get_nowait()
+        for process in processes:
+            self._free.put_nowait(process)
+
+    async def decode(self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]) -> list[Pixels]:
+        """The stack of each view of an encoded image, or of decoded pixels (H, W, C). Raises ImageError."""
+        process = await self._free.get()
+        # Shielded: where nobody waits for the answer any more, the process still has to be read to its end.
+        exchange = asyncio.create_task(self._exchange(process, image, record, views))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanged)
+        return await asyncio.shield(exchange)
+
+    def stop(self) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.kill()
+
+    def _exchanged(self, exchange: asyncio.Task[list[Pixels]]) -> None:
+        self._exchanges.discard(exchange)
+        if not exchange.cancelled():
+            exchange.exception()  # seen, also where the client that would have been told has left
+
+    async def _exchange(
+        self, process: Process | None, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]
+    ) -> list[Pixels]:
+        try:
+            if process is None:
+                process = await self._started()
+            shape, data = (None, image) if isinstance(image, bytes) else (image.shape, image.tobytes())
+            header = {
+                "preprocessing": record.as_json(),
+                "views": [astuple(view) for view in views],
+                "shape": shape,
+                "bytes": len(data),
+            }
+            async with asyncio.timeout(self.seconds):
+                return _stacks(*await _ask(process, header, data))
+        except ImageError:  # the decoder's own answer; a ValueError too
+            raise
+        except TimeoutError:
+            self._kill(process)
+            process = None
+            rule = f"took more than {self.seconds:g} s to decode"
+            raise ImageError("image", rule, "make it smaller, or save it in another format") from None
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError):  # dead, or out of its mind
+            self._kill(process)
+            process = None
+            raise ImageError("image", "its decoder broke down on it", "save it in another format") from None
+        finally:
+            self._free.put_nowait(process)
+
+    async def _started(self) -> Process:
+        # -P: a folder called vgglass where the server was started is not our package. One thread: the stacks of those
+        # of NumPy's library would count against the limit on memory. A session of its own: Ctrl-C in a terminal goes to
+        # the server alone, which finishes what it accepted.
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "vgglass.serving.worker", str(self.memory),
+            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        self._running.add(process)
+        async with asyncio.timeout(STARTING):
+            await _received(process)
+        return process
+
+    def _kill(self, process: Process | None) -> None:
+        self._metrics.killed.inc()
+        if process is not None:
+            self._running.discard(process)
+            if process.returncode is None:
+                process.kill()
+
+
+async def _ask(process: Process, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    assert process.stdin is not None
+    text = json.dumps(header).encode()
+    process.stdin.write(LENGTH.pack(len(text)) + text)
+    process.stdin.write(data)
+    await process.stdin.drain()
+    return await _received(process)
+
+
+async def _received(process: Process) -> tuple[dict[str, Any], bytes]:
+    assert process.stdout is not None
+    length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
+    header = json.loads(await process.stdout.readexactly(length))
+    return header, await process.stdout.readexactly(header["bytes"])
+
+
+def _stacks(header: dict[str, Any], data: bytes) -> list[Pixels]:
+    if "error" in header:
+        raise ImageError(*header["error"])
+    sizes = np.cumsum([int(np.prod(shape)) for shape in header["shapes"]])
+    parts = np.split(np.frombuffer(data, np.uint8), sizes[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, header["shapes"], strict=True)]

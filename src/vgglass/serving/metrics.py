@@ -1,0 +1,28 @@
+"""Figures for Prometheus, in a registry of the server's own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """What /metrics shows. Labels have few values: a path is a route's, never what a client typed."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("vgglass_requests", "Requests.", ("method", "path", "status"), registry=registry)
+        self.seconds = Histogram(
+            "vgglass_request_seconds", "From a request's head to its response.", ("path",), buckets=SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.refused = Counter(
+            "vgglass_refused", "Requests without an answer, by reason.", ("reason",), registry=registry
+        )
+        self.unreadable = Counter("vgglass_unreadable_images", "Images that could not be read.", registry=registry)
+        self.queue = Gauge("vgglass_queue_images", "Images that are decoded or wait for a batch.", registry=registry)
+        self.queue_peak = Gauge("vgglass_queue_images_peak", "The most that ever were.", registry=registry)
+        self.batch = Histogram("vgglass_batch_images", "Images of a batch.", buckets=BATCHES, registry=registry)
+        self.killed = Counter("vgglass_decoders_killed", "Decoders that an image brought down.", registry=registry)
+        self.reloads = Counter("vgglass_reloads", "Reloads of the model.", ("outcome",), registry=registry)
+        self.model = Info("vgglass_model", "The model that serves.", registry=registry)

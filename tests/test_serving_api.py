@@ -1,0 +1,197 @@
+"""What a client is told: /predict, the Open Inference Protocol by the real client, documents, metrics, log lines."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+import vgglass
+from glass_subjects import CLASSES, photograph
+from served import JPEG, Served, encoded, form, photographs, save_model
+from vgglass import modelfile
+from vgglass.serving.access import SECURITY_HEADERS
+
+THRESHOLD = 0.24
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("api") / "tiny.safetensors", threshold=THRESHOLD)
+
+
+@pytest.fixture(scope="module")
+def server(file: Path) -> Iterator[Served]:
+    with Served(file.parent, file) as server:
+        yield server
+        assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def client(server: Served) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(f"localhost:{server.port}") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def expected(file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[tuple[str, float], ...]]:
+    """What `vgglass.predict` says of the photographs."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for index, image in enumerate(photographs(9)):
+        (folder / f"{index}.jpg").write_bytes(image)
+    return [row.top for row in vgglass.predict(file, [folder], top=len(CLASSES))]
+
+
+def test_a_form_is_answered_as_predict_answers(server: Served, file: Path, expected: list) -> None:  # type: ignore[type-arg]
+    images = photographs(9)
+    answer = server.ask("POST", "/predict?top=7", *form([(f"{i}.jpg", image) for i, image in enumerate(images)])).json
+    assert answer["model"]["digest"] == modelfile.load_record(file).digest
+    assert [row["name"] for row in answer["images"]] == [f"{index}.jpg" for index in range(9)]
+    for row, top in zip(answer["images"], expected, strict=True):
+        assert [each["class"] for each in row["top"]] == [name for name, _ in top]
+        assert [each["probability"] for each in row["top"]] == pytest.approx([share for _, share in top], rel=1e-5)
+        assert row["unsure"] == (top[0][1] < THRESHOLD)
+    assert {row["unsure"] for row in answer["images"]} == {True, False}, "the threshold divides these photographs"
+    assert set(answer["timings"]) == {"decoded", "waited", "computed", "received", "total"}
+
+
+def test_a_raw_body_is_one_image(server: Served, expected: list) -> None:  # type: ignore[type-arg]
+    for kind in ("image/jpeg", "application/octet-stream", "image/whatever; q=1"):
+        answer = server.ask("POST", "/predict?top=1", photographs(1)[0], {"Content-Type": kind}).json
+        (row,) = answer["images"]
+        assert row["top"] == [{"class": expected[0][0][0], "probability": pytest.approx(expected[0][0][1], rel=1e-5)}]
+
+
+def test_one_unreadable_image_fails_no_other(server: Served) -> None:
+    good = photographs(1)[0]
+    reply = server.ask("POST", "/predict", *form([("a.jpg", good), ("<b>.jpg", b"no image"), ("c.jpg", good[:-400])]))
+    first, second, third = reply.json["images"]
+    assert reply.status == 200
+    assert "top" in first
+    assert second["name"] == "<b>.jpg"
+    assert second["error"]["type"] == "ImageError"
+    assert second["error"]["message"].startswith("not an image that vgglass reads (JPEG, PNG")
+    assert "damaged" in third["error"]["message"]
+    reply = server.predict(b"no image")
+    assert reply.status == 422
+    assert "error" in reply.json["images"][0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "message"),
+    [
+        ("POST", "/predict?top=0", b"x", JPEG, 422, "top '0': Input should be greater than or equal to 1; see /docs."),
+        ("POST", "/predict?top=x", b"x", JPEG, 422, "top 'x': Input should be a valid integer"),
+        ("POST", "/predict", b"{}", {"Content-Type": "application/json"}, 415, "holds no images; send multipart/form"),
+        ("POST", "/predict", b"x", {}, 415, "Content-Type ''"),
+        ("POST", "/predict", b"x", JPEG | {"Content-Encoding": "gzip"}, 415, "Content-Encoding 'gzip': is not read"),
+        ("POST", "/predict", *form([]), 400, "the form: holds no files; send them as curl -F image=@photo.jpg does."),
+        ("GET", "/predict", None, {}, 405, "GET '/predict': Method Not Allowed; see /docs."),
+        ("GET", "/nothing", None, {}, 404, "GET '/nothing': Not Found; see /docs."),
+        ("GET", "/v2/models/other", None, {}, 404, "model 'other': is not served here; ask for 'tiny'."),
+    ],
+)
+def test_refusals_name_value_rule_and_remedy(
+    server: Served, method: str, path: str, body: bytes | None, headers: dict[str, str], status: int, message: str
+) -> None:
+    reply = server.ask(method, path, body, headers)
+    assert reply.status == status
+    assert message in reply.json["error"]
+    assert set(reply.json) == {"error", "type"}
+
+
+def test_documents_ask_no_other_machine(server: Served) -> None:
+    assert set(server.ask("GET", "/openapi.json").json["paths"]) == {
+        "/predict", "/v2", "/v2/models/{name}", "/v2/models/{name}/ready", "/v2/models/{name}/infer",
+        "/health/live", "/health/ready", "/metrics",
+    }  # fmt: skip
+    for path in ("/", "/docs"):
+        reply = server.ask("GET", path)
+        assert reply.headers["content-type"] == "text/html; charset=utf-8"
+        assert not re.search(rb"(src|href)=.?(http|//)|<script|style", reply.body)
+        assert b"/predict" in reply.body
+
+
+def test_every_response_bears_the_headers_that_browsers_heed(server: Served) -> None:
+    for reply in (server.ask("GET", "/"), server.ask("GET", "/no"), server.predict(b""), server.ask("PUT", "/metrics")):
+        assert {name: reply.headers.get(name.lower()) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        assert "server" not in reply.headers
+
+
+def test_triton_reads_the_metadata(client: triton.InferenceServerClient) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("tiny")
+    assert not client.is_model_ready("other")
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    about = client.get_model_metadata("tiny")
+    assert about["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+    assert about["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, len(CLASSES)]}]
+
+
+def ordered(top: tuple[tuple[str, float], ...]) -> list[float]:
+    return [dict(top)[name] for name in CLASSES]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_triton_sends_files(client: triton.InferenceServerClient, expected: list, binary: bool) -> None:  # type: ignore[type-arg]
+    tensor = triton.InferInput("image", [9], "BYTES")
+    tensor.set_data_from_numpy(np.array(photographs(9), object), binary_data=True)
+    outputs = [triton.InferRequestedOutput("probabilities", binary_data=binary)]
+    for asked in (outputs, None):
+        found = client.infer("tiny", [tensor], outputs=asked, request_id="7")
+        assert found.get_response()["id"] == "7"
+        rows = found.as_numpy("probabilities")
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(rows, [ordered(top) for top in expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_triton_sends_pixels(client: triton.InferenceServerClient, server: Served, binary: bool) -> None:
+    pixels = photograph(70, 90)[None]
+    tensor = triton.InferInput("image", pixels.shape, "UINT8")
+    tensor.set_data_from_numpy(pixels, binary_data=binary)
+    rows = client.infer("tiny", [tensor]).as_numpy("probabilities")
+    top = server.predict(encoded(pixels[0], "PNG"), "?top=7").json["images"][0]["top"]
+    np.testing.assert_allclose(rows[0], ordered(tuple((x["class"], x["probability"]) for x in top)), rtol=1e-5)
+
+
+def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient) -> None:
+    tensor = triton.InferInput("image", [2], "BYTES")
+    tensor.set_data_from_numpy(np.array([photographs(1)[0], b"no image"], object))
+    with pytest.raises(InferenceServerException, match="image 1: not an image that vgglass reads"):
+        client.infer("tiny", [tensor])
+    pixels = triton.InferInput("image", [1, 4, 4, 1], "UINT8")
+    pixels.set_data_from_numpy(np.zeros((1, 4, 4, 1), np.uint8))
+    with pytest.raises(InferenceServerException, match="not an input of this model, which sees 3 channels"):
+        client.infer("tiny", [pixels])
+
+
+def test_log_lines_and_metrics_tell_of_each_request_and_of_no_image(server: Served) -> None:
+    before, image = server.metrics(), photographs(1)[0]
+    server.predict(image)
+    server.predict(b"no image")
+    server.ask("POST", "/predict", b"x")
+    server.ask("GET", "/v2/models/tiny")
+    server.ask("GET", "/%0A%1B[31m")
+    after = server.metrics()
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    for status in (200, 422, 415):
+        assert grown[f'vgglass_requests_total{{method="POST",path="/predict",status="{status}"}}'] == 1
+    assert grown['vgglass_refused_total{reason="wrong type"}'] == 1
+    assert grown["vgglass_unreadable_images_total"] == 1
+    assert grown["vgglass_batch_images_count"] == grown["vgglass_batch_images_sum"] == 1
+    assert after["vgglass_queue_images"] == 0
+    assert grown['vgglass_requests_total{method="GET",path="other",status="404"}'] == 1
+    assert grown['vgglass_requests_total{method="GET",path="/v2/models/{name}",status="200"}'] == 1
+    *_, good, bad, wrong, _, odd = [line for line in server.lines("request") if line["path"] != "/metrics"]
+    assert (good["status"], good["images"], good["bytes"]) == (200, 1, len(image))
+    assert (bad["status"], bad["images"], wrong["status"], wrong["reason"]) == (422, 1, 415, "wrong type")
+    assert odd["path"] == "/\n\x1b[31m"
+    raw = server.log.read_bytes()
+    assert b"\x1b" not in raw
+    assert all(json.loads(line) for line in raw.splitlines())

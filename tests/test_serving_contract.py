@@ -1,0 +1,64 @@
+"""schemathesis makes requests of the OpenAPI document, fitting and not: none is answered by a 5xx."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from served import Served, save_model
+
+pytestmark = pytest.mark.slow
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+OPERATIONS = {
+    ("post", "/predict"), ("get", "/v2"), ("get", "/v2/models/{name}"), ("get", "/v2/models/{name}/ready"),
+    ("post", "/v2/models/{name}/infer"), ("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder: Path = tmp_path_factory.mktemp("contract")
+    with Served(folder, save_model(folder / "tiny.safetensors")) as server:
+        yield server
+        assert not server.lines("error")
+
+
+@pytest.fixture(scope="module")
+def document(server: Served) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
+
+
+def test_the_document_names_every_route(document: schemathesis.BaseSchema) -> None:
+    found = {(method, path) for path in document for method in document[path]}
+    assert found == OPERATIONS
+
+
+@pytest.mark.parametrize("name", ["tiny", None])
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
+def test_no_request_meets_a_mistake(
+    document: schemathesis.BaseSchema, method: str, path: str, name: str | None
+) -> None:
+    """name  of the model; None: whatever schemathesis comes up with"""
+    operation = document[path][method]
+    modes = list(GenerationMode) if method == "post" else [GenerationMode.POSITIVE]  # a GET has nothing to get wrong
+    for mode in modes:
+
+        @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @given(operation.as_strategy(generation_mode=mode))
+        def check(case: schemathesis.Case[Any]) -> None:
+            if name and "name" in case.path_parameters:
+                case.path_parameters["name"] = name
+            case.call_and_validate(checks=CHECKS, timeout=20)
+
+        check()

@@ -1,0 +1,114 @@
+"""Processes that decode: bounded in time and memory, replaced when they die, alike the decoder itself."""
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glass_subjects import model, photograph
+from served import encoded
+from vgglass.errors import ImageError
+from vgglass.images import Pixels
+from vgglass.preprocess import read
+from vgglass.serving.decoding import Decoders
+from vgglass.serving.metrics import Metrics
+from vgglass.views import decoding, parse, show
+
+RECORD = model("A").record
+WAY = RECORD.preprocessing
+CENTRE = parse("centre", RECORD)
+
+
+def with_decoders(scene: Callable[[Decoders], Awaitable[None]], **limits: float) -> Metrics:
+    metrics = Metrics()
+
+    async def run() -> None:
+        decoders = Decoders(metrics, **({"processes": 1} | limits))  # type: ignore[arg-type]
+        try:
+            await scene(decoders)
+        finally:
+            decoders.stop()
+            await asyncio.sleep(0.1)  # the loop sees that the processes ended
+
+    asyncio.run(run())
+    return metrics
+
+
+def killed(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("vgglass_decoders_killed_total")
+
+
+def large(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGBA", (side, side)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("text", ["centre", "dense@72,96+crops@80"])
+def test_alike_the_decoder_itself(text: str) -> None:
+    views = parse(text, RECORD)
+    pixels = photograph(90, 120)
+
+    async def scene(decoders: Decoders) -> None:
+        for source in (encoded(pixels), encoded(pixels, "PNG"), encoded(pixels, "TIFF"), pixels):
+            found = await decoders.decode(source, WAY, views)
+            expected = show(read(source, decoding(WAY, views)), WAY, views)
+            assert len(found) == len(expected)
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    assert killed(with_decoders(scene)) == 0
+
+
+def test_too_slow_is_killed_and_the_next_is_decoded() -> None:
+    async def scene(decoders: Decoders) -> None:
+        with pytest.raises(ImageError, match=r"took more than 0.05 s to decode; make it smaller"):
+            await decoders.decode(large(6000), WAY, CENTRE)
+        decoders.seconds = 30
+        await decoders.decode(encoded(photograph()), WAY, CENTRE)
+
+    assert killed(with_decoders(scene, seconds=0.05)) == 1
+
+
+def test_too_much_memory_is_refused_and_the_next_is_decoded() -> None:
+    async def scene(decoders: Decoders) -> None:
+        with pytest.raises(ImageError, match=r"needs more than 800 MiB to decode; make it smaller first"):
+            await decoders.decode(large(8000), WAY, CENTRE)
+        await decoders.decode(encoded(photograph()), WAY, CENTRE)
+
+    with_decoders(scene, memory=800 << 20)
+
+
+def test_one_that_dies_is_replaced() -> None:
+    async def scene(decoders: Decoders) -> None:
+        await decoders.start()
+        (process,) = decoders._running
+        os.kill(process.pid, signal.SIGSTOP)
+        waiting = asyncio.create_task(decoders.decode(encoded(photograph()), WAY, CENTRE))
+        await asyncio.sleep(0.1)
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(ImageError, match=r"its decoder broke down on it; save it in another format"):
+            await waiting
+        await decoders.decode(encoded(photograph()), WAY, CENTRE)
+
+    assert killed(with_decoders(scene)) == 1
+
+
+def test_who_gives_up_does_not_mix_up_the_answers() -> None:
+    """A job whose client left is read to its end; the next job gets its own answer."""
+
+    async def scene(decoders: Decoders) -> None:
+        images: list[Pixels] = [photograph(80, 80, seed=seed) for seed in range(20)]
+        for first, second in zip(images[::2], images[1::2], strict=True):
+            given_up = asyncio.create_task(decoders.decode(first, WAY, CENTRE))
+            await asyncio.sleep(0.001)
+            given_up.cancel()
+            found = await decoders.decode(second, WAY, CENTRE)
+            np.testing.assert_array_equal(found[0], show(second, WAY, CENTRE)[0])
+
+    assert killed(with_decoders(scene)) == 0
