@@ -1,8 +1,9 @@
 """Graphs that are not what their records say, that reach for other files, or that a killed export left behind."""
 
 import json
-import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,22 +143,22 @@ def test_one_bad_artifact_hides_no_other(saved: ModelFile, tmp_path: Path) -> No
     assert json.loads(rows.stdout) == []
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from vgglass import api
+at, model, place = sys.argv[1:]
+replace = Path.replace
+Path.replace = lambda self, target: os._exit(9) if target.suffix == at else replace(self, target)
+api.export(model, place)
+"""
+
+
 def killed(path: Path, at: str) -> None:
     """An export in a process of its own that ends as by kill -9 when a file of this ending is put in its place."""
-
-    def work() -> None:
-        replace_ = Path.replace
-
-        def end(self: Path, target: Path) -> Path:
-            return os._exit(9) if target.suffix == at else replace_(self, target)
-
-        Path.replace = end  # type: ignore[assignment, method-assign]
-        export.export(saved_model(path.with_name("new.safetensors"), seed=1), path)
-
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join()
-    assert process.exitcode == 9
+    saved_model(path.with_name("new.safetensors"), seed=1)
+    arguments = [at, str(path.with_name("new.safetensors")), str(path)]
+    assert subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False).returncode == 9
 
 
 @pytest.mark.parametrize("at", [".bin", ".xml"])
