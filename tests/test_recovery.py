@@ -322,13 +322,14 @@ def test_a_signal_saves_and_leaves(
 
 
 def test_a_second_signal_is_not_waited_for() -> None:
-    from vgglass.interruption import Interruption
-
+    # A suite that a shell started in the background ignores SIGINT, and so would what comes after the first one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.signal == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_cadence_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
