@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from glass_subjects import model, photograph
 from training_runs import quiet
 from vgglass import api, modelfile
-from vgglass.api import exporting
 from vgglass.cli import app
+from vgglass.data.calibration import divide
+from vgglass.data.folder import open_data
 from vgglass.engines import export, selection, verify
 from vgglass.engines import onnx as onnx_engine
 from vgglass.engines import openvino as openvino_engine
@@ -176,7 +177,7 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(saved: ModelFile, at: s
 
 
 def test_an_export_under_way_is_left_alone(saved: ModelFile, tmp_path: Path) -> None:
-    other = tmp_path / f".m.xml.{os.getppid()}.tmp"
+    other = tmp_path / f".m.xml.{os.getppid()}.1.tmp"
     other.mkdir()
     export.export(saved, tmp_path / "m.xml")
     assert other.is_dir()
@@ -196,27 +197,24 @@ def test_force_is_for_int8(tmp_path: Path) -> None:
     assert "--force: is for --int8 that agrees too seldom; leave it out" in str(said.exception)
 
 
-def test_no_image_both_calibrates_and_compares(saved: ModelFile, tmp_path: Path) -> None:
+def test_no_image_both_calibrates_and_compares(tmp_path: Path) -> None:
     for part, seeds in (("train", range(6)), ("test", range(3, 9))):
         for seed in seeds:
             path = tmp_path / "split" / part / "猫" / f"{part}{seed}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(photograph(64, 64, seed=seed)).save(path)
-    chosen, others, labels = exporting._calibration(saved.record, tmp_path / "split", quiet()[0])
-    assert [Path(str(path)).name for path in others] == ["test6.png", "test7.png", "test8.png"]
-    assert labels is not None
-    assert labels.tolist() == [0, 0, 0]
+    chosen, others = divide(open_data(tmp_path / "split"))
+    assert [Path(sample.id).name for sample in others] == ["test6.png", "test7.png", "test8.png"]
     assert len(chosen) == 6
-    chosen, others, _ = exporting._calibration(saved.record, tmp_path / "split" / "train", quiet()[0])
-    contents = [{Path(str(path)).read_bytes() for path in part} for part in (chosen, others)]
-    assert not contents[0] & contents[1]
+    chosen, others = divide(open_data(tmp_path / "split" / "train"))
+    assert not {sample.digest for sample in chosen} & {sample.digest for sample in others}
     alone = tmp_path / "alone" / "train" / "猫"
     alone.mkdir(parents=True)
     for name in ("a.png", "b.png"):
         Image.fromarray(photograph(64, 64)).save(alone / name)
     message = "has too few different images to calibrate on some and compare on others; add images"
     with pytest.raises(DataError, match=message):
-        exporting._calibration(saved.record, tmp_path / "alone", quiet()[0])
+        divide(open_data(tmp_path / "alone"))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch", "onnxruntime"])

@@ -1,48 +1,59 @@
-"""The queue by itself, with a real network behind it."""
+"""What happens where a batch can't be computed: the next one has its turn, and a mistake of ours is not hidden."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from glass_subjects import model, photograph
+from served import JPEG, MAIN, Served, photographs, save_model
 from vgglass import api
+from vgglass.images import Pixels
 from vgglass.serving.batching import Batcher
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError
-from vgglass.views import show
 
 
-def test_who_gave_up_before_the_batch_is_not_computed() -> None:
-    predictor, metrics = api.predictor(model("A")), Metrics()
-    stacks = show(photograph(), predictor.record.preprocessing, predictor.views)
+def test_a_batch_that_fails_fails_no_other() -> None:
+    plain = api.predictor(model("A"), precision="float32")
+    engine = plain.engines[False]
+    failures = 1
 
-    async def scene() -> list[object]:
-        batcher = Batcher(16, metrics)
-        places = batcher.enter(16)
-        tasks = [asyncio.create_task(batcher.answer(place, predictor, stacks)) for place in places]
-        await asyncio.sleep(0)
-        for task in tasks[::2]:
-            task.cancel()
-        running = asyncio.create_task(batcher.run())
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        running.cancel()
+    def run(images: Pixels) -> NDArray[np.float32]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise RuntimeError("out of memory")
+        return engine(images)
+
+    predictor = replace(plain, engines={False: replace(engine, run=run)})
+    shown = predictor.shown(photograph())
+    assert isinstance(shown, list)
+
+    async def two_in_turn() -> NDArray[np.float64]:
+        batcher = Batcher(4, Metrics())
+        task = asyncio.create_task(batcher.run())
+        with pytest.raises(RefusedError, match=r"the engine: failed \(out of memory\); try again, or tell") as refused:
+            await batcher.answer(batcher.enter(1)[0], predictor, shown)
+        assert refused.value.status == 503
+        found = await batcher.answer(batcher.enter(1)[0], predictor, shown)
+        task.cancel()
         batcher.stop()
-        return list(answers)
+        return found.log_probabilities
 
-    answers = asyncio.run(scene())
-    assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
-    assert not any(isinstance(answer, BaseException) for answer in answers[1::2])
-    assert metrics.registry.get_sample_value("vgglass_batch_images_sum") == 8
+    expected = plain.log_probabilities([shown])[0]
+    assert asyncio.run(two_in_turn()) == pytest.approx(expected)
 
 
-def test_places_are_given_all_or_none() -> None:
-    batcher = Batcher(16, Metrics())
-    places = batcher.enter(10)
-    with pytest.raises(RefusedError, match=r"the queue: full: 10 of 16 images wait; try again in 1 s"):
-        batcher.enter(7)
-    with pytest.raises(RefusedError, match=r"17 images: the queue holds 16; send at most 16 images in a request"):
-        batcher.enter(17)
-    batcher.leave(places[0])
-    batcher.leave(places[0])
-    assert len(batcher.enter(7)) == 7
-    assert batcher.peak == 16
+def test_a_mistake_of_ours_ends_the_server(tmp_path: Path) -> None:
+    """Rather than leave one that takes requests and answers none."""
+    code = f"from vgglass.serving.batching import Batcher; Batcher._next = lambda self: 1 / 0; {MAIN}"
+    server = Served(tmp_path, save_model(tmp_path / "tiny.safetensors"), code=code)
+    with pytest.raises(ConnectionError):
+        server.ask("POST", "/predict", photographs(1)[0], JPEG)
+    assert server.process.wait(30) == 1
+    (line,) = server.lines("error", 1)
+    assert line["error"] == "ZeroDivisionError('division by zero')"

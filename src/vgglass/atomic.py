@@ -14,7 +14,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises OSError as the writing does, a file named in it; the temporary file is then gone and `path` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary = beside(path)
     try:
         temporary.touch()
         mode = temporary.stat().st_mode  # what the umask asks for: safetensors makes files for their owner alone
@@ -31,6 +31,26 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     synced(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """A place in the same folder for what is to become `path`: hidden, and named for this process and thread."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+
+
+def abandoned(path: Path) -> list[Path]:
+    """What processes that have gone left at their places beside `path`, which may be a pattern."""
+    return [left for left in path.parent.glob(f".{path.name}.*.tmp") if not _lives(int(left.name.split(".")[-3]))]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another person's
+    return True
 
 
 def synced(folder: Path) -> None:

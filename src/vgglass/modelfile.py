@@ -148,14 +148,14 @@ class Mapped:
 class ModelFile:
     """A model in memory, NumPy only: its record, weights and golden inputs with their logits.
 
-    source  the file that the arrays are mapped from, where they are
+    mapped  the file that the arrays lie in, where they do
     """
 
     record: Record
     weights: Weights
     golden_images: Pixels  # N H W C
     golden_logits: NDArray[np.float32]  # N K
-    source: Mapped | None = None
+    mapped: Mapped | None = None
 
 
 def save(model: ModelFile, path: Path) -> Record:
@@ -184,10 +184,10 @@ def load(path: Path) -> ModelFile:
     Raises ModelFileError; nothing in the file is ever executed.
     """
     record = load_record(path)
-    source = Mapped(path)
-    tensors = source.tensors()
+    mapped = Mapped(path)
+    tensors = mapped.tensors()
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
-    return ModelFile(record, tensors, golden_images, golden_logits, source)
+    return ModelFile(record, tensors, golden_images, golden_logits, mapped)
 
 
 def load_record(path: Path) -> Record:

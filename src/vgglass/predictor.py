@@ -32,14 +32,14 @@ class Predictor:
     """A model's record, the views it takes of an image, and its engines by whether they are dense.
 
     about   which engine it is and why, in a line
-    source  the model's file, where its weights are mapped: written to in place, it would answer with others
+    mapped  the model's file, where its weights lie in it: written to in place, it would answer with others
     """
 
     record: Record
     views: tuple[View, ...]
     engines: Mapping[bool, Engine]
     about: str = ""
-    source: Mapped | None = None
+    mapped: Mapped | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -96,8 +96,8 @@ class Predictor:
     def _answered(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
         shown = [stacks for stacks in window if not isinstance(stacks, ImageError)]
         answers = iter(self.log_probabilities(shown) if shown else ())
-        if self.source:
-            self.source.require_unchanged()
+        if self.mapped:
+            self.mapped.require_unchanged()
         for stacks in window:
             yield stacks if isinstance(stacks, ImageError) else next(answers)
 

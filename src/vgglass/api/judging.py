@@ -45,7 +45,7 @@ def evaluate(
     source = model if isinstance(model, Predictor) else opened(model)
     record = source.record
     dataset, name = _judged(record, folder, split, console)
-    samples = _aligned(dataset, name, record.classes)
+    samples = aligned(dataset, dataset.split(name), record.classes)
     chosen = source if isinstance(source, Predictor) else judge(source, **how)
     _say(chosen, wanted)
     answers = metrics.answered(chosen.stream(sample.source for sample in samples))
@@ -142,9 +142,8 @@ def _judged(record: "Record", folder: str | Path | None, split: str | None, cons
     return dataset, split or default
 
 
-def _aligned(dataset: "Dataset", split: str, classes: Sequence[str]) -> "list[Sample]":
-    """The split's samples, labelled by the model's classes of the same names. Raises DataError."""
-    samples = dataset.split(split)
+def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[str]) -> "list[Sample]":
+    """Samples of a data set, labelled by the model's classes of the same names. Raises DataError."""
     unknown = sorted({dataset.classes[sample.label] for sample in samples} - set(classes))
     if unknown:
         raise DataError(

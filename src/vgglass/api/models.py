@@ -92,7 +92,7 @@ def predictor(
     record = source.record
     if isinstance(source, ModelFile) and not record.digest:  # in memory, never saved
         record = replace(record, digest=modelfile.weights_digest(source.weights))
-    mapped = source.source if isinstance(source, ModelFile) else None
+    mapped = source.mapped if isinstance(source, ModelFile) else None
     return Predictor(record, parsed, engines, str(choice), mapped)
 
 

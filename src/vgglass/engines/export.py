@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vgglass.atomic import synced
+from vgglass.atomic import abandoned, beside, synced
 from vgglass.engines.artifact import Artifact, describe, parse
 from vgglass.engines.selection import FORMATS, MODULES
 from vgglass.engines.verify import Check, verify
@@ -30,7 +30,7 @@ def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
     if path.is_dir():
         raise UsageError(path, "is a folder", "name a file")
     weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and weights.exists() and not (path.exists() or _left_by_exports(path)):
+    if path.suffix == ".xml" and weights.exists() and not (path.exists() or abandoned(_literal(path))):
         raise UsageError(weights, f"is there already, and not as the weights of {path.name}", "choose another name")
     if int8 and path.suffix != ".xml":
         raise UsageError(f"--int8 to {path}", "int8 is exported to OpenVINO", "end it in .xml")
@@ -90,10 +90,9 @@ def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _left_by_exports(path):
-        if not _lives(int(left.name.split(".")[-2])):
-            shutil.rmtree(left)  # of an export that was killed
-    folder = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for left in abandoned(_literal(path)):
+        shutil.rmtree(left)
+    folder = beside(path)
     folder.mkdir()
     try:
         yield folder
@@ -101,19 +100,8 @@ def _beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _left_by_exports(path: Path) -> list[Path]:
-    """Folders of exports to this place that are under way or were killed."""
-    return [left for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if left.is_dir()]
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another person's
-    return True
+def _literal(path: Path) -> Path:
+    return path.with_name(glob.escape(path.name))
 
 
 def _move(folder: Path, path: Path) -> None:

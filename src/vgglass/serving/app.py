@@ -1,6 +1,7 @@
 """The application: every room's routes, under the layers that each request passes."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -20,7 +21,10 @@ from vgglass.serving.service import Service
 
 WELCOME = """<p>POST an image to <code>/predict</code>: <code>curl -F image=@photo.jpg {address}predict</code></p>
 <ul><li><a href="/docs">/docs</a>: every route</li><li><a href="/metrics">/metrics</a>: figures</li>
-<li>/v2: the Open Inference Protocol, for KServe and Triton clients</li></ul>"""
+<li>/v2: the Open Inference Protocol, for KServe and Triton clients</li></ul>
+<div lang="zh"><p>把图片 POST 到 <code>/predict</code>：<code>curl -F image=@photo.jpg {address}predict</code></p>
+<ul><li><a href="/docs">/docs</a>：所有接口（英文）</li><li><a href="/metrics">/metrics</a>：运行指标</li>
+<li>/v2：Open Inference Protocol，供 KServe 和 Triton 的客户端使用</li></ul></div>"""
 
 
 def create(service: Service, access: Access) -> ASGIApp:
@@ -45,6 +49,8 @@ def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManage
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.decoders.start()
         tasks = [asyncio.create_task(service.batcher.run()), asyncio.create_task(service.models.watch())]
+        for task in tasks:
+            task.add_done_callback(_stop_where_it_failed)
         yield
         for task in tasks:
             task.cancel()
@@ -53,6 +59,14 @@ def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManage
         service.decoders.stop()
 
     return lifespan
+
+
+def _stop_where_it_failed(task: asyncio.Task[None]) -> None:
+    """A mistake of ours in the background ends the server, for its keeper to start again: it would seem to live."""
+    error = None if task.cancelled() else task.exception()
+    if error:
+        logs.log("error", error=repr(error))
+        os._exit(1)
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -130,7 +130,10 @@ class Batcher:
         loop = asyncio.get_running_loop()
         try:
             rows = await loop.run_in_executor(self._thread, work, [ready.stacks for ready in batch])
-        except Exception as error:  # noqa: BLE001 (whatever an engine raises, the next batch has its turn)
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # what engines raise, out of memory above all: the next has its turn
             logs.log_failure("engine failed")
             for ready in batch:
                 if not ready.answer.done():

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from rich.filesize import decimal
 
 from vgglass import modelfile, zoo
-from vgglass.atomic import replacing
+from vgglass.atomic import abandoned, replacing
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
 from vgglass.data.training_loader import TrainingLoader
@@ -135,9 +134,8 @@ def _write(
 
 def _make_room(folder: Path, size: int) -> None:
     """Remove what killed runs left half written, then the least recently used until `size` more bytes fit."""
-    for path in folder.glob(f".*{SUFFIX}.*.tmp"):
-        if not psutil.pid_exists(int(path.name.split(".")[-3])):  # `replacing` names its process
-            path.unlink(missing_ok=True)
+    for path in abandoned(folder / f"*{SUFFIX}"):
+        path.unlink(missing_ok=True)
     files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     while files and total + size > LARGEST:
