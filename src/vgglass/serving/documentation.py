@@ -127,6 +127,7 @@ def page(document: dict[str, Any]) -> str:
 def html(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><h1>{escape(title)}</h1>{body}</html>"
     )
 
