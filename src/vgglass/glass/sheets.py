@@ -252,17 +252,18 @@ def _width(text: str, height: int) -> int:
 def _indexed(indices: NDArray[np.uint8], signed: bool) -> Image.Image:
     height, width = indices.shape
     picture = Image.frombytes("P", (width, height), indices.tobytes())
-    picture.putpalette(_palette(signed))
+    picture.putpalette(palette(signed=signed))
     return picture
 
 
 @cache
-def _palette(signed: bool) -> bytes:
+def palette(*, signed: bool) -> bytes:
+    """Red, green and blue of COLOURS colours, then of GREYS greys."""
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "torch", "pictures") from error
     colours = mpl.colormaps[SIGNED if signed else POSITIVE](np.linspace(0, 1, COLOURS))[:, :3]
     greys = np.linspace(1, 0, GREYS)[:, None].repeat(3, axis=1)
-    palette: bytes = np.round(np.concatenate([colours, greys]) * 255).astype(np.uint8).tobytes()
-    return palette
+    entries: bytes = np.round(np.concatenate([colours, greys]) * 255).astype(np.uint8).tobytes()
+    return entries

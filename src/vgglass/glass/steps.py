@@ -17,6 +17,7 @@ from vgglass import architecture as family
 from vgglass.architecture import Layer
 from vgglass.glass.operations import Geometry, Numbers, Window, pooled, window, winners
 from vgglass.glass.subject import Subject, untouched
+from vgglass.model import VGG, Step
 
 TOLERANCE = 1e-5
 SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 loses digits, and a softmax may give 0
@@ -268,13 +269,22 @@ def step(
         subject.require_position(layer, position)
     with untouched(subject.network), torch.inference_mode():
         here = next(step for step in subject.network.walk(subject.input) if step.name == name)
-        output = here.output[0].reshape(layer.output_shape)
-        if channel is None:
-            channel = int((output.amax(dim=(1, 2)) if position is None else output[:, *position]).argmax())
-        if position is None:
-            place = int(output[channel].argmax())
-            position = (place // output.shape[2], place % output.shape[2])
-        terms = TERMS[layer.kind](subject.network.get_submodule(name), layer, here.input, channel, position)
+    return arithmetic(subject.network, here, channel, position)
+
+
+def arithmetic(
+    network: VGG, here: Step, channel: int | None = None, position: tuple[int, int] | None = None
+) -> Arithmetic:
+    """The same of a layer on a walk, for a channel and position that it has."""
+    layer = here.layer
+    output = here.output[0].reshape(layer.output_shape)
+    if channel is None:
+        channel = int((output.amax(dim=(1, 2)) if position is None else output[:, *position]).argmax())
+    if position is None:
+        place = int(output[channel].argmax())
+        position = (place // output.shape[2], place % output.shape[2])
+    with untouched(network):
+        terms = TERMS[layer.kind](network.get_submodule(layer.name), layer, here.input, channel, position)
     return Arithmetic(layer, channel, position, terms, float(output[channel, *position]))
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vgglass import images, modelfile
+from vgglass import modelfile
 from vgglass.architecture import Layer
 from vgglass.errors import UsageError
 from vgglass.images import Pixels
@@ -114,14 +114,14 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
         )
     original = fitted
     if record.jpeg_scaled and not isinstance(source, np.ndarray):  # `fitted` may be smaller
-        original = images.decode(source, channels=record.channels, background=record.background)
-    square = fit(fitted, record)
+        original = read(source, replace(record, jpeg_scaled=False))
+    name = source.name if isinstance(source, Path) else "image"
+    place = placement(fitted.shape[0], fitted.shape[1], record)
+    return put(VGG.from_file(file), file.record, name, original, place, fit(fitted, record))
+
+
+def put(network: VGG, record: Record, name: str, original: Pixels, place: Placement, square: Pixels) -> Subject:
+    """Put an image that is decoded and fitted already before a network; the arguments as in Subject."""
     return Subject(
-        network=VGG.from_file(file),
-        record=file.record,
-        name=source.name if isinstance(source, Path) else "image",
-        original=original,
-        place=placement(fitted.shape[0], fitted.shape[1], record),
-        square=square,
-        input=torch.from_numpy(normalise(square[None], record)),
+        network, record, name, original, place, square, torch.from_numpy(normalise(square[None], record.preprocessing))
     )

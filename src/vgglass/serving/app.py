@@ -12,19 +12,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from vgglass import __version__
-from vgglass.serving import documentation, health, logs, predicting, protocol
+from vgglass.errors import MissingExtraError, UsageError
+from vgglass.serving import documentation, glass, health, logs, pages, predicting, protocol
 from vgglass.serving.access import Access, accessible
 from vgglass.serving.limits import bounded
 from vgglass.serving.observing import observed
 from vgglass.serving.refusals import RefusedError
 from vgglass.serving.service import Service
-
-WELCOME = """<p>POST an image to <code>/predict</code>: <code>curl -F image=@photo.jpg {address}predict</code></p>
-<ul><li><a href="/docs">/docs</a>: every route</li><li><a href="/metrics">/metrics</a>: figures</li>
-<li>/v2: the Open Inference Protocol, for KServe and Triton clients</li></ul>
-<div lang="zh"><p>把图片 POST 到 <code>/predict</code>：<code>curl -F image=@photo.jpg {address}predict</code></p>
-<ul><li><a href="/docs">/docs</a>：所有接口（英文）</li><li><a href="/metrics">/metrics</a>：运行指标</li>
-<li>/v2：Open Inference Protocol，供 KServe 和 Triton 的客户端使用</li></ul></div>"""
 
 
 def create(service: Service, access: Access) -> ASGIApp:
@@ -33,9 +27,15 @@ def create(service: Service, access: Access) -> ASGIApp:
         title="vgglass", version=__version__, description="VGG image classification that you can see through.",
         docs_url=None, redoc_url=None, lifespan=_running(service),
     )  # fmt: skip
-    for router in (predicting.router(service), protocol.router(service), health.router(service.metrics)):
+    for router in (
+        predicting.router(service),
+        protocol.router(service),
+        health.router(service.metrics),
+        glass.router(service),
+        pages.router(),
+    ):
         app.include_router(router)
-    _add_pages(app)
+    _add_documentation(app)
     _add_refusals(app)
     paths = frozenset(app.openapi()["paths"])
     within = bounded(app, service.bodies, service.batcher.require_room)
@@ -56,6 +56,7 @@ def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManage
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         service.batcher.stop()
+        service.subjects.stop()
         service.decoders.stop()
 
     return lifespan
@@ -69,12 +70,7 @@ def _stop_where_it_failed(task: asyncio.Task[None]) -> None:
         os._exit(1)
 
 
-def _add_pages(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def welcome(request: Request) -> Response:
-        address = str(request.base_url).replace("<", "")
-        return HTMLResponse(documentation.html("vgglass", WELCOME.format(address=address)))
-
+def _add_documentation(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(documentation.page(app.openapi()))
@@ -88,13 +84,17 @@ def _add_refusals(app: FastAPI) -> None:
         request.state.told["reason"] = refusal.reason
         return refusal.response()
 
-    for kind in (RefusedError, RequestValidationError, HTTPException, Exception):
+    for kind in (RefusedError, UsageError, MissingExtraError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refuse)
 
 
 def _refusal(request: Request, error: Exception) -> RefusedError:
     if isinstance(error, RefusedError):
         return error
+    if isinstance(error, UsageError):  # what the glass says of a layer, channel or place that there is not
+        return RefusedError(422, "bad parameter", error.value, error.rule, error.remedy)
+    if isinstance(error, MissingExtraError):
+        return RefusedError(501, "no glass", error.value, error.rule, error.remedy)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         value = f"{first['loc'][-1]} {str(first.get('input'))[:100]!r}"

@@ -9,7 +9,7 @@ import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,20 @@ SECONDS = 5.0  # for one image; the largest that is allowed takes about one
 MEMORY = 2 << 30  # of address space: 80 million pixels with alpha need about 1.3 GiB
 STARTING = 60.0  # seconds until a new process must have said that it is ready
 PROCESSES = max(2, (os.cpu_count() or 2) // 2)  # two at least: one hostile file must not hold up all others
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A picture for the glass, as `glass.subject.put` takes it.
+
+    original  as decoded (H, W, C), made smaller where it is larger than worker.SHOWN
+    square    what is cut out for the network (S, S, C)
+    fitted    height and width of what the square was fitted from
+    """
+
+    original: Pixels
+    square: Pixels
+    fitted: tuple[int, int]
 
 
 class Decoders:
@@ -52,6 +66,16 @@ class Decoders:
 
     async def decode(self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]) -> list[Pixels]:
         """The stack of each view of an encoded image, or of decoded pixels (H, W, C). Raises ImageError."""
+        return await self._decoded(image, record, views)
+
+    async def whole(self, image: bytes, record: Preprocessing) -> Whole:
+        """The picture itself and what the network sees of it. Raises ImageError."""
+        original, square, fitted = await self._decoded(image, record, None)
+        return Whole(original, square, (fitted.shape[0], fitted.shape[1]))
+
+    async def _decoded(
+        self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View] | None
+    ) -> list[Pixels]:
         process = await self._free.get()
         # Shielded: where nobody waits for the answer any more, the process still has to be read to its end.
         exchange = asyncio.create_task(self._exchange(process, image, record, views))
@@ -70,7 +94,7 @@ class Decoders:
             exchange.exception()  # seen, also where the client that would have been told has left
 
     async def _exchange(
-        self, process: Process | None, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]
+        self, process: Process | None, image: bytes | Pixels, record: Preprocessing, views: Sequence[View] | None
     ) -> list[Pixels]:
         try:
             if process is None:
@@ -78,7 +102,7 @@ class Decoders:
             shape, data = (None, image) if isinstance(image, bytes) else (image.shape, image.tobytes())
             header = {
                 "preprocessing": record.as_json(),
-                "views": [astuple(view) for view in views],
+                "views": None if views is None else [astuple(view) for view in views],
                 "shape": shape,
                 "bytes": len(data),
             }

@@ -65,6 +65,12 @@ PREDICTION: dict[str, Any] = {
         },
     },
 }
+IMAGE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": {"schema": _FILE}, "application/octet-stream": {"schema": _FILE}},
+    },
+}
 PREDICTIONS: dict[int | str, dict[str, Any]] = ERRORS | {
     200: {"description": "A row an image.", "content": _json(_PREDICTION)},
     422: {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgglass import api, modelfile
+from vgglass.engines.artifact import Artifact
 from vgglass.engines.verify import check
 from vgglass.errors import ModelFileError, UserError
 from vgglass.modelfile import ModelFile
@@ -29,14 +30,14 @@ class Options:
 
 
 class Models:
-    """A model's file, and the predictor that was made of it last; raises as `opened` does for the first one."""
+    """A model's file, and what was made of it last; raises as `opened` does for the first one."""
 
     def __init__(self, path: Path, options: Options, metrics: Metrics) -> None:
         self.path, self.options = path, options
         self._metrics = metrics
         self._reloading = asyncio.Lock()
         self._state = _state(path)
-        self.current = opened(path, options)
+        self.source, self.current = opened(path, options)
         self._tell()
 
     @property
@@ -48,7 +49,7 @@ class Models:
         async with self._reloading:
             self._state = _state(self.path)
             try:
-                self.current = await asyncio.to_thread(opened, self.path, self.options)
+                self.source, self.current = await asyncio.to_thread(opened, self.path, self.options)
             except (UserError, RuntimeError, MemoryError) as error:
                 self._metrics.reloads.labels("refused").inc()
                 logs.log("reload refused", error=str(error), serving=self.current.record.digest)
@@ -75,8 +76,8 @@ class Models:
         )
 
 
-def opened(path: Path, options: Options) -> Predictor:
-    """A predictor that has proved itself on the file's golden inputs. Raises UserError or RuntimeError.
+def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predictor]:
+    """A model and its predictor that has proved itself on the file's golden inputs. Raises UserError or RuntimeError.
 
     It is made of a copy of the file. Weights are mapped, not read: a file that someone copies another onto would change
     under the engine, and one that is cut short would end the process (SIGBUS). The copy has no name any more when it
@@ -101,7 +102,7 @@ def opened(path: Path, options: Options) -> Predictor:
             if not found.passed:
                 rule = f"its golden inputs come out wrong ({found})"
                 raise ModelFileError(path, rule, "write or fetch the file again")
-    return predictor
+    return source, predictor
 
 
 def _check_digest(path: Path, model: ModelFile) -> None:

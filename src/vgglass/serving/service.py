@@ -19,6 +19,7 @@ from vgglass.serving.limits import Bodies
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.models import Models
 from vgglass.serving.refusals import RefusedError
+from vgglass.serving.subjects import Subjects
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Service:
     decoders: Decoders
     bodies: Bodies
     metrics: Metrics
+    subjects: Subjects
     timeout: float
 
     async def body(self, request: Request) -> bytes:

@@ -5,21 +5,25 @@ Nothing is pickled: a decoder that an image has taken over could otherwise take 
 """
 
 import json
+import math
 import os
 import resource
 import struct
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from vgglass.errors import ImageError
-from vgglass.preprocess import Preprocessing, read
+from vgglass.images import Pixels
+from vgglass.preprocess import Preprocessing, fit, read, resize
 from vgglass.views import View, decoding, show
 
 LENGTH = struct.Struct(">I")
+SHOWN = 4_000_000  # pixels of a picture on the page; a larger one is made smaller
 
 
 def main() -> None:
@@ -35,12 +39,15 @@ def main() -> None:
 
 
 def answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Sequence[bytes]]:
-    """The stack of each view as bytes, or the three parts of an ImageError."""
+    """The stack of each view as bytes, without views those of `whole`; or the three parts of an ImageError."""
     record = Preprocessing.from_json(job["preprocessing"])
-    views = tuple(View(*view) for view in job["views"])
     source = data if job["shape"] is None else np.frombuffer(data, np.uint8).reshape(job["shape"])
     try:
-        stacks = show(read(source, decoding(record, views)), record, views)
+        if job["views"] is None:
+            stacks = whole(source, record)
+        else:
+            views = tuple(View(*view) for view in job["views"])
+            stacks = show(read(source, decoding(record, views)), record, views)
     except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             return needs_memory()
@@ -49,6 +56,18 @@ def answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Sequence[b
         return needs_memory()
     parts = [stack.tobytes() for stack in stacks]
     return {"shapes": [stack.shape for stack in stacks], "bytes": sum(map(len, parts))}, parts
+
+
+def whole(source: Any, record: Preprocessing) -> list[Pixels]:
+    """The picture as decoded, what the network sees, and an array without bytes whose sides are the fitted image's."""
+    fitted = read(source, record)
+    square = fit(fitted, record)
+    original = read(source, replace(record, jpeg_scaled=False)) if record.jpeg_scaled else fitted
+    height, width = original.shape[:2]
+    scale = min(1.0, math.sqrt(SHOWN / (height * width)))
+    sides = max(1, round(height * scale)), max(1, round(width * scale))
+    shown = resize(original, *sides, record.interpolation)
+    return [shown, square, np.empty((*fitted.shape[:2], 0), np.uint8)]
 
 
 def needs_memory() -> tuple[dict[str, Any], Sequence[bytes]]:

@@ -1,0 +1,299 @@
+"""What the page is told: arrays and dataclasses of the glass as JSON, and maps as bytes that a canvas can take.
+
+Every number that the page shows comes from here; it only draws.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vgglass.glass.attribution import Attribution
+    from vgglass.glass.dense import BothWays, ScoreMap
+    from vgglass.glass.layers import LayerView
+    from vgglass.glass.playground import Play
+    from vgglass.glass.receptive_field import EffectiveField
+    from vgglass.glass.steps import Arithmetic
+    from vgglass.modelfile import Record
+    from vgglass.serving.subjects import Walk
+
+TOP = 5
+THUMBNAIL = 56  # pixels a side at most
+LARGEST = 40  # contributions of a fully connected layer that are shown
+LEVELS = 127  # of a picture's bytes on either side of zero
+
+
+def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
+    """The model, layer by layer, before any image: what the strip and the boxes are drawn from."""
+    from vgglass.glass import receptive_field
+
+    architecture, preprocessing = record.architecture, record.preprocessing
+    image = {
+        "name": "image", "kind": "image", "shape": [preprocessing.size, preprocessing.size, preprocessing.channels],
+        "parameters": 0, "receptive_field": 1, "jump": 1, "first_centre": 0.5, "kernel": 1, "stride": 1, "padding": 0,
+    }  # fmt: skip
+    layers = [
+        {
+            "name": layer.name, "kind": layer.kind, "shape": list(reversed(layer.output_shape)),
+            "parameters": layer.parameters, "receptive_field": layer.receptive_field, "jump": layer.jump,
+            "first_centre": receptive_field(architecture, layer.name).first_centre,
+            "kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding,
+        }
+        for layer in architecture.layers()
+    ]  # fmt: skip
+    return {
+        "architecture": architecture.name,
+        "digest": record.digest,
+        "classes": record.classes,
+        "temperature": record.temperature,
+        "reject_threshold": record.reject_threshold,
+        "size": preprocessing.size,
+        "layers": [image, *layers],
+        "palettes": {name: _text(colours) for name, colours in palettes.items()},
+    }
+
+
+def ranked(record: "Record", probabilities: NDArray[np.float64], top: int = TOP) -> list[dict[str, Any]]:
+    """The likeliest classes, probabilities after the model's temperature."""
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [
+        {"index": int(index), "class": record.classes[index], "probability": float(probabilities[index])}
+        for index in order
+    ]
+
+
+def strip(walk: "Walk") -> list[dict[str, Any]]:
+    """Every layer's figures, and a thumbnail of its strongest map."""
+    return [_figures(layer) | {"thumbnail": _thumbnail(layer)} for layer in walk.views.values()]
+
+
+def layer(found: "LayerView") -> dict[str, Any]:
+    """One layer's figures and those of each channel. `ends`: what its colours reach to on a scale of its own."""
+    from vgglass.glass.sheets import reach
+
+    maps = found.maps
+    means = maps.mean(axis=(1, 2), dtype=np.float64)
+    return _figures(found) | {
+        "ends": _numbers(reach(maps)),
+        "minima": _numbers(maps.min(axis=(1, 2))),
+        "means": _numbers(means),
+        "maxima": _numbers(maps.max(axis=(1, 2))),
+        "zeros_each": _numbers(found.channel_zeros),
+        "by_activation": np.argsort(-means, kind="stable").tolist(),
+    }
+
+
+def limit(walk: "Walk") -> float:
+    """Where a colour scale ends that all layers share; the image and prob count in other units."""
+    from vgglass.glass.sheets import reach
+
+    return max(
+        float(reach(layer.maps).max()) for layer in walk.views.values() if layer.kind not in ("image", "softmax")
+    )
+
+
+def arithmetic(walk: "Walk", found: "Arithmetic") -> dict[str, Any]:
+    """One number term by term; of a fully connected layer the largest terms and the sum of the rest."""
+    from vgglass.glass.operations import pooled, winners
+    from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
+
+    terms = found.terms
+    told = {
+        "layer": found.layer.name, "kind": found.layer.kind, "channel": found.channel, "position": found.position,
+        "recomputed": found.recomputed, "network": found.network, "difference": found.difference,
+        "bound": found.bound, "agrees": found.agrees, "text": str(found),
+    }  # fmt: skip
+    if isinstance(terms, Convolution):
+        shown: dict[str, Any] = {
+            "values": terms.seen.values, "inside": terms.seen.inside, "top": terms.seen.top, "left": terms.seen.left,
+            "kernel": terms.kernel, "products": terms.products, "channel_sums": terms.channel_sums,
+            "sum": terms.products.sum(), "bias": terms.bias,
+        }  # fmt: skip
+    elif isinstance(terms, FullyConnected):
+        shown = _contributions(walk, found, terms)
+    elif isinstance(terms, MaxPooling):
+        shown = {
+            "values": terms.seen.values, "inside": terms.seen.inside, "top": terms.seen.top, "left": terms.seen.left,
+            "poolings": {
+                kind: {
+                    "result": float(pooled(terms.seen, kind)[0]),
+                    "winner": winners(terms.seen, kind)[0] if kind != "avg" else None,
+                }
+                for kind in ("max", "min", "avg")
+            },
+        }  # fmt: skip
+    elif isinstance(terms, Share):
+        shown = {
+            "logit": terms.logits[terms.index], "largest": terms.logits.max(),
+            "exponential": terms.exponentials[terms.index], "total": terms.total,
+        }  # fmt: skip
+    else:
+        shown = asdict(terms) | {  # type: ignore[call-overload]
+            name: getattr(terms, name) for name in ("slope", "squares", "divisor") if hasattr(terms, name)
+        }
+    after = _after(walk, found)
+    return plain(told | {"terms": shown, "after": after})
+
+
+def _after(walk: "Walk", found: "Arithmetic") -> dict[str, Any] | None:
+    """What the next layer makes of this number, where that layer is a ReLU."""
+    names = list(walk.steps)
+    following = names[names.index(found.layer.name) + 1 :][:1]
+    if not following or walk.steps[following[0]].kind != "relu":
+        return None
+    return {
+        "layer": following[0],
+        "recomputed": max(0.0, found.recomputed),
+        "network": float(walk.views[following[0]].maps[found.channel, *found.position]),
+    }
+
+
+def _contributions(walk: "Walk", found: "Arithmetic", terms: Any) -> dict[str, Any]:
+    """The largest products of a sum of thousands; where fc6's inputs stood in the maps before it."""
+    largest, products = terms.largest[:LARGEST], terms.products
+    names = list(walk.views)
+    before = walk.views[names[names.index(found.layer.name) - 1]]
+    places = np.unravel_index(largest, before.maps.shape)
+    rows = zip(largest, *places, strict=True)
+    return {
+        "before": before.name,
+        "count": len(products),
+        "largest": [
+            {
+                "index": index, "channel": channel, "row": row, "column": column,
+                "input": terms.inputs[index], "weight": terms.weights[index], "product": products[index],
+            }
+            for index, channel, row, column in rows
+        ],
+        "rest": products.sum() - products[largest].sum(),
+        "positive": products[products > 0].sum(), "negative": products[products < 0].sum(),
+        "sum": products.sum(), "bias": terms.bias,
+    }  # fmt: skip
+
+
+def softmax(record: "Record", logits: list[float], temperature: float, channel: int) -> dict[str, Any]:
+    """Logits, exponentials and probabilities of the likeliest classes and of one more, at a temperature."""
+    from vgglass.glass import softmax as reckoned
+
+    found = reckoned(logits, temperature)
+    order = np.argsort(-found.probabilities, kind="stable")[:10].tolist()
+    chosen = order if channel in order else [*order, channel]
+    return plain({
+        "temperature": temperature, "largest": found.scaled.max(), "total": found.total,
+        "rows": [
+            {
+                "index": index, "class": record.classes[index], "logit": found.logits[index],
+                "scaled": found.scaled[index], "shifted": found.shifted[index],
+                "exponential": found.exponentials[index], "probability": found.probabilities[index],
+            }
+            for index in chosen
+        ],
+    })  # fmt: skip
+
+
+def field(found: "EffectiveField") -> dict[str, Any]:
+    """The gradient's square root as a picture, and the side of the square that holds 95 % of it."""
+    return {"side": found.side, "size": found.theory.size, **picture(np.sqrt(found.gradient), signed=False)}
+
+
+def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any]:
+    about = {"method": found.method, "layer": found.layer, "target": found.target, "class": classes[found.target]}
+    return about | picture(found.map, signed=found.signed)
+
+
+def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dict[str, Any]:
+    """The class's probability and the likeliest class at each place, and fc6 both ways at the training size."""
+    height, width = found.image.shape[:2]
+    likeliest = found.probabilities.argmax(axis=0)
+    return plain({
+        "class": classes[found.target], "target": found.target, "height": height, "width": width,
+        "side": found.side, "step": found.step, "probabilities": found.probabilities[found.target],
+        "likeliest": likeliest, "names": {int(index): classes[index] for index in np.unique(likeliest)},
+        "picture": picture(found.probabilities[found.target], signed=False, end=1.0),
+        "largest": found.probabilities[found.target].max(), "mean": found.probabilities[found.target].mean(),
+        "fc6": {
+            "input": both.input_shape, "outputs": len(both.connected), "difference": both.largest_difference,
+            "largest": both.largest_output,
+        },
+    })  # fmt: skip
+
+
+def playground(found: "Play", at: tuple[int, int]) -> dict[str, Any]:
+    """The input, the output, and the window of one output (the nearest one to `at`)."""
+    told: dict[str, Any] = {
+        "operation": found.operation, "values": found.values, "outputs": found.outputs, "kernel": found.kernel,
+        "problem": found.problem, "span": found.span, "room": found.room, "formula": found.formula,
+    }  # fmt: skip
+    if found.problem is None:
+        place = min(at[0], len(found.outputs) - 1), min(at[1], len(found.outputs) - 1)
+        seen = found.at(place)
+        told["window"] = {
+            "at": place, "top": seen.top, "left": seen.left, "inside": seen.inside, "values": seen.values[0],
+            "products": None if found.kernel is None else seen.values[0] * found.kernel,
+            "winner": found.winner(place), "result": found.outputs[place],
+        }  # fmt: skip
+    return plain(told)
+
+
+def picture(values: NDArray[Any], *, signed: bool, end: float | None = None) -> dict[str, Any]:
+    """A map (H, W) as bytes: 0..127 from zero to `end` (its own reach without), signed ones from -127."""
+    from vgglass.glass.sheets import reach
+
+    end = end or float(reach(values[None])[0])
+    levels = np.clip(np.round(values / end * LEVELS), -LEVELS if signed else 0, LEVELS).astype(np.int8)
+    height, width = values.shape
+    return {"height": height, "width": width, "signed": signed, "end": end, "levels": _text(levels.tobytes())}
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON holds it; a number that is none (NaN, infinity) is null."""
+    return {name: _plain(each) for name, each in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return plain(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _figures(found: "LayerView") -> dict[str, Any]:
+    figures = {name: getattr(found, name) for name in ("name", "minimum", "mean", "maximum", "zeros", "dead")}
+    return plain(figures | {"strongest": _strongest(found)})
+
+
+def _strongest(found: "LayerView") -> int:
+    return int(found.maps.mean(axis=(1, 2)).argmax())
+
+
+def _thumbnail(found: "LayerView") -> dict[str, Any]:
+    """The map with the largest mean; of single numbers all of them, in rows."""
+    maps = found.maps
+    if maps.shape[1:] == (1, 1):
+        side = math.ceil(math.sqrt(len(maps)))
+        shown = np.zeros((side, side), np.float32)
+        shown.flat[: len(maps)] = maps.ravel()
+    else:
+        shown = maps[_strongest(found)]
+    step = math.ceil(max(shown.shape) / THUMBNAIL)
+    rows, columns = (side // step * step for side in shown.shape)
+    means = shown[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
+    return picture(means, signed=bool((means < 0).any()))
+
+
+def _numbers(values: NDArray[Any]) -> list[float | None]:
+    """Six digits are more than a page shows."""
+    numbers: list[float | None] = _plain([float(f"{value:.6g}") for value in np.asarray(values, np.float64).tolist()])
+    return numbers
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,248 @@
+"""The glass over HTTP: one image's way through the network, layer by layer, and the arithmetic of each number.
+
+An image is sent once and then known by the digest of its bytes. All but that are GETs that change nothing.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from vgglass.errors import ImageError
+from vgglass.serving import facts, samples
+from vgglass.serving.documentation import ERRORS, IMAGE
+from vgglass.serving.refusals import RefusedError, json_response
+from vgglass.serving.service import Service
+from vgglass.serving.subjects import Looked, Walk
+
+Digest = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="What POST /glass/images answered as 'id'.")]
+Layer = Annotated[str, Path(max_length=16, description="A layer's name, as conv3_2.")]
+Channel = Annotated[int, Query(ge=0, le=1 << 20)]
+Place = Annotated[int, Query(ge=0, le=1 << 16)]
+Class = Annotated[int | None, Query(ge=0, le=1 << 20, description="The class to explain; the predicted one without.")]
+QUALITY = 90  # of the picture that the page shows
+
+
+def router(service: Service) -> APIRouter:
+    routes = APIRouter(prefix="/glass", responses=ERRORS, default_response_class=Response)
+    subjects = service.subjects
+
+    async def walked(request: Request, digest: str) -> Walk:
+        looked = subjects.looked
+        return await subjects.run(request, lambda: looked.walk(digest))
+
+    @routes.get("/model", summary="The model that serves, layer by layer")
+    async def model(request: Request) -> Response:
+        predictor = service.models.current
+        about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
+        if subjects.missing:
+            record = predictor.record
+            return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})
+        looked = subjects.looked
+        record = looked.file.record
+        told = await subjects.run(request, lambda: facts.network(record, _palettes()))
+        await subjects.run(request, looked.prepare)  # torch takes a second or two: not those of the first image
+        return json_response(about | told | {"glass": True, "samples": samples.names(record.classes)})
+
+    @routes.get("/samples/{name}", summary="A picture to begin with")
+    async def sample(request: Request, name: Annotated[str, Path(max_length=20)]) -> Response:
+        if name not in samples.names(()):
+            raise RefusedError(404, "no image", f"sample {name!r}", "is none", f"one of {', '.join(samples.names(()))}")
+        return Response(await subjects.run(request, lambda: samples.read(name)), media_type="application/octet-stream")
+
+    @routes.post("/images", summary="Put an image before the network", openapi_extra=IMAGE)
+    async def put(request: Request) -> Response:
+        """Answers what /predict answers, and an 'id' by which the other routes know the image."""
+        body = await service.body(request)
+        looked = subjects.looked
+        (row,) = await service.answer(request, looked.predictor, [body])
+        if isinstance(row, ImageError):
+            raise RefusedError(422, "bad image", row.value, row.rule, row.remedy)
+        return json_response(await _shown(request, service, looked, body) | _answer(looked, row.probabilities))
+
+    @routes.get("/images/{digest}/picture", summary="The image as it was decoded")
+    async def picture(request: Request, digest: Digest) -> Response:
+        looked = subjects.looked
+        return Response(await subjects.run(request, lambda: _jpeg(looked, digest)), media_type="image/jpeg")
+
+    @routes.get("/images/{digest}/layers", summary="Every layer in short")
+    async def layers(request: Request, digest: Digest) -> Response:
+        walk = await walked(request, digest)
+        return json_response(await subjects.run(request, lambda: facts.strip(walk)))
+
+    @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
+    async def limit(request: Request, digest: Digest) -> Response:
+        walk = await walked(request, digest)
+        return json_response({"limit": await subjects.run(request, lambda: facts.limit(walk))})
+
+    @routes.get("/images/{digest}/layers/{layer}", summary="One layer, channel by channel")
+    async def layer(request: Request, digest: Digest, layer: Layer) -> Response:
+        walk = await walked(request, digest)
+        return json_response(await subjects.run(request, lambda: facts.layer(_view(walk, layer))))
+
+    @routes.get("/images/{digest}/maps/{layer}", summary="A layer's maps as float32, little-endian (C, H, W)")
+    async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
+        walk = await walked(request, digest)
+        found = _view(walk, layer).maps
+        if channel is not None and layer != "image":
+            walk.subject.require_channel(walk.subject.layer(layer), channel)
+        chosen = found if channel is None else found[min(channel, len(found) - 1)]
+        data = np.ascontiguousarray(chosen, "<f4").tobytes()
+        return Response(data, media_type="application/octet-stream")
+
+    @routes.get("/images/{digest}/steps/{layer}", summary="One number's arithmetic, term by term")
+    async def step(
+        request: Request, digest: Digest, layer: Layer, channel: Channel, row: Place = 0, column: Place = 0
+    ) -> Response:
+        from vgglass.glass.steps import arithmetic
+
+        walk = await walked(request, digest)
+        found = walk.subject.layer(layer)
+        walk.subject.require_channel(found, channel)
+        walk.subject.require_position(found, (row, column))
+
+        def reckoned() -> dict[str, Any]:
+            return facts.arithmetic(walk, arithmetic(walk.subject.network, walk.steps[layer], channel, (row, column)))
+
+        return json_response(await subjects.run(request, reckoned))
+
+    @routes.get("/images/{digest}/softmax", summary="Logits, exponentials and probabilities at a temperature")
+    async def softmax(
+        request: Request, digest: Digest,
+        temperature: Annotated[float, Query(gt=0, le=1000)] = 1.0, channel: Channel = 0,
+    ) -> Response:  # fmt: skip
+        walk = await walked(request, digest)
+        walk.subject.require_class(channel)
+        logits = walk.views["fc8"].maps.ravel().tolist()
+        return json_response(facts.softmax(walk.subject.record, logits, temperature, channel))
+
+    @routes.get("/images/{digest}/fields/{layer}", summary="Where a position's gradient falls")
+    async def field(request: Request, digest: Digest, layer: Layer, row: Place = 0, column: Place = 0) -> Response:
+        from vgglass.glass import effective_field
+
+        walk = await walked(request, digest)
+        walk.subject.layer(layer)
+        found = await subjects.run(request, lambda: effective_field(walk.apart, layer, (row, column)), slow=True)
+        return json_response(facts.field(found))
+
+    @routes.get("/images/{digest}/attributions/{method}", summary="What in the image speaks for a class")
+    async def attribution(
+        request: Request, digest: Digest, method: Annotated[str, Path(max_length=32)], target: Class = None,
+        layer: Annotated[str | None, Query(max_length=16, description="Of Grad-CAM.")] = None,
+    ) -> Response:  # fmt: skip
+        from vgglass.glass import attribute
+
+        walk = await walked(request, digest)
+        found = await subjects.run(request, lambda: attribute(walk.apart, method, target, layer), slow=True)
+        return json_response(facts.attribution(found, walk.subject.record.classes))
+
+    @routes.get("/images/{digest}/effects/{layer}", summary="What silencing each channel does, as JSON lines")
+    async def effects(request: Request, digest: Digest, layer: Layer) -> Response:
+        from vgglass.glass.ablation import effects, require_before_prob
+
+        walk = await walked(request, digest)
+        require_before_prob(walk.subject, layer)
+        batches = effects(walk.apart, layer, walk.steps[layer].output)
+
+        async def lines() -> AsyncIterator[str]:
+            async for batch in subjects.each(request, batches):
+                yield json.dumps([facts.plain(vars(effect)) for effect in batch]) + "\n"
+
+        return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+    @routes.get("/images/{digest}/without", summary="The answer with channels silenced")
+    async def without(
+        request: Request, digest: Digest,
+        channels: Annotated[list[str], Query(max_length=64, description="As conv3_2:17 or conv3_2:1,5; repeatable.")],
+    ) -> Response:  # fmt: skip
+        from vgglass.glass import ablate
+        from vgglass.glass.ablation import parse
+
+        walk = await walked(request, digest)
+        silenced = parse(channels)
+        found = await subjects.run(request, lambda: ablate(walk.subject, silenced))
+        record = walk.subject.record
+        before, after = (record.probabilities(logits) for logits in (found.before, found.after))
+        order = np.argsort(-np.maximum(before, after), kind="stable")[: facts.TOP]
+        rows = [
+            {"index": int(k), "class": record.classes[k], "before": float(before[k]), "after": float(after[k])}
+            for k in order
+        ]
+        return json_response(facts.plain({"rows": rows, "top": facts.ranked(record, after)}))
+
+    @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
+    async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
+        from vgglass.glass import fc6, score_map
+
+        walk = await walked(request, digest)
+        found = await subjects.run(request, lambda: score_map(walk.apart, target), slow=True)
+        both = await subjects.run(request, lambda: fc6(walk.apart), slow=True)
+        return json_response(facts.scores(found, both, walk.subject.record.classes))
+
+    @routes.get("/playground", summary="A window that slides over a few numbers")
+    async def playground(
+        request: Request, operation: Annotated[str, Query(pattern="^(max|min|avg|conv)$")] = "max",
+        size: Annotated[int, Query(ge=1, le=24)] = 12, kernel: Annotated[int, Query(ge=1, le=24)] = 6,
+        stride: Annotated[int, Query(ge=1, le=24)] = 2, padding: Annotated[int, Query(ge=0, le=12)] = 0,
+        dilation: Annotated[int, Query(ge=1, le=12)] = 1, row: Place = 0, column: Place = 0,
+        image: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="Whose pixels to take.")] = None,
+    ) -> Response:  # fmt: skip
+        from vgglass.glass import Geometry
+        from vgglass.glass.playground import grey, numbers, play
+
+        looked = subjects.looked
+
+        def played() -> dict[str, Any]:
+            values = numbers(size) if image is None else grey(looked.picture(image).whole.square, size)
+            found = play(values, operation, Geometry((kernel, kernel), stride, padding, dilation))
+            return facts.playground(found, (row, column))
+
+        return json_response(await subjects.run(request, played))
+
+    return routes
+
+
+async def _shown(request: Request, service: Service, looked: Looked, body: bytes) -> dict[str, Any]:
+    """Keep an image that has just been answered, and say where it lies in the network's square."""
+    record = looked.file.record.preprocessing
+    try:
+        whole = await service.decoders.whole(body, record)
+    except ImageError as error:
+        raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
+    digest = await service.subjects.run(request, lambda: looked.keep(body, whole))
+    height, width = whole.original.shape[:2]
+    return {"id": digest, "width": width, "height": height, "placement": looked.placement(whole)}
+
+
+def _answer(looked: Looked, probabilities: Any) -> dict[str, Any]:
+    record = looked.file.record
+    answer: dict[str, Any] = {"digest": record.digest, "top": facts.ranked(record, probabilities)}
+    answer |= looked.predictor.settings
+    if record.reject_threshold is not None:
+        answer["unsure"] = bool(probabilities.max() < record.reject_threshold)
+    return answer
+
+
+def _view(walk: Walk, name: str) -> Any:
+    if name != "image":
+        walk.subject.layer(name)
+    return walk.views[name]
+
+
+def _jpeg(looked: Looked, digest: str) -> bytes:
+    import io
+
+    from vgglass.glass.sheets import photograph
+
+    file = io.BytesIO()
+    photograph(looked.picture(digest).whole.original).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _palettes() -> dict[str, bytes]:
+    from vgglass.glass.sheets import palette
+
+    return {"positive": palette(signed=False), "signed": palette(signed=True)}
