@@ -37,6 +37,7 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/page.py
 
 soak: setup ## ten minutes of everything that the server meets; its memory must stay where it is
 	VGGLASS_SOAK=600 $(BIN)/python -m pytest -s -m slow tests/test_serving_soak.py

@@ -51,16 +51,25 @@ class Attribution:
         return sheets.as_png(sheets.heat(self.map, signed=self.signed))
 
 
-def attribute(subject: Subject, method: str, target: int | None = None, layer: str | None = None) -> Attribution:
+def attribute(
+    subject: Subject,
+    method: str,
+    target: int | None = None,
+    layer: str | None = None,
+    *,
+    places: int = OCCLUSION_PLACES,
+) -> Attribution:
     """A map by one of METHODS, for the predicted class unless `target` names another.
 
-    `layer` is Grad-CAM's (the last pooling's input without one). Raises UsageError.
+    layer   Grad-CAM's (the last pooling's input without one)
+    places  a side at which occlusion hides a patch: the network runs places² times
+    Raises UsageError.
     """
     layer = layer_of(subject, method, layer)
     target = predicted(subject) if target is None else target
     subject.require_class(target)
     with untouched(subject.network):
-        values = METHODS[method](subject, target, layer)
+        values = METHODS[method](subject, target, layer, places)
     signed = method in ("occlusion", "integrated-gradients")
     return Attribution(method, target, values.astype(np.float32), layer, signed)
 
@@ -94,13 +103,13 @@ def _captum() -> Any:
     return captum.attr
 
 
-def _saliency(subject: Subject, target: int, layer: str | None) -> Map:
+def _saliency(subject: Subject, target: int, layer: str | None, places: int) -> Map:
     """|gradient| of the score by the image, the largest of the channels (Simonyan et al., 2013, section 3.1)."""
     gradient = _captum().Saliency(subject.network).attribute(_leaf(subject.input), target=target)
     return _flat(gradient.amax(dim=1))
 
 
-def _smoothgrad(subject: Subject, target: int, layer: str | None) -> Map:
+def _smoothgrad(subject: Subject, target: int, layer: str | None, places: int) -> Map:
     """The mean saliency of noisy copies of the image (Smilkov et al., 2017)."""
     attr = _captum()
     noise = SMOOTHGRAD_NOISE * float(subject.input.max() - subject.input.min())
@@ -113,7 +122,7 @@ def _smoothgrad(subject: Subject, target: int, layer: str | None) -> Map:
     return _flat(gradient.abs().amax(dim=1))
 
 
-def _gradcam(subject: Subject, target: int, layer: str | None) -> Map:
+def _gradcam(subject: Subject, target: int, layer: str | None, places: int) -> Map:
     """A layer's maps weighted by their mean gradients, what is below zero cut off (Selvaraju et al., 2017)."""
     assert layer is not None
     attr = _captum()
@@ -125,10 +134,10 @@ def _gradcam(subject: Subject, target: int, layer: str | None) -> Map:
     return _flat(F.interpolate(weighted, size, mode="bilinear", align_corners=False)[:, 0])
 
 
-def _occlusion(subject: Subject, target: int, layer: str | None) -> Map:
+def _occlusion(subject: Subject, target: int, layer: str | None, places: int) -> Map:
     """How much the score falls when a grey patch hides a place (Zeiler and Fergus, 2014)."""
     channels, size = subject.input.shape[1], subject.input.shape[2]
-    step = max(1, size // OCCLUSION_PLACES)
+    step = max(1, size // places)
     side = min(size, 2 * step)
     fall = _captum().Occlusion(subject.network).attribute(
         subject.input.clone(), sliding_window_shapes=(channels, side, side), strides=(channels, step, step),
@@ -137,7 +146,7 @@ def _occlusion(subject: Subject, target: int, layer: str | None) -> Map:
     return _flat(fall.mean(dim=1))
 
 
-def _integrated_gradients(subject: Subject, target: int, layer: str | None) -> Map:
+def _integrated_gradients(subject: Subject, target: int, layer: str | None, places: int) -> Map:
     """The gradient summed on the way from the mean image to this one, times the way (Sundararajan et al., 2017)."""
     parts = _captum().IntegratedGradients(subject.network).attribute(
         _leaf(subject.input), baselines=0.0, target=target, n_steps=INTEGRATION_STEPS, internal_batch_size=BATCH
@@ -182,7 +191,7 @@ def _flat(maps: Tensor) -> Map:
     return flat
 
 
-Method = Callable[[Subject, int, str | None], Map]
+Method = Callable[[Subject, int, str | None, int], Map]
 METHODS: dict[str, Method] = {
     "saliency": _saliency,
     "smoothgrad": _smoothgrad,

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from vgglass.glass.layers import LayerView
     from vgglass.model import VGG, Step
 
-PICTURES = 128 << 20  # bytes of decoded pictures that are kept
-WALKS = 3  # images whose every layer is kept
+PICTURES = 64 << 20  # bytes of decoded pictures that are kept
+WALKS = 2  # images whose every layer is kept: the one that is looked at, and the one before it, or another person's
 WAITING = 32  # requests that may wait for a turn
 EXTRA = ("torch", "matplotlib", "captum")
 

@@ -41,7 +41,7 @@ function numbers(caption, rows, marks = {}) {
 
 function convolution(state, told, terms) {
   const order = terms.channel_sums.map((sum, channel) => channel).sort((a, b) => Math.abs(terms.channel_sums[b]) - Math.abs(terms.channel_sums[a]));
-  const channel = index => make("div", { class: "windows tableBox", "data-input": index },
+  const channel = index => make("div", { class: "windows", "data-input": index },
     make("span", {}, fill(say.inputChannel, index)),
     numbers(say.patch, terms.values[index], terms), "×", numbers(say.kernel, terms.kernel[index]), "=",
     numbers(say.products, terms.products[index]), make("span", { class: "sum" }, "Σ = " + number(terms.channel_sums[index])));
@@ -59,7 +59,7 @@ function pooling(state, told, terms) {
   const { max, min, avg } = terms.poolings;
   const window = (name, marks) => make("figure", {}, numbers(name, terms.values[0], { inside: terms.inside, ...marks }), make("figcaption", {}, name));
   return [
-    make("div", { class: "windows tableBox" },
+    make("div", { class: "windows" },
       window(fill(say.poolMax, number(max.result)), { winner: max.winner }), window(fill(say.poolMin, number(min.result)), { winner: min.winner }), window(fill(say.poolAvg, number(avg.result)), {})),
     make("p", { class: "note" }, say.poolNote),
   ];
@@ -81,7 +81,7 @@ function connected(state, told, terms) {
 function list(head, rows) {
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...head.map(cell => make("th", { scope: "col" }, cell)))));
   for (const row of rows) table.append(make("tr", {}, ...row.map((cell, i) => i ? make("td", {}, cell) : make("th", { scope: "row" }, cell))));
-  return make("div", { class: "tableBox" }, table);
+  return make("div", { class: "tableBox", tabindex: "0" }, table);
 }
 
 function share(state, told, terms) {

@@ -299,7 +299,7 @@ function listen() {
   addEventListener("unhandledrejection", event => {
     if (!(event.reason instanceof Refused)) return;
     event.preventDefault();
-    if (event.reason.type !== "client left") problem(event.reason.message);
+    if (event.reason.type !== "replaced") problem(event.reason.message);
   });
 }
 
@@ -309,8 +309,10 @@ async function start() {
   onTrouble(async path => {
     const id = state.image?.id;
     if (!id || !path.includes(id) || !state.body) return false;
-    await post(state.body);
-    return true;
+    const image = await post(state.body);
+    if (image.digest === state.model.digest) return true;
+    put(state.body, state.sample);  // another model serves now: begin again with it
+    throw new Refused(404, "replaced", "");
   }, token);
   await learn();
   if (!state.model.glass) {

@@ -1,0 +1,335 @@
+"""The page of the server in a browser, on a small network with every kind of layer: what a person does, and reads."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from typer.testing import CliRunner
+
+from pages import CLASSES, DROP, save_named, visit
+from served import Served
+from vgglass import api, glass
+from vgglass.cli import app
+from vgglass.glass import Subject
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_named(tmp_path_factory.mktemp("glass page"))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Served]:
+    with Served(folder, folder / "small.safetensors") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def subject(folder: Path) -> Subject:
+    return glass.open_subject(folder / "small.safetensors", folder / "photo.jpg")
+
+
+@pytest.fixture
+def page(browser: Browser, server: Served) -> Iterator[Page]:
+    """A page on which a person has opened the server's address; nothing failed, was logged, or left the machine."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    page, problems = context.new_page(), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("requestfailed", lambda request: problems.append(request.url) if aborted(request) else None)
+    page.on("request", lambda request: problems.append(request.url) if foreign(request.url, server) else None)
+    yield page
+    context.close()
+    assert problems == []
+
+
+def aborted(request: object) -> bool:
+    """Not what the page itself gave up because the pointer went on."""
+    return getattr(request, "failure", None) != "net::ERR_ABORTED"
+
+
+def foreign(url: str, server: Served) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme not in ("blob", "data") and parts.netloc != f"127.0.0.1:{server.port}"
+
+
+def drop(page: Page, path: Path) -> None:
+    before = page.text_content("#timing")
+    page.evaluate(DROP, [base64.b64encode(path.read_bytes()).decode(), path.name])
+    expect(page.locator("#timing")).not_to_have_text(before or "-")
+    page.wait_for_selector("#arithmetic[data-layer]")
+    page.wait_for_timeout(300)
+
+
+def choose(page: Page, layer: str, row: int, column: int) -> None:
+    """Open a layer and click a cell of the channel's map that it opens with."""
+    page.click(f'#strip a[data-layer="{layer}"]')
+    page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+    canvas = page.locator("#map")
+    box, pixels = canvas.bounding_box(), canvas.evaluate("canvas => [canvas.width, canvas.height]")
+    assert box
+    side = int(canvas.get_attribute("aria-label").split(" rows")[0].split()[-1])  # type: ignore[union-attr]
+    cell = pixels[1] / side * box["height"] / pixels[1]
+    canvas.click(position={"x": (column + 0.5) * cell, "y": (row + 0.5) * cell})
+    page.wait_for_selector(f'#arithmetic[data-layer={layer}][data-at="{row},{column}"]')
+
+
+def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Served, folder: Path) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    (row,) = api.predict(folder / "small.safetensors", [folder / "photo.jpg"])
+    assert page.locator("#bars .class").all_text_contents() == [name for name, _ in row.top[:5]]
+    shown = [float(text) for text in page.locator("#bars .probability").all_text_contents()]
+    assert shown == pytest.approx([share for _, share in row.top[:5]], abs=1e-4)
+    assert "openvino" in page.inner_text("#timing")
+    assert not page.is_visible("#problem")
+
+
+@pytest.mark.parametrize("layer", ["conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"])
+def test_a_clicked_cell_shows_the_arithmetic_of_step(page: Page, server: Served, folder: Path, layer: str) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    choose(page, layer, 1, 2)
+    compared(page, folder)
+
+
+@pytest.mark.parametrize("layer", ["fc6", "relu6", "drop6", "fc8", "prob"])
+def test_single_numbers_too(page: Page, server: Served, folder: Path, layer: str) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    page.click(f'#strip a[data-layer="{layer}"]')
+    page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+    page.locator("#grid").press("ArrowRight")
+    page.wait_for_timeout(300)
+    compared(page, folder)
+
+
+def compared(page: Page, folder: Path) -> None:
+    """What the page shows is what `vgglass step --json` prints."""
+    data = page.locator("#arithmetic").evaluate("box => ({...box.dataset})")
+    command = ["step", "--model", folder / "small.safetensors", folder / "photo.jpg", "--layer", data["layer"]]
+    command += ["--channel", data["channel"], "--at", data["at"], "--json"]
+    told = json.loads(CliRunner().invoke(app, [str(word) for word in command]).stdout)
+    # Not to the last digit: another number of threads adds in another order.
+    assert float(data["recomputed"]) == pytest.approx(told["recomputed"], rel=1e-5, abs=told["bound"])
+    assert float(data["network"]) == pytest.approx(told["network"], rel=1e-5, abs=told["bound"])
+    assert page.inner_text("#verdict").startswith("✓ recomputed = ")
+
+
+def test_every_product_of_a_convolution_is_there(page: Page, server: Served, folder: Path, subject: Subject) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    choose(page, "conv2_1", 3, 4)
+    channel = int(page.get_attribute("#arithmetic", "data-channel") or "")
+    page.click("#arithmetic summary")
+    tables = page.locator("#arithmetic [data-input]")
+    terms = glass.step(subject, "conv2_1", channel, (3, 4)).terms
+    assert tables.count() == len(terms.products)  # type: ignore[attr-defined]
+    first = tables.first
+    shown = [float(text.replace("−", "-")) for text in first.locator("table").last.locator("td").all_text_contents()]
+    products = terms.products[int(first.get_attribute("data-input") or "")]  # type: ignore[attr-defined]
+    assert shown == pytest.approx(products.ravel().tolist(), rel=1e-3)
+
+
+def test_the_frame_is_the_receptive_field(page: Page, server: Served, folder: Path, subject: Subject) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    choose(page, "conv3_1", 2, 5)
+    found = glass.receptive_field(subject.network.architecture, "conv3_1").box((2, 5))
+    box = glass.on_original(subject, found)
+    shown = [float(text) for text in (page.get_attribute("#seen", "data-box") or "").split(",")]
+    assert shown == pytest.approx([box.top, box.left, box.bottom, box.right], abs=1e-3)
+    side = glass.effective_field(subject, "conv3_1", (2, 5)).side
+    expect(page.locator("#seen")).to_contain_text(f"95 % of it lie within {side} × {side} pixels")
+
+
+def test_what_is_pointed_at_is_read_out(page: Page, server: Served, folder: Path, subject: Subject) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    page.locator("#grid").hover(position={"x": 20, "y": 30})
+    expect(page.locator("#gridSaid")).to_contain_text("channel 0 · row")
+    row, column = (int(text.strip(",:")) for text in np.array(page.inner_text("#gridSaid").split())[[4, 6]])
+    shown = float(page.inner_text("#gridSaid").split(": ")[1].split(" ")[0].replace("−", "-"))
+    value = next(view for view in glass.walk(subject) if view.name == "conv1_1").maps[0, row, column]
+    assert shown == pytest.approx(float(value), rel=1e-3)
+
+
+def test_arrow_keys_move_the_cell_and_the_channel(page: Page, server: Served) -> None:
+    visit(page, server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
+    page.locator("#map").press("ArrowDown")
+    page.wait_for_selector('#arithmetic[data-at="5,5"]')
+    page.locator("#map").press("ArrowLeft")
+    page.wait_for_selector('#arithmetic[data-at="5,4"]')
+    page.locator("#grid").press("ArrowRight")
+    page.wait_for_selector('#arithmetic[data-channel="4"]')
+
+
+def test_the_window_slides_and_stops(page: Page, server: Served) -> None:
+    visit(page, server, "#layer=pool1&channel=1&at=0,0", "pool1")
+    page.click("#play")
+    page.wait_for_selector('#arithmetic[data-at="0,1"]')
+    page.wait_for_selector('#arithmetic[data-at="0,2"]')
+    page.click("#play")
+    stood = page.get_attribute("#arithmetic", "data-at")
+    page.wait_for_timeout(1200)
+    assert page.get_attribute("#arithmetic", "data-at") in (stood, "0,3")
+    assert page.locator("#arithmetic td.winner").count() == 2  # of the maximum and of the minimum
+
+
+def test_sorting_scales_and_what_was_before_relu(page: Page, server: Served, folder: Path, subject: Subject) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    page.click('#strip a[data-layer="relu2_1"]')
+    expect(page.locator("#layerFigures")).to_contain_text("zeros: ")
+    page.select_option("#by-order", "activation")
+    page.locator("#grid").hover(position={"x": 20, "y": 30})
+    view = next(view for view in glass.walk(subject) if view.name == "relu2_1")
+    expect(page.locator("#gridSaid")).to_contain_text(f"channel {view.maps.mean(axis=(1, 2)).argmax()} ·")
+    page.select_option("#by-order", "effect")
+    expect(page.locator("#gridSaid")).to_contain_text("16 of 16")
+    page.locator("#grid").hover(position={"x": 21, "y": 31})
+    first = glass.rank(subject, "relu2_1")[0]
+    expect(page.locator("#gridSaid")).to_contain_text(f"channel {first.channel} ·")
+    page.select_option("#by-scale", "network")
+    expect(page.locator("#gridLegend")).to_contain_text("Whole network")
+    assert page.get_attribute("#grid", "data-layer") == "relu2_1"
+    page.click("#beforeRelu")
+    page.wait_for_selector("#grid[data-layer=conv2_1]")
+    expect(page.locator("#legend")).to_have_attribute("aria-label", f"−{limit(subject)} … 0 … {limit(subject)}")
+
+
+def limit(subject: Subject) -> str:
+    from vgglass.glass.sheets import reach
+
+    views = [view for view in glass.walk(subject) if view.kind not in ("image", "softmax")]
+    return f"{max(float(reach(view.maps).max()) for view in views):.4g}"
+
+
+def test_a_silenced_channel_moves_the_bars(page: Page, server: Served, folder: Path, subject: Subject) -> None:
+    visit(page, server)
+    drop(page, folder / "photo.jpg")
+    page.click('#strip a[data-layer="conv4_1"]')
+    page.wait_for_selector("#arithmetic[data-layer=conv4_1]")
+    channel = int(page.get_attribute("#arithmetic", "data-channel") or "")
+    page.click("#silence")
+    expect(page.locator("#silenced button")).to_have_text(f"conv4_1:{channel} ✕")
+    after = subject.record.probabilities(glass.ablate(subject, {"conv4_1": [channel]}).after)
+    for name, text in zip(
+        page.locator("#bars .class").all_text_contents(),
+        page.locator("#bars .probability").all_text_contents(),
+        strict=True,
+    ):
+        assert float(text.split("→")[1]) == pytest.approx(after[CLASSES.index(name)], abs=1e-4)
+    page.click("#silenced button")
+    expect(page.locator("#silenced")).to_be_hidden()
+
+
+def test_why_and_the_classifier_slid_over_the_photograph(page: Page, server: Served) -> None:
+    visit(page, server, "#image=temple&layer=conv4_1", "conv4_1")
+    top = page.locator("#bars .class").first.text_content()
+    for method, sentence in (
+        ("saliency", "the brighter"),
+        ("gradcam", "(conv4_1)"),
+        ("occlusion", "red speaks for it"),
+    ):
+        plain = page.locator("#photo").screenshot()
+        page.click(f"[data-method={method}]")
+        expect(page.locator("#whyLegend")).to_contain_text(sentence)
+        expect(page.locator("#whyLegend")).to_contain_text(f"“{top}”")
+        assert page.locator("#photo").screenshot() != plain
+    page.locator("#bars .class").nth(2).click()
+    expect(page.locator("#whyLegend")).to_contain_text(f"“{page.locator('#bars .class').nth(2).text_content()}”")
+    page.click("#slide")
+    expect(page.locator("#slideLegend")).to_contain_text("both ways give the same 24 numbers")
+    page.locator("#photo").hover(position={"x": 200, "y": 150})
+    expect(page.locator("#seen")).to_contain_text("likeliest there")
+
+
+def test_the_temperature_of_the_softmax(page: Page, server: Served) -> None:
+    visit(page, server, "#layer=prob", "prob")
+    rows = page.locator("#softmax tbody tr, #softmax table > tr")
+    expect(rows.first).to_be_visible()
+    cold = [float(row.locator("td").last.inner_text()) for row in rows.all()]
+    page.locator("#temperature").fill("1")
+    expect(rows.first.locator("td").last).not_to_have_text(str(cold[0]))
+    hot = [float(row.locator("td").last.inner_text()) for row in rows.all()]
+    assert sum(hot) == pytest.approx(1, abs=0.01)
+    assert max(hot) - min(hot) < max(cold) - min(cold)
+
+
+def test_the_playground(page: Page, server: Served) -> None:
+    visit(page, server)
+    expect(page.locator("#formula")).to_contain_text("⌊(12 + 2×0 − 1×(6 − 1) − 1) / 2⌋ + 1 = 4")
+    page.locator("#playOutput").press("ArrowRight")
+    expect(page.locator("#playSaid")).to_contain_text("Row 0, column 1: the largest of")
+    values = page.inner_text("#playSaid").partition("largest of ")[2]
+    listed, _, largest = values.rstrip(".").partition(" is ")
+    assert max(int(text) for text in listed.split(", ")) == int(largest)
+    page.fill("#kernel", "20")
+    expect(page.locator("#invalid")).to_contain_text("covers 20 pixels, the input with its padding has 12")
+    page.fill("#kernel", "2")
+    page.fill("#padding", "2")
+    expect(page.locator("#invalid")).to_contain_text("A padding of 2 is more than half of the kernel 2")
+    page.fill("#padding", "99")
+    expect(page.locator("#invalid")).to_contain_text("Padding: a whole number from 0 to 12")
+    page.click("[data-preset=vggConv]")
+    expect(page.locator("#invalid")).to_be_hidden()
+    expect(page.locator("#formula")).to_contain_text("= 12")
+    page.click("#own")
+    expect(page.locator("#own")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> None:
+    visit(page, server)
+    english = page.locator("h2").all_text_contents()
+    page.click("#language")
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.locator("#layer-title")).to_have_text("conv1_1 · 卷积")
+    chinese = page.locator("h2").all_text_contents()
+    assert all(one != other for one, other in zip(english, chinese, strict=True))
+    assert "lang=zh" in page.url
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    expect(page.locator("#image-title")).to_have_text("图像")
+    page.wait_for_selector("#arithmetic[data-layer]")
+
+
+def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, server: Served) -> None:
+    visit(page, server, "#image=temple&layer=conv3_1&channel=7&at=3,2&lang=zh", "conv3_1")
+    assert page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]") == ["7", "3,2"]
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    assert page.get_attribute("[data-sample=temple]", "aria-pressed") == "true"
+    page.click('#strip a[data-layer="pool3"]')
+    page.wait_for_selector("#arithmetic[data-layer=pool3]")
+    page.go_back()
+    page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    visit(page, server)
+    for layer in ("conv5_2", "fc6", "prob", "image"):
+        page.click(f'#strip a[data-layer="{layer}"]')
+        page.wait_for_timeout(400)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "lang"), [("light", 1280, "en"), ("dark", 1280, "zh"), ("light", 390, "zh")]
+)
+@pytest.mark.parametrize("layer", ["conv2_1", "prob"])
+def test_axe_finds_nothing_serious(page: Page, server: Served, scheme: str, width: int, lang: str, layer: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": width, "height": 900})
+    visit(page, server, f"#layer={layer}&lang={lang}", layer)
+    page.wait_for_timeout(300)
+    found = Axe().run(page).response["violations"]
+    assert [
+        f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")
+    ] == []

@@ -1,0 +1,99 @@
+"""The page of servers of other kinds, and images that come in other ways."""
+
+import base64
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from conftest import CHROMIUM
+from glass_subjects import model, photograph
+from pages import DROP, PASTE, save_named, visit
+from served import Served, encoded
+from vgglass import api, modelfile
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_named(tmp_path_factory.mktemp("glass pages"))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Served]:
+    with Served(folder, folder / "small.safetensors") as server:
+        yield server
+
+
+def test_a_file_is_chosen_pasted_and_photographed(browser: Browser, server: Served, folder: Path) -> None:
+    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
+    page = other.new_page()
+    visit(page, server)
+    page.set_input_files("#file", folder / "photo.jpg")
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
+    page.evaluate(PASTE, [base64.b64encode(encoded(photograph(70, 75), "PNG")).decode()])
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
+    page.click("#camera")
+    page.wait_for_selector("#shoot")
+    page.wait_for_timeout(500)
+    page.click("#shoot")
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 640 × 480 pixels")
+    expect(page.locator("#webcam")).to_be_hidden()
+    other.close()
+
+
+def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
+    page = browser.new_page()
+    visit(page, server)
+    page.evaluate(DROP, [base64.b64encode(encoded(photograph())[:300]).decode(), "broken.jpg"])
+    expect(page.locator("#problem")).to_contain_text("image: damaged")
+    page.click("[data-sample=shapes]")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.close()
+
+
+def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> None:
+    secret = folder / "token"
+    secret.write_text("a-token-of-23-letters..")
+    with Served(folder, folder / "small.safetensors", "--token-file", secret) as server:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        for token in ("wrong-one-of-20-letters", secret.read_text()):
+            page.wait_for_selector("#token")
+            page.fill("#token input", token)
+            page.click("#token button")
+        page.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+        page.close()
+
+
+def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
+    api.export(folder / "small.safetensors", folder / "graph.xml")
+    with Served(folder, folder / "graph.xml") as server:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        expect(page.locator("#problem")).to_contain_text("An exported graph is served")
+        page.set_input_files("#file", folder / "photo.jpg")
+        (row,) = api.predict(folder / "small.safetensors", [folder / "photo.jpg"])
+        expect(page.locator("#bars .class").first).to_have_text(row.top[0][0])
+        assert not page.is_visible("#strip")
+        page.close()
+
+
+def test_a_reloaded_model_is_learned_anew(browser: Browser, folder: Path) -> None:
+    """Its predecessor's images are dropped: the page sends its own again, and shows the new layers."""
+    live = folder / "live.safetensors"
+    live.write_bytes((folder / "small.safetensors").read_bytes())
+    with Served(folder, live) as server:
+        page = browser.new_page()
+        visit(page, server)
+        new = folder / "new.safetensors"
+        modelfile.save(model("B", seed=3, classes=4), new)
+        new.replace(live)
+        server.process.send_signal(signal.SIGHUP)
+        server.lines("model", 2)
+        page.click('#strip a[data-layer="conv2_1"]')
+        expect(page.locator('#strip a[data-layer="conv2_2"]')).to_have_count(1)
+        expect(page.locator("#bars .class")).to_have_count(4)
+        page.close()
