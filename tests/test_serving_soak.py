@@ -1,6 +1,7 @@
 """Half a minute of everything at once: memory stays where it is, and a planted leak makes this test fail."""
 
 import asyncio
+import hashlib
 import random
 import signal
 import time
@@ -13,6 +14,10 @@ import served
 from glass_subjects import photograph
 from served import SECONDS, Served, encoded, memory, photographs, request, save_model
 
+LOOKS = (
+    "/layers", "/layers/relu2_1", "/maps/conv1_1", "/steps/conv3_1?channel=1", "/fields/pool3", "/effects/conv5_1",
+    "/attributions/gradcam", "/without?channels=conv1_1:2", "/scores", "/picture",
+)  # fmt: skip
 MOST = 50 << 20  # bytes that it may grow by
 LEAKING = """
 from vgglass.serving import service
@@ -25,12 +30,19 @@ from vgglass.cli import main; main()
 """
 
 
+def asking(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+
 def requests() -> Callable[[], bytes]:
     images = [*photographs(6), encoded(photograph(900, 1200), "PNG"), b"no image", bytes(3_000_000)]
     whole = [request(image) for image in images] + [
         request(images[0], "/v2/models/none/infer"),
         b"GET / HTTP/1.1\r\n\r\n",
     ]
+    for image in images[:4]:  # the page's own, of images that are there, were dropped, or went with a reload
+        looked = "/glass/images/" + hashlib.sha256(image).hexdigest()[:32]
+        whole += [request(image, "/glass/images")] * 3 + [asking(looked + path) for path in LOOKS]
     return lambda: random.choice(whole)
 
 

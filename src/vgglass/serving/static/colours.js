@@ -26,7 +26,7 @@ export function coloured(values, start, count, end, signed) {
   return colours;
 }
 
-/** @param {Uint32Array} colours @param {number} width @param {number} height */
+/** @param {Uint32Array<any>} colours @param {number} width @param {number} height */
 export function bitmap(colours, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours.buffer), width, height), 0, 0);

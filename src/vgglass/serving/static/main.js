@@ -8,7 +8,7 @@ import { enlarged } from "./map.js";
 import { lay, redraw, scorePlace, showGlow, showPhoto, showSeen } from "./photo.js";
 import { playground } from "./playground.js";
 import { drawStrip, markOpen, showThumbnails } from "./strip.js";
-import { at, fill, lang, load, make, say, speak, usual } from "./words.js";
+import { all, at, fill, lang, load, make, say, speak, usual } from "./words.js";
 
 const REST = 160;  // milliseconds that a pointer rests on a cell before its gradient is asked for
 
@@ -232,7 +232,7 @@ async function switchLanguage() {
 /** Only predictions, where the server has no glass. */
 function withoutGlass() {
   problem(fill(state.model.missing === "graph" ? say.noGlassGraph : say.noGlassPackage, state.model.missing));
-  for (const part of document.querySelectorAll("main > section:not(#image), #glass")) part.hidden = true;
+  for (const part of all("main > section:not(#image), #glass")) part.hidden = true;
   listen();
 }
 

@@ -60,6 +60,7 @@ export function enlarged(state, taken, told) {
     told.choose(Math.floor(next / width), next % width);
   }
 
+  /** @param {PointerEvent | MouseEvent} event @returns {[number, number]} */
   const place = event => {
     const frame = canvas.getBoundingClientRect(), part = (at, whole, count) => Math.min(count - 1, Math.max(0, Math.floor(at / whole * count)));
     return [part(event.clientY - frame.top, frame.height, shown.height), part(event.clientX - frame.left, frame.width, shown.width)];

@@ -1,6 +1,6 @@
 // The network as a strip of blocks, from the image to the softmax.
 import { heat } from "./colours.js";
-import { at, fill, make, percent, say, sides } from "./words.js";
+import { all, at, fill, make, percent, say, sides } from "./words.js";
 
 const KINDS = { image: "#888", conv: "#1a5fd0", batchnorm: "#0e8a8a", relu: "#d9730d", lrn: "#0e8a8a", maxpool: "#7a3fc2", linear: "#14713d", dropout: "#888", softmax: "#b3261e" };
 
@@ -28,7 +28,8 @@ export function showThumbnails(layers) {
 
 /** @param {string} name of the layer that is open */
 export function markOpen(name) {
-  for (const item of document.querySelectorAll("#strip a")) item.setAttribute("aria-current", String(item.dataset.layer === name));
+  for (const item of all("#strip a")) item.setAttribute("aria-current", String(item.dataset.layer === name));
 }
 
+/** @param {string} name @returns {any} */
 const block = name => document.querySelector(`#strip a[data-layer="${name}"]`);

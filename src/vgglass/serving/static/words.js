@@ -16,7 +16,7 @@ export function speak(language) {
   say = both[lang];
   localStorage.setItem("language", lang);
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
-  for (const element of document.querySelectorAll("[data-say]")) element.textContent = say[element.dataset.say];
+  for (const element of all("[data-say]")) element.textContent = say[element.dataset.say];
 }
 
 /** The language to begin with: the one that was chosen last, else the browser's. */
@@ -39,7 +39,7 @@ export const percent = share => (100 * share).toFixed(1) + (lang === "zh" ? "%" 
 export const sides = shape => shape.join("×");
 
 /** An element with attributes and children; text is text, whatever it holds.
- * @param {string} tag @param {Record<string, any>} [attributes] @param {...(Node | string)} children */
+ * @param {string} tag @param {Record<string, any>} [attributes] @param {...(Node | string)} children @returns {any} */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -49,6 +49,9 @@ export function make(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+/** @param {string} selector @returns {NodeListOf<HTMLElement>} */
+export const all = selector => document.querySelectorAll(selector);
 
 /** @param {string} id @returns {any} */
 export const at = id => document.getElementById(id);
