@@ -62,7 +62,7 @@ export function grids(state, told) {
       const zoom = Math.max(CELL, Math.min(LARGE_CELL, Math.floor(Math.sqrt(room * LARGE_CELL * 8 / count))));
       return { zoom, gap: 1, caption: 0, columns: Math.min(count, Math.floor(room / (zoom + 1))) };
     }
-    const zoom = Math.max(1, Math.ceil(SMALLEST / width), count < 9 ? Math.floor(room / 3 / width) : 0);
+    const zoom = Math.max(1, Math.ceil(SMALLEST / width), count < 9 ? Math.floor(Math.min(220, room / 3) / width) : 0);
     return { zoom, gap: GAP, caption: CAPTION, columns: Math.min(count, Math.max(3, Math.floor(room / (width * zoom + GAP)))) };
   }
 

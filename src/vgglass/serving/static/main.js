@@ -4,6 +4,7 @@ import { ask, json, onTrouble, query, Refused } from "./api.js";
 import { showArithmetic } from "./arithmetic.js";
 import { setPalettes } from "./colours.js";
 import { grids } from "./grid.js";
+import { showInput } from "./input.js";
 import { enlarged } from "./map.js";
 import { lay, redraw, scorePlace, showGlow, showPhoto, showSeen } from "./photo.js";
 import { playground } from "./playground.js";
@@ -86,11 +87,15 @@ async function choose(channel, row, column) {
   const image = state.image, mine = { layer: state.layer, channel, row, column };
   if (state.layer === "image") {
     at("arithmetic").replaceChildren(make("p", {}, say.noArithmetic));
+    at("before").parentElement.hidden = true;
     return;
   }
   glowLater(row, column);
   const told = await json("/glass/images/" + image.id + "/steps/" + state.layer + query({ channel, row, column }));
-  if (image === state.image && mine.layer === state.layer && mine.channel === state.channel && row === state.at[0] && column === state.at[1]) showArithmetic(state, told);
+  const still = image === state.image && mine.layer === state.layer && mine.channel === state.channel;
+  if (!still || row !== state.at[0] || column !== state.at[1]) return;
+  showArithmetic(state, told);
+  await showInput(state, told);
 }
 
 /** A cell pointed at: its box at once, its glow once the pointer rests. @param {number} row @param {number} column */
