@@ -121,8 +121,11 @@ def test_a_network_that_sees_the_whole_has_one_centre() -> None:
 
 def test_what_plus_joins_is_averaged_at_the_softmax() -> None:
     file, image = model("A"), photograph()
-    alone = {text: answers(api.predictor(file, views=text), image)[0] for text in ("dense@64", "dense@96", "crops@70")}
-    found = answers(api.predictor(file, views="dense@64,96+crops@70"), image)[0]
+    alone = {
+        text: answers(api.predictor(file, views=text, precision="float32"), image)[0]
+        for text in ("dense@64", "dense@96", "crops@70")
+    }
+    found = answers(api.predictor(file, views="dense@64,96+crops@70", precision="float32"), image)[0]
     expected = (alone["dense@64"] + alone["dense@96"]) / 4 + alone["crops@70"] / 2
     assert found == pytest.approx(expected, abs=1e-6)
     crops = views.crops(image, file.record.preprocessing, 70)
@@ -136,7 +139,9 @@ def test_the_temperature_is_heeded_before_the_average() -> None:
     engine = api.engine(file, "torch", "float32")
     crops = views.crops(image, file.record.preprocessing, 64)
     expected = np.mean([softmax(row.astype(np.float64) / 3) for row in engine(crops)], axis=0)
-    assert answers(api.predictor(warm, views="crops"), image)[0] == pytest.approx(expected, abs=1e-6)
+    assert answers(api.predictor(warm, views="crops", precision="float32"), image)[0] == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_a_strip_is_too_long_to_be_scored_whole() -> None:
