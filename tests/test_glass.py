@@ -424,6 +424,7 @@ def test_ranking_is_ablation_channel_by_channel(lrn: Subject, layer: str, monkey
     [
         (["conv3_2"], "--without conv3_2: is not LAYER:CHANNEL"),
         (["conv3_2:x"], "write it as conv3_2:17"),
+        (["conv3_2:" + "9" * 5000], "is not LAYER:CHANNEL"),
         (["conv3_9:1"], "did you mean conv3_"),
         (["conv3_2:99"], "channel 99 of conv3_2: it has 32"),
         (["prob:1"], "layer prob: comes after the logits"),

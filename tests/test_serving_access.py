@@ -66,7 +66,7 @@ def test_a_server_for_others_goes_by_its_names_and_by_addresses(server: Served) 
     "origin", ["null", "http://evil.example", "http://localhost:1", "file://", "http://[", "", "x"]
 )
 def test_foreign_origins_may_not_post(local: Served, origin: str) -> None:
-    for path in ("/predict", "/v2/models/tiny/infer", "/nothing"):
+    for path in ("/predict", "/v2/models/tiny/infer", "/glass/images", "/nothing"):
         reply = local.ask("POST", path, photographs(1)[0], JPEG | {"Origin": origin})
         assert reply.status == 403
         assert f"Origin {origin!r}: is not this server; ask from its own page, or from no page." == reply.json["error"]
@@ -88,7 +88,11 @@ def test_its_own_page_and_programs_may_post(local: Served) -> None:
 )
 def test_without_the_token_nothing_is_answered(server: Served, given: str | None) -> None:
     headers = {} if given is None else {"Authorization": given.encode().decode("latin-1")}
-    for method, path in (("POST", "/predict"), ("GET", "/metrics"), ("GET", "/v2"), ("GET", "/nothing"), ("GET", "//")):
+    for method, path in (
+        ("POST", "/predict"), ("GET", "/metrics"), ("GET", "/v2"), ("GET", "/nothing"), ("GET", "//"),
+        ("POST", "/glass/images"), ("GET", "/glass/model"), ("GET", "/glass/samples/flower"),
+        ("GET", "/glass/playground"), ("GET", f"/glass/images/{'0' * 32}/picture"),
+    ):  # fmt: skip
         reply = server.ask(method, path, photographs(1)[0] if method == "POST" else None, JPEG | headers)
         assert reply.status == 401
         assert reply.headers["www-authenticate"] == "Bearer"
@@ -98,7 +102,9 @@ def test_without_the_token_nothing_is_answered(server: Served, given: str | None
 def test_with_the_token_all_is_answered_and_probes_need_none(server: Served) -> None:
     headers = JPEG | {"Authorization": f"bearer {TOKEN}"}
     assert server.ask("POST", "/predict", photographs(1)[0], headers).status == 200
-    assert server.ask("GET", "/metrics", headers=headers).status == 200
+    for path in ("/metrics", "/glass/playground"):
+        assert server.ask("GET", path, headers=headers).status == 200
+    assert server.ask("GET", "/static/../glass/playground").status == 404, "below the open folder there is nothing else"
     for path in ("/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"):
         assert server.ask("GET", path).status == 200
     assert TOKEN not in server.log.read_text()

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from served import Served, save_model
+from served import JPEG, Served, photographs, save_model
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,11 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 OPERATIONS = {
     ("post", "/predict"), ("get", "/v2"), ("get", "/v2/models/{name}"), ("get", "/v2/models/{name}/ready"),
     ("post", "/v2/models/{name}/infer"), ("get", "/health/live"), ("get", "/health/ready"), ("get", "/metrics"),
+    ("get", "/glass/model"), ("get", "/glass/samples/{name}"), ("post", "/glass/images"), ("get", "/glass/playground"),
+    *(("get", f"/glass/images/{{digest}}/{rest}") for rest in (
+        "picture", "layers", "limit", "layers/{layer}", "maps/{layer}", "steps/{layer}", "softmax", "fields/{layer}",
+        "attributions/{method}", "effects/{layer}", "without", "scores",
+    )),
 }  # fmt: skip
 
 
@@ -44,21 +49,24 @@ def test_the_document_names_every_route(document: schemathesis.BaseSchema) -> No
     assert found == OPERATIONS
 
 
-@pytest.mark.parametrize("name", ["tiny", None])
+@pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
 def test_no_request_meets_a_mistake(
-    document: schemathesis.BaseSchema, method: str, path: str, name: str | None
+    server: Served, document: schemathesis.BaseSchema, method: str, path: str, known: bool
 ) -> None:
-    """name  of the model; None: whatever schemathesis comes up with"""
+    """known  whether what the path names is there; else it is whatever schemathesis comes up with"""
+    put = server.ask("POST", "/glass/images", photographs(1)[0], JPEG)
+    names = {"name": "flower" if "samples" in path else "tiny", "digest": put.json["id"], "layer": "conv2_1"}
     operation = document[path][method]
-    modes = list(GenerationMode) if method == "post" else [GenerationMode.POSITIVE]  # a GET has nothing to get wrong
+    free = method == "get" or path == "/glass/images"  # a GET has nothing to get wrong, and a body may be any bytes
+    modes = [GenerationMode.POSITIVE] if free else list(GenerationMode)
     for mode in modes:
 
         @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(operation.as_strategy(generation_mode=mode))
         def check(case: schemathesis.Case[Any]) -> None:
-            if name and "name" in case.path_parameters:
-                case.path_parameters["name"] = name
+            if known:
+                case.path_parameters |= {name: names[name] for name in case.path_parameters if name in names}
             case.call_and_validate(checks=CHECKS, timeout=20)
 
         check()

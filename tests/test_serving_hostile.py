@@ -82,6 +82,9 @@ def test_bad_images_are_told_why(server: Served, name: str) -> None:
     reply = server.predict(data)
     assert reply.status == 422
     assert message in reply.json["images"][0]["error"]["message"]
+    looked = server.ask("POST", "/glass/images", data, JPEG)
+    assert (looked.status, looked.json["type"]) == (422, "bad image")
+    assert message in looked.json["error"]
 
 
 def test_what_merely_looks_odd_is_decoded(server: Served) -> None:

@@ -1,5 +1,6 @@
 """What a channel does for the answer: silence it and watch the logits move. K classes."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -83,8 +84,10 @@ def parse(texts: list[str]) -> dict[str, list[int]]:
     for text in texts:
         name, _, numbers = text.partition(":")
         channels = numbers.split(",")
-        if not all(number.strip().isdecimal() for number in channels):
-            raise UsageError(f"--without {text}", "is not LAYER:CHANNEL", "write it as conv3_2:17 or conv3_2:1,5,17")
+        if not all(re.fullmatch(r"\s*\d{1,9}\s*", number) for number in channels):
+            raise UsageError(
+                f"--without {text[:100]}", "is not LAYER:CHANNEL", "write it as conv3_2:17 or conv3_2:1,5,17"
+            )
         without.setdefault(name, []).extend(int(number) for number in channels)
     return without
 

@@ -3,6 +3,7 @@
 n side of the input, k side of the kernel.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,22 +71,25 @@ def play(values: Numbers, operation: str, geometry: Geometry) -> Play:
     if operation not in OPERATIONS:
         raise UsageError(f"operation {operation!r}", f"not one of {', '.join(OPERATIONS)}", "choose one of them")
     side = geometry.output(len(values), 0)
+    image = _image(values)
+    windows = {place: window(image, geometry, place) for place in np.ndindex(side, side)} if side > 0 else {}
     problem: Problem | None = None
-    if operation != "conv" and 2 * geometry.padding > geometry.kernel[0]:
+    if operation != "conv" and _may_miss(geometry, windows.values()):
         problem = "padding"
     elif side < 1:
         problem = "window"
     if problem:
         return Play(operation, values, geometry, problem, np.empty((0, 0)))
-    image = _image(values)
     kernel = _kernel(geometry.kernel[0])
     outputs = np.empty((side, side))
-    for place in np.ndindex(side, side):
-        seen = window(image, geometry, (place[0], place[1]))
-        outputs[place] = (
-            float((seen.values[0] * kernel).sum()) if operation == "conv" else float(pooled(seen, operation)[0])
-        )
+    for place, seen in windows.items():
+        outputs[place] = (seen.values[0] * kernel).sum() if operation == "conv" else pooled(seen, operation)[0]
     return Play(operation, values, geometry, None, outputs)
+
+
+def _may_miss(geometry: Geometry, windows: Iterable[Window]) -> bool:
+    """Whether torch refuses the padding, or a window has the whole input between two of its taps (dilation)."""
+    return 2 * geometry.padding > geometry.kernel[0] or not all(seen.inside.any() for seen in windows)
 
 
 def numbers(side: int) -> Numbers:

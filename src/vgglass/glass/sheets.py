@@ -159,8 +159,12 @@ class _Layout:
 
 
 def reach(maps: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far each channel's colours reach (C,): its absolute values but for the largest, which a few outliers are."""
+    """How far each channel's colours reach (C,): its absolute values but for the largest, which a few outliers are.
+
+    What is no number (NaN, infinity) has no say in it.
+    """
     flat = np.abs(maps).reshape(len(maps), -1)
+    flat[~np.isfinite(flat)] = 0
     kept = min(flat.shape[1] - 1, int(flat.shape[1] * SHOWN))
     most, largest = np.partition(flat, kept, axis=1)[:, kept], flat.max(axis=1)
     return np.where(most > 0, most, np.where(largest > 0, largest, 1)).astype(np.float64)

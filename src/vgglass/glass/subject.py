@@ -46,14 +46,7 @@ class Subject:
 
     def require_channel(self, layer: Layer, channel: int) -> None:
         """Raises UsageError for a channel that the layer has not."""
-        count = layer.output_shape[0]
-        if not 0 <= channel < count:
-            nearest = min(max(channel, 0), count - 1)
-            raise UsageError(
-                f"channel {channel} of {layer.name}",
-                f"it has {count}, numbered 0 to {count - 1}",
-                f"the nearest is {nearest}",
-            )
+        require_channel(layer.name, layer.output_shape[0], channel)
 
     def require_class(self, number: int) -> None:
         """Raises UsageError for a class that the network does not tell."""
@@ -78,6 +71,15 @@ class Subject:
         with untouched(self.network), torch.inference_mode():
             answer: np.ndarray[tuple[int], np.dtype[np.float32]] = self.network(self.input)[0].numpy()
         return answer
+
+
+def require_channel(name: str, count: int, channel: int) -> None:
+    """Raises UsageError for a channel that something of so many channels has not."""
+    if not 0 <= channel < count:
+        nearest = min(max(channel, 0), count - 1)
+        raise UsageError(
+            f"channel {channel} of {name}", f"it has {count}, numbered 0 to {count - 1}", f"the nearest is {nearest}"
+        )
 
 
 @contextmanager

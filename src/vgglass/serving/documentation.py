@@ -38,6 +38,9 @@ _REASONS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": _json(_ERROR)} for status, text in _REASONS.items()
 }
+GLASS_ERRORS: dict[int | str, dict[str, Any]] = ERRORS | {
+    501: {"description": "The model that serves can't be looked into.", "content": _json(_ERROR)},
+}
 
 _IMAGE = _object(
     "name",

@@ -5,7 +5,6 @@ Every number that the page shows comes from here; it only draws.
 
 import base64
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from vgglass.glass.ablation import Ablation
     from vgglass.glass.attribution import Attribution
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
@@ -88,6 +88,17 @@ def layer(found: "LayerView") -> dict[str, Any]:
     }
 
 
+def floats(found: "LayerView", channel: int | None) -> bytes:
+    """A layer's maps, or one of them. Raises UsageError for a channel that is not there."""
+    from vgglass.glass.subject import require_channel
+
+    chosen = found.maps
+    if channel is not None:
+        require_channel(found.name, len(chosen), channel)
+        chosen = chosen[channel]
+    return np.ascontiguousarray(chosen, "<f4").tobytes()
+
+
 def limit(walk: "Walk") -> float:
     """Where a colour scale ends that all layers share; the image and prob count in other units."""
     from vgglass.glass.sheets import reach
@@ -97,11 +108,18 @@ def limit(walk: "Walk") -> float:
     )
 
 
-def arithmetic(walk: "Walk", found: "Arithmetic") -> dict[str, Any]:
-    """One number term by term; of a fully connected layer the largest terms and the sum of the rest."""
-    from vgglass.glass.operations import pooled, winners
-    from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
+def arithmetic(walk: "Walk", name: str, channel: int, position: tuple[int, int]) -> dict[str, Any]:
+    """One number term by term; of a fully connected layer the largest terms and the sum of the rest.
 
+    Raises UsageError for what the layer has not.
+    """
+    from vgglass.glass.operations import pooled, winners
+    from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share, arithmetic
+
+    subject = walk.subject
+    subject.require_channel(subject.layer(name), channel)
+    subject.require_position(subject.layer(name), position)
+    found = arithmetic(subject.network, walk.steps[name], channel, position)
     terms = found.terms
     told = {
         "layer": found.layer.name, "kind": found.layer.kind, "channel": found.channel, "position": found.position,
@@ -137,7 +155,7 @@ def arithmetic(walk: "Walk", found: "Arithmetic") -> dict[str, Any]:
             name: getattr(terms, name) for name in ("slope", "squares", "divisor") if hasattr(terms, name)
         }
     after = _after(walk, found)
-    return plain(told | {"terms": shown, "after": after})
+    return told | {"terms": shown, "after": after}
 
 
 def _after(walk: "Walk", found: "Arithmetic") -> dict[str, Any] | None:
@@ -176,24 +194,26 @@ def _contributions(walk: "Walk", found: "Arithmetic", terms: Any) -> dict[str, A
     }  # fmt: skip
 
 
-def softmax(record: "Record", logits: list[float], temperature: float, channel: int) -> dict[str, Any]:
+def softmax(walk: "Walk", temperature: float, channel: int) -> dict[str, Any]:
     """Logits, exponentials and probabilities of the likeliest classes and of one more, at a temperature."""
     from vgglass.glass import softmax as reckoned
 
-    found = reckoned(logits, temperature)
+    walk.subject.require_class(channel)
+    classes = walk.subject.record.classes
+    found = reckoned(walk.views["fc8"].maps.ravel().tolist(), temperature)
     order = np.argsort(-found.probabilities, kind="stable")[:10].tolist()
     chosen = order if channel in order else [*order, channel]
-    return plain({
+    return {
         "temperature": temperature, "largest": found.scaled.max(), "total": found.total,
         "rows": [
             {
-                "index": index, "class": record.classes[index], "logit": found.logits[index],
+                "index": index, "class": classes[index], "logit": found.logits[index],
                 "scaled": found.scaled[index], "shifted": found.shifted[index],
                 "exponential": found.exponentials[index], "probability": found.probabilities[index],
             }
             for index in chosen
         ],
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def field(found: "EffectiveField") -> dict[str, Any]:
@@ -206,11 +226,22 @@ def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any
     return about | picture(found.map, signed=found.signed)
 
 
+def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
+    """The likeliest classes before and after, and the answer that is left."""
+    before, after = (record.probabilities(logits) for logits in (found.before, found.after))
+    order = np.argsort(-np.maximum(before, after), kind="stable")[:TOP].tolist()
+    rows = [
+        {"index": index, "class": record.classes[index], "before": before[index], "after": after[index]}
+        for index in order
+    ]
+    return {"rows": rows, "top": ranked(record, after)}
+
+
 def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dict[str, Any]:
     """The class's probability and the likeliest class at each place, and fc6 both ways at the training size."""
     height, width = found.image.shape[:2]
     likeliest = found.probabilities.argmax(axis=0)
-    return plain({
+    return {
         "class": classes[found.target], "target": found.target, "height": height, "width": width,
         "side": found.side, "step": found.step, "probabilities": found.probabilities[found.target],
         "likeliest": likeliest, "names": {int(index): classes[index] for index in np.unique(likeliest)},
@@ -220,7 +251,7 @@ def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dic
             "input": both.input_shape, "outputs": len(both.connected), "difference": both.largest_difference,
             "largest": both.largest_output,
         },
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def playground(found: "Play", at: tuple[int, int]) -> dict[str, Any]:
@@ -237,7 +268,7 @@ def playground(found: "Play", at: tuple[int, int]) -> dict[str, Any]:
             "products": None if found.kernel is None else seen.values[0] * found.kernel,
             "winner": found.winner(place), "result": found.outputs[place],
         }  # fmt: skip
-    return plain(told)
+    return told
 
 
 def picture(values: NDArray[Any], *, signed: bool, end: float | None = None) -> dict[str, Any]:
@@ -245,29 +276,15 @@ def picture(values: NDArray[Any], *, signed: bool, end: float | None = None) -> 
     from vgglass.glass.sheets import reach
 
     end = end or float(reach(values[None])[0])
-    levels = np.clip(np.round(values / end * LEVELS), -LEVELS if signed else 0, LEVELS).astype(np.int8)
+    kept = np.nan_to_num(np.clip(values, -end if signed else 0, end))
+    levels = np.round(kept / end * LEVELS).astype(np.int8)
     height, width = values.shape
     return {"height": height, "width": width, "signed": signed, "end": end, "levels": _text(levels.tobytes())}
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON holds it; a number that is none (NaN, infinity) is null."""
-    return {name: _plain(each) for name, each in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return plain(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _figures(found: "LayerView") -> dict[str, Any]:
     figures = {name: getattr(found, name) for name in ("name", "minimum", "mean", "maximum", "zeros", "dead")}
-    return plain(figures | {"strongest": _strongest(found)})
+    return figures | {"strongest": _strongest(found)}
 
 
 def _strongest(found: "LayerView") -> int:
@@ -289,10 +306,9 @@ def _thumbnail(found: "LayerView") -> dict[str, Any]:
     return picture(means, signed=bool((means < 0).any()))
 
 
-def _numbers(values: NDArray[Any]) -> list[float | None]:
+def _numbers(values: NDArray[Any]) -> list[float]:
     """Six digits are more than a page shows."""
-    numbers: list[float | None] = _plain([float(f"{value:.6g}") for value in np.asarray(values, np.float64).tolist()])
-    return numbers
+    return [float(f"{value:.6g}") for value in np.asarray(values, np.float64).tolist()]
 
 
 def _text(data: bytes) -> str:

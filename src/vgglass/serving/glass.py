@@ -4,19 +4,23 @@ An image is sent once and then known by the digest of its bytes. All but that ar
 """
 
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from vgglass.errors import ImageError
 from vgglass.serving import facts, samples
-from vgglass.serving.documentation import ERRORS, IMAGE
-from vgglass.serving.refusals import RefusedError, json_response
+from vgglass.serving.decoding import Whole
+from vgglass.serving.documentation import GLASS_ERRORS, IMAGE
+from vgglass.serving.refusals import RefusedError, json_response, plain
 from vgglass.serving.service import Service
 from vgglass.serving.subjects import Looked, Walk
+
+if TYPE_CHECKING:
+    from vgglass.glass import Subject
+    from vgglass.glass.ablation import Effect
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="What POST /glass/images answered as 'id'.")]
 Layer = Annotated[str, Path(max_length=16, description="A layer's name, as conv3_2.")]
@@ -28,12 +32,8 @@ PLACES = 8  # a side of an occlusion: VGG-16 runs 49 times, in some six seconds 
 
 
 def router(service: Service) -> APIRouter:
-    routes = APIRouter(prefix="/glass", responses=ERRORS, default_response_class=Response)
+    routes = APIRouter(prefix="/glass", responses=GLASS_ERRORS, default_response_class=Response)
     subjects = service.subjects
-
-    async def walked(request: Request, digest: str) -> Walk:
-        looked = subjects.looked
-        return await subjects.run(request, lambda: looked.walk(digest))
 
     @routes.get("/model", summary="The model that serves, layer by layer")
     async def model(request: Request) -> Response:
@@ -62,7 +62,12 @@ def router(service: Service) -> APIRouter:
         (row,) = await service.answer(request, looked.predictor, [body])
         if isinstance(row, ImageError):
             raise RefusedError(422, "bad image", row.value, row.rule, row.remedy)
-        return json_response(await _shown(request, service, looked, body) | _answer(looked, row.probabilities))
+        try:
+            whole = await service.whole(request, looked.file.record.preprocessing, body)
+        except ImageError as error:
+            raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
+        digest = await subjects.run(request, lambda: looked.keep(body, whole))
+        return json_response(_shown(looked, digest, whole) | _answer(looked, row.probabilities))
 
     @routes.get("/images/{digest}/picture", summary="The image as it was decoded")
     async def picture(request: Request, digest: Digest) -> Response:
@@ -71,62 +76,43 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
     async def layers(request: Request, digest: Digest) -> Response:
-        walk = await walked(request, digest)
-        return json_response(await subjects.run(request, lambda: facts.strip(walk)))
+        return json_response(await subjects.look(request, digest, facts.strip))
 
     @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
     async def limit(request: Request, digest: Digest) -> Response:
-        walk = await walked(request, digest)
-        return json_response({"limit": await subjects.run(request, lambda: facts.limit(walk))})
+        return json_response({"limit": await subjects.look(request, digest, facts.limit)})
 
     @routes.get("/images/{digest}/layers/{layer}", summary="One layer, channel by channel")
     async def layer(request: Request, digest: Digest, layer: Layer) -> Response:
-        walk = await walked(request, digest)
-        return json_response(await subjects.run(request, lambda: facts.layer(_view(walk, layer))))
+        return json_response(await subjects.look(request, digest, lambda walk: facts.layer(walk.view(layer))))
 
     @routes.get("/images/{digest}/maps/{layer}", summary="A layer's maps as float32, little-endian (C, H, W)")
     async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
-        walk = await walked(request, digest)
-        found = _view(walk, layer).maps
-        if channel is not None and layer != "image":
-            walk.subject.require_channel(walk.subject.layer(layer), channel)
-        chosen = found if channel is None else found[min(channel, len(found) - 1)]
-        data = np.ascontiguousarray(chosen, "<f4").tobytes()
+        data = await subjects.look(request, digest, lambda walk: facts.floats(walk.view(layer), channel))
         return Response(data, media_type="application/octet-stream")
 
     @routes.get("/images/{digest}/steps/{layer}", summary="One number's arithmetic, term by term")
     async def step(
         request: Request, digest: Digest, layer: Layer, channel: Channel, row: Place = 0, column: Place = 0
     ) -> Response:
-        from vgglass.glass.steps import arithmetic
-
-        walk = await walked(request, digest)
-        found = walk.subject.layer(layer)
-        walk.subject.require_channel(found, channel)
-        walk.subject.require_position(found, (row, column))
-
-        def reckoned() -> dict[str, Any]:
-            return facts.arithmetic(walk, arithmetic(walk.subject.network, walk.steps[layer], channel, (row, column)))
-
-        return json_response(await subjects.run(request, reckoned))
+        return json_response(
+            await subjects.look(request, digest, lambda walk: facts.arithmetic(walk, layer, channel, (row, column)))
+        )
 
     @routes.get("/images/{digest}/softmax", summary="Logits, exponentials and probabilities at a temperature")
     async def softmax(
         request: Request, digest: Digest,
         temperature: Annotated[float, Query(gt=0, le=1000)] = 1.0, channel: Channel = 0,
     ) -> Response:  # fmt: skip
-        walk = await walked(request, digest)
-        walk.subject.require_class(channel)
-        logits = walk.views["fc8"].maps.ravel().tolist()
-        return json_response(facts.softmax(walk.subject.record, logits, temperature, channel))
+        return json_response(
+            await subjects.look(request, digest, lambda walk: facts.softmax(walk, temperature, channel))
+        )
 
     @routes.get("/images/{digest}/fields/{layer}", summary="Where a position's gradient falls")
     async def field(request: Request, digest: Digest, layer: Layer, row: Place = 0, column: Place = 0) -> Response:
         from vgglass.glass import effective_field
 
-        walk = await walked(request, digest)
-        walk.subject.layer(layer)
-        found = await subjects.run(request, lambda: effective_field(walk.apart, layer, (row, column)), slow=True)
+        found = await subjects.ponder(request, digest, lambda subject: effective_field(subject, layer, (row, column)))
         return json_response(facts.field(found))
 
     @routes.get("/images/{digest}/attributions/{method}", summary="What in the image speaks for a class")
@@ -136,23 +122,25 @@ def router(service: Service) -> APIRouter:
     ) -> Response:  # fmt: skip
         from vgglass.glass import attribute
 
-        walk = await walked(request, digest)
-        found = await subjects.run(
-            request, lambda: attribute(walk.apart, method, target, layer, places=PLACES), slow=True
-        )
-        return json_response(facts.attribution(found, walk.subject.record.classes))
+        def attributed(subject: "Subject") -> dict[str, Any]:
+            found = attribute(subject, method, target, layer, places=PLACES)
+            return facts.attribution(found, subject.record.classes)
+
+        return json_response(await subjects.ponder(request, digest, attributed))
 
     @routes.get("/images/{digest}/effects/{layer}", summary="What silencing each channel does, as JSON lines")
     async def effects(request: Request, digest: Digest, layer: Layer) -> Response:
         from vgglass.glass.ablation import effects, require_before_prob
 
-        walk = await walked(request, digest)
-        require_before_prob(walk.subject, layer)
-        batches = effects(walk.apart, layer, walk.steps[layer].output)
+        def begun(walk: Walk) -> "Iterator[list[Effect]]":
+            require_before_prob(walk.subject, layer)
+            return effects(walk.apart, layer, walk.steps[layer].output)
+
+        batches = await subjects.look(request, digest, begun)
 
         async def lines() -> AsyncIterator[str]:
             async for batch in subjects.each(request, batches):
-                yield json.dumps([facts.plain(vars(effect)) for effect in batch]) + "\n"
+                yield json.dumps([plain(vars(effect)) for effect in batch]) + "\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
@@ -164,26 +152,21 @@ def router(service: Service) -> APIRouter:
         from vgglass.glass import ablate
         from vgglass.glass.ablation import parse
 
-        walk = await walked(request, digest)
         silenced = parse(channels)
-        found = await subjects.run(request, lambda: ablate(walk.subject, silenced))
-        record = walk.subject.record
-        before, after = (record.probabilities(logits) for logits in (found.before, found.after))
-        order = np.argsort(-np.maximum(before, after), kind="stable")[: facts.TOP]
-        rows = [
-            {"index": int(k), "class": record.classes[k], "before": float(before[k]), "after": float(after[k])}
-            for k in order
-        ]
-        return json_response(facts.plain({"rows": rows, "top": facts.ranked(record, after)}))
+
+        def told(walk: Walk) -> dict[str, Any]:
+            return facts.ablation(ablate(walk.subject, silenced), walk.subject.record)
+
+        return json_response(await subjects.look(request, digest, told))
 
     @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
     async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
         from vgglass.glass import fc6, score_map
 
-        walk = await walked(request, digest)
-        found = await subjects.run(request, lambda: score_map(walk.apart, target), slow=True)
-        both = await subjects.run(request, lambda: fc6(walk.apart), slow=True)
-        return json_response(facts.scores(found, both, walk.subject.record.classes))
+        def scored(subject: "Subject") -> dict[str, Any]:
+            return facts.scores(score_map(subject, target), fc6(subject), subject.record.classes)
+
+        return json_response(await subjects.ponder(request, digest, scored))
 
     @routes.get("/playground", summary="A window that slides over a few numbers")
     async def playground(
@@ -208,14 +191,8 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-async def _shown(request: Request, service: Service, looked: Looked, body: bytes) -> dict[str, Any]:
-    """Keep an image that has just been answered, and say where it lies in the network's square."""
-    record = looked.file.record.preprocessing
-    try:
-        whole = await service.decoders.whole(body, record)
-    except ImageError as error:
-        raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
-    digest = await service.subjects.run(request, lambda: looked.keep(body, whole))
+def _shown(looked: Looked, digest: str, whole: Whole) -> dict[str, Any]:
+    """How large a picture is, and where it lies in the network's square."""
     height, width = whole.original.shape[:2]
     return {"id": digest, "width": width, "height": height, "placement": looked.placement(whole)}
 
@@ -227,12 +204,6 @@ def _answer(looked: Looked, probabilities: Any) -> dict[str, Any]:
     if record.reject_threshold is not None:
         answer["unsure"] = bool(probabilities.max() < record.reject_threshold)
     return answer
-
-
-def _view(walk: Walk, name: str) -> Any:
-    if name != "image":
-        walk.subject.layer(name)
-    return walk.views[name]
 
 
 def _jpeg(looked: Looked, digest: str) -> bytes:

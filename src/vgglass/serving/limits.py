@@ -7,6 +7,7 @@ from contextlib import suppress
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vgglass.serving import leaving
 from vgglass.serving.refusals import RefusedError
 
 HEAD = 16 << 10  # bytes of a request's path and headers
@@ -47,7 +48,7 @@ class Bodies:
             rule, remedy = "did not arrive in time", "send it faster, or send less"
             raise RefusedError(408, "slow body", f"{size} bytes of a body", rule, remedy) from None
         except ClientDisconnect:
-            raise RefusedError(499, "client left", "the client", "left while it sent", "stay") from None
+            raise leaving.LeftError("while it sent") from None
         request.state.told["bytes"] = size
         return b"".join(parts)
 

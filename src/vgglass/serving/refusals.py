@@ -1,9 +1,11 @@
 """What a request is refused with: a status, a reason for the metrics, and a sentence with value, rule and remedy."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from starlette.responses import Response
 
 from vgglass.errors import UserError
@@ -29,5 +31,16 @@ class RefusedError(UserError):
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """ASCII, because class names and file names may hold what UTF-8 has no bytes for (half a surrogate pair)."""
-    text = json.dumps(value, allow_nan=False)
+    text = json.dumps(plain(value), allow_nan=False)
     return Response(text, status, dict(headers or {}), media_type="application/json")
+
+
+def plain(value: Any) -> Any:
+    """As JSON holds it; a number that is none (NaN, infinity: weights may overflow on some image) is null."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist() if np.isfinite(value).all() else plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

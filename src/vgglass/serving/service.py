@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,17 @@ from starlette.requests import Request
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.predictor import Predictor
+from vgglass.preprocess import Preprocessing
+from vgglass.serving import leaving
 from vgglass.serving.batching import Answer, Batcher, Place
-from vgglass.serving.decoding import Decoders
+from vgglass.serving.decoding import Decoders, Whole
 from vgglass.serving.limits import Bodies
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.models import Models
 from vgglass.serving.refusals import RefusedError
 from vgglass.serving.subjects import Subjects
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,36 @@ class Service:
         """A row for each image of a request whose body was read, or why it can't be read. Raises RefusedError."""
         request.state.told["images"] = len(images)
         places = self.batcher.enter(len(images))
-        rows = asyncio.gather(
-            *(self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
-        )
-        left = asyncio.create_task(_left(request))
+        try:
+            found = await self._in_time(
+                request,
+                asyncio.gather(
+                    *(self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
+                ),
+            )
+        finally:
+            for place in places:  # also those whose turn to be decoded has not come
+                self.batcher.leave(place)
+        self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
+        return found
+
+    async def whole(self, request: Request, record: Preprocessing, image: bytes) -> Whole:
+        """A picture for the glass, of a request whose body was read. Raises ImageError or RefusedError."""
+        (place,) = self.batcher.enter(1)
+        try:
+            return await self._in_time(request, self.decoders.whole(image, record))
+        finally:
+            self.batcher.leave(place)
+
+    async def _in_time(self, request: Request, work: Awaitable[T]) -> T:
+        """Raises RefusedError where it takes too long or the client leaves: it goes no further then."""
+        job, left = asyncio.ensure_future(work), asyncio.create_task(leaving.left(request))
         try:
             async with asyncio.timeout_at(self._deadline(request)):
-                await asyncio.wait((rows, left), return_when=asyncio.FIRST_COMPLETED)
-                if not rows.done():
-                    raise RefusedError(499, "client left", "the client", "left before its answer", "stay")
-                found = await rows
+                await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
+                if not job.done():
+                    raise leaving.LeftError("before its answer")
+                return await job
         except TimeoutError:
             rule = f"took longer than {self.timeout:g} s"
             raise RefusedError(
@@ -74,11 +98,7 @@ class Service:
             ) from None
         finally:
             left.cancel()
-            rows.cancel()
-            for place in places:  # also those whose turn to be decoded has not come
-                self.batcher.leave(place)
-        self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
-        return found
+            job.cancel()
 
     async def _row(self, place: Place, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
         began = time.perf_counter()
@@ -95,10 +115,3 @@ class Service:
     def _deadline(self, request: Request) -> float:
         began: float = request.state.began
         return began + self.timeout
-
-
-async def _left(request: Request) -> None:
-    """Returns when the client has gone; the body must have been read."""
-    message: Any = {}
-    while message.get("type") != "http.disconnect":
-        message = await request.receive()

@@ -5,19 +5,22 @@ Walks take far more memory than pictures (114 MB an image for VGG-16), so that f
 
 import asyncio
 import hashlib
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import Request
 
 from vgglass.modelfile import ModelFile
 from vgglass.predictor import Predictor
 from vgglass.preprocess import placement
+from vgglass.serving import leaving
 from vgglass.serving.decoding import Whole
 from vgglass.serving.models import Models
 from vgglass.serving.refusals import RefusedError
@@ -47,30 +50,45 @@ class Picture:
 
 
 class Walk:
-    """One image's way through the network: every layer's output, kept.
+    """One image's way through the network: every layer's output, kept once (channels last they came out of it).
 
     subject  for what runs the network again quickly; `apart` for what takes seconds, on a twin of the network that
              shares its weights: Captum hangs its hooks on modules, and two threads would meet each other's
     """
 
     def __init__(self, subject: "Subject", apart: "Subject") -> None:
+        import torch
+
         from vgglass.glass import layers
 
         self.subject, self.apart = subject, apart
-        self.steps: dict[str, Step] = {step.name: step for step in layers.steps(subject)}
-        self.views: dict[str, LayerView] = {"image": layers.image(subject)} | {
-            name: layers.view(step.layer, step.output) for name, step in self.steps.items()
-        }
+        self.steps: dict[str, Step] = {}
+        self.views: dict[str, LayerView] = {"image": layers.image(subject)}
+        before = subject.input
+        for step in layers.steps(subject):
+            view = layers.view(step.layer, step.output)
+            output = torch.from_numpy(view.maps).reshape(step.output.shape)
+            self.steps[step.name] = replace(step, input=before.reshape(step.input.shape), output=output)
+            self.views[step.name], before = view, output
+
+    def view(self, name: str) -> "LayerView":
+        """A layer's, or the image's. Raises UsageError for another name."""
+        if name != "image":
+            self.subject.layer(name)
+        return self.views[name]
 
 
 class Looked:
-    """One model seen through the glass, and the images before it.
+    """One model seen through the glass, and the images before it; all but `placement` is for the quick thread alone.
 
     A model's predecessor and everything that hung on it goes when the model is replaced.
+
+    abandoned  set while nobody waits for what the slow thread computes
     """
 
-    def __init__(self, predictor: Predictor, file: ModelFile) -> None:
+    def __init__(self, predictor: Predictor, file: ModelFile, abandoned: threading.Event) -> None:
         self.predictor, self.file = predictor, file
+        self._abandoned = abandoned
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
         self._walks: OrderedDict[str, Walk] = OrderedDict()
 
@@ -81,7 +99,13 @@ class Looked:
         pair = VGG.from_file(self.file, shared=True), VGG.from_file(self.file, shared=True)
         for network in pair:
             network.requires_grad_(False)
+        pair[1].get_submodule("conv1_1").register_forward_pre_hook(self._require_wanted)
         return pair
+
+    def _require_wanted(self, *_: object) -> None:
+        """Each run of the network begins here; an occlusion, many of them, ends here when nobody waits for it."""
+        if self._abandoned.is_set():
+            raise leaving.LeftError("before its answer")
 
     def prepare(self) -> None:
         """Build the networks, if they are not there yet."""
@@ -108,19 +132,23 @@ class Looked:
         self._pictures.move_to_end(digest)
         return self._pictures[digest]
 
-    def walk(self, digest: str) -> Walk:
-        """The walk of a picture; runs the network where it is not kept."""
+    def subject(self, digest: str, *, apart: bool = False) -> "Subject":
+        """A picture before the network, or before its twin in the slow thread."""
         from vgglass.glass.subject import put
 
-        picture = self.picture(digest)
+        whole, record = self.picture(digest).whole, self.file.record
+        place = placement(*whole.fitted, record.preprocessing)
+        return put(self.networks[apart], record, digest, whole.original, place, whole.square)
+
+    def walk(self, digest: str) -> Walk:
+        """The walk of a picture; runs the network where it is not kept."""
         if digest not in self._walks:
+            pair = self.subject(digest), self.subject(digest, apart=True)
             while len(self._walks) >= WALKS:  # before the next one is made: its memory is wanted
                 self._walks.popitem(last=False)
-            whole, record = picture.whole, self.file.record
-            place = placement(*whole.fitted, record.preprocessing)
-            pair = [put(network, record, digest, whole.original, place, whole.square) for network in self.networks]
-            self._walks[digest] = Walk(pair[0], pair[1])
+            self._walks[digest] = Walk(*pair)
         self._walks.move_to_end(digest)
+        self._pictures.move_to_end(digest)
         return self._walks[digest]
 
 
@@ -132,6 +160,7 @@ class Subjects:
         self._looked: Looked | None = None
         self._threads = {slow: ThreadPoolExecutor(1, "glass") for slow in (False, True)}
         self._turns = {slow: asyncio.Lock() for slow in (False, True)}
+        self._abandoned = threading.Event()
         self._waiting = 0
 
     @property
@@ -150,28 +179,65 @@ class Subjects:
             remedy = "serve the model file" if missing == "graph" else "pip install 'vgglass[torch]'"
             raise RefusedError(501, "no glass", "the model", rule, remedy)
         if self._looked is None or self._looked.predictor is not predictor:
-            self._looked = Looked(predictor, source)
+            self._looked = Looked(predictor, source, self._abandoned)
         return self._looked
 
-    async def run(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
-        """`work` in its turn, unless the client has left by then. Raises RefusedError."""
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """`work` in the quick thread. Raises RefusedError where too many wait, or the client leaves."""
+        self._require_room()
+        return await self._turn(request, work)
+
+    async def look(self, request: Request, digest: str, work: Callable[[Walk], T]) -> T:
+        """What `work` makes of an image's walk. Raises RefusedError, also for an image that is not kept."""
+        looked = self.looked
+        return await self.run(request, lambda: work(looked.walk(digest)))
+
+    async def ponder(self, request: Request, digest: str, work: Callable[["Subject"], T]) -> T:
+        """What `work` makes in the slow thread; only the picture is held till then, for a walk is large."""
+        looked = self.looked
+        subject = await self.run(request, lambda: looked.subject(digest, apart=True))
+        return await self._turn(request, lambda: work(subject), slow=True)
+
+    async def each(self, request: Request, work: Iterator[T]) -> AsyncIterator[T]:
+        """What a slow iterator yields, others' turns between, until the client leaves.
+
+        What has begun to be answered is never refused.
+        """
+        with suppress(leaving.LeftError):
+            while (found := await self._turn(request, lambda: next(work, None), slow=True)) is not None:
+                yield found
+
+    def stop(self) -> None:
+        self._abandoned.set()
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def _require_room(self) -> None:
         if self._waiting >= WAITING:
             rule = f"full: {self._waiting} looks wait"
             raise RefusedError(503, "glass full", "the glass", rule, "try again in 1 s", {"Retry-After": "1"})
+
+    async def _turn(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
+        """`work` when those before it are done. Raises RefusedError where the client has left by then."""
         self._waiting += 1
         try:
             async with self._turns[slow]:
                 if await request.is_disconnected():
-                    raise RefusedError(499, "client left", "the client", "left before its turn", "stay")
-                return await asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
+                    raise leaving.LeftError("before its turn")
+                job = asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
+                return await (self._wanted(request, job) if slow else job)
         finally:
             self._waiting -= 1
 
-    async def each(self, request: Request, work: Iterator[T]) -> Any:
-        """What a slow iterator yields, one by one, others' turns between."""
-        while (found := await self.run(request, lambda: next(work, None), slow=True)) is not None:
-            yield found
-
-    def stop(self) -> None:
-        for thread in self._threads.values():
-            thread.shutdown(wait=False, cancel_futures=True)
+    async def _wanted(self, request: Request, job: "asyncio.Future[T]") -> T:
+        """A job of the slow thread, which ends early where its client leaves or the server stops."""
+        left = asyncio.create_task(leaving.left(request))
+        try:
+            await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            if not job.done():
+                self._abandoned.set()
+                await asyncio.wait((job,))
+                self._abandoned.clear()
+        return await job
