@@ -130,7 +130,7 @@ def test_every_product_of_a_convolution_is_there(page: Page, server: Served, fol
     page.click("#arithmetic summary")
     tables = page.locator("#arithmetic [data-input]")
     terms = glass.step(subject, "conv2_1", channel, (3, 4)).terms
-    assert tables.count() == len(terms.products)  # type: ignore[attr-defined]
+    expect(tables).to_have_count(len(terms.products))  # type: ignore[attr-defined]
     first = tables.first
     shown = [float(text.replace("−", "-")) for text in first.locator("table").last.locator("td").all_text_contents()]
     products = terms.products[int(first.get_attribute("data-input") or "")]  # type: ignore[attr-defined]
