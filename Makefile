@@ -33,6 +33,7 @@ check: setup ## format, lint, types, and which room may import which
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/prediction.py
+	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py

@@ -2,15 +2,19 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from vgglass import modelfile
 from vgglass.data import digits
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -20,7 +24,9 @@ OPTIONS = {
     "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
     " --learning-rate --out --overwrite --preview --recipe --resume --seed --set --train --workers",
-    "evaluate": "--engine --json --model --picture --precision --split --views",
+    "evaluate": "--engine --ensemble --json --model --picture --precision --split --views",
+    "compare": "--engine --json --precision --split --views",
+    "calibrate": "--engine --json --model --out --precision-target --split",
     "predict": "--download --engine --json --model --out --precision --resume --sort-into --top --views",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --to",
@@ -118,6 +124,40 @@ def test_evaluate_prints_figures_and_writes_the_picture(model: Path) -> None:
     assert figures["images"] == 360
     assert sum(map(sum, figures["confusion"])) == 360
     assert len(figures["per_class"]) == 10
+    assert figures["intervals"].keys() == {"top1", "top5", "balanced_accuracy", "macro_f1", "auc"}
+    low, high = figures["intervals"]["top1"]
+    assert f"top-1 {figures['top1']:.4f} ({low:.4f} to {high:.4f})" in printed
+    assert f"ECE {figures['calibration']['ece']:.4f}" in printed
+    header, row = next(pair for pair in pairwise(printed.splitlines()) if pair[0].startswith("ConvNet config."))
+    assert re.split(" {2,}", header) == [
+        "ConvNet config.", "train (S)", "test (Q)", "evaluation", "top-1 test error (%)", "top-5 test error (%)",
+    ]  # fmt: skip
+    error = f"{100 * (1 - figures['top1']):.1f}"
+    assert row.split()[:5] == ["A_bn", "32", "32", "centre", error]
+
+
+def test_an_ensemble_is_printed_as_the_papers_table_6(model: Path) -> None:
+    last = model.with_name("last.safetensors")
+    printed = vgglass("evaluate", "--model", model, "--ensemble", last, "--split", "validation").stdout
+    assert "combined ConvNet models" in printed
+    assert "top-1 val. error (%)" in printed
+    assert "A_bn+A_bn" in printed
+
+
+def test_compare_says_whether_a_difference_is_larger_than_chance(model: Path, tmp_path: Path) -> None:
+    printed = vgglass("compare", model, model).stdout
+    assert "The second model's top-1 is +0.00 points (95 % interval" in printed
+    assert "That may be chance (McNemar's exact test: p = 1): these images don't tell which one is better." in printed
+    file = modelfile.load(model)
+    fc8 = {name: -file.weights[name] for name in ("fc8.weight", "fc8.bias")}
+    worse = tmp_path / "worse.safetensors"
+    modelfile.save(replace(file, weights=file.weights | fc8), worse)
+    printed = vgglass("compare", model, worse, "--split", "validation").stdout
+    assert f"larger than chance (McNemar's exact test: p < 0.0001): {model} is the better one." in printed
+    assert printed.count("used for selection") == 2
+    figures = json.loads(vgglass("compare", worse, model, "--json").stdout)
+    assert figures["larger_than_chance"]
+    assert figures["difference"][0] == pytest.approx(figures["top1"][1] - figures["top1"][0])
 
 
 def test_predict_files_as_table_json_and_csv(model: Path, tmp_path: Path) -> None:

@@ -1,33 +1,146 @@
-"""Figures of a model, beside scikit-learn's; the engine beside torch."""
+"""Figures of a model, beside scikit-learn's on random answers, and where a figure is undefined."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, top_k_accuracy_score
+from numpy.typing import NDArray
+from sklearn import metrics as reference
 
+from judgements import answers, judged
 from vgglass import figures
+from vgglass.errors import DataError
 from vgglass.evaluation import metrics
+from vgglass.evaluation.headline import rankings
+from vgglass.evaluation.intervals import bootstrap, wilson
 from vgglass.lettering import unwritable
 
 
-def test_metrics_are_scikit_learns() -> None:
-    generator = np.random.default_rng(0)
-    logits = generator.normal(size=(300, 8)).astype(np.float32)
-    labels = generator.integers(0, 7, 300)  # class 7 never occurs
-    found = metrics.evaluate(logits, labels, tuple("abcdefgh"), "test", "")
-    assert found.top1 == pytest.approx(accuracy_score(labels, logits.argmax(1)))
-    assert found.top5 == pytest.approx(top_k_accuracy_score(labels, logits, k=5, labels=range(8)))
-    assert found.confusion.sum() == 300
-    assert found.confusion[7].sum() == 0
-    assert found.per_class[7].images == 0
-    by_hand = metrics.evaluate(
-        np.array([[2, 1], [0, 1], [3, 0], [1, 1]], np.float32), np.array([0, 0, 1, 1]), ("x", "y"), "all", ""
+@pytest.mark.parametrize(("images", "classes", "known"), [(300, 8, None), (300, 8, 6), (90, 3, None), (50, 2, None)])
+def test_figures_are_scikit_learns(images: int, classes: int, known: int | None) -> None:
+    given = answers(images, classes, known=known)
+    labels, predicted, shares = given.labels, given.predicted, np.exp(given.log_probabilities)
+    found = metrics.judge(given)
+    every, present = range(classes), np.unique(labels)
+    assert found.images == images
+    assert found.top1 == pytest.approx(reference.accuracy_score(labels, predicted))
+    if classes > 5:
+        assert found.top5 == pytest.approx(reference.top_k_accuracy_score(labels, shares, k=5, labels=every))
+    assert found.balanced_accuracy == pytest.approx(
+        reference.recall_score(labels, predicted, labels=present, average="macro")
     )
-    assert by_hand.top1 == 0.25  # the tie of the last goes to x
-    assert by_hand.top5 is None
-    assert by_hand.confusion.tolist() == [[1, 1], [2, 0]]
-    assert by_hand.per_class[0].precision == pytest.approx(1 / 3)
+    if known is None:
+        assert found.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
+    assert found.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, labels=present, average="macro"))
+    each = [reference.roc_auc_score(labels == place, shares[:, place]) for place in present]
+    assert found.auc == pytest.approx(np.mean(each))
+    if known is None and classes > 2:
+        assert found.auc == pytest.approx(reference.roc_auc_score(labels, shares, multi_class="ovr"))
+    assert found.confusion.tolist() == reference.confusion_matrix(labels, predicted, labels=every).tolist()
+    columns = reference.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    for row, precision, recall, f1, support in zip(found.per_class, *columns, strict=True):
+        assert row.images == support
+        if support:
+            assert (row.precision, row.recall, row.f1) == pytest.approx((precision, recall, f1))
+        else:
+            assert (row.recall, row.f1, row.auc) == (None, None, None)
+    assert [row.auc for row in found.per_class if row.images] == pytest.approx(each)
+
+
+def test_ties_go_to_the_class_that_comes_first() -> None:
+    scores = np.array([[2, 1], [0, 1], [3, 0], [1, 1]], np.float64)
+    found = metrics.judge(judged(scores, np.array([0, 0, 1, 1])))
+    assert found.top1 == 0.25  # the tie of the last goes to the first class
+    assert found.top5 is None
+    assert found.confusion.tolist() == [[1, 1], [2, 0]]
+    assert found.per_class[0].precision == pytest.approx(1 / 3)
+    assert found.balanced_accuracy == 0.25
+    assert found.macro_f1 == pytest.approx(0.2)  # 2·1/(2+3) and 0
+    # By how far the first class is above the second: 1 and -1 of its own against 3 and 0: one of four pairs is right.
+    assert found.auc == pytest.approx(0.25)
+
+
+def test_ties_are_ranked_as_scikit_learn_ranks_them() -> None:
+    generator = np.random.default_rng(3)
+    scores, labels = generator.integers(0, 3, (200, 7)).astype(np.float64), generator.integers(0, 7, 200)
+    given = judged(scores, labels)
+    found = metrics.judge(given)
+    aucs = [reference.roc_auc_score(labels == place, given.log_probabilities[:, place]) for place in range(7)]
+    assert found.auc == pytest.approx(np.mean(aucs))
+    # scikit-learn gives ties to the class that comes last: mirrored, to the first.
+    top5 = reference.top_k_accuracy_score(6 - labels, given.log_probabilities[:, ::-1], k=5, labels=range(7))
+    assert found.top5 == pytest.approx(top5)
+
+
+def test_one_class_has_no_auc_and_one_image_no_intervals() -> None:
+    found = metrics.judge(judged(np.array([[3.0, 0, 0], [0, 3, 0]]), np.array([0, 0])))
+    assert (found.top1, found.balanced_accuracy, found.auc) == (0.5, 0.5, None)
+    assert found.undefined["auc"] == "all images are of one class, and there is none to tell it from"
+    assert "top1" in found.intervals
+    found = metrics.judge(judged(np.array([[3.0, 0, 0]]), np.array([0])))
+    assert (found.top1, found.macro_f1, found.auc) == (1, 1, None)
+    assert not found.intervals
+    assert found.undefined["intervals.top1"] == "there is one image, and an interval needs two or more"
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_where_all_is_right_a_share_has_wilsons_interval_and_the_rest_none() -> None:
+    labels = np.arange(40) % 8
+    found = metrics.judge(judged(5 * np.eye(8)[labels], labels))
+    assert found.top1 == found.auc == 1
+    assert found.intervals["top1"] == pytest.approx((0.9124, 1), abs=1e-4)  # 40 / (40 + 1.96²)
+    assert found.intervals.keys() == {"top1", "top5"}
+    assert "it is the same however these images are drawn" in found.undefined["intervals.macro_f1"]
+
+
+def test_intervals_are_those_of_images_drawn_again() -> None:
+    given = answers(400, 6, known=5)
+    found = metrics.judge(given)
+
+    def drawn(figure: str, labels: NDArray[np.int64], logs: NDArray[np.float64]) -> float:
+        guess, present = logs.argmax(axis=1), np.unique(labels)
+        if figure == "macro_f1":
+            return float(reference.f1_score(labels, guess, labels=present, average="macro"))
+        if figure == "balanced_accuracy":
+            return float(reference.recall_score(labels, guess, labels=present, average="macro"))
+        if figure == "auc":
+            return float(np.nanmean(rankings(logs, labels)[0]))
+        return float((guess == labels).mean())
+
+    for name in ("top1", "balanced_accuracy", "macro_f1", "auc"):
+        slow = bootstrap(lambda *arrays, name=name: drawn(name, *arrays), (given.labels, given.log_probabilities),
+                         resamples=400)  # fmt: skip
+        width = slow[1] - slow[0]
+        assert found.intervals[name] == pytest.approx(slow, abs=0.15 * width), name
+    assert metrics.judge(given).intervals == found.intervals, "the seed is fixed"
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    held = {"top1": 0, "macro_f1": 0, "auc": 0}
+    sure = metrics.judge(answers(100_000, 4, seed=99))
+    for seed in range(150):
+        found = metrics.judge(answers(150, 4, seed=seed))
+        for name in held:
+            low, high = found.intervals[name]
+            held[name] += low <= getattr(sure, name) <= high
+    assert all(count >= 0.88 * 150 for count in held.values()), held
+
+
+def test_wilson_and_bootstrap_by_hand() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+    assert wilson(0, 10)[0] == pytest.approx(0)
+    values = np.array([0.0, 1.0] * 50)
+    low, high = bootstrap(np.mean, (values,), resamples=2000)
+    assert (low, high) == pytest.approx((0.4, 0.6), abs=0.025)
+    with pytest.raises(DataError, match="an interval of 1 image: needs two or more; judge on more images"):
+        bootstrap(np.mean, (values[:1],))
+
+
+def test_answers_that_are_no_numbers_give_no_figure() -> None:
+    broken = np.array([np.nan, np.nan])
+    with pytest.raises(DataError, match=r"the model's answers to 1 of 2 images: are not numbers \(NaN\)"):
+        metrics.answered([np.array([-0.1, -2.0]), broken])
 
 
 def test_class_names_without_a_font_are_numbered_and_said(tmp_path: Path) -> None:

@@ -158,13 +158,14 @@ def test_a_gpu_is_for_model_files(saved: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_rows_depend_on_is_told_apart(tmp_path: Path) -> None:
-    """Weights never saved, a temperature, the folder that paths start at, engine and views."""
+    """Weights never saved, a temperature, a threshold, the folder that paths start at, engine and views."""
     file = model("A")
     plain = api.predictor(file, precision="float32")
     header = prediction.header(plain, 5, [Path("/a.png")])
     others = [
         api.predictor(model("A", seed=1), precision="float32"),
         api.predictor(replace(file, record=replace(file.record, temperature=2.0)), precision="float32"),
+        api.predictor(replace(file, record=replace(file.record, reject_threshold=0.5)), precision="float32"),
         api.predictor(file, engine="torch", precision="float32"),
         api.predictor(file, precision="float32", views="crops"),
     ]

@@ -3,6 +3,8 @@
     vgglass.check(folder)                       what is broken, odd, doubled or leaked in a folder
     vgglass.train(folder, out="runs/mine")      learn from a folder of class folders
     vgglass.evaluate(model, folder)             judge on images that the model has not seen
+    vgglass.compare(one, other, folder)         whether one of two models is better, or only luckier
+    vgglass.calibrate(model, folder)            probabilities that mean what they say, and when not to answer
     vgglass.predict(model, paths)               class names and probabilities
     vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) proves it
     vgglass.engine(model)                       a function: uint8 images in, logits or features out
@@ -15,10 +17,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["VGG", "check", "engine", "evaluate", "export", "load", "predict", "pretrained", "train", "verify"]
+__all__ = [
+    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "predict", "pretrained", "train",
+    "verify",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from vgglass.api import check, engine, evaluate, export, load, predict, pretrained, train, verify
+    from vgglass.api import (
+        calibrate,
+        check,
+        compare,
+        engine,
+        evaluate,
+        export,
+        load,
+        predict,
+        pretrained,
+        train,
+        verify,
+    )
     from vgglass.model import VGG
 
 

@@ -72,7 +72,7 @@ def _export_int8(
     calibration, others = divide(dataset)
     labels = None
     if set(dataset.classes) <= set(record.classes):
-        labels = np.array([sample.label for sample in aligned(dataset, others, record.classes)])
+        labels = np.array([sample.label for sample in aligned(dataset, others, record.classes).samples])
     else:
         console.print("the folder's classes are not the model's: agreement alone can be told", style="yellow")
     views = parse("centre", record)

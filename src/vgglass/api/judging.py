@@ -1,56 +1,132 @@
 """A model on images: judged by their labels, or asked for them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from vgglass.api.data import open_data_set, reading
 from vgglass.api.models import Model, opened, predictor
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
+from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile, Record
 from vgglass.predictor import Predictor
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset, Sample
+    from vgglass.evaluation.comparison import Comparison
+    from vgglass.evaluation.judged import Judged
     from vgglass.evaluation.metrics import Evaluation
     from vgglass.prediction import Prediction
 
 
+Source = ModelFile | Artifact | Predictor  # of answers
+
 FEW_FILES = 64  # are predicted without a bar
+SHOWN_CLASSES = 10
+USES = ("training", "changed", "selection", "calibration", "")  # of images, the most flattering first
 
 
-def evaluate(
+def evaluate(model: Model | Predictor, folder: str | Path | None = None, **how: Any) -> "Evaluation":
+    """Judge a model on one split of a folder (the embedded digits without one); arguments and errors of `judged`."""
+    from vgglass.evaluation import metrics
+
+    metrics.require()
+    return metrics.judge(judged(model, folder, **how))
+
+
+def judged(
     model: Model | Predictor,
+    folder: str | Path | None = None,
+    *,
+    split: str | None = None,
+    ensemble: Sequence[Model] = (),
+    console: Console | None = None,
+    **how: Any,
+) -> "Judged":
+    """A model's answers to one split of a folder, from which every figure is reckoned.
+
+    split     without it 'test' where there is one, else 'validation', else all images
+    ensemble  further models of the same classes, whose probabilities are averaged with its own
+    how       views, engine and precision, as `judge` takes them
+    Images of classes that the model does not tell are left out, which the console is told.
+    Raises DataError, UsageError or ModelFileError.
+    """
+    sources = [model if isinstance(model, Predictor) else opened(model), *map(opened, ensemble)]
+    dataset, name = open_split(sources[0].record, folder, split, console or Console(stderr=True))
+    return judged_on(sources, dataset, name, console, **how)
+
+
+def judged_on(
+    sources: Sequence[Source], dataset: "Dataset", split: str, console: Console | None = None, **how: Any
+) -> "Judged":
+    """As `judged`, for models (of an ensemble, where there are more than one) and a data set that are open already."""
+    from vgglass.evaluation.judged import Judged
+
+    first, *others = records = [source.record for source in sources]
+    require_same_classes(records)
+    found = _aligned_aloud(dataset, split, first.classes, console)
+    shown = tuple(sample.source for sample in found.samples)
+    total = np.full((len(shown), len(first.classes)), -np.inf)
+    for source in sources:
+        chosen = _predictor(source, console, **how)
+        total = np.logaddexp(total, _answers(chosen, shown, first.classes))
+    return Judged(
+        record=first,
+        split=split,
+        sources=shown,
+        labels=np.array([sample.label for sample in found.samples]),
+        log_probabilities=total - np.log(len(sources)),
+        used_for=_most_flattering(_used_for(record, dataset, split) for record in records),
+        missing=found.missing,
+        unknown=found.unknown,
+        views=chosen.views,
+        others=tuple(others),
+    )
+
+
+def compare(
+    first: Model | Predictor,
+    second: Model | Predictor,
     folder: str | Path | None = None,
     *,
     split: str | None = None,
     console: Console | None = None,
     **how: Any,
-) -> "Evaluation":
-    """Judge a model on one split of a folder (the embedded digits without one).
-
-    split  without it 'test' where there is one, else 'validation', else all images
-    how    views, engine and precision, as `judge` takes them
-    Raises DataError, UsageError or ModelFileError.
-    """
-    from vgglass.evaluation import metrics
+) -> "Comparison":
+    """Two models on the same images, those of the classes that both tell; arguments and errors as of `judged`."""
+    from vgglass.evaluation import comparison, metrics
 
     metrics.require()
-    wanted, console = console, console or Console(stderr=True)
-    source = model if isinstance(model, Predictor) else opened(model)
-    record = source.record
-    dataset, name = _judged(record, folder, split, console)
-    samples = aligned(dataset, dataset.split(name), record.classes)
-    chosen = source if isinstance(source, Predictor) else judge(source, **how)
-    _say(chosen, wanted)
-    answers = metrics.answered(chosen.stream(sample.source for sample in samples))
-    labels = np.array([sample.label for sample in samples])
-    return metrics.evaluate(answers, labels, record.classes, name, _used_for(record, dataset, name))
+    sources = [model if isinstance(model, Predictor) else opened(model) for model in (first, second)]
+    records = [source.record for source in sources]
+    common = tuple(name for name in records[0].classes if name in records[1].classes)
+    if not common:
+        told = ", ".join(records[0].classes[:5])
+        raise DataError(f"models of {told}, ...", "have no class in common", "compare models of the same classes")
+    dataset, name = open_split(records[0], folder, split, console or Console(stderr=True))
+    found = _aligned_aloud(dataset, name, common, console)
+    labels = np.array([sample.label for sample in found.samples])
+    right = []
+    for source in sources:
+        chosen = _predictor(source, console, **how)
+        own = np.array([chosen.record.classes.index(label) for label in common])
+        answers = metrics.answered(chosen.stream(sample.source for sample in found.samples))
+        right.append(answers.argmax(axis=1) == own[labels])
+    return comparison.compare(
+        right[0],
+        right[1],
+        name,
+        used_for=tuple(_used_for(record, dataset, name) for record in records),
+        missing=found.missing,
+        unknown=tuple(found.unknown.items()),
+    )
 
 
 def predict(model: Model | Predictor, paths: Sequence[str | Path], *, top: int = 5, **how: Any) -> "list[Prediction]":
@@ -120,13 +196,22 @@ def judge(model: Model | Artifact, *, precision: str | None = None, **how: Any) 
     return predictor(source, precision=precision or ("float32" if isinstance(source, ModelFile) else "auto"), **how)
 
 
+def _predictor(source: Source, console: Console | None, **how: Any) -> Predictor:
+    """The source made ready to judge by, which the console is told."""
+    chosen = source if isinstance(source, Predictor) else judge(source, **how)
+    _say(chosen, console)
+    return chosen
+
+
 def _say(chosen: Predictor, console: Console | None) -> None:
     """Which engine runs, and why: for a person at a terminal, who gave a console."""
     if console:
         console.print(chosen.about, style="dim", soft_wrap=True)
 
 
-def _judged(record: "Record", folder: str | Path | None, split: str | None, console: Console) -> "tuple[Dataset, str]":
+def open_split(
+    record: "Record", folder: str | Path | None, split: str | None, console: Console
+) -> "tuple[Dataset, str]":
     """The data set to judge by, divided as in training where it is the training data, and the split's name."""
     from vgglass.data.folder import trainable
 
@@ -142,17 +227,77 @@ def _judged(record: "Record", folder: str | Path | None, split: str | None, cons
     return dataset, split or default
 
 
-def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[str]) -> "list[Sample]":
-    """Samples of a data set, labelled by the model's classes of the same names. Raises DataError."""
-    unknown = sorted({dataset.classes[sample.label] for sample in samples} - set(classes))
-    if unknown:
+@dataclass(frozen=True)
+class Alignment:
+    """Samples labelled by a model's classes of the same names; see `Judged` for what is missing or unknown."""
+
+    samples: "list[Sample]"
+    missing: tuple[str, ...]
+    unknown: dict[str, int]
+
+    def sentences(self, split: str) -> Iterator[str]:
+        """What a person should know of it."""
+        if self.missing:
+            yield f"no {split} images of {_listed(self.missing)}: the figures say nothing of such classes"
+        if self.unknown:
+            left = sum(self.unknown.values())
+            yield f"left out {left:,} {split} images of classes that the model does not tell: {_listed(self.unknown)}"
+
+
+def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[str]) -> Alignment:
+    """Samples of a data set by the model's classes, matched by name. Raises DataError where none is in common."""
+    counts = Counter(dataset.classes[sample.label] for sample in samples)
+    unknown = {name: count for name, count in counts.items() if name not in classes}
+    if len(unknown) == len(counts):
         raise DataError(
-            f"classes {', '.join(map(repr, unknown[:5]))} of {dataset.name}",
+            f"classes {', '.join(map(repr, sorted(unknown)[:5]))} of {dataset.name}",
             f"are unknown to the model, which tells {', '.join(classes[:5])}{', ...' * (len(classes) > 5)} apart",
             "choose the model trained on these classes",
         )
     places = {name: index for index, name in enumerate(classes)}
-    return [replace(sample, label=places[dataset.classes[sample.label]]) for sample in samples]
+    known = [
+        replace(sample, label=places[dataset.classes[sample.label]])
+        for sample in samples
+        if dataset.classes[sample.label] in places
+    ]
+    return Alignment(known, tuple(name for name in classes if name not in counts), unknown)
+
+
+def _aligned_aloud(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
+    """As `aligned`; what is missing or unknown is said."""
+    found = aligned(dataset, dataset.split(split), classes)
+    if console:
+        for sentence in found.sentences(split):
+            console.print(sentence, style="yellow", soft_wrap=True)
+    return found
+
+
+def require_same_classes(records: Sequence[Record]) -> None:
+    """Raises DataError for models that do not tell the same classes, in whatever order."""
+    first, *others = (set(record.classes) for record in records)
+    for other in others:
+        if different := sorted(first ^ other):
+            rule = f"is told by one model of the ensemble and not by another ({len(different)} such classes)"
+            raise DataError(f"class {different[0]!r}", rule, "average models of the same classes")
+
+
+def _answers(predictor: Predictor, sources: Sequence[Path | Pixels], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Log-probabilities (N, K) in the order of these classes."""
+    from vgglass.evaluation import metrics
+
+    own = predictor.record.classes
+    return metrics.answered(predictor.stream(sources))[:, [own.index(name) for name in classes]]
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:SHOWN_CLASSES]) + f" and {len(listed) - SHOWN_CLASSES} more" * (
+        len(listed) > SHOWN_CLASSES
+    )
+
+
+def _most_flattering(uses: Iterable[str]) -> str:
+    return min(uses, key=USES.index)
 
 
 def _used_for(record: "Record", dataset: "Dataset", split: str) -> str:
@@ -163,4 +308,6 @@ def _used_for(record: "Record", dataset: "Dataset", split: str) -> str:
         return "training"
     if split == "all" and dataset.name == record.data.get("name"):
         return "changed"  # the folder of the training, but no longer as it was: its old split can't be told
-    return "selection" if digest == digests.get(record.data.get("selected_on")) else ""
+    if digest == digests.get(record.data.get("selected_on")):
+        return "selection"
+    return "calibration" if digest == record.data.get("calibration", {}).get("digest") else ""

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from vgglass.cli import checking, exporting, judging, looking, models, predicting, serving, stepping, teaching, training
+from vgglass.cli import (
+    calibrating,
+    checking,
+    exporting,
+    judging,
+    looking,
+    models,
+    predicting,
+    serving,
+    stepping,
+    teaching,
+    training,
+)
 from vgglass.errors import UserError
 
 app = typer.Typer(
@@ -18,7 +30,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    training.demo, checking.check, training.train, judging.evaluate, predicting.predict, models.summary, models.convert,
+    training.demo, checking.check, training.train, judging.evaluate, judging.compare, calibrating.calibrate,
+    predicting.predict, models.summary, models.convert,
     exporting.export, exporting.verify, serving.serve,
     looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
 ):  # fmt: skip

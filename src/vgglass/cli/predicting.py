@@ -86,4 +86,4 @@ def _cells(row: "Prediction") -> list[str]:
     if row.error:
         return [row.error, "", ""]
     others = ", ".join(f"{output.visible(name)} {share:.3f}" for name, share in row.top[1:3])
-    return [output.visible(row.label), f"{row.probability:.3f}", others]
+    return [f"{'unsure: ' * bool(row.unsure)}{output.visible(row.label)}", f"{row.probability:.3f}", others]

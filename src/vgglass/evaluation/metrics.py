@@ -1,35 +1,48 @@
-"""Figures of one model on one split; scikit-learn's where it has them. N images, K classes."""
+"""Figures of one model on one split; scikit-learn's where it has them. N images, K classes, B resamples."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.errors import ImageError, MissingExtraError
-
-TOP5_FROM = 6  # with five classes or fewer every answer is in the top five
+from vgglass.errors import DataError, ImageError, MissingExtraError
+from vgglass.evaluation.calibration import Calibration, Selective, calibration, selective
+from vgglass.evaluation.headline import headline
+from vgglass.evaluation.judged import Judged
+from vgglass.evaluation.protocol import Protocol
 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """precision and recall of one class, and how many images of it there were."""
+    """Figures of one class, and how many images of it there were; None where they are undefined.
+
+    precision  None where no image was taken for it
+    recall, f1, auc  None where it has no image; auc (one-vs-rest) also where no other class has one
+    """
 
     name: str
-    precision: float
-    recall: float
+    precision: float | None
+    recall: float | None
     images: int
+    f1: float | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """top1 and top5 (None with five classes or fewer) are shares of `images`.
 
+    balanced_accuracy, macro_f1, auc  means of recall, F1 and one-vs-rest ROC-AUC over the classes that have images
+    intervals  of each of these five, its 95 % interval; `undefined` says why a figure or an interval is not there
     confusion  (K, K): rows the true class, columns the predicted one
-    used_for   '' for images that the model never met; 'selection' where they chose its weights, 'training' where it
-               learned from them: the figure then flatters
+    used_for   '' for images that the model never met; 'selection' where they chose its weights, 'calibration' where
+               they chose its temperature or threshold, 'training' where it learned from them: the figure then flatters
+    missing    classes of the model of which the split has no image
+    unknown    classes of the split that the model does not tell, with how many images of each are left out
+    selective  what the model's reject threshold does here, where it has one
     """
 
     split: str
@@ -38,11 +51,20 @@ class Evaluation:
     top5: float | None
     per_class: tuple[ClassFigures, ...]
     confusion: NDArray[np.int64]
+    balanced_accuracy: float
+    macro_f1: float
+    auc: float | None
+    intervals: Mapping[str, tuple[float, float]]
+    undefined: Mapping[str, str]
+    calibration: Calibration
+    protocol: Protocol
     used_for: str = ""
+    missing: tuple[str, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    selective: Selective | None = None
 
     def as_json(self) -> dict[str, Any]:
-        figures = [vars(row) for row in self.per_class]
-        return vars(self) | {"per_class": figures, "confusion": self.confusion.tolist()}
+        return asdict(self) | {"confusion": self.confusion.tolist()}
 
 
 def require() -> None:
@@ -52,33 +74,53 @@ def require() -> None:
 
 
 def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
-    """The log-probabilities of every image (N, K). Raises ImageError for the first that can't be read."""
+    """The log-probabilities of every image (N, K).
+
+    Raises ImageError for the first that can't be read, DataError for answers that are no numbers.
+    """
     rows = []
     for answer in answers:
         if isinstance(answer, ImageError):
             raise answer
         rows.append(answer)
-    return np.stack(rows)
+    result = np.stack(rows)
+    broken = int(np.isnan(result).any(axis=1).sum())
+    if broken:
+        rule = "are not numbers (NaN), and no figure can be reckoned from them: its weights are damaged"
+        raise DataError(f"the model's answers to {broken} of {len(result)} images", rule, "train or fetch it again")
+    return result
 
 
-def evaluate(
-    scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: tuple[str, ...], split: str, used_for: str
-) -> Evaluation:
-    """Judge logits or log-probabilities (N, K) by labels (N,); a tie goes to the class that comes first."""
+def judge(judged: Judged) -> Evaluation:
+    """Every figure of a model's answers; a tie goes to the class that comes first."""
     from sklearn import metrics
 
-    order = np.argsort(-scores, axis=1, kind="stable")
+    labels, predicted, classes = judged.labels, judged.predicted, judged.record.classes
     every = np.arange(len(classes))
-    precision, recall, _, support = metrics.precision_recall_fscore_support(
-        labels, order[:, 0], labels=every, zero_division=0
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=every, zero_division=np.nan
     )
-    rows = zip(classes, precision, recall, support, strict=True)
+    found = headline(judged)
+    rows = zip(classes, precision, recall, f1, support, found.class_aucs, strict=True)
     return Evaluation(
-        split=split,
+        split=judged.split,
         images=len(labels),
-        top1=float((order[:, 0] == labels).mean()),
-        top5=float((order[:, :5] == labels[:, None]).any(axis=1).mean()) if len(classes) >= TOP5_FROM else None,
-        per_class=tuple(ClassFigures(name, float(p), float(r), int(n)) for name, p, r, n in rows),
-        confusion=metrics.confusion_matrix(labels, order[:, 0], labels=every),
-        used_for=used_for,
+        per_class=tuple(
+            ClassFigures(name, _known(p), _known(r), int(n), _known(f) if n else None, _known(a))
+            for name, p, r, f, n, a in rows
+        ),
+        confusion=metrics.confusion_matrix(labels, predicted, labels=every),
+        calibration=calibration(judged),
+        protocol=Protocol.of(judged),
+        used_for=judged.used_for,
+        missing=judged.missing,
+        unknown=judged.unknown,
+        selective=selective(judged),
+        **found.figures,
+        intervals=found.intervals,
+        undefined=found.undefined,
     )
+
+
+def _known(figure: float) -> float | None:
+    return None if np.isnan(figure) else float(figure)

@@ -19,7 +19,9 @@ def predict(files: Iterable[Path], predictor: Predictor, top: int = 5) -> Iterat
         if isinstance(answer, ImageError):
             yield Prediction(str(path), error=answer.rule)
         else:
-            yield Prediction(str(path), _ranked(np.exp(answer), predictor.record.classes, top))
+            shares, least = np.exp(answer), predictor.record.reject_threshold
+            unsure = None if least is None else bool(shares.max() < least)
+            yield Prediction(str(path), _ranked(shares, predictor.record.classes, top), unsure=unsure)
 
 
 def _ranked(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:

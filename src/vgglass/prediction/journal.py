@@ -54,7 +54,10 @@ class Header:
 def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
     """What the rows that a model gives to these files depend on."""
     record = predictor.record.as_json()
-    decisive = [record[name] for name in ("architecture", "classes", "preprocessing", "temperature", "digest")]
+    decisive = [
+        record[name]
+        for name in ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
+    ]
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
     relative = any(not path.is_absolute() for path in files)
     return Header(

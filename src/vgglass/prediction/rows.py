@@ -11,16 +11,19 @@ from vgglass.data.folder import shown
 class Prediction:
     """One image's answer: (class name, probability), likeliest first; or the reason why there is none.
 
-    path  as the image was named, so that it can be opened; `shown` is for print
+    path    as the image was named, so that it can be opened; `shown` is for print
+    unsure  whether the likeliest class is below the model's reject threshold; None where it has none
     """
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     error: str = ""
+    unsure: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         top = [{"class": name, "probability": share} for name, share in self.top]
-        return {"path": self.shown} | ({"error": self.error} if self.error else {"top": top})
+        unsure = {} if self.unsure is None else {"unsure": self.unsure}
+        return {"path": self.shown} | ({"error": self.error} if self.error else {"top": top, **unsure})
 
     @property
     def shown(self) -> str:

@@ -10,15 +10,19 @@ from vgglass.prediction.rows import Prediction
 
 # What no file system takes (a slash, NUL, surrogates), what would steer a terminal, and the sign that encodes them.
 UNSAFE = {ord("/"), ord("%"), 0x7F} | set(range(0x20)) | set(range(0xD800, 0xE000))
+UNSURE = "%unsure"  # no class's folder: a '%' of a name is encoded
 DIGITS = (6, 64)  # of a path's digest in a link's name: a few, and all where images share even those
 LONGEST_NAME = 255  # bytes
 
 
 def sorted_into(folder: Path, rows: Iterable[Prediction]) -> Iterator[Prediction]:
-    """The rows as they come, each readable image linked to under its class first. Raises DataError, OSError."""
+    """The rows as they come, each readable image linked to first: under its class, or as unsure.
+
+    Raises DataError, OSError.
+    """
     for row in rows:
         if row.top:
-            _link(Path(row.path), folder / folder_name(row.label))
+            _link(Path(row.path), folder / (UNSURE if row.unsure else folder_name(row.label)))
         yield row
 
 

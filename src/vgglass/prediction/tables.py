@@ -13,6 +13,7 @@ from vgglass.errors import MissingExtraError, UsageError
 from vgglass.prediction.rows import Prediction
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+Cell = str | float | bool | None
 GROUP = 16_384  # rows of Parquet that are compressed together
 
 
@@ -55,23 +56,29 @@ def _text(path: Path) -> Any:
 
 def _columns(places: int) -> list[str]:
     ends = ["", *(f"_{place}" for place in range(2, places + 1))][:places]
-    return ["path", *(name + end for end in ends for name in ("class", "probability")), "error"]
+    return ["path", *(name + end for end in ends for name in ("class", "probability")), "unsure", "error"]
 
 
-def _cells(row: Prediction, places: int) -> list[str | float | None]:
+def _cells(row: Prediction, places: int) -> list[Cell]:
     answers = [cell for answer in row.top for cell in answer]
-    return [row.shown, *answers, *[None] * (2 * places - len(answers)), row.error or None]
+    return [row.shown, *answers, *[None] * (2 * places - len(answers)), row.unsure, row.error or None]
 
 
-def _as_text(cells: Iterable[str | float | None]) -> Iterator[str | None]:
-    return (f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells)
+def _as_text(cells: Iterable[Cell]) -> Iterator[str | None]:
+    """Numbers with six places, truth as JSON has it."""
+    for cell in cells:
+        if isinstance(cell, bool):
+            yield json.dumps(cell)
+        else:
+            yield f"{cell:.6f}" if isinstance(cell, float) else cell
 
 
 def _write_parquet(rows: Iterable[Prediction], path: Path, places: int) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = [(name, pyarrow.float64() if "probability" in name else pyarrow.string()) for name in _columns(places)]
+    types = {"probability": pyarrow.float64(), "unsure": pyarrow.bool_()}
+    kinds = [(name, types.get(name.split("_")[0], pyarrow.string())) for name in _columns(places)]
     schema, left = pyarrow.schema(kinds), iter(rows)
     with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         while group := list(islice(left, GROUP)):
@@ -80,5 +87,5 @@ def _write_parquet(rows: Iterable[Prediction], path: Path, places: int) -> None:
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
 
 
-def _encodable(cell: str | float | None) -> str | float | None:
+def _encodable(cell: Cell) -> Cell:
     return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell

@@ -1,0 +1,138 @@
+"""The figures that a model is judged by first, each with its 95 % interval. N images, K classes, M cells, B resamples.
+
+Images that are alike in true class, predicted class and whether the true one is among the first five are one cell:
+drawing N images again is drawing the cells' counts, and costs next to nothing however many images there are.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgglass.evaluation.intervals import RESAMPLES, percentiles, wilson
+from vgglass.evaluation.judged import Judged
+
+TOP5_FROM = 6  # with five classes or fewer every answer is in the top five
+DRAWN_AT_ONCE = 2_000_000  # images
+SHARES = ("top1", "top5")
+
+
+@dataclass(frozen=True, eq=False)
+class Headline:
+    """figures     top1, top5, balanced_accuracy, macro_f1, auc; None where undefined
+    class_aucs  (K,), NaN where undefined
+    intervals, undefined  see `metrics.Evaluation`
+    """
+
+    figures: dict[str, Any]
+    class_aucs: NDArray[np.float64]
+    intervals: dict[str, tuple[float, float]]
+    undefined: dict[str, str]
+
+
+def headline(judged: Judged, seed: int = 0) -> Headline:
+    """The five figures; the same seed draws the same images."""
+    generator = np.random.default_rng(seed)
+    scores, labels = judged.log_probabilities, judged.labels
+    images, classes = scores.shape
+    cells, counts = np.unique(_cells(judged), axis=0, return_counts=True)
+    plain = _figures(cells, counts[None], classes)
+    drawn = _figures(cells, generator.multinomial(images, counts / images, RESAMPLES), classes)
+    undefined = {}
+    if classes < TOP5_FROM:
+        undefined["top5"] = "with five classes or fewer every answer is in the top five"
+    aucs, influence = rankings(scores, labels)
+    if np.isnan(aucs).all():
+        undefined["auc"] = "all images are of one class, and there is none to tell it from"
+    else:
+        plain["auc"] = np.array([np.nanmean(aucs)])
+        drawn["auc"] = (plain["auc"] + _drawn_means(influence, generator)).clip(0, 1)
+    figures = {name: None if name in undefined else float(plain[name][0]) for name in (*plain, *undefined)}
+    intervals = {}
+    for name in plain.keys() - undefined.keys():
+        if images == 1:
+            undefined[f"intervals.{name}"] = "there is one image, and an interval needs two or more"
+        elif np.ptp(drawn[name]) > 0:
+            intervals[name] = percentiles(drawn[name])
+        elif name in SHARES:  # all right or all wrong
+            intervals[name] = wilson(round(plain[name][0] * images), images)
+        else:
+            undefined[f"intervals.{name}"] = "it is the same however these images are drawn: more of them would tell"
+    return Headline(figures, aucs, intervals, undefined)
+
+
+def _cells(judged: Judged) -> NDArray[np.int64]:
+    """(N, 3): true class, predicted class, whether the true one is among the first five."""
+    first = np.argsort(-judged.log_probabilities, axis=1, kind="stable")[:, :5]
+    return np.stack([judged.labels, judged.predicted, (first == judged.labels[:, None]).any(axis=1)], axis=1)
+
+
+def _figures(cells: NDArray[np.int64], counts: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:
+    """Figures (B,) of cells (M, 3) of so many images (B, M)."""
+    true, predicted, among = cells.T
+    right = true == predicted
+    images = counts.sum(axis=1)
+    of_class, taken_for, hits = (
+        _summed(counts[:, chosen], where[chosen], classes)
+        for where, chosen in ((true, slice(None)), (predicted, slice(None)), (true, right))
+    )
+    present = of_class > 0
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        means: NDArray[np.float64] = values.sum(axis=1, where=present) / present.sum(axis=1)
+        return means
+
+    return {
+        "top1": counts[:, right].sum(axis=1) / images,
+        "top5": counts[:, among == 1].sum(axis=1) / images,
+        "balanced_accuracy": mean(hits / np.maximum(of_class, 1)),
+        "macro_f1": mean(2 * hits / np.maximum(of_class + taken_for, 1)),
+    }
+
+
+def _summed(counts: NDArray[np.int64], places: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Counts (B, M) of cells summed by the class of each cell (M,): (B, K)."""
+    from scipy.sparse import csr_array
+
+    ones = np.ones(len(places))
+    indicator = csr_array((ones, (np.arange(len(places)), places)), shape=(len(places), classes))
+    result: NDArray[np.float64] = counts @ indicator
+    return result
+
+
+def rankings(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One-vs-rest ROC-AUC of each class (K,), and how far each image pulls their mean (N,), which sums to nothing.
+
+    NaN for a class that has no image, or all. By placement values (DeLong, DeLong and Clarke-Pearson 1988): an image of
+    the class is worth the share of the others that rank below it, another image the share of the class above it; ties
+    count half.
+    """
+    from scipy.stats import rankdata
+
+    images, classes = scores.shape
+    aucs, influence = np.full(classes, np.nan), np.zeros(images)
+    for place in range(classes):
+        inside = labels == place
+        count = int(inside.sum())
+        if not 0 < count < images:
+            continue
+        ranks = rankdata(scores[:, place])
+        worth = np.empty(images)
+        worth[inside] = (ranks[inside] - rankdata(scores[inside, place])) / (images - count)
+        worth[~inside] = 1 - (ranks[~inside] - rankdata(scores[~inside, place])) / count
+        aucs[place] = worth[inside].mean()
+        influence += (worth - aucs[place]) / np.where(inside, count, images - count) * images
+    return aucs, influence / max(1, np.isfinite(aucs).sum())
+
+
+def _drawn_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Means (B,) of values (N,) drawn again."""
+    images = len(values)
+    at_once = max(1, DRAWN_AT_ONCE // images)
+    return np.concatenate(
+        [
+            values[generator.integers(0, images, (min(at_once, RESAMPLES - first), images))].mean(axis=1)
+            for first in range(0, RESAMPLES, at_once)
+        ]
+    )
