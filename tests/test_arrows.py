@@ -14,7 +14,7 @@ ROOT = Path(vgglass.__file__).parent
 LEVELS = (
     ("errors",),
     ("architecture", "atomic", "images", "interruption", "lettering", "weightfiles"),
-    ("preprocess",),
+    ("pages", "preprocess"),
     ("modelfile",),
     ("model", "conversion", "zoo"),
     ("data", "engines", "figures"),

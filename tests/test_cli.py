@@ -24,7 +24,8 @@ OPTIONS = {
     "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
     " --learning-rate --out --overwrite --preview --recipe --resume --seed --set --train --workers",
-    "evaluate": "--engine --ensemble --json --model --picture --precision --split --views",
+    "evaluate": "--engine --ensemble --explain --html --json --model --picture --precision --robustness --split"
+    " --views",
     "compare": "--engine --json --precision --split --views",
     "calibrate": "--engine --json --model --out --precision-target --split",
     "predict": "--download --engine --json --model --out --precision --resume --sort-into --top --views",

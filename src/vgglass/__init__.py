@@ -3,6 +3,7 @@
     vgglass.check(folder)                       what is broken, odd, doubled or leaked in a folder
     vgglass.train(folder, out="runs/mine")      learn from a folder of class folders
     vgglass.evaluate(model, folder)             judge on images that the model has not seen
+    vgglass.report(model, folder, "report.html")   as evaluate, and a page with the images behind each figure
     vgglass.compare(one, other, folder)         whether one of two models is better, or only luckier
     vgglass.calibrate(model, folder)            probabilities that mean what they say, and when not to answer
     vgglass.predict(model, paths)               class names and probabilities
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "predict", "pretrained", "train",
-    "verify",
+    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "predict", "pretrained", "report",
+    "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         load,
         predict,
         pretrained,
+        report,
         train,
         verify,
     )

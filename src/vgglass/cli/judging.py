@@ -1,12 +1,13 @@
 """vgglass evaluate, vgglass compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
     from vgglass.evaluation.comparison import Comparison
@@ -43,16 +44,32 @@ def evaluate(
     picture_: Annotated[
         Path | None, typer.Option("--picture", help="Where the confusion matrix goes; beside the model without.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report: one page with figures and images.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="In it, Grad-CAM and nearest training images of mistakes.")
+    ] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="In it, accuracy against size, JPEG, blur, brightness, noise.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
 ) -> None:
     """Judge a model on images that it has not seen: figures with their intervals, per class, confusion matrix."""
     from vgglass import api
 
+    for name, wanted in (("--explain", explain), ("--robustness", robustness)):
+        if wanted and not html:
+            raise UsageError(name, "goes into the report of --html", "add, say, --html report.html")
     output.require_png("--picture", picture_)
-    evaluation = api.evaluate(
-        model, folder, split=split, ensemble=ensemble or (), console=output.console(stderr=True), views=views,
-        engine=engine, precision=precision,
-    )  # fmt: skip
+    notes = output.console(stderr=True)
+    how: dict[str, Any] = {
+        "split": split, "ensemble": ensemble or (), "console": notes, "views": views, "engine": engine,
+        "precision": precision,
+    }  # fmt: skip
+    if html:
+        evaluation = api.report(model, folder, html, explain=explain, robustness=robustness, **how)
+        (notes if json else output.console()).print(f"Written: {html} (open it in a browser)", soft_wrap=True)
+    else:
+        evaluation = api.evaluate(model, folder, **how)
     if json:
         output.print_json(evaluation.as_json())
         return

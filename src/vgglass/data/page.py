@@ -1,15 +1,10 @@
 """The page of an audit: one HTML file that opens from disk, its pictures inside it."""
 
-import base64
-import io
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from vgglass import images
+from vgglass import images, pages
 from vgglass.atomic import replacing
 from vgglass.data.audit import SERIOUS, Audit, Case, words
 from vgglass.data.folder import Entry
@@ -23,15 +18,10 @@ SIDE = 160  # of a picture, at most
 def write(audit: Audit, path: Path, lang: str = "en") -> None:
     """Fill the template with an audit and the words of both languages; it opens in `lang`. Raises OSError."""
     page = files("vgglass.data").joinpath("page.html").read_text(encoding="utf-8")
-    page = page.replace("/*WORDS*/null", _script(words()))
-    page = page.replace("/*FACTS*/null", _script(facts(audit) | {"lang": lang}))
+    page = page.replace("/*WORDS*/null", pages.script(words()))
+    page = page.replace("/*FACTS*/null", pages.script(facts(audit) | {"lang": lang}))
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def _script(value: Any) -> str:
-    """JSON that may stand in a script element: nothing in a name can end the element or open a tag."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def facts(audit: Audit) -> dict[str, Any]:
@@ -64,8 +54,4 @@ def _picture(entry: Entry) -> str:
         pixels = images.decode(entry.source, least=SIDE) if isinstance(entry.source, Path) else entry.source
     except ImageError:  # it was there a moment ago
         return ""
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    picture.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return pages.thumbnail(pixels, SIDE)
