@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 from serving import listening, photograph
 from vgglass import modelfile
@@ -21,6 +22,7 @@ from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 
 TURNS, IMAGES = 7, 50
+QUIET = 1.5  # seconds
 # Milliseconds from an action to the frame in which what it asks for stands on the page.
 TIMED = """async ([act, argument, selector]) => {
   const actions = {
@@ -69,6 +71,7 @@ def main() -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 page.goto(f"http://127.0.0.1:{listening(folder / 'log')}/")
                 page.wait_for_selector("#verdict", timeout=120_000)
+                rest(page)
                 measure(page)
                 print(f"server's memory after {IMAGES} images    {memory(server.pid) / 2**30:6.2f} GiB (asked: 2.5)")
         finally:
@@ -97,9 +100,25 @@ def measure(page: Page) -> None:
 def timed(page: Page, act: str, argument: object, selector: str) -> float:
     """Milliseconds of one action, on a page that has come to rest."""
     milliseconds: float = page.evaluate(TIMED, [act, argument, selector])
-    page.wait_for_selector("#verdict")
-    page.wait_for_load_state("networkidle")
+    rest(page)
     return milliseconds
+
+
+def rest(page: Page) -> None:
+    """Until the page has asked for nothing for a while: a cell's glow is asked for once the pointer rests on it."""
+    last = time.monotonic()
+
+    def asked(_: Request) -> None:
+        nonlocal last
+        last = time.monotonic()
+
+    kinds = ("request", "requestfinished", "requestfailed")
+    for kind in kinds:
+        page.on(kind, asked)  # type: ignore[call-overload]
+    while time.monotonic() - last < QUIET:
+        page.wait_for_timeout(100)
+    for kind in kinds:
+        page.remove_listener(kind, asked)
 
 
 def memory(process: int) -> int:

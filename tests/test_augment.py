@@ -112,9 +112,16 @@ def test_the_papers_scales_are_drawn_from_256_to_512_of_a_crop_of_224() -> None:
     assert max(lefts) > 200
 
 
-def test_scale_jitter_is_resizing_then_cropping(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "scale"), [("paper-256", 256 / 224), ("paper-384", 384 / 224)])
+def test_a_fixed_scale_is_always_the_same(name: str, scale: float) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))[..., None]
+    shown = augmented(ramp, name, list(range(30)), RECORDS[1]).astype(float)
+    slopes = np.abs(shown[:, 16, 27, 0] - shown[:, 16, 4, 0]) / 23  # mirrored or not
+    assert slopes == pytest.approx(np.full(30, 256 / (32 * scale)), rel=0.02)
+
+
+def test_scale_jitter_is_resizing_then_cropping() -> None:
     """Where S and the corner fall on whole pixels, Pillow's two steps give the same numbers."""
-    monkeypatch.setattr("vgglass.data.augment.PAPER_SCALES", (1.5, 1.5))
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     whole = np.asarray(image.resize((48, 48), Image.Resampling.BILINEAR)).astype(int)  # S = 48, for a crop of 32
     for seed in range(2000):
@@ -124,7 +131,7 @@ def test_scale_jitter_is_resizing_then_cropping(monkeypatch: pytest.MonkeyPatch)
         if abs(left - round(left)) < 0.02 and abs(top - round(top)) < 0.02:
             break
     with drawn_from(seed):
-        square = np.asarray(ScaleJitter(32, "bilinear")(image)).astype(int)
+        square = np.asarray(ScaleJitter(32, "bilinear", (1.5, 1.5))(image)).astype(int)
     left, top = round(left), round(top)
     assert np.abs(square - whole[top : top + 32, left : left + 32]).max() <= 5  # 2 % of a pixel off
 

@@ -258,8 +258,13 @@ def test_glorot_initialisation() -> None:
         assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
+def test_he_initialisation_keeps_a_signals_size() -> None:
+    for weight in initialised("he").values():
+        assert_normal(weight, (2 / weight[0].numel()) ** 0.5)
+
+
 def test_kaiming_is_the_default() -> None:
-    assert list(INITIALISATIONS) == ["kaiming", "paper", "glorot"]
+    assert list(INITIALISATIONS) == ["kaiming", "paper", "glorot", "he"]
     architecture, weights = Architecture.named("A", image_size=32, width=1 / 64, hidden=4), []
     for options in ((), ("kaiming",), ("glorot",)):
         torch.manual_seed(3)
@@ -269,7 +274,7 @@ def test_kaiming_is_the_default() -> None:
 
 
 def test_unknown_initialisation() -> None:
-    with pytest.raises(UsageError, match="initialisation 'xavier': not one of kaiming, paper, glorot"):
+    with pytest.raises(UsageError, match="initialisation 'xavier': not one of kaiming, paper, glorot, he"):
         VGG(Architecture.named("A", image_size=32), "xavier")
 
 

@@ -36,13 +36,13 @@ def test_recipe_errors(overrides: dict[str, Any], message: str) -> None:
 
 
 def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
-    assert recipe.names() == ["digits", "fashion-mnist", "finetune", "modern", "paper"]
+    assert recipe.names() == ["columns", "digits", "fashion-mnist", "finetune", "modern", "paper"]
     assert recipe.read("digits").channels == 1
     path = tmp_path / "mine.toml"
     path.write_text('architecture = "vgg13"\nlearning_rate = 1\n')
     assert recipe.read(str(path)) == replace(Recipe(), architecture="vgg13", learning_rate=1.0)
     assert Recipe().override(nesterov="false", epochs="7") == replace(Recipe(), nesterov=False, epochs=7)
-    with pytest.raises(UsageError, match=r"recipe 'nothing': no such file; name a \.toml file, or one of digits"):
+    with pytest.raises(UsageError, match=r"recipe 'nothing': no such file; name a \.toml file, or one of columns"):
         recipe.read("nothing")
     path.write_text("epochs = = 1")
     with pytest.raises(UsageError, match="can't be read"):

@@ -7,6 +7,7 @@
     vgglass.compare(one, other, folder)         whether one of two models is better, or only luckier
     vgglass.calibrate(model, folder)            probabilities that mean what they say, and when not to answer
     vgglass.predict(model, paths)               class names and probabilities
+    vgglass.paper(folder)                       the paper's columns trained alike, its Tables 3 to 5 of them
     vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) proves it
     vgglass.engine(model)                       a function: uint8 images in, logits or features out
     vgglass.load(model), vgglass.pretrained(name), vgglass.VGG
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "predict", "pretrained", "report",
-    "train", "verify",
+    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict", "pretrained",
+    "report", "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         evaluate,
         export,
         load,
+        paper,
         predict,
         pretrained,
         report,

@@ -217,9 +217,22 @@ def _glorot(network: VGG) -> None:
             _zero_bias(module)
 
 
+def _he(network: VGG) -> None:
+    """He et al.'s normal by fan-in throughout, zero biases: what keeps a signal's size in a deep plain network.
+
+    Source: He et al. 2015, Delving Deep into Rectifiers, section 2.2.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            _zero_bias(module)
+
+
 def _zero_bias(module: nn.Conv2d | nn.Linear) -> None:
     assert module.bias is not None
     nn.init.zeros_(module.bias)
 
 
-INITIALISATIONS: dict[str, Callable[[VGG], None]] = {"kaiming": _kaiming, "paper": _paper, "glorot": _glorot}
+INITIALISATIONS: dict[str, Callable[[VGG], None]] = {
+    "kaiming": _kaiming, "paper": _paper, "glorot": _glorot, "he": _he,
+}  # fmt: skip

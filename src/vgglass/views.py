@@ -81,6 +81,16 @@ def show(pixels: Pixels, record: Preprocessing, views: tuple[View, ...]) -> list
     return [VIEWS[view.name](pixels, record, view.scale) for view in views]
 
 
+def require_whole(height: int, width: int, size: int, scale: int) -> None:
+    """Raises ImageError for an image too long to be scored whole with its shorter side at `scale`.
+
+    size  of the network's square
+    """
+    if scale * scale * max(height, width) > (LARGEST * size) ** 2 * min(height, width):
+        rule = f"too long a strip to be scored whole with its shorter side at {scale}"
+        raise ImageError(f"an image of {height}x{width}", rule, "crop it, or take a smaller size")
+
+
 def decoding(record: Preprocessing, views: tuple[View, ...]) -> Preprocessing:
     """The record to decode by: fine enough for the largest of the views."""
     return replace(record, resize=max(record.resize, *(view.scale for view in views)))
@@ -112,8 +122,5 @@ def _term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
 
 
 def _whole(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
-    height, width = pixels.shape[:2]
-    if scale * scale * max(height, width) > (LARGEST * record.size) ** 2 * min(height, width):
-        rule = f"too long a strip to be scored whole with its shorter side at {scale}"
-        raise ImageError(f"an image of {height}x{width}", rule, "crop it, or take a smaller size")
+    require_whole(pixels.shape[0], pixels.shape[1], record.size, scale)
     return shorter_side_to(pixels, scale, record.interpolation)

@@ -13,6 +13,7 @@ from vgglass.cli import (
     judging,
     looking,
     models,
+    paperlab,
     predicting,
     serving,
     stepping,
@@ -30,8 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    training.demo, checking.check, training.train, judging.evaluate, judging.compare, calibrating.calibrate,
-    predicting.predict, models.summary, models.convert,
+    training.demo, checking.check, training.train, judging.evaluate, judging.compare,
+    calibrating.calibrate, paperlab.paper, predicting.predict, models.summary, models.convert,
     exporting.export, exporting.verify, serving.serve,
     looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
 ):  # fmt: skip

@@ -7,6 +7,7 @@ torchvision's overhead would outweigh the work, are done here on whole batches. 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ CROP_AREA = (0.35, 1.0)  # share of the image's area, after Szegedy et al. (2015
 CROP_ASPECT = (3 / 4, 4 / 3)
 JITTER = 0.4  # of brightness, contrast and saturation, as fb.resnet.torch has it
 ERASED = 0.1  # share of the images that lose a rectangle, as in torchvision's own recipes
-PAPER_SCALES = (256 / 224, 512 / 224)  # shorter side of the image over the side of the crop (section 3.1: S)
+# Shorter side of the image over the side of the crop (section 3.1: S), fixed or drawn between two.
+PAPER_SCALES = (256 / 224, 512 / 224)
+PAPER_SCALE_256, PAPER_SCALE_384 = (256 / 224,) * 2, (384 / 224,) * 2
 COLOUR_DEVIATION = 0.1  # Krizhevsky et al. (2012), section 4.1
 
 
@@ -74,9 +77,9 @@ def crop(record: Preprocessing, colours: Colours | None) -> v2.Compose:
     return v2.Compose([_crop(record), v2.PILToTensor()])
 
 
-def paper(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+def paper(record: Preprocessing, colours: Colours | None, scales: tuple[float, float] = PAPER_SCALES) -> v2.Compose:
     """Scale jitter, random crop and colour shift of Simonyan and Zisserman (2015), section 3.1."""
-    steps = [ScaleJitter(record.size, record.interpolation), v2.PILToTensor()]
+    steps = [ScaleJitter(record.size, record.interpolation, scales), v2.PILToTensor()]
     return v2.Compose(steps if colours is None else [*steps, ColourShift(colours)])
 
 
@@ -104,16 +107,17 @@ def strong(record: Preprocessing, colours: Colours | None) -> v2.Compose:
 
 @dataclass(frozen=True)
 class ScaleJitter:
-    """A square of the image whose shorter side was scaled to S, drawn uniformly between PAPER_SCALES times the size.
+    """A square of the image whose shorter side was scaled to S, drawn uniformly between `scales` times the size.
 
     Only that part of the image is resized which the crop keeps.
     """
 
     size: int
     interpolation: str
+    scales: tuple[float, float] = PAPER_SCALES
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        shorter = float(torch.empty(()).uniform_(*PAPER_SCALES)) * self.size
+        shorter = float(torch.empty(()).uniform_(*self.scales)) * self.size
         side = self.size * min(image.size) / shorter  # of the crop, in the image's own pixels
         left, top = (float(torch.rand(())) * (extent - side) for extent in image.size)
         box = (left, top, left + side, top + side)
@@ -157,6 +161,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "shift-flip": Augmentation(shift=True, flip=True),  # for small pictures of things
     "crop-flip": Augmentation(crop, flip=True),  # for photographs
     "paper": Augmentation(paper, flip=True),
+    "paper-256": Augmentation(partial(paper, scales=PAPER_SCALE_256), flip=True),
+    "paper-384": Augmentation(partial(paper, scales=PAPER_SCALE_384), flip=True),
     "standard": Augmentation(standard, flip=True),
     "strong": Augmentation(strong, flip=True, mix=True),
 }

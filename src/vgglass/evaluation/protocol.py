@@ -44,10 +44,11 @@ def _network(record: Record) -> str:
 
 def _train_size(record: Record) -> str:
     augmentation = record.recipe.get("augmentation")
-    if augmentation == "paper":
-        from vgglass.data.augment import PAPER_SCALES
+    if str(augmentation).startswith("paper"):
+        from vgglass.data.augment import PAPER_SCALE_256, PAPER_SCALE_384, PAPER_SCALES
 
-        return "-".join(f"{scale * record.preprocessing.size:.0f}" for scale in PAPER_SCALES)
+        scales = {"paper": PAPER_SCALES, "paper-256": PAPER_SCALE_256, "paper-384": PAPER_SCALE_384}[str(augmentation)]
+        return "-".join(dict.fromkeys(f"{scale * record.preprocessing.size:.0f}" for scale in scales))
     return str(record.preprocessing.resize) if augmentation in FIXED_SIZE else ""
 
 

@@ -48,6 +48,20 @@ def stuck(step: int, steps_in_all: int, losses: Sequence[float], architecture: A
     )
 
 
+def guessing(images: Sequence[int]) -> float:
+    """The loss of whoever only knows how many training images each class has: ln K where they are even."""
+    shares = np.array([count for count in images if count]) / sum(images)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def started(losses: Sequence[float], images: Sequence[int]) -> bool:
+    """Whether any epoch's loss, in training or validation, left that of guessing.
+
+    images  of each class in the training split
+    """
+    return min(losses) < STUCK_SHARE * guessing(images)
+
+
 def remedies(architecture: Architecture) -> list[str]:
     """What helps a network to start, without what this one has already."""
     found = ["more epochs, longer warm-up", "another learning rate"]

@@ -10,9 +10,20 @@ from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
 
 CHOICES = {
-    "augmentation": ("none", "flip", "shift", "shift-flip", "crop-flip", "paper", "standard", "strong"),
+    "augmentation": (
+        "none",
+        "flip",
+        "shift",
+        "shift-flip",
+        "crop-flip",
+        "paper",
+        "paper-256",
+        "paper-384",
+        "standard",
+        "strong",
+    ),
     "fit": ("crop", "pad", "squash"),
-    "initialisation": ("kaiming", "paper", "glorot"),
+    "initialisation": ("kaiming", "paper", "glorot", "he"),
     "precision": ("auto", "float32", "bfloat16"),
     "convolution": ("auto", "direct", "winograd"),
     "schedule": ("cosine", "linear", "plateau"),
@@ -31,7 +42,7 @@ class Recipe:
     architecture, width, hidden, dropout, channels, image_size   the network: see `Architecture`
     fit              how an image becomes a square: see `Preprocessing`
     augmentation     a key of AUGMENTATIONS (named here again: they load torch, which an audit does without)
-    initialisation   kaiming, paper or glorot; paper means 0..255 input with only the mean subtracted
+    initialisation   kaiming, paper, glorot or he; paper means 0..255 input with only the mean subtracted
     batch_size       images a step
     accumulate       parts that a step's images are computed in, their gradients added up: less memory
     learning_rate    at its highest, after warmup_epochs of linear growth
