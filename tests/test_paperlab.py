@@ -53,6 +53,7 @@ def photographs(folder: Path, images: int, parts: tuple[str, ...] = ("",), mode:
     return folder
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_evaluate_on_the_test_digits(trained: tuple[Path, Lab]) -> None:
     out, lab = trained
     best = out / "runs" / "A" / "best.safetensors"
@@ -68,6 +69,7 @@ def test_figures_are_those_of_evaluate_on_the_test_digits(trained: tuple[Path, L
     assert "| A | 37 | 37 |" in (out / "paper.md").read_text()
 
 
+@pytest.mark.slow
 def test_dense_and_crops_are_averaged_as_views_are(trained: tuple[Path, Lab]) -> None:
     best, images = trained[0] / "runs" / "D" / "best.safetensors", [one.source for one in digits.load().split("test")]
     found = [
@@ -77,6 +79,7 @@ def test_dense_and_crops_are_averaged_as_views_are(trained: tuple[Path, Lab]) ->
     assert both(found[0], found[1]) == pytest.approx(found[2], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_every_network_has_the_same_budget_and_recipe(trained: tuple[Path, Lab]) -> None:
     out, lab = trained
     records = [modelfile.load_record(out / "runs" / name / "best.safetensors") for name in ("A", "D")]
@@ -87,6 +90,7 @@ def test_every_network_has_the_same_budget_and_recipe(trained: tuple[Path, Lab])
     assert not records[1].architecture.batch_norm
 
 
+@pytest.mark.slow
 def test_nothing_is_trained_twice(trained: tuple[Path, Lab]) -> None:
     out, lab = trained
     before = times(out)
@@ -101,6 +105,7 @@ def test_nothing_is_trained_twice(trained: tuple[Path, Lab]) -> None:
     assert times(out)["D"] != before["D"]
 
 
+@pytest.mark.slow
 def test_another_run_in_its_place_is_named(trained: tuple[Path, Lab], tmp_path: Path) -> None:
     out, _ = trained
     with pytest.raises(TrainingError, match=r"A: holds a run with epochs 3, not 4; choose another --out, or remove"):
