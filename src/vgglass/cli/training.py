@@ -28,7 +28,7 @@ def demo(
     console = output.console()
     console.print("Training a small VGG (column A) on 1,257 handwritten digits, choosing the best epoch on 180 more.")
     best = api.train(out=out, overwrite=True, console=console)
-    evaluation = api.evaluate(best)
+    evaluation = api.report(best, None, out / "report.html", explain=True)
     picture = judging.picture(evaluation, best)
     judging.show(evaluation, console)
     folder = digits.write_images("test", out / "test-digits")
@@ -43,6 +43,7 @@ def demo(
         (best, "the model file"),
         (out / "curves.png", "loss and accuracy by epoch"),
         (picture, "confusion matrix"),
+        (out / "report.html", "the report: open it in a browser"),
         (out / "predictions.csv", "every prediction"),
         (folder, "the test digits as images"),
     ):
@@ -50,6 +51,7 @@ def demo(
     program = "vgglass" if shutil.which("vgglass") else sys.argv[0]  # not on the path before the environment is active
     console.print(f"\nNext, try:  {program} predict --model {best} {folder / '7'}", soft_wrap=True)
     console.print(f"            {program} look --model {best} {rows[0].path} --out {out / 'look'}", soft_wrap=True)
+    console.print(f"            {program} serve --model {best}", soft_wrap=True)
 
 
 def train(

@@ -1,6 +1,5 @@
 """The page of a look: one HTML file that opens from disk, its numbers inside it, its pictures beside it."""
 
-import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from vgglass.glass.layers import LayerView
 from vgglass.glass.receptive_field import on_original, receptive_field
 from vgglass.glass.sheets import Sheet
 from vgglass.glass.words import both
+from vgglass.pages import script
 
 if TYPE_CHECKING:
     from vgglass.glass.looking import Look
@@ -28,15 +28,10 @@ def write(seen: "Look", grids: Mapping[str, Sheet], path: Path, **how: str) -> N
     how  'scale' and 'order' of the grids, and 'lang', the language that the page opens in
     """
     template = files("vgglass.glass").joinpath("page.html").read_text(encoding="utf-8")
-    page = template.replace("/*WORDS*/null", _script(both()))
-    page = page.replace("/*FACTS*/null", _script(facts(seen, grids) | how))
+    page = template.replace("/*WORDS*/null", script(both()))
+    page = page.replace("/*FACTS*/null", script(facts(seen, grids) | how))
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def _script(value: Any) -> str:
-    """JSON that may stand in a script element: nothing in a name can end the element or open a tag."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def facts(seen: "Look", grids: Mapping[str, Sheet]) -> dict[str, Any]:
