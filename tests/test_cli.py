@@ -256,7 +256,7 @@ def test_demo_reaches_98_percent(tmp_path: Path) -> None:
     printed = vgglass("demo", "--out", tmp_path / "demo").stdout
     top1 = float(printed.split("top-1 ")[1].split()[0])
     assert top1 >= 0.98
-    for name in ("best.safetensors", "curves.png", "confusion-test.png", "predictions.csv"):
+    for name in ("best.safetensors", "curves.png", "confusion-test.png", "report.html", "predictions.csv"):
         assert (tmp_path / "demo" / name).exists()
         assert name in printed
     rows = list(csv.DictReader((tmp_path / "demo" / "predictions.csv").read_text(encoding="utf-8").splitlines()))
