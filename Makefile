@@ -35,6 +35,7 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/ranks.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/glass.py
 	$(BIN)/python benchmarks/serving.py

@@ -69,7 +69,7 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
     preprocessing = Preprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3)
     keeper = Keeper(Path("nowhere"), Cadence("1h"), 1, Interruption())
     trainer = Trainer(
-        plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, steps, None,
+        plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, [BATCH] * steps, None,
         Display(Console()), keeper, Progress(),
     )  # fmt: skip
     images, labels = torch.randn(BATCH, 3, SIDE, SIDE, device=runs.device()), torch.randint(0, CLASSES, (BATCH,))

@@ -1,5 +1,6 @@
 """Training: a run from its data and recipe, or on from where it stopped."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,38 +41,56 @@ def train(
     overwrite  remove an earlier run under `out` first
     workers    processes that decode; None for what suits the data
     checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
+    Under torchrun the ranks share the work, a run of the same recipe under `out` goes on by itself, and one that has
+    finished stays as it is.
     Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT and SIGTERM,
     after saving.
     """
     require_torch("training")
-    from vgglass.data import manifest
-    from vgglass.training import checkpoint, run
+    from vgglass.training import checkpoint, process, ranks, run
     from vgglass.training.display import Display
 
-    out, console = Path(out), console or Console(stderr=True)
+    out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
     conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
-    if resume:
-        if recipe or overrides or source or overwrite:
-            raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
-        dataset, chosen, start = _resumed(out, folder, console)
-    else:
-        if not overwrite:
-            run.require_fresh(out)
-        plan, start = _plan(folder, recipe, source, overrides)
-        dataset = read_training_data(folder, console)
-        named = (_named(source), start) if source and start else None
-        chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named)
-        display.say(line)
-    run.require_memory(chosen, display)
-    with checkpoint.alone(out):
-        if not resume:
-            if not overwrite:
-                run.require_fresh(out)  # another may have run since
-            run.clear(out)
-            manifest.write(dataset, out / run.MANIFEST)
-            checkpoint.write_run(out, chosen)
-        return run.train(dataset, chosen, out, display, conduct, start, pool5)
+    if resume and (recipe or overrides or source or overwrite):
+        raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
+    with ranks.joined() as group, ExitStack() as held:
+        start: ModelFile | None = None  # which rank 0 alone looks at
+
+        def begin() -> "tuple[Dataset, Run] | None":
+            """The data and the record of the run, which are then under `out`; None where it has finished."""
+            nonlocal start
+            if overwrite and group.launched:
+                remedy = "remove the folder beforehand, or choose another --out"
+                raise UsageError("--overwrite", "would remove the run each time that torchrun starts it again", remedy)
+            goes_on = resume or (group.launched and (out / checkpoint.RUN).exists())
+            if goes_on:
+                if not resume:
+                    _require_the_same(out, _plan(folder, recipe, source, overrides)[0], source)
+                if group.launched and checkpoint.peek(out).finished:
+                    return None
+                dataset, chosen, start = _resumed(out, folder, console)
+            else:
+                if not overwrite:
+                    run.require_fresh(out)
+                plan, start = _plan(folder, recipe, source, overrides)
+                dataset = read_training_data(folder, console)
+                named = (_named(source), start) if source and start else None
+                chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named, group)
+                display.say(line)
+            run.require_divisible(chosen, len(dataset.split("train")), group)
+            run.require_memory(chosen, display, group)
+            held.enter_context(checkpoint.alone(out))
+            if not goes_on:
+                _write_down(out, dataset, chosen, overwrite)
+            return dataset, chosen
+
+        begun = group.told(begin)
+        if begun is None:
+            display.say(f"{out} holds this run, finished")
+            return out / run.BEST
+        return run.train(*begun, out, display, conduct, start, pool5, group)
 
 
 def preview(
@@ -98,6 +117,28 @@ def preview(
     )
     if missing:
         console.print(missing, style="yellow")
+
+
+def _write_down(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -> None:
+    """The beginning of a new run, in place of an earlier one. Raises TrainingError."""
+    from vgglass.data import manifest
+    from vgglass.training import checkpoint, run
+
+    if not overwrite:
+        run.require_fresh(out)  # another may have run since
+    run.clear(out)
+    manifest.write(dataset, out / run.MANIFEST)
+    checkpoint.write_run(out, chosen)
+
+
+def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
+    """Raises TrainingError where the run under `out` is not the one that is asked for."""
+    from vgglass.training import checkpoint
+    from vgglass.training.recipe import Recipe
+
+    chosen = checkpoint.read_run(out)
+    if (plan, _named(source) if source else None) != (Recipe(**chosen.recipe), chosen.source.get("model")):
+        raise TrainingError(out, "holds a run of another recipe", "choose another --out, or give the options it had")
 
 
 def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[Dataset, Run, ModelFile | None]":

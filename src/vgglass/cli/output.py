@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160  # of a table that goes to a file or another program
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Standard output or error, where text is shown as it is: nothing in a file's or class's name is markup."""
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, stderr=stderr)
+    return Console(width=width, highlight=False, markup=False, stderr=stderr, quiet=quiet)
 
 
 def visible(name: str) -> str:

@@ -106,9 +106,11 @@ def train(
         "train": part,
     }
     overrides = {name: value for name, value in given.items() if value is not None} | _fields(set_ or [])
-    console = output.console()
+    console = output.console(quiet=not process.first())
     start = fetched(source, download) if source else None
     if preview:
+        if not process.first():
+            return
         api.preview(folder, preview, recipe=recipe, source=start, console=console, **overrides)
         console.print(f"Written: {preview}", soft_wrap=True)
         return
@@ -124,7 +126,8 @@ def train(
     except KeyboardInterrupt:
         console.print("interrupted; nothing was saved after the last checkpoint", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    _say_what_came_of_it(best, folder, resume, console)
+    if process.first():
+        _say_what_came_of_it(best, folder, resume, console)
 
 
 def _fields(assignments: list[str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Samples to augmented uint8 batches (N, S, S, C), made ahead by worker processes that live as long as the run.
 
 The order of an epoch is a function of (seed, epoch) and the randomness of a sample of (seed, epoch, sample id),
-whatever the number of workers, and wherever in the epoch one starts. N batch, S side, C channels.
+whatever the number of workers, of ranks that share its batches, and wherever in the epoch one starts.
+N batch, S side, C channels.
 """
 
 import os
@@ -19,6 +20,7 @@ from vgglass.data.augment import AUGMENTATIONS, Colours, drawn_square
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch
 from vgglass.data.randomness import key
+from vgglass.data.share import WHOLE, Share
 from vgglass.errors import ImageError, TrainingError
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit, read
@@ -36,6 +38,7 @@ class TrainingLoader:
     colours       of `colour_components`, for the augmentations that shift colours
     weights       one a sample: it is drawn with replacement, in proportion
     workers       processes; without it none for small images in memory, else one a core; 0 for none
+    share         of each batch that is made here
     Raises ImageError for a file that can't be read any more, TrainingError for a worker that the system ended.
     """
 
@@ -50,11 +53,12 @@ class TrainingLoader:
         colours: Colours | None = None,
         weights: NDArray[np.float64] | None = None,
         workers: int | None = None,
+        share: Share = WHOLE,
     ) -> None:
-        self.samples, self.size, self.seed, self.weights = len(samples), size, seed, weights
+        self.samples, self.size, self.seed, self.weights, self.share = len(samples), size, seed, weights, share
         small = record.size <= TINY and all(isinstance(sample.source, np.ndarray) for sample in samples)
         if workers is None:
-            workers = 0 if small else min(os.cpu_count() or 1, len(self))
+            workers = 0 if small else min(max(1, (os.cpu_count() or 1) // share.neighbours), len(self))
         self._tasks: list[Task] = []
         self._loader = data.DataLoader(
             _Batches(samples, record, augmentation, seed, colours, small),
@@ -70,7 +74,7 @@ class TrainingLoader:
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return -(-self.samples // self.size)
+        return len(batch_sizes(self.samples, self.size))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on."""
@@ -83,7 +87,7 @@ class TrainingLoader:
     def _make(self, epoch: int, chosen: Sequence[NDArray[np.int64]], start: int) -> Iterator[Batch]:
         before = np.split(times_before(np.concatenate(chosen)), np.cumsum([len(part) for part in chosen])[:-1])
         self._tasks[:] = [
-            (epoch, indices.tolist(), times.tolist())
+            (epoch, self.share.of(indices).tolist(), self.share.of(times).tolist())
             for indices, times in list(zip(chosen, before, strict=True))[start:]
         ]
         self._batches = iter(self._loader)
@@ -122,7 +126,13 @@ def epoch_batches(
         order = generator.permutation(samples)
     else:
         order = generator.choice(samples, samples, p=weights / weights.sum())
-    return np.array_split(order, -(-samples // size))
+    return np.array_split(order, len(batch_sizes(samples, size)))
+
+
+def batch_sizes(samples: int, size: int) -> list[int]:
+    """Images in each batch of an epoch: the larger ones come first."""
+    batches = -(-samples // size)
+    return [samples // batches + (number < samples % batches) for number in range(batches)]
 
 
 def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ def choose_convolution(
     recipe: Recipe, architecture: Architecture, images: int, device: torch.device
 ) -> tuple[str, str]:
     """'direct' or 'winograd' for a recipe's convolution were it computed in float32, and why. Raises UsageError."""
-    able = device.type == "cpu" and recipe.precision != "bfloat16"
+    able = device.type == "cpu" and recipe.precision in ("auto", "float32")
     if recipe.convolution == "winograd" and not able:
         raise UsageError("convolution 'winograd'", "is computed in float32 on a CPU", "set convolution=auto")
     if recipe.convolution != "auto":

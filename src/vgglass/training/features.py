@@ -25,6 +25,7 @@ from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
+from vgglass.training.recipe import Recipe
 
 Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
 Extractors = Callable[[ModelFile, str], Extractor]  # of a model, by an engine's name
@@ -61,6 +62,10 @@ class Cache:
         """Of the images as they are judged (n, C, k, k)."""
         record = self.model.record.preprocessing
         return self._mapped(samples, {}, lambda: evaluation_batches(samples, record, BATCH))
+
+    def views(self, samples: Sequence[Sample], recipe: Recipe) -> list[NDArray[np.float32]]:
+        """Those that a recipe learns from, one an epoch in turn."""
+        return [self.training(samples, view) for view in range(recipe.feature_views)] or [self.plain(samples)]
 
     def training(self, samples: Sequence[Sample], view: int) -> NDArray[np.float32]:
         """Of the images as the epoch `view` of a run would draw them (n, C, k, k)."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
+from vgglass.data.share import WHOLE, Share
 from vgglass.data.training_loader import TrainingLoader, epoch_batches
 from vgglass.preprocess import Preprocessing, normalise
 
@@ -25,7 +26,7 @@ IMAGE, POOL5 = "image", "pool5"
 
 
 class Feed(AbstractContextManager["Feed"], Protocol):
-    """Batches for one run: what the layer after `layer` is fed, and labels (N,)."""
+    """A rank's share of the batches of one run: what the layer after `layer` is fed, and labels (N,)."""
 
     layer: str
 
@@ -33,7 +34,7 @@ class Feed(AbstractContextManager["Feed"], Protocol):
         """One epoch's, from the step `start` on."""
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every validation image once."""
+        """Every validation image of this rank once."""
 
 
 @dataclass
@@ -45,6 +46,7 @@ class ImageFeed:
     preprocessing: Preprocessing
     device: torch.device
     dtype: torch.dtype
+    share: Share = WHOLE
     layer: str = IMAGE
 
     def __enter__(self) -> Self:
@@ -61,7 +63,7 @@ class ImageFeed:
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // self.preprocessing.size**2))
-        return map(self.tensors, evaluation_batches(self.held_out, self.preprocessing, size))
+        return map(self.tensors, evaluation_batches(self.share.every(self.held_out), self.preprocessing, size))
 
     def tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(normalise(batch.images, self.preprocessing))
@@ -89,6 +91,7 @@ class FeatureFeed:
     weights: NDArray[np.float64] | None
     device: torch.device
     dtype: torch.dtype
+    share: Share = WHOLE
     layer: str = POOL5
 
     def __enter__(self) -> Self:
@@ -101,13 +104,15 @@ class FeatureFeed:
 
     def training(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         view = self.views[epoch % len(self.views)]
-        for indices in epoch_batches(len(self.labels), self.batch_size, self.seed, epoch, self.weights)[start:]:
+        for batch in epoch_batches(len(self.labels), self.batch_size, self.seed, epoch, self.weights)[start:]:
+            indices = self.share.of(batch)
             yield self._tensors(view[indices], self.labels[indices])
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.held_out_labels), EVALUATION_BATCH):
+        features, named = self.share.every(self.held_out), self.share.every(self.held_out_labels)
+        for start in range(0, len(named), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield self._tensors(np.array(self.held_out[part]), self.held_out_labels[part])
+            yield self._tensors(np.array(features[part]), np.array(named[part]))
 
     def _tensors(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(features).to(self.device, self.dtype), torch.from_numpy(labels).to(self.device)

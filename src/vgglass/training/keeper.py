@@ -7,19 +7,22 @@ from vgglass.errors import InterruptedRunError, TrainingError
 from vgglass.interruption import Interruption
 from vgglass.training import checkpoint
 from vgglass.training.checkpoint import Cadence
+from vgglass.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from vgglass.training.loop import Trainer
 
 
 class Keeper:
-    """Checkpoints of a run under `out`: the newest `keep` of those that `cadence` calls for.
+    """Checkpoints of a run under `out`: the newest `keep` of those that `cadence` calls for. Rank 0 writes them.
 
     latest  the newest one that is known to be whole
     """
 
-    def __init__(self, out: Path, cadence: Cadence, keep: int, interruption: Interruption) -> None:
-        self.out, self.cadence, self.keep, self.interruption = out, cadence, keep, interruption
+    def __init__(
+        self, out: Path, cadence: Cadence, keep: int, interruption: Interruption, ranks: Ranks = ALONE
+    ) -> None:
+        self.out, self.cadence, self.keep, self.interruption, self.ranks = out, cadence, keep, interruption, ranks
         self.latest = next(iter(checkpoint.newest_first(out)), None)
 
     def between_steps(self, trainer: "Trainer") -> None:
@@ -33,16 +36,19 @@ class Keeper:
         return self.interruption.signal is not None
 
     def heed(self, trainer: "Trainer") -> None:
-        """Save and leave where a signal came. Raises InterruptedRunError."""
-        signal = self.interruption.signal
+        """Save and leave where a signal came to any rank. Raises InterruptedRunError on all."""
+        signal = self.ranks.agreed(self.interruption.signal)
         if signal:
             self.save(trainer, self.keep)
+            self.ranks.wait()  # torchrun ends the rest when the first rank leaves
             progress = trainer.progress
             raise InterruptedRunError(
                 signal.name,
                 signal,
                 f"saved in epoch {progress.epoch + 1} after {progress.step} of its {trainer.steps} steps",
-                f"go on with: vgglass train --out {self.out} --resume",
+                "go on with the same command"
+                if self.ranks.launched
+                else f"go on with: vgglass train --out {self.out} --resume",
             )
 
     def save(self, trainer: "Trainer", keep: int) -> None:
@@ -54,4 +60,5 @@ class Keeper:
                     "is not finite; training diverged",
                     f"lower the learning rate; the last good checkpoint: {self.latest or 'none yet'}",
                 )
-        self.latest = checkpoint.save(self.out, trainer.weights, trainer.optimizer, trainer.progress, keep)
+        if self.ranks.first:
+            self.latest = checkpoint.save(self.out, trainer.weights, trainer.optimizer, trainer.progress, keep)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
 from vgglass.training.feeds import IMAGE, Feed
 from vgglass.training.keeper import Keeper
+from vgglass.training.ranks import ALONE, Ranks
 from vgglass.training.recipe import Recipe
 from vgglass.training.schedule import learning_rate
 from vgglass.training.weights import Weights
@@ -33,7 +35,7 @@ LOOKED_AT = 32  # validation images whose ReLUs are looked at
 class Trainer:
     """The parts of a run that every step touches.
 
-    steps          of an epoch
+    sizes          images of each step of an epoch, over all ranks
     class_weights  (K,) of the loss, or None
     """
 
@@ -43,11 +45,24 @@ class Trainer:
     optimizer: SGD
     feed: Feed
     preprocessing: Preprocessing
-    steps: int
+    sizes: Sequence[int]
     class_weights: Tensor | None
     display: Display
     keeper: Keeper
     progress: Progress
+    ranks: Ranks = ALONE
+
+    def __post_init__(self) -> None:
+        layers = self.network.architecture
+        shape = (
+            layers.layers()[0].input_shape if self.feed.layer == IMAGE else layers.layer(self.feed.layer).output_shape
+        )
+        example = torch.zeros((1, *shape), device=self.network.device, dtype=self.weights.dtype)
+        self.learner = self.ranks.learner(self.network, self.forward, example, self.recipe.all_reduce == "bfloat16")
+
+    @property
+    def steps(self) -> int:
+        return len(self.sizes)
 
     def epoch(self) -> dict[str, Any]:
         """The rest of one pass over the training samples; mean loss and accuracy on the way, and the speed."""
@@ -59,19 +74,20 @@ class Trainer:
             images, labels = next(batches)
             waited += time.perf_counter() - asked
 
+            size = self.sizes[progress.step]
             loss, correct = self.step(images, labels)
 
             progress.step += 1
-            progress.loss += loss * len(labels)
+            progress.loss += loss * size
             progress.correct += correct
-            progress.seen += len(labels)
+            progress.seen += size
             progress.losses = [*progress.losses[1 - RECENT :], loss]
-            images_here += len(labels)
+            images_here += size
             done = progress.epoch * self.steps + progress.step
             in_all, architecture = self.steps * recipe.epochs, self.network.architecture
             self.display.warn(diagnosis.stuck(done - 1, in_all, progress.losses, architecture))
             where = f"{progress.epoch + 1}/{recipe.epochs}"
-            self.display.step(where, len(labels), loss, correct / len(labels), waited / (time.perf_counter() - began))
+            self.display.step(where, size, loss, correct / size, waited / (time.perf_counter() - began))
             self.keeper.between_steps(self)
         seconds = time.perf_counter() - began
         return {
@@ -84,10 +100,10 @@ class Trainer:
         }
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
-        """One step of the optimizer; its loss, and how many of the images were named rightly before it."""
-        recipe, progress = self.recipe, self.progress
+        """One step of the optimizer on this rank's images; over all ranks, the loss and how many were named rightly."""
+        recipe, progress, ranks = self.recipe, self.progress, self.ranks
         done = progress.epoch * self.steps + progress.step
-        torch.manual_seed((recipe.seed << 32) + done)  # dropout's: a function of the seed and the step
+        torch.manual_seed(ranks.dropout_seed(recipe.seed, done))  # a function of the seed, the step and the rank
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(progress.step) * group["share"]
         targets = labels
@@ -96,24 +112,42 @@ class Trainer:
             images, targets = mix(images, labels, classes, recipe.seed, progress.epoch, progress.step)
 
         self.optimizer.zero_grad()
-        total, correct = 0.0, 0
-        parts = (x.tensor_split(min(recipe.accumulate, len(labels))) for x in (images, targets, labels))
-        for part, wanted, named in zip(*parts, strict=True):
-            logits = self.forward(part).float()  # N K
-            loss = F.cross_entropy(
-                logits, wanted, self.class_weights, label_smoothing=recipe.label_smoothing, reduction="sum"
-            ) / len(labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+        total, correct, count = 0.0, 0, min(recipe.accumulate, len(labels))
+        whole = self.sizes[progress.step] / ranks.count  # the ranks' gradients are averaged, their losses here too
+        parts = (x.tensor_split(count) for x in (images, targets, labels))
+        for number, (part, wanted, named) in enumerate(zip(*parts, strict=True), 1):
+            with self.part(last=number == count):
+                logits = self.learner(part).to(self.weights.master_dtype)  # N K
+                loss = (
+                    F.cross_entropy(
+                        logits, wanted, self.class_weights, label_smoothing=recipe.label_smoothing, reduction="sum"
+                    )
+                    / whole
+                )
+                loss.backward()  # type: ignore[no-untyped-call]
             self.weights.gather()
             total, correct = total + loss.item(), correct + int((logits.argmax(1) == named).sum())
-        if not math.isfinite(total):
-            self.refuse(total, images)
+        loss_of_all, right = ranks.summed(total / ranks.count, correct)
+        if not math.isfinite(loss_of_all):
+            self.refuse(loss_of_all, total, images)
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.weights.masters.values(), recipe.clip_norm)
         self.optimizer.step()
         self.weights.spread()
         self.weights.follow(done)
-        return total, correct
+        return loss_of_all, int(right)
+
+    @contextmanager
+    def part(self, last: bool) -> Iterator[None]:
+        """A part of a step: the last one takes the gradients of those before it along to the other ranks."""
+        if self.ranks.count == 1:
+            yield
+        elif last:
+            self.weights.hand_back()
+            yield
+        else:
+            with self.ranks.apart(self.learner):
+                yield
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
@@ -121,17 +155,23 @@ class Trainer:
         total, correct, seen = 0.0, 0, 0
         dead: dict[str, float] = {}
         self.network.eval()
+        self.ranks.same(self.weights.statistics())
         with self.weights.showing_judged():
             for images, labels in self.feed.validation():
-                if not seen:
+                if not seen and self.ranks.first:
                     dead = diagnosis.dead_channels(self.walk(images[:LOOKED_AT]))
-                logits = self.forward(images).float()
+                logits = self.forward(images).to(self.weights.master_dtype)
                 total += float(F.cross_entropy(logits, labels, reduction="sum"))
                 correct, seen = correct + int((logits.argmax(1) == labels).sum()), seen + len(labels)
                 if self.keeper.asked_to_leave:
                     break
+        loss_of_all, right, images_of_all = self.ranks.summed(total, correct, seen)
         self.keeper.heed(self)  # not inside the block: what is saved are the weights, not what is shown of them
-        return {"validation_loss": total / seen, "validation_accuracy": correct / seen, "dead_channels": dead}
+        return {
+            "validation_loss": loss_of_all / images_of_all,
+            "validation_accuracy": right / images_of_all,
+            "dead_channels": dead,
+        }
 
     def forward(self, x: Tensor) -> Tensor:  # what the feed gives -> N K
         return self.network(x) if self.feed.layer == IMAGE else self.network.after(self.feed.layer, x)
@@ -144,9 +184,14 @@ class Trainer:
         done = self.progress.epoch * self.steps + step
         return learning_rate(self.recipe, done, self.steps, self.progress.rate_drops)
 
-    def refuse(self, loss: float, images: Tensor) -> None:
-        """Raises TrainingError: the step, where the first number went wrong, and what can be gone back to."""
-        place = diagnosis.first_bad_layer(self.network, self.walk(images), images)
+    def refuse(self, loss: float, here: float, images: Tensor) -> None:
+        """Raises TrainingError: the step, where the first number went wrong, and what can be gone back to.
+
+        loss, here  over all ranks, and of the images on this one
+        """
+        place = "on another rank"
+        if not math.isfinite(here):
+            place = diagnosis.first_bad_layer(self.network, self.walk(images), images)
         step = self.progress.epoch * self.steps + self.progress.step + 1
         norm = "" if self.network.architecture.batch_norm else ", use batch norm (an architecture ending in _bn)"
         raise TrainingError(

@@ -9,9 +9,11 @@ import torch
 from rich.filesize import decimal
 
 from vgglass.architecture import Architecture
+from vgglass.data.share import WHOLE, Share
 from vgglass.errors import TrainingError
 from vgglass.training import transfer, winograd
 from vgglass.training.recipe import Recipe
+from vgglass.training.weights import DTYPES
 
 CGROUP = Path("/sys/fs/cgroup")  # a container's limit, which the machine's figures leave out
 WORKSPACE = 0.4  # of the activations: gradients of the layer at work, and what the kernels lay out anew
@@ -25,7 +27,7 @@ class Forecast:
     per_image  activations that the backward pass needs, and the space to work in
     images     computed at once: a step's, divided by `accumulate`
     free       of this machine's memory
-    parts      that a step's images are computed in
+    parts      that a rank's images of a step are computed in, and ranks, that a step's images are divided among
     """
 
     fixed: int
@@ -33,6 +35,7 @@ class Forecast:
     images: int
     free: int
     parts: int = 1
+    ranks: int = 1
 
     @property
     def total(self) -> int:
@@ -44,16 +47,18 @@ class Forecast:
         return max(0, (self.free - self.fixed) // self.per_image)
 
     def __str__(self) -> str:
+        of_each = " of each rank" if self.ranks > 1 else ""
         return (
-            f"memory: {decimal(self.fixed)} for weights and optimizer and {decimal(self.per_image * self.images)}"
-            f" for {self.images:,} images at once; {decimal(self.free)} are free, in which {self.largest:,} would fit"
+            f"memory{of_each}: {decimal(self.fixed)} for weights and optimizer"
+            f" and {decimal(self.per_image * self.images)} for {self.images:,} images at once;"
+            f" {decimal(self.free)} are free, in which {self.largest:,} would fit"
         )
 
     def require(self) -> None:
         """Raises TrainingError where the machine has too little."""
         if self.total > self.free:
             remedy = (
-                f"--batch-size {self.largest * self.parts}, or"
+                f"--batch-size {self.largest * self.parts * self.ranks}, or"
                 f" --set accumulate={math.ceil(self.images * self.parts / self.largest)}"
                 if self.largest
                 else "a narrower network (--set width=0.5) or smaller images"
@@ -63,10 +68,11 @@ class Forecast:
 
 def forecast(
     recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device,
-    convolution: str = "direct",
+    convolution: str = "direct", share: Share = WHOLE,
 ) -> Forecast:  # fmt: skip
-    """By the arithmetic of the layers; measured peaks lie within a third of it."""
-    number, first = (2 if precision == "bfloat16" else 4), transfer.FIRST_LEARNING[recipe.train]
+    """Of one rank, by the arithmetic of the layers; measured peaks lie within a third of it."""
+    number, first = DTYPES[precision].itemsize, transfer.FIRST_LEARNING[recipe.train]
+    master = max(4, number)
     copies = number if number == 2 else 0
     parameters = learning = kept = passing = 0
     for layer in architecture.layers():
@@ -77,11 +83,13 @@ def forecast(
             kept += size * _bytes_kept(layer.kind, number, architecture.batch_norm)
         elif recipe.train != "head":  # whose features are computed before the first step
             passing = max(passing, 2 * size * number)
-    fixed = parameters * (4 + copies + (4 if recipe.ema else 0)) + learning * (4 + copies + 4)
-    images = math.ceil(batch_size / recipe.accumulate)
+    fixed = parameters * (master + copies + (master if recipe.ema else 0)) + learning * (2 * master + copies)
+    images = math.ceil(math.ceil(batch_size / share.ranks) / recipe.accumulate)
     if convolution == "winograd":
         passing += winograd.workspace_bytes(architecture, images)
-    return Forecast(fixed, round(kept * (1 + WORKSPACE)) + passing, images, _free(device), recipe.accumulate)
+    free = _free(device) // (1 if device.type == "cuda" else share.neighbours)
+    per_image = round(kept * (1 + WORKSPACE)) + passing
+    return Forecast(fixed, per_image, images, free, recipe.accumulate, share.ranks)
 
 
 def _bytes_kept(kind: str, number: int, batch_norm: bool) -> int:

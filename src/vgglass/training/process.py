@@ -1,4 +1,4 @@
-"""What a training command does with its own process, before torch is loaded. A library call leaves it alone."""
+"""A training command and its own process, before torch is loaded."""
 
 import ctypes
 import os
@@ -8,8 +8,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 SPINS = "10000"
 
 
+def first() -> bool:
+    """Whether this process prints and writes: not where torchrun started it as one of the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def prepare() -> None:
-    """Keep freed memory, and let idle threads sleep soon; elsewhere than on Linux nothing happens.
+    """Keep freed memory, and let idle threads sleep soon; elsewhere than on Linux nothing happens. A library leaves it.
 
     Each step frees and asks for the same gigabytes: glibc gives them back and has the kernel clear new pages, a tenth
     of a step at VGG-16, 224 pixels, batch 16. Torch's threads (libgomp) wait for one another in a loop of 300,000

@@ -24,7 +24,8 @@ CHOICES = {
     ),
     "fit": ("crop", "pad", "squash"),
     "initialisation": ("kaiming", "paper", "glorot", "he"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "precision": ("auto", "float32", "bfloat16", "float64"),
+    "all_reduce": ("plain", "bfloat16"),
     "convolution": ("auto", "direct", "winograd"),
     "schedule": ("cosine", "linear", "plateau"),
     "balance": ("none", "weights", "sampler"),
@@ -57,8 +58,11 @@ class Recipe:
     block_decay      share of the rate that each block of convolutions gets of the one after it
     feature_views    with train=head: augmented views of each training image to cache; 0 takes the image as judged
     feature_engine   with train=head: what computes them; auto is torch on a GPU, else openvino
-    precision        bfloat16 (with float32 masters), float32, or auto: whichever this machine multiplies faster in
+    precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
+                     first two whichever this machine multiplies faster in
     convolution      direct, winograd (a quarter of the multiplications, in float32 on a CPU), or auto: the faster here
+    all_reduce       how gradients go between ranks: plain, as they were computed, or bfloat16, half of float32's bytes
+    sync_batch_norm  with ranks on GPUs: normalise by the whole batch, not by each rank's share
     seed             of the weights, the order, the augmentation and dropout
     """
 
@@ -92,6 +96,8 @@ class Recipe:
     feature_engine: str = "auto"
     precision: str = "auto"
     convolution: str = "auto"
+    all_reduce: str = "plain"
+    sync_batch_norm: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

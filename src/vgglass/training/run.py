@@ -20,9 +20,9 @@ from vgglass import __version__, modelfile
 from vgglass.data import balance, manifest
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
-from vgglass.data.training_loader import TrainingLoader
+from vgglass.data.training_loader import TrainingLoader, batch_sizes
 from vgglass.engines import selection as engines
-from vgglass.errors import TrainingError
+from vgglass.errors import TrainingError, UsageError
 from vgglass.images import Pixels
 from vgglass.interruption import Interruption
 from vgglass.model import VGG
@@ -36,6 +36,7 @@ from vgglass.training.feeds import FeatureFeed, Feed, ImageFeed
 from vgglass.training.journal import Journal
 from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
+from vgglass.training.ranks import ALONE, Ranks
 from vgglass.training.recipe import Recipe
 from vgglass.training.weights import Weights
 
@@ -62,7 +63,7 @@ class Conduct:
 
 
 def settle(
-    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
+    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None, ranks: Ranks = ALONE
 ) -> tuple[Run, str]:
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
@@ -71,7 +72,7 @@ def settle(
         engines.module(engine)  # what is missing is said before anything is written
     transfer.require_learned(recipe, architecture, source[1] if source else None)
     batch_size = min(recipe.batch_size, len(samples))
-    at_once = math.ceil(batch_size / recipe.accumulate)
+    at_once = math.ceil(math.ceil(batch_size / ranks.count) / recipe.accumulate)
     precision, convolution, lines = arithmetic.choose(recipe, architecture, at_once, device())
     preprocessing, pixels = measure(samples, recipe, source[1] if source else None)
     run = Run(
@@ -106,11 +107,25 @@ def identity(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
-def require_memory(run: Run, display: Display) -> None:
+def require_divisible(run: Run, images: int, ranks: Ranks) -> None:
+    """Raises TrainingError where a rank would get no image of a step, UsageError for what these ranks can't do.
+
+    images  for training
+    """
+    if images < ranks.count:
+        raise TrainingError(f"{images:,} training images", f"nothing to share among {ranks.count} ranks", "start fewer")
+    if (least := batch_sizes(images, run.batch_size)[-1]) < ranks.count:
+        remedy = f"start at most {least} ranks, or choose a larger --batch-size"
+        raise TrainingError(f"batches of {least} images", f"are smaller than the {ranks.count} ranks", remedy)
+    if run.recipe.get("sync_batch_norm") and ranks.count > 1 and device().type == "cpu":
+        raise UsageError("sync_batch_norm", "torch has it for GPUs alone", "leave it out, or train on GPUs")
+
+
+def require_memory(run: Run, display: Display, ranks: Ranks = ALONE) -> None:
     """Say what memory the run will take. Raises TrainingError where there is too little."""
     recipe = Recipe(**run.recipe)
     architecture = recipe.network(len(run.classes))
-    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), run.convolution)
+    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), run.convolution, ranks.share)
     display.say(str(need))
     need.require()
 
@@ -136,26 +151,29 @@ def clear(out: Path) -> None:
 
 def train(
     dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
-    extractors: Extractors,
+    extractors: Extractors, ranks: Ranks = ALONE,
 ) -> Path:  # fmt: skip
     """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
 
     extractors  of a model file and an engine's name, what computes pool5: for a head that is trained alone
+    ranks       that train together: only the first looks at `source` and `out`, and only it writes
     Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
     SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
     """
     with _own_randomness(run):
-        network, weights = build(run, source, display)
+        network, weights = build(run, source, display, ranks)
         optimizer = make_optimizer(weights, Recipe(**run.recipe))
-        progress = checkpoint.restore(out, weights, optimizer, display.warn)
-        display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
+        progress = ranks.told(lambda: _restored(out, weights, optimizer, display, conduct))
+        share_state(weights, optimizer, ranks)
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
-        with make_feed(dataset, run, weights, conduct, extractors, display) as feed, Interruption() as interruption:
-            keeper = Keeper(out, conduct.cadence, conduct.keep, interruption)
-            trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress)
-            journal, about = Journal(out, progress.metrics_bytes), describe(dataset)
+        feed = make_feed(dataset, run, weights, conduct, extractors, display, ranks)
+        with feed, Interruption() as interruption:
+            keeper = Keeper(out, conduct.cadence, conduct.keep, interruption, ranks)
+            trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress, ranks)
+            journal = Journal(out, progress.metrics_bytes) if ranks.first else None
+            about = describe(dataset) if ranks.first else {}
             done = progress.epoch * trainer.steps + progress.step
-            if not done and not source:
+            if ranks.first and not done and not source:
                 display.warn(_first_logits(trainer))
             with display.run(trainer.steps * trainer.recipe.epochs, done):
                 while not progress.finished:
@@ -164,7 +182,23 @@ def train(
     return out / BEST
 
 
-def build(run: Run, source: ModelFile | None, display: Display) -> tuple[VGG, Weights]:
+def _restored(out: Path, weights: Weights, optimizer: SGD, display: Display, conduct: Conduct) -> Progress:
+    progress = checkpoint.restore(out, weights, optimizer, display.warn)
+    display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
+    return progress
+
+
+def share_state(weights: Weights, optimizer: SGD, ranks: Ranks) -> None:
+    """Let every rank begin with the weights, averages and momenta of the first."""
+    moving = ranks.told(lambda: [name for name, master in weights.masters.items() if optimizer.state.get(master)])
+    momenta = [optimizer.state[weights.masters[name]] for name in moving]
+    for name, momentum in zip(moving, momenta, strict=True):
+        momentum.setdefault("momentum_buffer", torch.empty_like(weights.masters[name]))
+    ranks.same([*weights.state().values(), *weights.average.values(), *(kept["momentum_buffer"] for kept in momenta)])
+    weights.spread()
+
+
+def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = ALONE) -> tuple[VGG, Weights]:
     """The network as it is before the first step, and its weights."""
     recipe = Recipe(**run.recipe)
     torch.manual_seed(recipe.seed)
@@ -174,28 +208,31 @@ def build(run: Run, source: ModelFile | None, display: Display) -> tuple[VGG, We
     network = network.to(device()).to(memory_format=torch.channels_last)
     if run.convolution == "winograd":
         winograd.use_in(network)
+    if recipe.sync_batch_norm and ranks.count > 1:
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     transfer.freeze(network, recipe)
     return network, Weights(network, run.precision, recipe.ema)
 
 
 def make_trainer(
     run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: Feed, dataset: Dataset, display: Display,
-    keeper: Keeper, progress: Progress,
+    keeper: Keeper, progress: Progress, ranks: Ranks = ALONE,
 ) -> Trainer:  # fmt: skip
     recipe, samples = Recipe(**run.recipe), dataset.split("train")
     images = balance.counts(samples, len(run.classes))
     display.say(balance.line(images, run.classes, recipe.balance))
     class_weights = None
     if recipe.balance == "weights":
-        class_weights = torch.tensor(balance.class_weights(images), dtype=torch.float32, device=device())
+        class_weights = torch.tensor(balance.class_weights(images), dtype=weights.master_dtype, device=device())
     return Trainer(
         recipe, network, weights, optimizer, feed, Preprocessing.from_json(run.preprocessing),
-        math.ceil(len(samples) / run.batch_size), class_weights, display, keeper, progress,
+        batch_sizes(len(samples), run.batch_size), class_weights, display, keeper, progress, ranks,
     )  # fmt: skip
 
 
 def make_feed(
-    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractors: Extractors, display: Display
+    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractors: Extractors, display: Display,
+    ranks: Ranks = ALONE,
 ) -> Feed:  # fmt: skip
     """Images, or for a head that is trained alone, features."""
     recipe, samples, held_out = Recipe(**run.recipe), dataset.split("train"), dataset.split("validation")
@@ -206,16 +243,16 @@ def make_feed(
     if recipe.train == "head":
         model = weights.as_network().to_file(dataset.classes, preprocessing)
         cache = features.Cache(model, run, extractors, conduct.workers, display)
+        learned, judged = ranks.once_a_machine(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
         return FeatureFeed(
-            [cache.training(samples, view) for view in range(recipe.feature_views)] or [cache.plain(samples)],
-            labels(samples), cache.plain(held_out), labels(held_out), run.batch_size, recipe.seed, draws,
-            device(), weights.dtype,
+            learned, labels(samples), judged, labels(held_out), run.batch_size, recipe.seed, draws,
+            device(), weights.dtype, ranks.share,
         )  # fmt: skip
     loader = TrainingLoader(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
-        weights=draws, workers=conduct.workers,
+        weights=draws, workers=conduct.workers, share=ranks.share,
     )  # fmt: skip
-    return ImageFeed(loader, held_out, preprocessing, device(), weights.dtype)
+    return ImageFeed(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
 
 
 def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -259,10 +296,13 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
     return replace(plain, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3)))), pixels
 
 
-def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal, out: Path) -> None:
+def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal | None, out: Path) -> None:
+    """What comes of it is written where there is a journal."""
     progress, display = trainer.progress, trainer.display
     row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
     best = trainer.finish_epoch(row["validation_accuracy"])
+    if journal is None:
+        return
     display.epoch(row, trainer.recipe.epochs, best)
     display.warn(diagnosis.dying(row["dead_channels"]))
     display.warn(diagnosis.stalled(row["waited"]))

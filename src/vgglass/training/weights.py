@@ -1,4 +1,4 @@
-"""The numbers that training moves: float32 masters, their bfloat16 working copies, their moving average."""
+"""The numbers that training moves: masters in float32 or float64, their bfloat16 copies, their moving average."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,21 +10,24 @@ from vgglass.model import VGG
 
 State = dict[str, Tensor]
 
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
 EMA_WARMUP = 10  # the average follows closely at first: decay (1 + n) / (10 + n) until the recipe's is reached
 
 
 class Weights:
-    """A network's float32 weights, its working copies where it multiplies in bfloat16, and their moving average.
+    """A network's weights, its working copies where it multiplies in bfloat16, and their moving average.
 
     Small updates vanish in bfloat16, which has eight bits: the optimizer moves the masters, and the copies follow
-    (Micikevicius et al., 2018). In float32 the masters are the network's own parameters. Batch norm stays in float32.
+    (Micikevicius et al., 2018). Else the masters are the network's own parameters. Batch norm is in their precision.
     masters  by name, those that are trained and those that are not
     average  of every floating-point tensor of the state; empty where the decay is 0
     """
 
     def __init__(self, network: VGG, precision: str, decay: float) -> None:
         self.network, self.decay = network, decay
-        self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.dtype = DTYPES[precision]
+        if self.dtype == torch.float64:
+            network.double()
         self.masters: dict[str, nn.Parameter] = dict(network.named_parameters())
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         if self.dtype == torch.bfloat16:
@@ -41,6 +44,11 @@ class Weights:
                     self.masters[f"{name}.{kind}"] = master
                     self._pairs.append((master, copy))
                     copy.data = copy.data.to(self.dtype)
+
+    @property
+    def master_dtype(self) -> torch.dtype:
+        """Of the masters, and of the loss."""
+        return next(iter(self.masters.values())).dtype
 
     def state(self) -> State:
         """Every tensor of the network, its weights as the masters have them."""
@@ -62,6 +70,13 @@ class Weights:
                 copy.grad = None
 
     @torch.no_grad()
+    def hand_back(self) -> None:
+        """Put the masters' gradients into the copies: what is added there next leaves together with them."""
+        for master, copy in self._pairs:
+            if master.grad is not None:
+                copy.grad, master.grad = master.grad.to(copy.dtype), None
+
+    @torch.no_grad()
     def spread(self) -> None:
         """Let the copies follow the masters."""
         for master, copy in self._pairs:
@@ -77,6 +92,11 @@ class Weights:
     def judged(self) -> State:
         """The state that is validated and saved: the average where there is one."""
         return self.state() | self.average
+
+    def statistics(self) -> list[Tensor]:
+        """Batch norm's running statistics, and what the average has of them."""
+        names = [name for name, _ in self.network.named_buffers()]
+        return [*self.network.buffers(), *(self.average[name] for name in names if name in self.average)]
 
     @contextmanager
     def showing_judged(self) -> Iterator[None]:
@@ -96,4 +116,4 @@ class Weights:
         with torch.device("meta"):
             network = VGG(self.network.architecture)
         network.load_state_dict({name: value.clone() for name, value in self.judged().items()}, assign=True)
-        return network.eval()
+        return network.float().eval()
