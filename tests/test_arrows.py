@@ -23,6 +23,7 @@ LEVELS = (
     ("prediction", "training", "evaluation", "glass"),
     ("api",),
     ("serving",),
+    ("cluster",),
     ("cli",),
     ("__main__",),
 )

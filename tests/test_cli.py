@@ -29,7 +29,8 @@ OPTIONS = {
     "compare": "--engine --json --precision --split --views",
     "calibrate": "--engine --json --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
-    "predict": "--download --engine --json --model --out --precision --resume --sort-into --top --views",
+    "predict": "--actors --download --engine --json --model --out --precision --ray --resume --shard --sort-into --top"
+    " --views",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --to",
     "export": "--calibrate --dense --download --force --int8 --model",

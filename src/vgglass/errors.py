@@ -1,5 +1,8 @@
 """Errors that a person can act on: each names the value, the rule it breaks and the remedy."""
 
+import copyreg
+from typing import Any
+
 
 class UserError(ValueError):
     """A sentence for the person at the keyboard; the command line prints it without a traceback."""
@@ -9,6 +12,10 @@ class UserError(ValueError):
     def __init__(self, value: object, rule: str, remedy: str) -> None:
         self.value, self.rule, self.remedy = value, rule, remedy
         super().__init__(f"{value}: {rule}; {remedy}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come from other processes too; pickle would call __init__ with the sentence alone."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(UserError):

@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 import simplejpeg
@@ -37,8 +37,15 @@ _PNG_DEPTH = 24  # where a PNG's first chunk, IHDR, says how many bits a sample 
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error, MemoryError)
 
 
+class File(Protocol):
+    """What bytes can be read from: a path, or an object in a bucket; its str is its name."""
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError."""
+
+
 def decode(
-    source: Path | bytes,
+    source: File | bytes,
     *,
     channels: int = 3,
     background: tuple[int, int, int] = WHITE,
@@ -153,7 +160,7 @@ def _depth(image: Image.Image, data: bytes) -> int:
     return 1 if image.mode == "1" else 8
 
 
-def _read(source: Path) -> bytes:
+def _read(source: File) -> bytes:
     try:
         return source.read_bytes()
     except OSError as error:

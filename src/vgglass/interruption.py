@@ -2,10 +2,33 @@
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def at_once(interrupted: Callable[[signal.Signals], BaseException]) -> Iterator[None]:
+    """Inside the block either of the two raises what `interrupted` makes of it, in the middle of whatever runs.
+
+    For work that waits long and whose every step is whole or not at all. In the main thread alone, as Interruption.
+    """
+
+    def came(number: int, frame: FrameType | None) -> NoReturn:
+        raise interrupted(signal.Signals(number))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, came) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interruption:

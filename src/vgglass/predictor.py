@@ -6,7 +6,6 @@ N images, K classes.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from vgglass.data.loader import ahead
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
-from vgglass.images import Pixels
+from vgglass.images import File, Pixels
 from vgglass.modelfile import Mapped, Record
 from vgglass.preprocess import read
 from vgglass.views import View, decoding, show
@@ -54,7 +53,7 @@ class Predictor:
         size = self.record.preprocessing.size
         return max(1, _batch((size, size)) // max(view.count for view in self.views))
 
-    def stream(self, sources: Iterable[Path | Pixels]) -> Iterator[LogProbabilities | ImageError]:
+    def stream(self, sources: Iterable[File | Pixels]) -> Iterator[LogProbabilities | ImageError]:
         """What the network makes of each source (K,), in order; or why it can't be read. Memory stays bounded."""
         window: list[list[Pixels] | ImageError] = []
         readable = 0
@@ -102,10 +101,10 @@ class Predictor:
         for stacks in window:
             yield stacks if isinstance(stacks, ImageError) else next(answers)
 
-    def _prepared(self, chunk: Sequence[Path | Pixels]) -> list[list[Pixels] | ImageError]:
+    def _prepared(self, chunk: Sequence[File | Pixels]) -> list[list[Pixels] | ImageError]:
         return [self.shown(source) for source in chunk]
 
-    def shown(self, source: Path | Pixels) -> list[Pixels] | ImageError:
+    def shown(self, source: File | Pixels) -> list[Pixels] | ImageError:
         """The stack of each view, or why there is none; without the file's bytes, which a traceback would hold."""
         record = self.record.preprocessing
         try:

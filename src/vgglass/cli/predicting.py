@@ -4,12 +4,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
     from vgglass.prediction import Prediction
@@ -31,7 +32,7 @@ class Tally:
 
 
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Images, folders of images, or - for a list on standard input.")],
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or - for a list on standard input.")],
     model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = "vgg16",
     top: Annotated[int, typer.Option(min=1, help="Answers an image.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Write the rows to a .csv, .jsonl or .parquet file.")] = None,
@@ -43,12 +44,25 @@ def predict(
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Rows for a program.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On a Ray cluster: local, auto or HOST:PORT; --out is a folder."),
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="With --ray: workers; else one a GPU, or a CPU.")] = None,
+    shard: Annotated[int | None, typer.Option(min=1, help="With --ray: images a part (1000).")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
 ) -> None:
     """Name what is in images."""
     from vgglass import api, prediction
     from vgglass.cli.models import fetched
 
+    _require_fitting(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
+    if ray and out:
+        _predict_on_cluster(
+            fetched(model, download), paths, out, address=ray, top=top, views=views, engine=engine, precision=precision,
+            actors=actors, shard=shard,
+        )  # fmt: skip
+        return
     complete = resume and out is not None and prediction.complete(out)
 
     scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
@@ -70,8 +84,36 @@ def predict(
         output.console().print(whole if complete else said, soft_wrap=True)
     else:
         _show(rows)
-    if tally.failed:
-        typer.secho(f"{tally.failed} of {tally.rows} images could not be read", fg="red", err=True)
+    _tell_failures(tally.failed, tally.rows)
+
+
+def _require_fitting(ray: str | None, out: Path | None, with_ray: dict[str, Any], without: dict[str, Any]) -> None:
+    """Raises UsageError for options that do not go together. --resume is what --ray always does."""
+    if not ray:
+        for name, value in with_ray.items():
+            if value is not None:
+                raise UsageError(name, "says how a cluster is to work", "add --ray and its address")
+        return
+    if not out:
+        raise UsageError("--ray", "writes its rows to the parts of a folder", "add --out and the folder's name")
+    for name, value in without.items():
+        if value:
+            raise UsageError(name, "does not go with --ray, whose rows are in the parts of --out", "leave it out")
+
+
+def _predict_on_cluster(model: str, paths: list[str], out: Path, *, shard: int | None, **how: Any) -> None:
+    from vgglass.cluster import prediction
+
+    console = Console(stderr=True)
+    done = prediction.predict(model, paths, out, shard=shard or prediction.SHARD, console=console, **how)
+    parts = f"{done.made} part{'s' * (done.made != 1)} made" if done.made else "nothing was left to do"
+    output.console().print(f"{done.rows:,} row{'s' * (done.rows != 1)}: {out} ({parts})", soft_wrap=True)
+    _tell_failures(done.failed, done.rows)
+
+
+def _tell_failures(failed: int, rows: int) -> None:
+    if failed:
+        typer.secho(f"{failed} of {rows} images could not be read", fg="red", err=True)
         raise typer.Exit(1)
 
 

@@ -38,40 +38,18 @@ def serve(
             raise MissingExtraError(package, "serve", "serving")
     from vgglass.cli.models import fetched
     from vgglass.serving import access, app, logs, server
-    from vgglass.serving.batching import Batcher
-    from vgglass.serving.decoding import Decoders
-    from vgglass.serving.limits import Bodies
-    from vgglass.serving.metrics import Metrics
-    from vgglass.serving.models import Models, Options
+    from vgglass.serving.models import Options
     from vgglass.serving.service import Service
-    from vgglass.serving.subjects import Subjects
 
-    token = _token(token_file)
+    token = access.read_token(token_file)
     if token is None and not insecure and not access.is_loopback(host):
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")
     path = Path(fetched(model, download))
     with server.bind(host, port) as bound:
         logs.start()
-        metrics = Metrics()
-        models = Models(path, Options(views, engine, precision), metrics)
-        service = Service(
-            models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Subjects(models), timeout
-        )
-        output.console().print(f"{server.address(bound)} serves {path} ({models.current.about})", soft_wrap=True)
+        service = Service.of(path, Options(views, engine, precision), queue, timeout)
+        about = service.models.current.about
+        output.console().print(f"{server.address(bound)} serves {path} ({about})", soft_wrap=True)
         names = access.allowed(host, allow_host or (), token)
-        server.run(app.create(service, names), bound, timeout, models.reload)
-
-
-def _token(path: Path | None) -> str | None:
-    """What a token file holds. A file, because every process of this machine sees what a command line says."""
-    if path is None:
-        return None
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--token-file {path}", f"can't be read ({error})", "name a text file") from error
-    if len(token) < 16 or not token.isprintable() or " " in token:
-        rule = "holds no token of 16 characters or more"
-        raise UsageError(f"--token-file {path}", rule, "make one: openssl rand -hex 32")
-    return token
+        server.run(app.create(service, names), bound, timeout, service.models.reload)

@@ -183,7 +183,7 @@ def subfolders(folder: Path) -> list[Path]:
     return found
 
 
-def shown(path: Path) -> str:
+def shown(path: Path | str) -> str:
     """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 

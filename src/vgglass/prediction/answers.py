@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.errors import ImageError
+from vgglass.images import File
 from vgglass.prediction.rows import Prediction
 from vgglass.predictor import Predictor
 
 
-def predict(files: Iterable[Path], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
+def predict(files: Iterable[File], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
     """One row a file, in order, as they come; a file that can't be read is a row with its reason."""
     asked, answered = tee(files)
     for path, answer in zip(answered, predictor.stream(asked), strict=True):

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.interruption import Interruption
+from vgglass.modelfile import Record
 from vgglass.prediction import tables
 from vgglass.prediction.files import Met
 from vgglass.prediction.rows import Prediction
@@ -53,16 +54,19 @@ class Header:
 
 def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
     """What the rows that a model gives to these files depend on."""
-    record = predictor.record.as_json()
-    decisive = [
-        record[name]
-        for name in ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
-    ]
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    record = predictor.record
     relative = any(not path.is_absolute() for path in files)
     return Header(
-        digest, min(top, len(predictor.record.classes)), str(Path.cwd()) if relative else "", predictor.settings
+        model_digest(record), min(top, len(record.classes)), str(Path.cwd()) if relative else "", predictor.settings
     )
+
+
+def model_digest(record: Record) -> str:
+    """SHA-256 of all in a model file that decides its answers."""
+    values = record.as_json()
+    names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
+    decisive = [values[name] for name in names]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 class Journal:
@@ -203,11 +207,15 @@ def _whole(journal: Journal, header: Header) -> tuple[int, int]:
 def _compare(journal: Journal, header: Header) -> None:
     """Raises UsageError where the journal's rows came about in another way."""
     before, now = (_read_header(line).facts() for line in (next(journal.lines()), header.line()))
-    other = [name for name in before | now if before.get(name) != now.get(name)]
-    if other:
-        found = ", ".join(f"{name} {_short(before.get(name))} and not {_short(now.get(name))}" for name in other)
+    if found := differences(before, now):
         remedy = "repeat the command as it was, or remove this file to begin again"
         raise UsageError(journal.path, f"its rows came about with {found}", remedy)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is no longer as it was, for a person; '' where all is."""
+    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {_short(before.get(name))} and not {_short(now.get(name))}" for name in other)
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,6 @@
 """One image's answer."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vgglass.data.folder import shown
@@ -27,7 +26,7 @@ class Prediction:
 
     @property
     def shown(self) -> str:
-        return shown(Path(self.path))
+        return shown(self.path)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vgglass.atomic import replacing
 from vgglass.errors import MissingExtraError, UsageError
@@ -38,13 +38,14 @@ def write(rows: Iterable[Prediction], path: Path, places: int) -> None:
     suffix = path.suffix.lower()
     with replacing(path) as temporary:
         if suffix == ".parquet":
-            _write_parquet(rows, temporary, places)
+            with temporary.open("wb") as file:
+                write_parquet(rows, file, places)
         elif suffix == ".jsonl":
-            with _text(temporary) as file:
-                file.writelines(json.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in rows)
+            with _text(temporary) as text:
+                text.writelines(json.dumps(row.as_json(), ensure_ascii=False) + "\n" for row in rows)
         else:
-            with _text(temporary) as file:
-                writer = csv.writer(file)
+            with _text(temporary) as text:
+                writer = csv.writer(text)
                 writer.writerow(_columns(places))
                 writer.writerows(_as_text(_cells(row, places)) for row in rows)
 
@@ -73,14 +74,15 @@ def _as_text(cells: Iterable[Cell]) -> Iterator[str | None]:
             yield f"{cell:.6f}" if isinstance(cell, float) else cell
 
 
-def _write_parquet(rows: Iterable[Prediction], path: Path, places: int) -> None:
+def write_parquet(rows: Iterable[Prediction], file: BinaryIO, places: int) -> None:
+    """Write rows as Parquet, with columns for `places` answers each. Raises OSError."""
     import pyarrow
     from pyarrow import parquet
 
     types = {"probability": pyarrow.float64(), "unsure": pyarrow.bool_()}
     kinds = [(name, types.get(name.split("_")[0], pyarrow.string())) for name in _columns(places)]
     schema, left = pyarrow.schema(kinds), iter(rows)
-    with path.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
+    with parquet.ParquetWriter(file, schema) as writer:
         while group := list(islice(left, GROUP)):
             columns = zip(*(map(_encodable, _cells(row, places)) for row in group), strict=True)
             arrays = [pyarrow.array(column, kind) for column, (_, kind) in zip(columns, kinds, strict=True)]

@@ -8,10 +8,12 @@ import hmac
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vgglass.errors import UsageError
 from vgglass.serving.refusals import RefusedError
 
 SECURITY_HEADERS = {
@@ -148,3 +150,17 @@ def _is_address(name: str) -> bool:
 
 def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key == name]
+
+
+def read_token(path: Path | None) -> str | None:
+    """What a token file holds: a file, as every process of this machine sees a command line. Raises UsageError."""
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--token-file {path}", f"can't be read ({error})", "name a text file") from error
+    if len(token) < 16 or not token.isprintable() or " " in token:
+        rule = "holds no token of 16 characters or more"
+        raise UsageError(f"--token-file {path}", rule, "make one: openssl rand -hex 32")
+    return token

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from vgglass.serving.batching import Answer, Batcher, Place
 from vgglass.serving.decoding import Decoders, Whole
 from vgglass.serving.limits import Bodies
 from vgglass.serving.metrics import Metrics
-from vgglass.serving.models import Models
+from vgglass.serving.models import Models, Options
 from vgglass.serving.refusals import RefusedError
 from vgglass.serving.subjects import Subjects
 
@@ -50,6 +51,13 @@ class Service:
     metrics: Metrics
     subjects: Subjects
     timeout: float
+
+    @classmethod
+    def of(cls, path: Path, options: Options, queue: int, timeout: float) -> "Service":
+        """A model's file, served with the usual limits and a queue for so many images. Raises UserError."""
+        metrics = Metrics()
+        models = Models(path, options, metrics)
+        return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Subjects(models), timeout)
 
     async def body(self, request: Request) -> bytes:
         """Raises RefusedError."""

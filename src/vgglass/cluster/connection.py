@@ -1,0 +1,138 @@
+"""Ray: found, reached, and asked for the version of vgglass on each of its machines."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from vgglass import __version__
+from vgglass.errors import MissingExtraError, UsageError
+from vgglass.serving.access import is_loopback
+
+LOCAL = "local"
+CLIENT = "ray://"
+STORE = 256 << 20  # bytes of a local object store: what passes through it is names and rows, not images
+PATIENCE = 5.0  # seconds that a cluster's address may take to answer
+ABSENT = "no"  # version of a machine without vgglass
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine of a cluster."""
+
+    address: str
+    cpus: int
+    gpus: int
+    version: str
+
+
+def require(package: str = "ray") -> None:
+    """Raises MissingExtraError."""
+    if not find_spec(package):
+        raise MissingExtraError(package, "ray", "work on a cluster")
+
+
+@contextmanager
+def connected(address: str) -> Iterator[list[Node]]:
+    """A Ray cluster and its machines, all of them with this version of vgglass.
+
+    address  'local': this machine, for as long as the block; 'auto': the cluster that runs here, or RAY_ADDRESS names;
+             host:port
+    Raises UsageError, MissingExtraError.
+    """
+    require()
+    address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    _prepare(address)
+    import ray
+
+    _require_answer(address)
+    local = {"num_cpus": os.cpu_count(), "include_dashboard": False, "object_store_memory": STORE}
+    try:
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **(local if address == LOCAL else {}))
+    except (
+        ConnectionError,
+        RuntimeError,
+        ray.exceptions.AuthenticationError,
+    ) as error:  # none, of another Ray, not ours
+        raise _unreachable(address, str(error).strip().splitlines()[0]) from error
+    try:
+        nodes = _nodes()
+        _require_version(nodes)
+        yield nodes
+    finally:
+        ray.shutdown()
+
+
+def _prepare(address: str) -> None:
+    """What Ray reads from the environment when it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of every pool of actors, and of its own end
+    host = address.removeprefix(CLIENT).rpartition(":")[0]
+    if address == LOCAL or is_loopback(host):
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on every system: the loopback address is meant as it is
+    if address == LOCAL:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+
+
+def _require_answer(address: str) -> None:
+    """Raises UsageError where nothing that speaks gRPC answers: Ray itself waits for two minutes, then exits."""
+    if address.startswith(CLIENT):
+        rule = "is the address of Ray Client, which Ray Data does not run through"
+        raise UsageError(f"--ray {address}", rule, "run the command on a machine of the cluster, with --ray auto")
+    if address in (LOCAL, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"--ray {address}", "is not local, auto or HOST:PORT", "name one of them")
+    import grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(PATIENCE)
+        except grpc.FutureTimeoutError as error:
+            raise _unreachable(address, f"nothing answers within {PATIENCE:g} s") from error
+
+
+def _unreachable(address: str, reason: str) -> UsageError:
+    remedy = "start one (ray start --head), name its address, bring its token, or take --ray local"
+    return UsageError(f"--ray {address}", f"no Ray cluster can be used there ({reason})", remedy)
+
+
+def _nodes() -> list[Node]:
+    """The machines that live, each asked for its version."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def version() -> str:  # inside a function: it travels as code, and runs where there is no vgglass
+        try:
+            import vgglass
+        except ImportError:
+            return ABSENT
+        return vgglass.__version__
+
+    asked = ray.remote(num_cpus=0)(version)
+    living: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in living]
+    found = ray.get([asked.options(scheduling_strategy=place).remote() for place in places])
+    return [
+        Node(node["NodeManagerAddress"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)), at)
+        for node, at in zip(living, found, strict=True)
+    ]
+
+
+def _require_version(nodes: list[Node]) -> None:
+    other = [node for node in nodes if node.version != __version__]
+    if other:
+        rule = f"has {other[0].version} vgglass" if other[0].version == ABSENT else f"has vgglass {other[0].version}"
+        rule += f" ({len(other)} of {len(nodes)} machines differ), and this is {__version__}"
+        raise UsageError(f"machine {other[0].address}", rule, f"install vgglass {__version__} on every machine")
+
+
+def limit_threads(count: int) -> None:
+    """Let the engines of this process have so many: OpenVINO takes all cores, torch heeds Ray's OMP_NUM_THREADS."""
+    from vgglass.engines.openvino import core
+
+    core().set_property("CPU", {"INFERENCE_NUM_THREADS": count})
