@@ -64,7 +64,7 @@ WORDS = {
         "split-test": "测试",
         "split-validation": "验证",
         "budget": "各网络的训练预算相同：{images:,} 张训练图像 × {epochs} 轮 = 共 {seen:,} 张次，批大小 {batch_size}，"
-        "随机种子 {seed}；卷积宽度为论文的 {width} 倍，fc6 与 fc7 的输出数为 {hidden}，输入 {image_size}×{image_size}；"
+        "随机种子 {seed}；卷积通道数为论文的 {width} 倍，fc6 与 fc7 的输出数为 {hidden}，输入 {image_size}×{image_size}；"
         "SGD，动量 {momentum}，学习率 {learning_rate}（按 {schedule} 下降），权重衰减 {weight_decay}，"
         "随机失活 {dropout}，梯度范数上限 {clip_norm}；不用批归一化。评测的是验证准确率最高的那一轮。",
         "from-chance": "所有网络都从随机权重开始（He 正态初始化，按扇入）；论文则不同，较深的网络以 A 的权重起步。",
@@ -89,21 +89,21 @@ WORDS = {
         "both": "多裁剪与稠密",
         "top1": "top-1 错误率 (%)",
         "top5": "top-5 错误率 (%)",
-        "interval": "95 % 区间",
+        "interval": "95% 区间",
         "paper-train": "论文 ImageNet S",
         "paper-test": "论文 ImageNet Q",
         "paper-top1": "论文 ImageNet top-1",
         "paper-top5": "论文 ImageNet top-5",
         "did-not-start": "未能起步",
-        "legend": "S、Q：训练与测试时图像短边的像素数。95 % 区间按 Wilson 法计算。"
+        "legend": "S、Q：训练与测试时图像短边的像素数。95% 区间按 Wilson 法计算。"
         "斜体或灰色为论文在 ImageNet 上的数字。",
         "other-side": "论文的表 5 采用 S = 256-512；本表并非如此，见 S 一栏。",
-        "one-place": "在这个输入尺寸下，边长为 Q 的图像经五次池化后并不比训练裁剪大：稠密评测只有左上角一个位置，"
-        "其余部分被舍去。论文的尺寸下则有四个位置。",
+        "one-place": "在这个输入尺寸下，边长为 Q 的图像经五次池化后并不比训练时的裁剪块大：稠密评测只有左上角一个位置，"
+        "其余部分被舍去。在论文的尺寸下则有四个位置。",
         "resolution": "{images:,} 张图像能够分辨两列网络之间 top-1 的最小差异：{x:.1f} 个百分点（双侧 {size:.0%}，"
-        "检验功效 {power:.0%}，在相同图像上作 McNemar 检验）。它是方程"
-        " n·x² = ({one:.3f}·√d + {two:.3f}·√(d − x²))² 的解 x，其中 d = max({d:.1f} %, x)；"
-        "{d:.1f} % 是本表任意两列网络一对一错的图像所占的平均比例。",
+        "功效 {power:.0%}，在相同图像上作 McNemar 检验）。它是方程"
+        " n·x² = ({one:.3f}·√d + {two:.3f}·√(d − x²))² 的解 x，其中 d = max({d:.1f}%, x)；"
+        "{d:.1f}% 是本表任意两列网络一对一错的图像所占的平均比例。",
         "no-resolution": "成功起步的网络不足两列，没有差异可供分辨。",
         "too-few": "{} 张图像太少，无论差异多大都无法分辨两列网络。",
         "cost": "网络|>参数量|>轮次|>验证 top-1|>秒",

@@ -2,7 +2,7 @@
 import { json, query } from "./api.js";
 import { heat } from "./colours.js";
 import { lay } from "./photo.js";
-import { at, fill, make, number, percent, say } from "./words.js";
+import { at, fill, make, number, percent, say, together } from "./words.js";
 
 const METHODS = ["saliency", "gradcam", "occlusion", "smoothgrad", "integrated-gradients"];
 
@@ -38,7 +38,7 @@ export function answers(state, changed) {
     }
     at("bars").replaceChildren(grid);
     at("unsure").hidden = !image.unsure;
-    at("timing").textContent = fill(say.computed, image.engine, image.precision, image.views) + (state.took ? " " + fill(say.took, Math.round(state.took)) : "");
+    at("timing").textContent = together(fill(say.computed, image.engine, image.precision, image.views), state.took ? fill(say.took, Math.round(state.took)) : "");
     silenced(names);
   }
 
@@ -90,8 +90,10 @@ export function answers(state, changed) {
     if (mine !== turn || image !== state.image) return;
     lay({ scores: found });
     const rows = found.probabilities.length, columns = found.probabilities[0].length, { fc6 } = found;
-    at("slideLegend").textContent = fill(say.slideLegend, found.class, columns, rows, percent(found.largest), percent(found.mean))
-      + " " + fill(say.slideSame, fc6.outputs, fc6.input.slice().reverse().join("×"), fc6.difference.toPrecision(2), number(fc6.largest));
+    at("slideLegend").textContent = together(
+      fill(say.slideLegend, found.class, columns, rows, percent(found.largest), percent(found.mean)),
+      fill(say.slideSame, fc6.outputs, fc6.input.slice().reverse().join("×"), fc6.difference.toPrecision(2), number(fc6.largest)),
+    );
   }
 
   at("slide").addEventListener("click", slide);

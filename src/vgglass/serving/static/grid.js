@@ -1,7 +1,7 @@
 // A layer's maps side by side: sorted, on a stated colour scale, each to be pointed at and chosen.
 import { floats, json, lines } from "./api.js";
 import { bitmap, coloured, legend } from "./colours.js";
-import { at, fill, make, number, percent, say, sides } from "./words.js";
+import { at, fill, make, number, percent, say, sides, together } from "./words.js";
 
 const GAP = 4, CAPTION = 13, SMALLEST = 40, CELL = 12, LARGE_CELL = 30;
 
@@ -92,7 +92,7 @@ export function grids(state, told) {
     canvas.dataset.layer = shown.name;
     const mark = own ? "a" : number(scale === "network" && shown.limit ? shown.limit : largest);
     legend(at("legend"), [signed ? "−" + mark : "0", signed ? "0" : "", mark], signed);
-    at("gridLegend").textContent = say.scales[own || width > 1 ? scale : "layer"] + " " + say.orders[order];
+    at("gridLegend").textContent = together(say.scales[own || width > 1 ? scale : "layer"], say.orders[order]);
   }
 
   function outline(context, left, top, width, height) {

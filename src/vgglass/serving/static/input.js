@@ -5,7 +5,7 @@ import { at, fill, say } from "./words.js";
 
 const LARGE = 336;
 /** The map that was drawn last: as a cell moves, only its window does. */
-let kept = { key: "", values: new Float32Array(), end: 1 };
+let kept = /** @type {any} */ ({ key: "", values: new Float32Array(), end: 1 });
 
 /** @param {any} state of the page @param {any} told what GET …/steps answered */
 export async function showInput(state, told) {

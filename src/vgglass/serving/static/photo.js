@@ -1,6 +1,6 @@
 // The photograph, and what is laid over it: a heat map, the glow and box of what a position sees, the places of a classifier.
 import { glow, heat } from "./colours.js";
-import { at, fill, percent, say } from "./words.js";
+import { at, fill, percent, say, together } from "./words.js";
 
 const LARGEST = 900, BESIDE = 336;  // pixels of the longer side of the large canvas, and of the one beside a map
 
@@ -46,7 +46,7 @@ export function showSeen(layer, row, column) {
 /** @param {any} field @param {any} layer */
 export function showGlow(field, layer) {
   lay({ glow: glow(field) });
-  at("seen").textContent += " " + fill(say.effective, field.side, field.side, layer.receptive_field);
+  at("seen").textContent = together(at("seen").textContent, fill(say.effective, field.side, field.side, layer.receptive_field));
 }
 
 function draw() {

@@ -14,10 +14,13 @@ const PACE = 450;
 export function playground(state) {
   let chosen = { ...PRESETS.note }, place = [0, 0], own = false, playing = 0, shown = null, turn = 0;
 
+  /** @param {string} name of a field */
+  const label = name => say[name === "kernel" ? "windowSide" : name];
+
   function controls() {
     const select = make("select", { id: "operation", onchange: event => { chosen.operation = event.target.value; ask(); } },
       ...["max", "min", "avg", "conv"].map(name => make("option", { value: name, selected: name === chosen.operation }, say.operations[name])));
-    const fields = Object.entries(FIELDS).map(([name, [least, most]]) => make("label", {}, say[name],
+    const fields = Object.entries(FIELDS).map(([name, [least, most]]) => make("label", {}, label(name),
       make("input", { type: "number", id: name, min: least, max: most, value: chosen[name], oninput: event => set(name, event.target) })));
     const presets = Object.keys(PRESETS).map(name => make("button", { type: "button", "data-preset": name, onclick: () => { chosen = { ...PRESETS[name] }; place = [0, 0]; controls(); ask(); } }, say.presets[name]));
     const mine = make("button", { type: "button", id: "own", "aria-pressed": String(own), onclick: () => { own = !own; controls(); ask(); } }, say.ownPixels);
@@ -29,7 +32,7 @@ export function playground(state) {
 
   function set(name, input) {
     const value = Number(input.value), [least, most] = FIELDS[name];
-    if (input.value === "" || !Number.isInteger(value) || value < least || value > most) return wrong(fill(say.outOfRange, say[name], least, most));
+    if (input.value === "" || !Number.isInteger(value) || value < least || value > most) return wrong(fill(say.outOfRange, label(name), least, most));
     chosen[name] = value;
     ask();
   }

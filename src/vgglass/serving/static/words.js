@@ -32,6 +32,9 @@ export function number(x) {
   return String(Number(x.toPrecision(4))).replace("-", "−");
 }
 
+/** Sentences one after another. @param {...string} sentences */
+export const together = (...sentences) => sentences.filter(Boolean).join(lang === "zh" ? "" : " ");
+
 /** @param {number} share */
 export const percent = share => (100 * share).toFixed(1) + (lang === "zh" ? "%" : " %");
 
