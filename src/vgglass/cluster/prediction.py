@@ -4,9 +4,9 @@ Workers only read, so that a shard may be computed twice by Ray after a death an
 """
 
 import io
+import json
 import logging
 import os
-import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -108,8 +108,8 @@ class Worker:
         try:
             table, failed = self.table(self.rows(task["part"], task["names"].split(b"\0")))
         except UserError as error:
-            return {"part": task["part"], "table": b"", "failed": 0, "refusal": pickle.dumps(error)}
-        return {"part": task["part"], "table": table, "failed": failed, "refusal": b""}
+            return {"part": task["part"], "table": b"", "failed": 0, "refusal": _packed(error)}
+        return {"part": task["part"], "table": table, "failed": failed, "refusal": ""}
 
     def rows(self, part: int, names: Sequence[bytes]) -> list[Prediction]:
         """The answers of a shard, all at once unless it has killed. Raises UserError."""
@@ -256,8 +256,19 @@ def _answers(how: How, tasks: list[dict[str, Any]], pool: Pool) -> Iterator[dict
     )  # fmt: skip
     for answer in answers.iter_rows():
         if answer["refusal"]:
-            raise pickle.loads(answer["refusal"])  # noqa: S301 (of our own worker)
+            raise _unpacked(answer["refusal"])
         yield answer
+
+
+def _packed(error: UserError) -> str:
+    return json.dumps([error.exit_status, str(error.value), error.rule, error.remedy])
+
+
+def _unpacked(text: str) -> UserError:
+    status, *sentence = json.loads(text)
+    error = UserError(*sentence)
+    error.exit_status = status
+    return error
 
 
 def _probed(how: How, pool: Pool) -> dict[str, Any]:

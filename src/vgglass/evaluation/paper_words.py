@@ -64,7 +64,8 @@ WORDS = {
         "split-test": "测试",
         "split-validation": "验证",
         "budget": "各网络的训练预算相同：{images:,} 张训练图像 × {epochs} 轮 = 共 {seen:,} 张次，批大小 {batch_size}，"
-        "随机种子 {seed}；卷积通道数为论文的 {width} 倍，fc6 与 fc7 的输出数为 {hidden}，输入 {image_size}×{image_size}；"
+        "随机种子 {seed}；卷积通道数为论文的 {width} 倍，fc6 与 fc7 的输出数为 {hidden}，"
+        "输入 {image_size}×{image_size}；"
         "SGD，动量 {momentum}，学习率 {learning_rate}（按 {schedule} 下降），权重衰减 {weight_decay}，"
         "随机失活 {dropout}，梯度范数上限 {clip_norm}；不用批归一化。评测的是验证准确率最高的那一轮。",
         "from-chance": "所有网络都从随机权重开始（He 正态初始化，按扇入）；论文则不同，较深的网络以 A 的权重起步。",
