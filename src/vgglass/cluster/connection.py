@@ -132,7 +132,10 @@ def _require_version(nodes: list[Node]) -> None:
 
 
 def limit_threads(count: int) -> None:
-    """Let the engines of this process have so many: OpenVINO takes all cores, torch heeds Ray's OMP_NUM_THREADS."""
+    """Let the engines of this process have so many: OpenVINO takes all cores, torch heeds Ray's OMP_NUM_THREADS.
+
+    Not pinned: OpenVINO counts cores from the first in each process, and workers would share it while others idle.
+    """
     from vgglass.engines.openvino import core
 
-    core().set_property("CPU", {"INFERENCE_NUM_THREADS": count})
+    core().set_property("CPU", {"INFERENCE_NUM_THREADS": count, "ENABLE_CPU_PINNING": False})
