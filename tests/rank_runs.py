@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,6 @@ def together(count: int, work: Callable[[], object], said: Path, **environment: 
         except UserError as error:
             print(f"rank {number}: {error}")
             sys.exit(error.exit_status)
-        except Exception:
-            traceback.print_exc()
-            raise
 
     processes = [FORK.Process(target=rank, args=(number,)) for number in range(count)]
     for process in processes:

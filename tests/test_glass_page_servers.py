@@ -62,9 +62,11 @@ def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> No
         page.goto(f"http://127.0.0.1:{server.port}/")
         for token in ("wrong-one-of-20-letters", secret.read_text()):
             page.wait_for_selector("#token")
+            assert page.locator("#bars .class").count() == 0
             page.fill("#token input", token)
             page.click("#token button")
         page.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+        assert page.is_hidden("#token")
         page.close()
 
 

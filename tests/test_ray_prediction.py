@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import vgglass
-from ray_job import ENVIRONMENT, command, finished, needs_ray, network, pictures, rows, said
+from ray_job import ENVIRONMENT, command, finished, made, needs_ray, network, pictures, rows, said
 from vgglass import api
 from vgglass.cluster import connection, job, sources
 from vgglass.cluster.connection import Node
@@ -40,11 +40,6 @@ JOB = job.Job("0" * 64, 3, "1" * 64, 45, 20, "openvino", "float32", "centre@32")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network(tmp_path_factory.mktemp("model"))
-
-
-def made(how: How, names: Sequence[bytes]) -> tuple[bytes, int]:
-    worker = Worker(how)
-    return worker.table(worker.answers(names))
 
 
 # The real thing

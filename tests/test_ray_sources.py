@@ -1,13 +1,12 @@
 """What a cluster is to predict, from folders and buckets: names in one order, and the bytes behind them."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from ray_job import network, pictures, rows
+from ray_job import made, network, pictures, rows
 from vgglass import modelfile
 from vgglass.cluster import job, prediction, sources
 from vgglass.cluster.prediction import How, Worker
@@ -17,11 +16,6 @@ from vgglass.errors import DataError, UsageError
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network(tmp_path_factory.mktemp("model"))
-
-
-def made(how: How, names: Sequence[bytes]) -> tuple[bytes, int]:
-    worker = Worker(how)
-    return worker.table(worker.answers(names))
 
 
 def test_names_are_sorted_and_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def serve(
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
     download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
 ) -> None:
-    """Answer over HTTP: /predict, the Open Inference Protocol at /v2, /metrics; SIGHUP reloads the model."""
+    """A page that opens every layer; /predict, the Open Inference Protocol, /metrics; SIGHUP reloads the model."""
     for package in PACKAGES:
         if not find_spec(package):
             raise MissingExtraError(package, "serve", "serving")

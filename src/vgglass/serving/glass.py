@@ -16,7 +16,7 @@ from vgglass.serving.decoding import Whole
 from vgglass.serving.documentation import GLASS_ERRORS, IMAGE
 from vgglass.serving.refusals import RefusedError, json_response, plain
 from vgglass.serving.service import Service
-from vgglass.serving.subjects import Looked, Walk
+from vgglass.serving.subjects import Looked, Subjects, Walk
 
 if TYPE_CHECKING:
     from vgglass.glass import Subject
@@ -33,6 +33,14 @@ PLACES = 8  # a side of an occlusion: VGG-16 runs 49 times, in some six seconds 
 
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/glass", responses=GLASS_ERRORS, default_response_class=Response)
+    _add_model(routes, service)
+    _add_images(routes, service)
+    for add in (_add_layers, _add_numbers, _add_reasons, _add_silences, _add_playground):
+        add(routes, service.subjects)
+    return routes
+
+
+def _add_model(routes: APIRouter, service: Service) -> None:
     subjects = service.subjects
 
     @routes.get("/model", summary="The model that serves, layer by layer")
@@ -54,6 +62,10 @@ def router(service: Service) -> APIRouter:
             raise RefusedError(404, "no image", f"sample {name!r}", "is none", f"one of {', '.join(samples.names(()))}")
         return Response(await subjects.run(request, lambda: samples.read(name)), media_type="application/octet-stream")
 
+
+def _add_images(routes: APIRouter, service: Service) -> None:
+    subjects = service.subjects
+
     @routes.post("/images", summary="Put an image before the network", openapi_extra=IMAGE)
     async def put(request: Request) -> Response:
         """Answers what /predict answers, and an 'id' by which the other routes know the image."""
@@ -74,6 +86,10 @@ def router(service: Service) -> APIRouter:
         looked = subjects.looked
         return Response(await subjects.run(request, lambda: _jpeg(looked, digest)), media_type="image/jpeg")
 
+
+def _add_layers(routes: APIRouter, subjects: Subjects) -> None:
+    """Every layer of a kept image, and its maps."""
+
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
     async def layers(request: Request, digest: Digest) -> Response:
         return json_response(await subjects.look(request, digest, facts.strip))
@@ -90,6 +106,10 @@ def router(service: Service) -> APIRouter:
     async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
         data = await subjects.look(request, digest, lambda walk: facts.floats(walk.view(layer), channel))
         return Response(data, media_type="application/octet-stream")
+
+
+def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
+    """How single numbers came about, and what they saw."""
 
     @routes.get("/images/{digest}/steps/{layer}", summary="One number's arithmetic, term by term")
     async def step(
@@ -115,6 +135,10 @@ def router(service: Service) -> APIRouter:
         found = await subjects.ponder(request, digest, lambda subject: effective_field(subject, layer, (row, column)))
         return json_response(facts.field(found))
 
+
+def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
+    """What in the image speaks for a class, and where."""
+
     @routes.get("/images/{digest}/attributions/{method}", summary="What in the image speaks for a class")
     async def attribution(
         request: Request, digest: Digest, method: Annotated[str, Path(max_length=32)], target: Class = None,
@@ -127,6 +151,19 @@ def router(service: Service) -> APIRouter:
             return facts.attribution(found, subject.record.classes)
 
         return json_response(await subjects.ponder(request, digest, attributed))
+
+    @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
+    async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
+        from vgglass.glass import fc6, score_map
+
+        def scored(subject: "Subject") -> dict[str, Any]:
+            return facts.scores(score_map(subject, target), fc6(subject), subject.record.classes)
+
+        return json_response(await subjects.ponder(request, digest, scored))
+
+
+def _add_silences(routes: APIRouter, subjects: Subjects) -> None:
+    """What channels do for the answer."""
 
     @routes.get("/images/{digest}/effects/{layer}", summary="What silencing each channel does, as JSON lines")
     async def effects(request: Request, digest: Digest, layer: Layer) -> Response:
@@ -159,15 +196,8 @@ def router(service: Service) -> APIRouter:
 
         return json_response(await subjects.look(request, digest, told))
 
-    @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
-    async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
-        from vgglass.glass import fc6, score_map
 
-        def scored(subject: "Subject") -> dict[str, Any]:
-            return facts.scores(score_map(subject, target), fc6(subject), subject.record.classes)
-
-        return json_response(await subjects.ponder(request, digest, scored))
-
+def _add_playground(routes: APIRouter, subjects: Subjects) -> None:
     @routes.get("/playground", summary="A window that slides over a few numbers")
     async def playground(
         request: Request, operation: Annotated[str, Query(pattern="^(max|min|avg|conv)$")] = "max",
@@ -187,8 +217,6 @@ def router(service: Service) -> APIRouter:
             return facts.playground(found, (row, column))
 
         return json_response(await subjects.run(request, played))
-
-    return routes
 
 
 def _shown(looked: Looked, digest: str, whole: Whole) -> dict[str, Any]:

@@ -71,7 +71,7 @@ function connected(state, told, terms) {
     number(row.input), number(row.weight), number(row.product),
   ]);
   return [
-    make("p", { class: "note" }, fill(say.fcNote, terms.count.toLocaleString("en"), rows.length)),
+    make("p", { class: "note" }, fill(say.fcNote, terms.count.toLocaleString("en"), rows.length, number(terms.rest))),
     list([say.input, say.inputValue, say.weight, say.product], rows),
     line(fill(say.fcSum, number(terms.positive), number(terms.negative), exact(terms.sum), exact(terms.bias), exact(told.recomputed))),
   ];
