@@ -294,7 +294,7 @@ def test_the_same_command_again_goes_on_or_says_why_not(one: Path, tmp_path: Pat
     assert "holds this run, finished" in said.read_text()
     assert (one / "best.safetensors").read_bytes() == before
     assert together(2, lambda: trained(str(one), EXACT | {"epochs": 9}), said) == [1, 1]
-    assert said.read_text().count("holds a run of another recipe; choose another --out, or give the options it") == 1
+    assert said.read_text().count("holds a run with epochs 5, not 9; choose another --out, or remove that folder") == 1
     assert together(2, lambda: trained(str(one), EXACT, overwrite=True), said) == [2, 2]
     message = "--overwrite: would remove the run each time that torchrun starts it again; remove the folder beforehand"
     assert said.read_text().count(message) == 1

@@ -157,14 +157,11 @@ def _require_same(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dat
     """Raises TrainingError where the run under `out` is not the one that is asked for."""
     from vgglass.training import checkpoint, run
 
-    found = checkpoint.read_run(out)
-    wanted, given = (values | {"--from-a": bool(begun)} for values, begun in (
-        (recipe.as_json(), start), (found.recipe, found.source)
-    ))  # fmt: skip
-    remedy = "choose another --out, or remove that folder"
-    for name, value in wanted.items():
-        if given.get(name) != value:
-            raise TrainingError(out, f"holds a run with {name} {given.get(name)}, not {value}", remedy)
+    run.require_recipe(out, recipe)
+    found, remedy = checkpoint.read_run(out), "choose another --out, or remove that folder"
+    if bool(found.source) != bool(start):
+        rule = f"holds a run with --from-a {bool(found.source)}, not {bool(start)}"
+        raise TrainingError(out, rule, remedy)
     if (run.identity(dataset), list(dataset.classes)) != (found.digest, found.classes):
         raise TrainingError(out, "holds a run on other images or classes", remedy)
     if start and found.source["digest"] != modelfile.load_record(start).digest:

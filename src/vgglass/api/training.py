@@ -133,12 +133,13 @@ def _write_down(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -
 
 def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
     """Raises TrainingError where the run under `out` is not the one that is asked for."""
-    from vgglass.training import checkpoint
-    from vgglass.training.recipe import Recipe
+    from vgglass.training import checkpoint, run
 
-    chosen = checkpoint.read_run(out)
-    if (plan, _named(source) if source else None) != (Recipe(**chosen.recipe), chosen.source.get("model")):
-        raise TrainingError(out, "holds a run of another recipe", "choose another --out, or give the options it had")
+    run.require_recipe(out, plan)
+    begun, wanted = checkpoint.read_run(out).source.get("model"), _named(source) if source else None
+    if begun != wanted:
+        rule = f"holds a run with --from {begun}, not {wanted}"
+        raise TrainingError(out, rule, "choose another --out, or remove that folder")
 
 
 def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[Dataset, Run, ModelFile | None]":

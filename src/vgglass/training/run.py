@@ -140,6 +140,15 @@ def require_fresh(out: Path) -> None:
         raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
 
 
+def require_recipe(out: Path, recipe: Recipe) -> None:
+    """Raises TrainingError, naming the field, where the run there has another recipe."""
+    found = checkpoint.read_run(out).recipe
+    for name, value in recipe.as_json().items():
+        if found.get(name) != value:
+            rule = f"holds a run with {name} {found.get(name)}, not {value}"
+            raise TrainingError(out, rule, "choose another --out, or remove that folder")
+
+
 def clear(out: Path) -> None:
     """Remove an earlier run."""
     for name in FILES:
