@@ -1,5 +1,7 @@
 """Networks and images for the tests of the glass: small, untrained, with every kind of layer."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,10 +15,10 @@ from vgglass.preprocess import Preprocessing
 CLASSES = ("猫", "狗", "<b>鸟</b>", "fish", "frog", "horse", "ship")
 
 
-def model(name: str = "A-LRN", seed: int = 0, image_size: int = 64, **options: object) -> ModelFile:
+def model(name: str = "A-LRN", seed: int = 0, image_size: int = 64, **options: Any) -> ModelFile:
     """A network whose weights, biases, running means and variances are all drawn, so that no term is trivial."""
     torch.manual_seed(seed)
-    defaults = {"classes": len(CLASSES), "image_size": image_size, "width": 0.125, "hidden": 24}
+    defaults: dict[str, Any] = {"classes": len(CLASSES), "image_size": image_size, "width": 0.125, "hidden": 24}
     network = VGG(Architecture.named(name, **(defaults | options))).eval()
     with torch.no_grad():
         for name, tensor in network.named_parameters():

@@ -3,11 +3,12 @@
 import ast
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vgglass import architecture
-from vgglass.architecture import COLUMNS, Architecture, names
+from vgglass.architecture import COLUMNS, Architecture, multiplier, names, scaled_widths
 from vgglass.errors import UsageError
 
 # Computed from the paper's Table 1 by hand; its Table 2 rounds them to 133, 133, 134, 138 and 144 million.
@@ -83,9 +84,9 @@ def test_layer_names_in_order(network: Architecture, expected: str) -> None:
 
 def test_one_network_by_hand() -> None:
     """A at 70 pixels, an eighth of the width: 70 -> 35 -> 17 -> 8 -> 4 -> 2, so fc6 spans 2x2 of 64 channels."""
-    network = Architecture("A", batch_norm=True, classes=10, channels=1, image_size=70, width=1 / 8, hidden=20)
+    network = Architecture.named("A_bn", classes=10, channels=1, image_size=70, width=1 / 8, hidden=20)
     layers = {layer.name: layer for layer in network.layers()}
-    assert network.fc6_kernel == 2
+    assert network.head_kernel == 2
 
     first = layers["conv1_1"]
     assert (first.kind, first.kernel, first.stride, first.padding) == ("conv", 3, 1, 1)
@@ -124,7 +125,7 @@ def test_column_c_has_1x1_convolutions_without_padding() -> None:
 
 
 def test_a_tiny_width_leaves_one_channel() -> None:
-    assert Architecture("A", width=0.001).layers()[0].output_shape == (1, 224, 224)
+    assert Architecture.named("A", width=0.001).layers()[0].output_shape == (1, 224, 224)
 
 
 @pytest.mark.parametrize(
@@ -166,18 +167,55 @@ def test_at_changes_the_head_alone() -> None:
         ({"width": 0}, r"width 0: the channel multiplier lies in \(0, 64\]; 1.0 is the paper's"),
         ({"width": 64.5}, r"width 64.5: the channel multiplier lies in \(0, 64\]"),
         ({"width": float("nan")}, r"width nan: the channel multiplier lies in \(0, 64\]"),
+        ({"widths": (8, 8)}, "2 widths: vgg16 has 13 convolutions; name one width for each"),
+        ({"widths": (0,) + (8,) * 12}, "widths 0, 8, .*: each convolution has 1 to 64 times the paper's channels"),
+        ({"widths": (4097,) + (8,) * 12}, "widths 4097, 8, .*: each convolution has 1 to 64 times"),
+        ({"head": "none"}, "head 'none': not one of vgg, pooled; choose one of them"),
         ({"hidden": 0}, "hidden width 0: fc6 and fc7 need outputs; 4096 is the paper's"),
         ({"dropout": 1}, r"dropout 1: a share to zero lies in \[0, 1\); 0.5 is the paper's"),
         ({"dropout": -0.1}, r"dropout -0.1: a share to zero lies in \[0, 1\)"),
     ],
 )
-def test_every_options_error(options: dict[str, float], message: str) -> None:
+def test_every_options_error(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Architecture.named("vgg16", **options)
 
 
+def test_the_pooled_head_is_an_average_and_fc8() -> None:
+    """512 K + K numbers in place of 120 million; its field is fc6's, for both span pool5."""
+    pooled, paper = (Architecture.named("vgg16", head=head, classes=10) for head in ("pooled", "vgg"))
+    after = [layer for layer in pooled.layers() if layer.name in ("pool5", "avgpool", "fc8", "prob")]
+    assert [layer.output_shape for layer in after] == [(512, 7, 7), (512, 1, 1), (10, 1, 1), (10, 1, 1)]
+    assert (pooled.layers()[-3].kind, pooled.layers()[-3].kernel) == ("avgpool", 7)
+    assert sum(layer.parameters for layer in after) == 512 * 10 + 10
+    assert pooled.layer("avgpool").receptive_field == paper.layer("fc6").receptive_field
+    assert (pooled.hidden, pooled.embedding, pooled.head_layer) == (0, "avgpool", "avgpool")
+    assert (paper.hidden, paper.embedding, paper.head_layer) == (4096, "fc7", "fc6")
+
+
+def test_every_convolution_has_a_width_of_its_own() -> None:
+    network = Architecture("A", widths=(3, 5, 7, 11, 13, 17, 19, 23), image_size=32, head="pooled")
+    outputs = [layer.output_shape[0] for layer in network.layers() if layer.kind == "conv"]
+    assert outputs == [3, 5, 7, 11, 13, 17, 19, 23]
+    assert network.tensors()["conv3_2.weight"] == (11, 7, 3, 3)
+    assert network.tensors()["fc8.weight"] == (1000, 23)
+
+
+@pytest.mark.parametrize("width", [1.0, 0.5, 2.0, 0.1, 53.4 / 512])
+def test_a_multiplier_is_found_again(width: float) -> None:
+    widths = scaled_widths("D", width)
+    found = multiplier("D", widths)
+    assert found is not None
+    assert scaled_widths("D", found) == widths
+    assert width not in (1.0, 0.5, 2.0) or found == width
+
+
+def test_widths_of_no_multiplier() -> None:
+    assert multiplier("A", (64, 128, 256, 255, 512, 512, 512, 512)) is None
+
+
 def test_limits_are_allowed() -> None:
-    assert Architecture("A", image_size=32, classes=2, width=64, hidden=1, dropout=0).fc6_kernel == 1
+    assert Architecture.named("A", image_size=32, classes=2, width=64, hidden=1, dropout=0).head_kernel == 1
 
 
 @pytest.mark.parametrize(

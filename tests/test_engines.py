@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from glass_subjects import model
 from vgglass import api
-from vgglass.engines import NAMES, OUTPUTS, machine, selection
+from vgglass.engines import NAMES, machine, selection
 from vgglass.engines.selection import choose
 from vgglass.engines.torch import halving
 from vgglass.errors import MissingExtraError, UsageError
@@ -43,25 +43,35 @@ def near(found: NDArray[np.float32], expected: NDArray[np.float32], tolerance: f
     return bool(np.abs(found - expected).max() <= tolerance * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(
+    ("output", "head"), [("fc8", "vgg"), ("fc7", "vgg"), ("pool5", "vgg"), ("fc8", "pooled"), ("avgpool", "pooled")]
+)
 @pytest.mark.parametrize("engine", NAMES)
 @pytest.mark.parametrize("name", ["A", "A-LRN", "C_bn"])
-def test_every_engine_gives_every_output_of_the_walk(name: str, engine: str, output: str) -> None:
-    file = coloured(model(name))
+def test_every_engine_gives_every_output_of_the_walk(name: str, engine: str, output: str, head: str) -> None:
+    file = coloured(model(name, head=head))
     run = api.engine(file, engine, "float32", output=output)  # type: ignore[arg-type]
     assert (run.name, run.precision) == (engine, "float32")
-    assert near(run(file.golden_images), walked(file, file.golden_images, output))
+    expected = walked(file, file.golden_images, output)
+    assert near(run(file.golden_images), expected.reshape(len(expected), -1) if output == "avgpool" else expected)
 
 
 @pytest.mark.parametrize("engine", NAMES)
-@pytest.mark.parametrize("sides", [(64, 64), (97, 130), (131, 70)])
-def test_a_dense_engine_takes_any_size(engine: str, sides: tuple[int, int]) -> None:
-    file = coloured(model("B_bn"))
+@pytest.mark.parametrize(
+    ("sides", "head"), [((64, 64), "vgg"), ((97, 130), "vgg"), ((131, 70), "vgg"), ((131, 70), "pooled")]
+)
+def test_a_dense_engine_takes_any_size(engine: str, sides: tuple[int, int], head: str) -> None:
+    file = coloured(model("B_bn", head=head))
     images = np.random.default_rng(0).integers(0, 256, (2, *sides, 3), dtype=np.uint8)
     with torch.inference_mode():
         batch = torch.from_numpy(normalise(images, file.record.preprocessing))
         expected = VGG.from_file(file).dense(batch).contiguous().numpy()
     assert near(api.engine(file, engine, "float32", dense=True)(images), expected)
+
+
+def test_an_output_that_the_head_has_not() -> None:
+    with pytest.raises(UsageError, match="layer 'fc7': vgg11 has fc8"):
+        api.engine(model("A", head="pooled"), "openvino", "float32", output="fc7")
 
 
 @pytest.mark.parametrize("engine", NAMES)

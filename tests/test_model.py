@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def small(name: str, **options: object) -> VGG:
+def small(name: str, **options: Any) -> VGG:
     torch.manual_seed(0)
-    defaults = {"classes": 7, "image_size": 32, "width": 0.125, "hidden": 24}
+    defaults: dict[str, Any] = {"classes": 7, "image_size": 32, "width": 0.125, "hidden": 24}
     network = VGG(Architecture.named(name, **(defaults | options))).eval()
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -176,6 +177,23 @@ def test_dense_equals_forward_at_the_training_size(name: str) -> None:
     network = small(name, image_size=70)
     images = torch.randn(2, 3, 70, 70)
     assert close(network.dense(images), network(images)[..., None, None])
+
+
+@pytest.mark.parametrize("size", [32, 64, 70, 96])
+@torch.inference_mode()
+def test_the_pooled_head_is_the_mean_of_a_map_of_scores(size: int) -> None:
+    """Averaging and a linear layer commute (Zhou et al. 2016, section 2): so does dense, window by window."""
+    network = small("B_bn", image_size=size, head="pooled")
+    assert list(dict(network.named_children()))[-3:] == ["avgpool", "fc8", "prob"]
+    fc8, k = network.get_submodule("fc8"), size // 32
+    assert isinstance(fc8, nn.Linear)
+    images = torch.randn(2, 3, size, size + 32)
+    pool5 = nn.Sequential(*list(network.children())[:-3])
+    scores = nn.functional.conv2d(pool5(images), fc8.weight[:, :, None, None], fc8.bias)  # N K k k+1
+    expected = torch.stack([scores[..., x : x + k].mean((2, 3)) for x in range(2)], 2)
+    assert close(network.dense(images), expected[:, :, None])
+    square = images[..., :size]
+    assert close(network(square), fc8(pool5(square).mean((2, 3))))
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 63), (63, 64)])

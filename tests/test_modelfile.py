@@ -26,7 +26,7 @@ from vgglass.errors import ImageError, ModelFileError
 from vgglass.modelfile import ModelFile, Record
 from vgglass.preprocess import Preprocessing
 
-ARCHITECTURE = Architecture("A", classes=3, channels=1, image_size=32, width=1 / 64, hidden=4)
+ARCHITECTURE = Architecture.named("A", classes=3, channels=1, image_size=32, width=1 / 64, hidden=4)
 PREPROCESSING = Preprocessing(size=32, resize=32, mean=(127.5,), std=(64,), channel_order="L")
 RECORD = Record(
     ARCHITECTURE,
@@ -270,11 +270,24 @@ def test_bytes_behind_the_end(path: Path) -> None:
     refuses(path, r"truncated or damaged \(.*\); write or fetch the file again")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1"])
+def test_version_1_had_one_multiplier_and_the_papers_head(path: Path) -> None:
+    record = record_of(path)
+    options = {name: value for name, value in record["architecture"].items() if name not in ("widths", "head")}
+    old = record | {"format_version": 1, "architecture": options | {"width": 1 / 64}}
+    rewrite(path, tensors_of(path), old)
+    assert modelfile.load_record(path).architecture == ARCHITECTURE
+    rewrite(path, tensors_of(path), old | {"architecture": options | {"width": -1}})
+    refuses(path, r"its record is damaged \(width -1: the channel multiplier lies in \(0, 64\]\)")
+    rewrite(path, tensors_of(path), old | {"architecture": options | {"width": "wide"}})
+    refuses(path, "its record is damaged")
+
+
+@pytest.mark.parametrize("version", [0, 3, "1"])
 def test_another_format_version(path: Path, version: object) -> None:
     rewrite(path, tensors_of(path), record_of(path) | {"format_version": version, "classes": "of a later fashion"})
     refuses(
-        path, rf"has format version {version!r}, and this vgglass reads 1; upgrade with: pip install --upgrade vgglass"
+        path,
+        rf"has format version {version!r}, and this vgglass reads up to 2; upgrade with: pip install --upgrade vgglass",
     )
 
 
@@ -336,7 +349,9 @@ def test_a_missing_field(path: Path, field: tuple[str, ...]) -> None:
         (("architecture", "dropout"), True, "'dropout' is of the wrong type"),
         (("architecture", "hidden"), True, "'hidden' is of the wrong type"),
         (("architecture", "column"), "F", "architecture 'F': not one of A, A-LRN, B"),
-        (("architecture", "width"), -1, r"width -1: the channel multiplier lies in \(0, 64\]"),
+        (("architecture", "widths"), [1.5] * 8, "'widths' is of the wrong type"),
+        (("architecture", "widths"), [1, 2], "2 widths: vgg11 has 8 convolutions"),
+        (("architecture", "head"), "dense", "'head' is of the wrong type"),
         (("architecture", "surprise"), 1, ".*unexpected keyword argument 'surprise'"),
         (("preprocessing", "fit"), "zoom", "'fit' is of the wrong type"),
         (("preprocessing", "mean"), [10**400], "int too large"),

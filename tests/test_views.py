@@ -37,7 +37,7 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def by_windows(file: ModelFile, image: Pixels) -> NDArray[np.float64]:
     """Mean class scores of a whole image (H, W, C): pool5 once, and every window of it through fc6, fc7 and fc8."""
-    network, side = VGG.from_file(file), file.record.architecture.fc6_kernel
+    network, side = VGG.from_file(file), file.record.architecture.head_kernel
     x = torch.from_numpy(normalise(image[None], file.record.preprocessing))
     with torch.inference_mode():
         for name, layer in network.named_children():

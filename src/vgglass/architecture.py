@@ -8,11 +8,12 @@ import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from vgglass.errors import UsageError
 
-Kind = Literal["conv", "batchnorm", "relu", "lrn", "maxpool", "linear", "dropout", "softmax"]
+Kind = Literal["conv", "batchnorm", "relu", "lrn", "maxpool", "avgpool", "linear", "dropout", "softmax"]
+Head = Literal["vgg", "pooled"]
 Shape = tuple[int, ...]
 
 # Five blocks a column; a block is its convolutions as (kernel, channels), then 2x2 max pooling with stride 2.
@@ -34,6 +35,7 @@ COLUMNS: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {
 ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
 SMALLEST_IMAGE = 32  # five 2x2 poolings leave one pixel of it
+WIDEST = 64  # times the paper's channels
 
 # Local response normalisation as Krizhevsky et al. (2012) write it: x / (k + alpha * sum)^beta over `size` channels.
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
@@ -82,8 +84,9 @@ class Architecture:
     classes       outputs of fc8
     channels      1 (grey) or 3 (colour)
     image_size    side of the square input in pixels; fc6 is sized to what is left of it after pool5
-    width         multiplier of every convolution's channels (1.0: the paper's)
-    hidden        outputs of fc6 and fc7 (4096: the paper's)
+    widths        channels of each convolution, in order; empty for the paper's
+    head          vgg: the paper's fc6, fc7 and fc8; pooled: pool5's global average, then fc8
+    hidden        outputs of fc6 and fc7 (4096: the paper's); 0 for a pooled head, which has neither
     dropout       share of fc6's and fc7's outputs zeroed in training
     """
 
@@ -92,13 +95,18 @@ class Architecture:
     classes: int = 1000
     channels: int = 3
     image_size: int = 224
-    width: float = 1.0
+    widths: tuple[int, ...] = ()
+    head: Head = "vgg"
     hidden: int = 4096
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
         if self.column not in COLUMNS:
             raise _unknown(self.column)
+        if not self.widths:
+            object.__setattr__(self, "widths", scaled_widths(self.column, 1.0))
+        if self.head == "pooled":
+            object.__setattr__(self, "hidden", 0)
         if self.image_size < SMALLEST_IMAGE:
             raise UsageError(
                 f"image size {self.image_size}",
@@ -109,20 +117,34 @@ class Architecture:
             raise UsageError(f"{self.channels} channels", "an image has 1 (grey) or 3 (colour)", "choose 1 or 3")
         if self.classes < 2:
             raise UsageError(f"{self.classes} classes", "a classifier chooses among at least two", "choose 2 or more")
-        if not 0 < self.width <= 64:
-            raise UsageError(f"width {self.width}", "the channel multiplier lies in (0, 64]", "1.0 is the paper's")
-        if self.hidden < 1:
+        usual = scaled_widths(self.column, 1.0)
+        if len(self.widths) != len(usual):
+            raise UsageError(
+                f"{len(self.widths)} widths", f"{self.name} has {len(usual)} convolutions", "name one width for each"
+            )
+        if not all(1 <= width <= WIDEST * most for width, most in zip(self.widths, usual, strict=True)):
+            rule = f"each convolution has 1 to {WIDEST} times the paper's channels"
+            raise UsageError(f"widths {', '.join(map(str, self.widths))}", rule, "choose among these")
+        if self.head not in get_args(Head):
+            raise UsageError(f"head {self.head!r}", f"not one of {', '.join(get_args(Head))}", "choose one of them")
+        if self.head == "vgg" and self.hidden < 1:
             raise UsageError(f"hidden width {self.hidden}", "fc6 and fc7 need outputs", "4096 is the paper's")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout {self.dropout}", "a share to zero lies in [0, 1)", "0.5 is the paper's")
 
     @classmethod
-    def named(cls, name: str, **options: Any) -> "Architecture":
-        """The architecture of a column ('A' to 'E', 'A-LRN') or alias ('vgg11', 'vgg16_bn'); case is ignored."""
+    def named(cls, name: str, *, width: float = 1.0, **options: Any) -> "Architecture":
+        """The architecture of a column ('A' to 'E', 'A-LRN') or alias ('vgg11', 'vgg16_bn'); case is ignored.
+
+        width  multiplier of the paper's channels, where `widths` are not among the options
+        """
         stem = name.lower().removesuffix("_bn")
         columns = {column.lower(): column for column in COLUMNS} | ALIASES
         if stem not in columns:
             raise _unknown(name)
+        options.setdefault("widths", ())
+        if not options["widths"]:
+            options["widths"] = scaled_widths(columns[stem], width)
         return cls(columns[stem], batch_norm=stem != name.lower(), **options)
 
     @property
@@ -132,9 +154,19 @@ class Architecture:
         return stem + "_bn" * self.batch_norm
 
     @property
-    def fc6_kernel(self) -> int:
-        """Side of pool5's output, and so of fc6 seen as a convolution."""
+    def head_kernel(self) -> int:
+        """Side of pool5's output, and so of what the head spans: fc6 seen as a convolution, or the average."""
         return self.image_size // SMALLEST_IMAGE
+
+    @property
+    def head_layer(self) -> str:
+        """The first layer after pool5."""
+        return "fc6" if self.head == "vgg" else "avgpool"
+
+    @property
+    def embedding(self) -> str:
+        """The layer whose output, one vector an image, stands for the image among others."""
+        return "fc7" if self.head == "vgg" else "avgpool"
 
     def at(self, image_size: int) -> "Architecture":
         """The same network with its head sized to another input."""
@@ -173,10 +205,11 @@ class Architecture:
         shape: Shape = (self.channels, self.image_size, self.image_size)
         sees, jump = 1, 1  # receptive field and jump so far
 
+        widths = iter(self.widths)
         for block, convolutions in enumerate(COLUMNS[self.column], start=1):
-            for index, (kernel, channels) in enumerate(convolutions, start=1):
+            for index, (kernel, _) in enumerate(convolutions, start=1):
                 place = f"{block}_{index}"
-                out: Shape = (max(1, round(channels * self.width)), *shape[1:])
+                out: Shape = (next(widths), *shape[1:])
                 sees += (kernel - 1) * jump
                 weights = {"weight": (out[0], shape[0], kernel, kernel), "bias": (out[0],)}
                 yield Layer(f"conv{place}", "conv", shape, out, sees, jump, kernel, 1, kernel // 2, weights)
@@ -192,17 +225,38 @@ class Architecture:
             yield Layer(f"pool{block}", "maxpool", shape, out, sees, jump, kernel=2, stride=2)
             shape = out
 
-        sees += (self.fc6_kernel - 1) * jump
-        for number, outputs in ((6, self.hidden), (7, self.hidden), (8, self.classes)):
+        sees += (self.head_kernel - 1) * jump
+        sizes = [(6, self.hidden), (7, self.hidden), (8, self.classes)]
+        if self.head == "pooled":
+            out = (shape[0], 1, 1)
+            yield Layer("avgpool", "avgpool", shape, out, sees, jump, kernel=self.head_kernel)
+            shape, sizes = out, sizes[2:]
+        for number, outputs in sizes:
             out = (outputs, 1, 1)
             weights = {"weight": (outputs, math.prod(shape)), "bias": (outputs,)}
-            kernel = self.fc6_kernel if number == 6 else 1
+            kernel = self.head_kernel if number == 6 else 1
             yield Layer(f"fc{number}", "linear", shape, out, sees, jump, kernel, tensors=weights)
             shape = out
             if number < 8:
                 yield Layer(f"relu{number}", "relu", shape, shape, sees, jump)
                 yield Layer(f"drop{number}", "dropout", shape, shape, sees, jump)
         yield Layer("prob", "softmax", shape, shape, sees, jump)
+
+
+def scaled_widths(column: str, width: float) -> tuple[int, ...]:
+    """Channels of each convolution of a column, the paper's times a multiplier, at least 1. Raises UsageError."""
+    if not 0 < width <= WIDEST:
+        raise UsageError(f"width {width}", f"the channel multiplier lies in (0, {WIDEST}]", "1.0 is the paper's")
+    return tuple(max(1, round(channels * width)) for block in COLUMNS[column] for _, channels in block)
+
+
+def multiplier(column: str, widths: tuple[int, ...]) -> float | None:
+    """The multiplier of the paper's channels that gives these widths, exact for 1, 1/2, 1/4, ...; None for none."""
+    usual = scaled_widths(column, 1.0)
+    least = max((width - 0.5) / paper for width, paper in zip(widths, usual, strict=True))
+    most = min((width + 0.5) / paper for width, paper in zip(widths, usual, strict=True))
+    middle = (least + most) / 2
+    return middle if 0 < middle <= WIDEST and scaled_widths(column, middle) == widths else None
 
 
 def names() -> list[str]:

@@ -6,7 +6,7 @@ class names come from the caller. Kernels are (O outputs, I inputs, k, k); a ful
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -200,7 +200,7 @@ def _fit(published: Architecture, family: str, foreign: Arrays) -> Architecture:
         published,
         classes=shapes["fc8.bias"][0],
         channels=shapes["conv1_1.weight"][2 if family == "keras" else 1],
-        width=_width(published, shapes),
+        widths=tuple(shapes[f"{layer.name}.bias"][0] for layer in published.layers() if layer.kind == "conv"),
         hidden=shapes["fc6.bias"][0],
     )
     if family == "keras":
@@ -208,15 +208,6 @@ def _fit(published: Architecture, family: str, foreign: Arrays) -> Architecture:
         fitted = fitted.at(SMALLEST_IMAGE * max(1, math.isqrt(shapes["fc6.weight"][0] // pooled)))
     _require_shapes(fitted, family, foreign)
     return fitted
-
-
-def _width(published: Architecture, shapes: Mapping[str, Shape]) -> float:
-    """The middle of the widths whose rounded channels are the file's; exact for 1, 1/2, 1/4, ..."""
-    convolutions = [layer for layer in published.layers() if layer.kind == "conv"]
-    pairs = [(shapes[f"{layer.name}.bias"][0], layer.output_shape[0]) for layer in convolutions]
-    least = max((channels - 0.5) / paper for channels, paper in pairs)
-    most = min((channels + 0.5) / paper for channels, paper in pairs)
-    return (least + most) / 2
 
 
 def _require_shapes(expected: Architecture, family: str, foreign: Arrays, rank_only: bool = False) -> None:
@@ -247,7 +238,7 @@ def _require_expressible(architecture: Architecture, family: str) -> None:
             f"{family} has no such network",
             f"it has {', '.join(PUBLISHED[family])}; keep the vgglass file",
         )
-    side = architecture.fc6_kernel
+    side = architecture.head_kernel
     if family != "keras" and side != TORCH_POOL:
         raise WeightsError(
             f"an image size of {architecture.image_size}",
@@ -274,7 +265,7 @@ def _write_out(array: Array, entry: Entry) -> Array:
 
 def _fold_pooling(fc6: Array, source: Architecture, target: Architecture, family: str) -> Array:
     """fc6 for another input size: adaptive average pooling is linear, so it becomes part of the matrix."""
-    before, after = source.fc6_kernel, target.fc6_kernel
+    before, after = source.head_kernel, target.head_kernel
     if before == after:
         return fc6
     if family == "keras":

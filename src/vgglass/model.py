@@ -98,11 +98,11 @@ class VGG(nn.Module):
         for name, layer in self.named_children():
             if name == "prob":
                 break
-            x = layer(x.flatten(1) if name == "fc6" else x)
+            x = layer(x.flatten(1) if isinstance(layer, nn.Linear) else x)
         return x
 
     def walk(self, images: Tensor, edit: Edit | None = None) -> Iterator[Step]:
-        """Every layer in order, conv1_1 to prob; fc6's input is pool5's output flattened (N, C*k*k).
+        """Every layer in order, conv1_1 to prob; the first linear layer's input is flattened (N, C*k*k).
 
         `edit(layer, output)` gives what stands in for a layer's output from there on: how a channel is silenced.
         """
@@ -125,7 +125,7 @@ class VGG(nn.Module):
 
     def _walk(self, layers: Iterable[Layer], x: Tensor, edit: Edit | None) -> Iterator[Step]:
         for layer in layers:
-            before = x.flatten(1) if layer.name == "fc6" else x
+            before = x.flatten(1) if layer.kind == "linear" else x
             x = self.get_submodule(layer.name)(before)
             if edit:
                 x = edit(layer, x)
@@ -136,11 +136,11 @@ class VGG(nn.Module):
 
         H and W at least 32*k. At the training size the map is 1x1 and equals `forward` (paper, section 3.2).
         """
-        least = SMALLEST_IMAGE * self.architecture.fc6_kernel
+        least = SMALLEST_IMAGE * self.architecture.head_kernel
         if min(images.shape[2:]) < least:
             raise UsageError(
                 f"an image of {images.shape[2]}x{images.shape[3]}",
-                f"fc6 of this network spans {least} pixels a side",
+                f"{self.architecture.head_layer} of this network spans {least} pixels a side",
                 f"give it at least {least}x{least}",
             )
         x = images
@@ -185,6 +185,8 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
         return LocalResponseNorm(family.LRN_SIZE, alpha, family.LRN_BETA, family.LRN_K)
     if layer.kind == "maxpool":
         return nn.MaxPool2d(layer.kernel, layer.stride)
+    if layer.kind == "avgpool":
+        return nn.AvgPool2d(layer.kernel, layer.stride)
     if layer.kind == "dropout":
         return nn.Dropout(dropout)
     return nn.Softmax(dim=1)

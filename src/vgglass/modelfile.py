@@ -22,13 +22,14 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from vgglass.architecture import Architecture, Shape
+from vgglass.architecture import Architecture, Shape, scaled_widths
 from vgglass.atomic import replacing
 from vgglass.errors import ModelFileError, UserError
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since 2 an architecture has a head, and a width for each convolution
+READABLE_VERSIONS = (1, 2)
 MAX_HEADER_BYTES = 8 << 20  # 22,000 class names need less than 1 MB
 MAX_TENSORS = 1000  # VGG-19 with batch norm has 118
 
@@ -101,17 +102,27 @@ class Record:
     def from_json(cls, record: Mapping[str, Any]) -> "Record":
         """The record as the header holds it. Raises TypeError, KeyError, ValueError or OverflowError for any other."""
         _check_types(cls, record)
+        if record["format_version"] == 1:
+            record = {**record, "architecture": _architecture_of_version_1(record["architecture"])}
         _check_types(Architecture, record["architecture"])
         _check_types(Preprocessing, record["preprocessing"])
         values = {name: record[name] for name in cls.__dataclass_fields__}
         return cls(
             **values
             | {
-                "architecture": Architecture(**values["architecture"]),
+                "architecture": Architecture(
+                    **{**values["architecture"], "widths": tuple(values["architecture"]["widths"])}
+                ),
                 "preprocessing": Preprocessing.from_json(values["preprocessing"]),
                 "classes": tuple(values["classes"]),
             }
         )
+
+
+def _architecture_of_version_1(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As version 2 writes it: version 1 had one multiplier for all convolutions, and the paper's head."""
+    kept = {name: value for name, value in options.items() if name != "width"}
+    return kept | {"widths": scaled_widths(options["column"], options["width"]), "head": "vgg"}
 
 
 class Mapped:
@@ -199,15 +210,15 @@ def load_record(path: Path) -> Record:
     try:
         record_json = json.loads(text)
         version = record_json["format_version"]
-        if version == FORMAT_VERSION:
+        if version in READABLE_VERSIONS:
             record = Record.from_json(record_json)
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
         detail = f"{error.value}: {error.rule}" if isinstance(error, UserError) else error
         raise ModelFileError(path, f"its record is damaged ({detail})", "write or fetch the file again") from error
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise ModelFileError(
             path,
-            f"has format version {version!r}, and this vgglass reads {FORMAT_VERSION}",
+            f"has format version {version!r}, and this vgglass reads up to {FORMAT_VERSION}",
             "upgrade with: pip install --upgrade vgglass",
         )
     _check_tensors(path, record, header)

@@ -103,7 +103,7 @@ def _term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
         raise UsageError(f"--views {text}", rule, "choose among them")
     name, given = found[1], found[2]
     preprocessing, usual = record.preprocessing, record.preprocessing.resize
-    size, spans = preprocessing.size, SMALLEST_IMAGE * record.architecture.fc6_kernel
+    size, spans = preprocessing.size, SMALLEST_IMAGE * record.architecture.head_kernel
     step = round(JITTER * size)
     scales = [int(number) for number in given.split(",")] if given else [usual]
     if name == "scales":

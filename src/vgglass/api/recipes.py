@@ -16,4 +16,7 @@ def recipe_of(given: "str | Recipe | None", overrides: dict[str, Any], start: Mo
         return given.override(**overrides)
     values = recipe.values(given) if given else {}
     kept = transfer.fields_of(start.record) if start else {}
-    return recipe.Recipe().override(**kept | values | overrides)
+    chosen = values | overrides
+    if "width" in chosen or ("architecture" in chosen and "widths" in kept):
+        kept.pop("widths", None)  # one width a convolution holds for the model's own convolutions alone
+    return recipe.Recipe().override(**kept | chosen)

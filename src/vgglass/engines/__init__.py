@@ -14,7 +14,7 @@ from vgglass.images import Pixels
 # Nothing that vgglass does leaves the machine unasked.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-Output = Literal["fc8", "fc7", "pool5"]
+Output = Literal["fc8", "fc7", "avgpool", "pool5"]
 Precision = Literal["float32", "bfloat16", "int8"]
 OUTPUTS, PRECISIONS = get_args(Output), get_args(Precision)
 NAMES = ("openvino", "torch", "onnxruntime")
@@ -24,8 +24,8 @@ NAMES = ("openvino", "torch", "onnxruntime")
 class Engine:
     """A network that is ready to run: images (N, S, S, C) in, float32 out.
 
-    fc8 is (N, K), fc7 (N, hidden) before its ReLU, pool5 (N, C, k, k). A dense engine takes (N, H, W, C) of any size
-    that the classifier fits on, and its fc8 is (N, K, rows, columns).
+    fc8 is (N, K), fc7 (N, hidden) before its ReLU, avgpool (N, C), pool5 (N, C, k, k). A dense engine takes
+    (N, H, W, C) of any size that the classifier fits on, and its fc8 is (N, K, rows, columns).
     """
 
     name: str

@@ -38,6 +38,8 @@ class Operations(Protocol[Node]):
 
     def max_pool(self, x: Node, name: str) -> Node: ...
 
+    def average_pool(self, x: Node, name: str, side: int) -> Node: ...
+
 
 def build(operations: Operations[Node], model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> Node:
     """Say the network layer by layer, from the images to the named output; dense, as in section 3.2 of the paper."""
@@ -76,6 +78,10 @@ def _layer(operations: Operations[Node], x: Node, layer: Layer, weights: Weights
         return operations.response_norm(x, name)
     if layer.kind == "maxpool":
         return operations.max_pool(x, name)
+    if layer.kind == "avgpool":
+        if dense:
+            return operations.average_pool(x, name, layer.kernel)
+        return operations.flatten(operations.average_pool(x, "average", layer.kernel), name, layer.output_shape[0])
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     if layer.kind == "conv":
         return operations.convolution(x, name, weight, bias, layer.padding)

@@ -147,3 +147,6 @@ class ONNX:
 
     def max_pool(self, x: str, name: str) -> str:
         return self.add("MaxPool", [x], name, kernel_shape=[2, 2], strides=[2, 2])
+
+    def average_pool(self, x: str, name: str, side: int) -> str:
+        return self.add("AveragePool", [x], name, kernel_shape=[side, side])

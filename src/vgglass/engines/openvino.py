@@ -120,6 +120,9 @@ class OpenVINO:
     def max_pool(self, x: openvino.Node, name: str) -> openvino.Node:
         return opset1.max_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], name=name)  # later ones give indices too
 
+    def average_pool(self, x: openvino.Node, name: str, side: int) -> openvino.Node:
+        return opset1.avg_pool(x, [1, 1], [0, 0], [0, 0], [side, side], exclude_pad=True, name=name)
+
 
 def _constant(array: Array) -> openvino.Node:
     return ops.constant(array, shared_memory=True)  # a copy of VGG-16's would take 15 s

@@ -67,6 +67,7 @@ def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense
     if dense and output != "fc8":
         raise UsageError(f"output {output!r} of a dense engine", "a map is made of class scores alone", "take 'fc8'")
     runtime = module(choice.engine)
+    source.record.architecture.layer(output)
     if isinstance(source, Artifact):
         return _opened(source, runtime, choice, output, dense)
     engine: Engine = runtime.open_engine(source, output, choice.precision, dense=dense)

@@ -37,7 +37,8 @@ def open_engine(
 
 def named(network: VGG, batch: Tensor, output: str) -> Tensor:
     """The output of one layer; what follows it is not computed."""
-    return next(step.output for step in network.walk(batch) if step.name == output)
+    found = next(step.output for step in network.walk(batch) if step.name == output)
+    return found.flatten(1) if output == "avgpool" else found
 
 
 def halving(run: Callable[[Pixels], NDArray[np.float32]]) -> Callable[[Pixels], NDArray[np.float32]]:

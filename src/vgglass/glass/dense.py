@@ -135,4 +135,4 @@ def scored_size(subject: Subject) -> tuple[int, int]:
 
 def _side(subject: Subject) -> int:
     """What fc6 spans of its input, in pixels."""
-    return SMALLEST_IMAGE * subject.network.architecture.fc6_kernel
+    return SMALLEST_IMAGE * subject.network.architecture.head_kernel

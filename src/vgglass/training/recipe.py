@@ -1,5 +1,6 @@
 """A recipe: every choice of a training run, in one frozen record that a short TOML file fills in."""
 
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
@@ -40,7 +41,9 @@ TINY = 64
 class Recipe:
     """How to train. The defaults suit a folder of photographs.
 
-    architecture, width, hidden, dropout, channels, image_size   the network: see `Architecture`
+    architecture, hidden, head, dropout, channels, image_size   the network: see `Architecture`
+    width            multiplier of the paper's channels
+    widths           channels of each convolution, in place of width
     fit              how an image becomes a square: see `Preprocessing`
     augmentation     a key of AUGMENTATIONS (named here again: they load torch, which an audit does without)
     initialisation   kaiming, paper, glorot or he; paper means 0..255 input with only the mean subtracted
@@ -68,6 +71,8 @@ class Recipe:
 
     architecture: str = "vgg11_bn"
     width: float = 1.0
+    widths: tuple[int, ...] = ()
+    head: str = "vgg"
     hidden: int = 1024
     dropout: float = 0.5
     channels: int = 3
@@ -101,6 +106,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON and TOML have lists
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             _require(value in choices, name, value, f"one of {', '.join(choices)}")
@@ -122,6 +128,8 @@ class Recipe:
             channels=self.channels,
             image_size=self.image_size,
             width=self.width,
+            widths=self.widths,
+            head=self.head,
             hidden=self.hidden,
             dropout=self.dropout,
         )
@@ -141,7 +149,7 @@ class Recipe:
         return replace(self, **{name: _typed(name, types[name], value) for name, value in values.items()})
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"widths": list(self.widths)}
 
 
 def read(name: str) -> Recipe:
@@ -169,7 +177,7 @@ def names() -> list[str]:
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
-    """The value as int, float, bool or str; a whole number may stand for a float."""
+    """The value as int, float, bool, str or whole numbers; a whole number may stand for a float."""
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if kind in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -179,9 +187,17 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
             number = None
         if number is not None and float(number) == float(value):
             return number
+    elif kind == tuple[int, ...]:
+        listed = value.split(",") if isinstance(value, str) else value
+        if isinstance(listed, list | tuple) and all(re.fullmatch(r"\s*\d{1,6}\s*", str(item)) for item in listed):
+            return tuple(int(item) for item in listed)
     elif isinstance(value, kind if isinstance(kind, type) else str):
         return value
-    raise UsageError(f"recipe field {name}={value!r}", f"must be {getattr(kind, '__name__', 'text')}", "mend it")
+    raise UsageError(f"recipe field {name}={value!r}", f"must be {_said(kind)}", "mend it")
+
+
+def _said(kind: Any) -> str:
+    return "whole numbers, separated by commas" if kind == tuple[int, ...] else getattr(kind, "__name__", "text")
 
 
 def _require(good: bool, name: str, value: object, rule: str) -> None:

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from vgglass.architecture import Architecture
+from vgglass.architecture import Architecture, multiplier
 from vgglass.errors import UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record
@@ -18,9 +18,11 @@ NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, sect
 
 def fields_of(record: Record) -> dict[str, object]:
     """The recipe fields that a run takes from the model it starts from, where it is given no others."""
-    names = ("width", "hidden", "channels", "image_size")
-    found = {name: getattr(record.architecture, name) for name in names}
-    return found | {"architecture": record.architecture.name}
+    given = record.architecture
+    fields: dict[str, object] = {name: getattr(given, name) for name in ("channels", "image_size")}
+    fields |= {"architecture": given.name} | ({"hidden": given.hidden} if given.head == "vgg" else {})
+    width = multiplier(given.column, given.widths)
+    return fields | ({"widths": given.widths} if width is None else {"width": width})
 
 
 def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
@@ -89,8 +91,8 @@ def _line(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> 
         return f"kept: {convolutions} and its whole head"
     if head:
         return f"kept: {convolutions}, {' and '.join(head)}; new: {' and '.join(fresh)}, for {wanted.classes} classes"
-    sides = f"after pool5 there are {wanted.fc6_kernel}x{wanted.fc6_kernel} places here, {given.fc6_kernel}x"
-    reason = f"{sides}{given.fc6_kernel} there" if wanted.fc6_kernel != given.fc6_kernel else "its widths differ"
+    sides = f"after pool5 there are {wanted.head_kernel}x{wanted.head_kernel} places here, {given.head_kernel}x"
+    reason = f"{sides}{given.head_kernel} there" if wanted.head_kernel != given.head_kernel else "its widths differ"
     return f"kept: {convolutions}; new: the whole head ({reason})"
 
 
