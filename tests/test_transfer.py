@@ -17,8 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 import vgglass
-from vgglass import modelfile
-from vgglass.api.models import pool5
+from vgglass import api, modelfile
 from vgglass.data import digits
 from vgglass.data.loader import Batch
 from vgglass.data.training_loader import epoch_batches
@@ -26,7 +25,7 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, features, recipe, transfer
+from vgglass.training import checkpoint, features, recipe, scaling, transfer
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
@@ -35,7 +34,14 @@ from vgglass.training.recipe import Recipe
 from vgglass.training.weights import Weights
 
 SIZES: dict[str, Any] = {"width": 0.0625, "hidden": 16, "channels": 1, "image_size": 32}
-SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 256, "precision": "float32"}
+SHORT: dict[str, Any] = {
+    "head": "vgg",
+    "epochs": 2,
+    "batch_size": 256,
+    "precision": "float32",
+    "clip_norm": 0,
+    "balance": "none",
+}
 
 
 def model(classes: int = 5, **values: Any) -> ModelFile:
@@ -167,15 +173,21 @@ def test_the_head_alone_learns_and_the_model_is_whole(source: Path, tmp_path: Pa
 def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Path) -> None:
     """The head on cached features against the head behind frozen convolutions, from the same seed."""
     cached, _ = train(tmp_path / "cached", source, dropout=0)
-    data, plan = digits.load(), recipe.read("finetune").override(**SHORT, **SIZES, dropout=0)
+    data, plan = digits.load(), recipe.read("transfer").override(**SHORT, **SIZES, dropout=0)
     given = modelfile.load(source)
     torch.manual_seed(0)
     network = VGG(plan.network(10))
     transfer.start(network, given, data.classes)
+    begun = checkpoint.read_run(tmp_path / "cached")
+    assert list(begun.factors) == ["fc8"]  # fc6 and fc7 are kept
+    scaling.multiply(network, "fc8", begun.factors["fc8"])
     transfer.freeze(network, plan)
-    optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan)
+    optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan, scaling.from_json(begun.scales))
     preprocessing = cached.record.preprocessing
-    samples, extract = data.split("train"), pool5(network.to_file(data.classes, preprocessing), "torch")
+    samples, extract = (
+        data.split("train"),
+        api.features(network.to_file(data.classes, preprocessing), "torch", "float32", "pool5"),
+    )
     from vgglass.data.loader import evaluation_batches
     from vgglass.training.schedule import learning_rate
 
@@ -185,7 +197,7 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     for epoch in range(2):
         for indices in epoch_batches(len(samples), 256, 0, epoch, None):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(plan, step, 5)
+                group["lr"] = learning_rate(plan, step, 5) * group["unit"]
             optimizer.zero_grad()
             logits = network.train().after("pool5", maps[indices])
             loss = torch.nn.functional.cross_entropy(logits, labels[indices], label_smoothing=0.1)
@@ -212,7 +224,7 @@ def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, m
     train(tmp_path / "one", source)
     files = sorted(cache.iterdir())
     assert len(files) == 2  # training and validation images
-    monkeypatch.setattr(vgglass.api.training, "pool5", None)  # nobody asks for it
+    monkeypatch.setattr(vgglass.api.training, "features", None)  # nobody asks for it
     _, said = train(tmp_path / "two", source, seed=1, hidden=16)
     assert "computing" not in said
     assert sorted(cache.iterdir()) == files
@@ -285,9 +297,10 @@ def test_what_a_killed_run_left_half_written_makes_room(cache: Path) -> None:
 
 def test_features_know_what_has_no_weights() -> None:
     """A and A-LRN have the same tensors and put out other features."""
-    run, display = SimpleNamespace(preprocessing={}, feature_engine="torch"), Display(Console(file=io.StringIO()))
+    run = SimpleNamespace(preprocessing={}, feature_engine="torch", feature_precision="float32")
+    display = Display(Console(file=io.StringIO()))
     plain, normalised = (
-        features.Cache(model(architecture=name), cast("Run", run), pool5, 0, display) for name in ("A", "A-LRN")
+        features.Cache(model(architecture=name), cast("Run", run), api.features, 0, display) for name in ("A", "A-LRN")
     )
     assert plain._about["weights"] == normalised._about["weights"]
     assert plain._about != normalised._about

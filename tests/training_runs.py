@@ -34,7 +34,7 @@ def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     run, _ = runs.settle(plan, data, None, None)
     conduct = runs.Conduct(checkpoint.Cadence("1h"))
     network, weights = runs.build(run, None, display)
-    feed = runs.make_feed(data, run, weights, conduct, api.pool5, display)
+    feed = runs.make_feed(data, run, weights, conduct, api.features, display)
     keeper = Keeper(Path("nowhere"), conduct.cadence, 2, Interruption())
     optimizer = runs.make_optimizer(weights, plan)
     return runs.make_trainer(run, network, weights, optimizer, feed, data, display, keeper, Progress()), text

@@ -96,9 +96,9 @@ def predictor(
     return Predictor(record, parsed, engines, str(choice), mapped)
 
 
-def pool5(model: ModelFile, name: str) -> "Engine":
-    """The engine of this name that gives a model's features: uint8 images (N, H, W, C) in, pool5 (N, C, k, k) out."""
-    return engine(model, name, "float32", output="pool5")
+def features(model: ModelFile, name: str, precision: str, output: "Output") -> "Engine":
+    """The engine of this name that gives a model's features: uint8 images (N, H, W, C) in, 'pool5' or 'avgpool' out."""
+    return engine(model, name, precision, output=output)
 
 
 def require_torch(purpose: str) -> None:

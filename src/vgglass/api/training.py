@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from vgglass.api.data import read_training_data
-from vgglass.api.models import Model, load, pool5, require_torch
+from vgglass.api.models import Model, features, load, require_torch
 from vgglass.api.recipes import recipe_of
 from vgglass.errors import TrainingError, UsageError
 from vgglass.modelfile import ModelFile
@@ -68,7 +68,7 @@ def train(
             if goes_on:
                 if not resume:
                     _require_the_same(out, _plan(folder, recipe, source, overrides)[0], source)
-                if group.launched and checkpoint.peek(out).finished:
+                if group.launched and run.finished(out):
                     return None
                 dataset, chosen, start = _resumed(out, folder, console)
             else:
@@ -80,7 +80,8 @@ def train(
                 chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named, group)
                 display.say(line)
             run.require_divisible(chosen, len(dataset.split("train")), group)
-            run.require_memory(chosen, display, group)
+            if not chosen.fits_head:
+                run.require_memory(chosen, display, group)
             held.enter_context(checkpoint.alone(out))
             if not goes_on:
                 _write_down(out, dataset, chosen, overwrite)
@@ -90,7 +91,7 @@ def train(
         if begun is None:
             display.say(f"{out} holds this run, finished")
             return out / run.BEST
-        return run.train(*begun, out, display, conduct, start, pool5, group)
+        return run.train(*begun, out, display, conduct, start, features, group)
 
 
 def preview(
@@ -150,8 +151,9 @@ def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[D
     from vgglass.training import checkpoint, run
 
     chosen, progress = checkpoint.read_run(out), checkpoint.peek(out)
-    if progress.finished:
-        raise TrainingError(out, f"has finished after {progress.epoch} epochs", "there is nothing to resume")
+    if run.finished(out):
+        done = "with its head fitted" if chosen.fits_head else f"after {progress.epoch} epochs"
+        raise TrainingError(out, f"has finished {done}", "there is nothing to resume")
     dataset = read_training_data(folder or out / run.MANIFEST, console)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
@@ -177,5 +179,6 @@ def _plan(
 ) -> "tuple[Recipe, ModelFile | None]":
     """The recipe of a run, and the model that it starts from."""
     start = load(source) if source else None
-    usual = "finetune" if source else "digits" if folder is None else None
+    by_steps = overrides.get("train", "head") != "head"
+    usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
     return recipe_of(recipe or usual, overrides, start), start

@@ -145,10 +145,17 @@ def _say_what_came_of_it(best: Path, folder: Path | None, resumed: bool, console
     from vgglass import modelfile
 
     record, out = modelfile.load_record(best), best.parent
-    console.print(
-        f"Best of the epochs: {record.metrics['epoch']}, validation accuracy"
-        f" {record.metrics['validation']['top1']:.4f} (used for selection)."
-    )
-    console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
+    chosen, metrics = record.data["selected_on"], record.metrics
+    if chosen == "train":
+        for split in ("validation", "test"):
+            if split in metrics:
+                low, high = metrics[split]["interval"]
+                console.print(f"{split.capitalize()} accuracy {metrics[split]['top1']:.4f} ({low:.4f} to {high:.4f}).")
+        console.print(f"Written: {best}, {out / 'metrics.jsonl'}")
+    else:
+        epoch = metrics["epoch"]
+        best_of = f"epoch {epoch}" if epoch else "the network as it began, which no epoch improved on"
+        console.print(f"Best: {best_of}; validation accuracy {metrics['validation']['top1']:.4f} (used for selection).")
+        console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
     judged = folder or (record.data["name"] if resumed and Path(record.data["name"]).exists() else None)
     console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}", soft_wrap=True)

@@ -35,8 +35,8 @@ def sample_weights(samples: Sequence[Sample], images: NDArray[np.int64]) -> NDAr
 
 
 def line(images: NDArray[np.int64], classes: Sequence[str], balance: str) -> str:
-    """What a person should know of uneven classes; '' where they are even and nothing is done about it."""
-    if images.max() < UNEVEN * images.min() and balance == "none":
+    """What a person should know of uneven classes; '' where they are even."""
+    if images.max() < UNEVEN * images.min():
         return ""
     order = np.argsort(images, kind="stable")
     worth = effective_numbers(images)

@@ -117,7 +117,8 @@ def survey(folder: Path, progress: Progress | None = None) -> Survey:
 def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> Dataset:
     """The data set with at least a train and a validation split, every class in train. Raises DataError.
 
-    A flat folder is split; of one that has no validation images, some of the training images become it.
+    A flat folder is split; of one that has no validation images, some of the training images become it. A class of too
+    few images to hold any out gives them all to training.
     earlier  the split that contents (SHA-256) had before, where there is a manifest: see `split.divide`
     """
     if len(dataset.classes) < 2:
@@ -129,13 +130,11 @@ def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> D
     source = "all" if "all" in dataset.splits else "train"
     missing = {"all": ("validation", "test"), "train": ("validation",)}[source]
     held_out = [name for name in missing if name not in dataset.splits]
-    least = max(2, len(held_out) + 1)
     for label, name in enumerate(dataset.classes):
-        count = sum(sample.label == label for sample in dataset.split(source))
-        if count < least:
+        if all(sample.label != label for sample in dataset.split(source)):
             raise DataError(
                 f"class {name!r} of {dataset.name}",
-                f"has {count} readable image{'s' * (count != 1)} to learn from, and {least} are needed",
+                "has no readable image to learn from",
                 "add images or remove its folder",
             )
     if not held_out:

@@ -47,7 +47,7 @@ def _fresh(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str]) -
     sides: dict[bytes, str] = {}
     for label in sorted({members[0].label for members in groups.values()}):
         waiting = [members for members in groups.values() if members[0].label == label]
-        count = max(1, round(sum(map(len, waiting)) * HELD_OUT_SHARE))
+        count = max(1, round(sum(map(len, waiting)) * HELD_OUT_SHARE)) if len(waiting) > len(held_out) else 0
         for name in held_out:
             lacking, rest = count, []
             for members in waiting:

@@ -45,8 +45,10 @@ class Run:
     batch_size     images a step: the recipe's, or all where there are fewer
     precision      that the network multiplies in: 'float32' or 'bfloat16'
     threads        of torch on the CPU: sums depend on it in the last bit
-    feature_engine that computes pool5 where the head is trained alone
+    feature_engine, feature_precision  that compute the features of frozen convolutions
     convolution    'direct' or 'winograd', which round differently; a run of before there was a choice was direct
+    scales         of the layers of a network that began with another's weights (see `scaling`), and factors, what its
+                   fresh layers' weights were multiplied by
     """
 
     recipe: dict[str, Any]
@@ -59,8 +61,16 @@ class Run:
     batch_size: int
     precision: str
     threads: int
-    feature_engine: str = "torch"  # what older runs had
+    feature_engine: str = "torch"  # what older runs had, as the defaults that follow
     convolution: str = "direct"
+    feature_precision: str = "float32"
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fits_head(self) -> bool:
+        """As `Recipe.fits_head`; recipes of older runs had no such field."""
+        return self.recipe["train"] == "head" and self.recipe.get("head") == "pooled"
 
 
 @dataclass

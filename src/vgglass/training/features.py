@@ -20,6 +20,7 @@ from vgglass.atomic import abandoned, replacing
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
 from vgglass.data.training_loader import TrainingLoader
+from vgglass.engines import Output
 from vgglass.errors import TrainingError
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
@@ -28,7 +29,7 @@ from vgglass.training.display import Display
 from vgglass.training.recipe import Recipe
 
 Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
-Extractors = Callable[[ModelFile, str], Extractor]  # of a model, by an engine's name
+Extractors = Callable[[ModelFile, str, str, Output], Extractor]  # of a model: engine, precision, which layer's output
 
 SUFFIX = ".features.npy"
 LARGEST = 20 << 30  # bytes, of one file and of all together: the least recently used make room
@@ -55,7 +56,7 @@ class Cache:
             "architecture": model.record.architecture.name,  # LRN has no weights that would tell
             "weights": modelfile.weights_digest(frozen),
             "preprocessing": run.preprocessing,
-            "engine": run.feature_engine,
+            "computed": [run.feature_engine, run.feature_precision],
         }
 
     def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
@@ -101,7 +102,7 @@ class Cache:
             path.touch()  # used just now
         else:
             self.display.say(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
-            extract = self.extractors(self.model, self.run.feature_engine)
+            extract = self.extractors(self.model, self.run.feature_engine, self.run.feature_precision, "pool5")
             with self.display.counting("pool5", len(samples)) as count:
                 _write(path, shape, batches(), extract, count)
         found: NDArray[np.float32] = np.load(path, mmap_mode="r")

@@ -28,6 +28,7 @@ from vgglass.training.schedule import learning_rate
 from vgglass.training.weights import Weights
 
 RECENT = 50  # losses that tell whether the run has started to learn
+CLIP_EPSILON = 1e-6  # as in torch
 LOOKED_AT = 32  # validation images whose ReLUs are looked at
 
 
@@ -105,7 +106,7 @@ class Trainer:
         done = progress.epoch * self.steps + progress.step
         torch.manual_seed(ranks.dropout_seed(recipe.seed, done))  # a function of the seed, the step and the rank
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(progress.step) * group["share"]
+            group["lr"] = self.rate(progress.step) * group["share"] * group["unit"]
         targets = labels
         if AUGMENTATIONS[recipe.augmentation].mix and self.feed.layer == IMAGE:
             classes = self.network.architecture.classes
@@ -131,11 +132,22 @@ class Trainer:
         if not math.isfinite(loss_of_all):
             self.refuse(loss_of_all, total, images)
         if recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.weights.masters.values(), recipe.clip_norm)
+            self.clip(recipe.clip_norm)
         self.optimizer.step()
         self.weights.spread()
         self.weights.follow(done)
         return loss_of_all, int(right)
+
+    def clip(self, largest: float) -> None:
+        """Scale the gradients down to this norm where they exceed it, each weight in the unit of its group."""
+        groups = [
+            ([master.grad for master in group["params"] if master.grad is not None], group["unit"])
+            for group in self.optimizer.param_groups
+        ]
+        norms = [norm * unit**0.5 for members, unit in groups for norm in torch._foreach_norm(members)]
+        share = (largest / (torch.stack(norms).norm() + CLIP_EPSILON)).clamp_max(1.0)
+        for members, _ in groups:
+            torch._foreach_mul_(members, share)
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:

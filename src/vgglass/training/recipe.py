@@ -31,6 +31,7 @@ CHOICES = {
     "schedule": ("cosine", "linear", "plateau"),
     "balance": ("none", "weights", "sampler"),
     "train": ("all", "last-block", "head"),
+    "head": ("vgg", "pooled"),
     "feature_engine": ("auto", "openvino", "torch", "onnxruntime"),
 }
 CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
@@ -56,11 +57,14 @@ class Recipe:
     clip_norm        largest norm of a step's gradient; 0 leaves it as it is
     ema              decay of the moving average of the weights that is judged and saved; 0 takes the weights themselves
     patience         stop after so many epochs without a better one; 0 never stops early
-    balance          classes of few images: none, weights in the loss, or a sampler that draws every class as often
-    train            all layers, the last block of convolutions and the head, or the head alone (on cached features)
+    balance          classes of few images: none, weights in the loss, or a sampler that draws every class as often; a
+                     head that is fitted knows weights alone
+    train            all layers, the last block of convolutions and the head, or the head alone (on cached features):
+                     a vgg head by steps, a pooled head fitted at once, without any of the fields of steps
     block_decay      share of the rate that each block of convolutions gets of the one after it
-    feature_views    with train=head: augmented views of each training image to cache; 0 takes the image as judged
-    feature_engine   with train=head: what computes them; auto is torch on a GPU, else openvino
+    feature_views    with train=head: augmented views of each training image to cache, in place of the image as judged,
+                     for a fitted head beside it
+    feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
                      first two whichever this machine multiplies faster in
     convolution      direct, winograd (a quarter of the multiplications, in float32 on a CPU), or auto: the faster here
@@ -133,6 +137,11 @@ class Recipe:
             hidden=self.hidden,
             dropout=self.dropout,
         )
+
+    @property
+    def fits_head(self) -> bool:
+        """Whether nothing learns by steps: a pooled head alone is fitted to the features of frozen convolutions."""
+        return self.train == "head" and self.head == "pooled"
 
     @property
     def resize(self) -> int:

@@ -5,9 +5,10 @@ import json
 import math
 import platform
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,31 @@ from numpy.typing import NDArray
 from torch.optim import SGD
 
 from vgglass import __version__, modelfile
+from vgglass.atomic import replacing
 from vgglass.data import balance, manifest
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.training_loader import TrainingLoader, batch_sizes
 from vgglass.engines import selection as engines
-from vgglass.errors import TrainingError, UsageError
+from vgglass.engines.selection import Choice
+from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.images import Pixels
-from vgglass.interruption import Interruption
+from vgglass.interruption import Interruption, at_once
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
-from vgglass.preprocess import Preprocessing, fit, read
-from vgglass.training import arithmetic, checkpoint, diagnosis, features, journal, memory, transfer, winograd
+from vgglass.preprocess import Preprocessing, fit, normalise, read
+from vgglass.training import (
+    arithmetic,
+    checkpoint,
+    diagnosis,
+    features,
+    fitted,
+    journal,
+    memory,
+    scaling,
+    transfer,
+    winograd,
+)  # fmt: skip
 from vgglass.training.checkpoint import Cadence, Progress, Run
 from vgglass.training.display import Display
 from vgglass.training.features import Extractors, colours
@@ -38,6 +52,7 @@ from vgglass.training.keeper import Keeper
 from vgglass.training.loop import Trainer
 from vgglass.training.ranks import ALONE, Ranks
 from vgglass.training.recipe import Recipe
+from vgglass.training.scaling import Scale
 from vgglass.training.weights import Weights
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
@@ -67,14 +82,25 @@ def settle(
 ) -> tuple[Run, str]:
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
-    engine = feature_engine(recipe.feature_engine)
-    if recipe.train == "head":
-        engines.module(engine)  # what is missing is said before anything is written
-    transfer.require_learned(recipe, architecture, source[1] if source else None)
+    start = source[1] if source else None
+    transfer.require_learned(recipe, architecture, start)
     batch_size = min(recipe.batch_size, len(samples))
     at_once = math.ceil(math.ceil(batch_size / ranks.count) / recipe.accumulate)
-    precision, convolution, lines = arithmetic.choose(recipe, architecture, at_once, device())
-    preprocessing, pixels = measure(samples, recipe, source[1] if source else None)
+    precision, convolution, lines = "float32", "direct", []
+    if not recipe.fits_head:
+        precision, convolution, line = arithmetic.choose(recipe, architecture, at_once, device())
+        lines.append(line)
+    preprocessing, pixels = measure(samples, recipe, start)
+    engine, feature_precision = recipe.feature_engine, "float32"
+    if start and (recipe.train == "head" or recipe.head == "pooled"):
+        choice = feature_choice(recipe, start)
+        engine, feature_precision = choice.engine, choice.precision
+        engines.module(engine)  # what is missing is said before anything is written
+        lines.append(f"features by {choice}")
+    scales: dict[str, list[float]] = {}
+    factors: dict[str, float] = {}
+    if start and not recipe.fits_head:
+        scales, factors = _scaled(recipe, dataset.classes, start, preprocessing, pixels)
     run = Run(
         recipe=recipe.as_json(),
         folder=folder,
@@ -87,14 +113,35 @@ def settle(
         precision=precision,
         threads=torch.get_num_threads(),
         feature_engine=engine,
+        feature_precision=feature_precision,
         convolution=convolution,
+        scales=scales,
+        factors=factors,
     )
-    return run, lines
+    return run, "\n".join(filter(None, lines))
 
 
-def feature_engine(wanted: str) -> str:
-    """The engine that computes the features of a head trained alone."""
-    return wanted if wanted != "auto" else "torch" if device().type == "cuda" else "openvino"
+def feature_choice(recipe: Recipe, source: ModelFile) -> Choice:
+    """What computes the features of frozen convolutions: the quicker precision, unless the recipe names float32."""
+    exact = recipe.precision in ("float32", "float64")
+    return engines.choose(source, recipe.feature_engine, "float32" if exact else "auto")
+
+
+def _scaled(
+    recipe: Recipe, classes: tuple[str, ...], source: ModelFile, preprocessing: Preprocessing, pixels: Pixels
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The scales of the network that the run begins with, and the factors of its fresh layers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        network = VGG(recipe.network(len(classes)), recipe.initialisation).eval()
+    transfer.start(network, source, classes)
+    images = torch.from_numpy(normalise(pixels[: scaling.LOOKED_AT], preprocessing))
+    factors: dict[str, float] = {}
+    if recipe.head == "vgg":  # a pooled head is fitted
+        with torch.no_grad():
+            pool5 = next(step.output for step in network.walk(images) if step.name == "pool5")
+        factors = scaling.unit_variance(network, transfer.fresh(network.architecture, source, classes), pool5)
+    return scaling.as_json(scaling.scales(network, images)), factors
 
 
 def identity(dataset: Dataset) -> str:
@@ -140,6 +187,11 @@ def require_fresh(out: Path) -> None:
         raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
 
 
+def finished(out: Path) -> bool:
+    """Whether nothing is left to do for the run there."""
+    return checkpoint.peek(out).finished or (checkpoint.read_run(out).fits_head and (out / BEST).exists())
+
+
 def require_recipe(out: Path, recipe: Recipe) -> None:
     """Raises TrainingError, naming the field, where the run there has another recipe."""
     found = checkpoint.read_run(out).recipe
@@ -169,9 +221,13 @@ def train(
     Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
     SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
     """
+    if run.fits_head:
+        return ranks.told(lambda: _fit_head(dataset, run, out, display, conduct, source, extractors))
     with _own_randomness(run):
+        if source and run.recipe.get("head") == "pooled":
+            source = _with_a_head(dataset, run, source, extractors, conduct, display)
         network, weights = build(run, source, display, ranks)
-        optimizer = make_optimizer(weights, Recipe(**run.recipe))
+        optimizer = make_optimizer(weights, Recipe(**run.recipe), scaling.from_json(run.scales))
         progress = ranks.told(lambda: _restored(out, weights, optimizer, display, conduct))
         share_state(weights, optimizer, ranks)
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
@@ -184,11 +240,55 @@ def train(
             done = progress.epoch * trainer.steps + progress.step
             if ranks.first and not done and not source:
                 display.warn(_first_logits(trainer))
+            if not done and ranks.told(lambda: source is not None and _whole_head(run, source)):
+                _judge_the_start(trainer, run, about, out)
             with display.run(trainer.steps * trainer.recipe.epochs, done):
                 while not progress.finished:
                     _one_epoch(trainer, run, about, journal, out)
         keeper.save(trainer, keep=1)
     return out / BEST
+
+
+def _fit_head(
+    dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
+    extractors: Extractors,
+) -> Path:  # fmt: skip
+    assert source, "a head is fitted to the convolutions of a model"
+
+    def interrupted(number: signal.Signals) -> InterruptedRunError:
+        done = "the features computed so far are kept"
+        return InterruptedRunError(number.name, number, done, f"go on with: vgglass train --out {out} --resume")
+
+    with _own_randomness(run), at_once(interrupted):
+        found = fitted.fit(dataset, run, source, extractors, conduct.workers, display)
+        rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
+        with replacing(out / journal.METRICS) as temporary:
+            temporary.write_text(rows, encoding="utf-8")
+        modelfile.save(fitted.as_model_file(found, run, describe(dataset, selected_on="train")), out / BEST)
+    return out / BEST
+
+
+def _with_a_head(
+    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, conduct: Conduct, display: Display
+) -> ModelFile:
+    """The model to fine-tune: with its own head where that is for these classes, else with one fitted."""
+    if _whole_head(run, source):
+        return source
+    found = fitted.fit(dataset, run, source, extractors, conduct.workers, display)
+    return fitted.as_model_file(found, run, {})
+
+
+def _whole_head(run: Run, source: ModelFile) -> bool:
+    return not transfer.fresh(Recipe(**run.recipe).network(len(run.classes)), source, tuple(run.classes))
+
+
+def _judge_the_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Path) -> None:
+    """The network as it begins is the first to be beaten: what fine-tuning does not improve is kept."""
+    row = {"epoch": 0, **trainer.validate()}
+    trainer.progress.best_accuracy = row["validation_accuracy"]
+    if trainer.ranks.first:
+        trainer.display.say(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
+        modelfile.save(as_model_file(trainer, run, about, row), out / BEST)
 
 
 def _restored(out: Path, weights: Weights, optimizer: SGD, display: Display, conduct: Conduct) -> Progress:
@@ -214,6 +314,8 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
     network = VGG(recipe.network(len(run.classes)), recipe.initialisation)
     if source:
         display.say(transfer.start(network, source, tuple(run.classes)))
+        for name, factor in run.factors.items():
+            scaling.multiply(network, name, factor)
     network = network.to(device()).to(memory_format=torch.channels_last)
     if run.convolution == "winograd":
         winograd.use_in(network)
@@ -268,16 +370,27 @@ def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], np.int64)
 
 
-def make_optimizer(weights: Weights, recipe: Recipe) -> SGD:
-    """SGD with momentum; weight decay on convolution and fully connected weights alone, a block's share of the rate."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | None = None) -> SGD:
+    """SGD with momentum; weight decay on convolution and fully connected weights alone, a block's share of the rate.
+
+    scales  of the layers of a network that began with another's weights
+    A group's `unit` is the square of the unit of its weights: see `scaling`. Weight decay is relative to the weights
+    as it is, so that the unit is taken out of it.
+    """
+    kinds = {layer.name: layer.kind for layer in weights.network.architecture.layers()}
+    groups: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
     for name, master in weights.masters.items():
         if master.requires_grad:
-            decay = recipe.weight_decay if master.ndim > 1 else 0.0
-            groups.setdefault((transfer.rate(name, recipe), decay), []).append(master)
+            layer, _, tensor = name.rpartition(".")
+            unit = scales[layer].of(tensor, kinds[layer]) if scales else 1.0
+            decay = recipe.weight_decay / unit if master.ndim > 1 else 0.0
+            groups.setdefault((transfer.rate(name, recipe), unit, decay), []).append(master)
     nesterov = recipe.nesterov and recipe.momentum > 0
     return SGD(
-        [{"params": members, "share": share, "weight_decay": decay} for (share, decay), members in groups.items()],
+        [
+            {"params": members, "share": share, "unit": unit, "weight_decay": decay}
+            for (share, unit, decay), members in groups.items()
+        ],
         recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True,
     )  # fmt: skip
 
@@ -289,8 +402,9 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
     """
     order = "L" if recipe.channels == 1 else "RGB"
     unit = (1.0,) * recipe.channels
+    resize = recipe.image_size if _small(samples, recipe.image_size) else recipe.resize
     plain = Preprocessing(
-        recipe.image_size, recipe.resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
+        recipe.image_size, resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
     )
     chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
     pixels = np.stack([fit(read(sample.source, plain), plain) for sample in chosen])
@@ -303,6 +417,12 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
         std = np.array(unit)
     std = np.maximum(std, 1.0)
     return replace(plain, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3)))), pixels
+
+
+def _small(samples: Sequence[Sample], size: int) -> bool:
+    """Whether most images are no larger than the network's input: to enlarge and crop them would only lose a border."""
+    sides = [min(facts.height, facts.width) for facts in (sample.described() for sample in samples)]
+    return bool(np.median(sides) <= size)
 
 
 def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal | None, out: Path) -> None:
@@ -323,14 +443,14 @@ def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journ
     progress.metrics_bytes = journal.write(row, progress.finished)
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """What a model file says of the data that it learned from."""
+def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any]:
+    """What a model file says of the data that it learned from, and by which split its weights were chosen."""
     return {
         "name": dataset.name,
         "manifest": manifest.digest(dataset),
         "digests": {split: dataset.digest(split) for split in dataset.splits},
         "images": {split: len(samples) for split, samples in dataset.splits.items()},
-        "selected_on": "validation",
+        "selected_on": selected_on,
     }
 
 

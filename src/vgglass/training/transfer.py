@@ -12,6 +12,7 @@ from vgglass.training.recipe import Recipe
 
 HEAD = 6  # the fully connected layers, counted as the block after conv5
 LAST_BLOCK = 5
+HEAD_LAYERS = {"vgg": ("fc6", "fc7", "fc8"), "pooled": ("fc8",)}
 FIRST_LEARNING = {"all": 1, "last-block": LAST_BLOCK, "head": HEAD}
 NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, section 3.1: the first four
 
@@ -34,18 +35,23 @@ def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
     wanted, given = network.architecture, source.record.architecture
     weights = source.weights
 
-    def fits(layer: str) -> bool:
-        return _fits(layer, wanted, source)
-
-    kept = kept_convolutions(wanted, source)
-    head = [name for name in ("fc6", "fc7") if fits("fc6") and fits(name)]
-    if source.record.classes == classes and len(head) == 2 and fits("fc8"):
-        head.append("fc8")
+    kept, new = kept_convolutions(wanted, source), fresh(wanted, source, classes)
+    head = [name for name in HEAD_LAYERS[wanted.head] if name not in new]
     norms = [name.replace("conv", "bn") for name in kept if wanted.batch_norm and given.batch_norm]
     chosen = tuple(f"{layer}." for layer in (*kept, *norms, *head))
     state = {name: torch.from_numpy(array) for name, array in weights.items() if name.startswith(chosen)}
     network.load_state_dict(state, strict=False)
     return _line(network, source, kept, head)
+
+
+def fresh(wanted: Architecture, source: ModelFile, classes: tuple[str, ...]) -> list[str]:
+    """The layers of the head that `start` leaves as they were drawn: the first that does not fit, and all after it."""
+    same_head = wanted.head == source.record.architecture.head
+    for number, name in enumerate(HEAD_LAYERS[wanted.head]):
+        fits = same_head and _fits(name, wanted, source)
+        if not fits or (name == "fc8" and source.record.classes != classes):
+            return list(HEAD_LAYERS[wanted.head][number:])
+    return []
 
 
 def kept_convolutions(wanted: Architecture, source: ModelFile) -> list[str]:
@@ -86,12 +92,15 @@ def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:
 def _line(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
     wanted, given = network.architecture, source.record.architecture
     convolutions = f"{len(kept)} convolutions of {given.name}"
-    fresh = [name for name in ("fc6", "fc7", "fc8") if name not in head]
-    if not fresh:
+    new = [name for name in HEAD_LAYERS[wanted.head] if name not in head]
+    if not new:
         return f"kept: {convolutions} and its whole head"
-    if head:
-        return f"kept: {convolutions}, {' and '.join(head)}; new: {' and '.join(fresh)}, for {wanted.classes} classes"
+    if head or wanted.head == "pooled":
+        kept_head = f", {' and '.join(head)}" if head else ""
+        return f"kept: {convolutions}{kept_head}; new: {' and '.join(new)}, for {wanted.classes} classes"
     sides = f"after pool5 there are {wanted.head_kernel}x{wanted.head_kernel} places here, {given.head_kernel}x"
+    if wanted.head != given.head:
+        return f"kept: {convolutions}; new: the whole head (there it is a {given.head} head)"
     reason = f"{sides}{given.head_kernel} there" if wanted.head_kernel != given.head_kernel else "its widths differ"
     return f"kept: {convolutions}; new: the whole head ({reason})"
 

@@ -1,0 +1,128 @@
+"""A head fitted to another model's convolutions: pool5's averages, logistic regression, one matrix; no learning rate.
+
+What a run of `train = "head"` with a pooled head is, and what fine-tuning of the convolutions begins with (linear
+probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054).
+"""
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vgglass import __version__
+from vgglass.data import balance
+from vgglass.data.dataset import Dataset, Sample
+from vgglass.data.similarity import twins
+from vgglass.model import VGG
+from vgglass.modelfile import ModelFile, Record, golden_images
+from vgglass.preprocess import Preprocessing
+from vgglass.training import probe, transfer
+from vgglass.training.averages import Averages
+from vgglass.training.checkpoint import Run
+from vgglass.training.display import Display
+from vgglass.training.features import Extractors
+from vgglass.training.probe import Probe
+from vgglass.training.recipe import Recipe
+
+JUDGED = ("validation", "test")
+NAMED = 5  # classes of one image, in a sentence
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A network whose convolutions are another model's and whose fc8 was fitted.
+
+    metrics  of a model file: cross-validated accuracy, and that of the held-out splits
+    """
+
+    network: VGG
+    probe: Probe
+    metrics: dict[str, Any]
+
+
+def fit(
+    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display
+) -> FittedHead:
+    """Fit a pooled head on 'train', judge it on what is held out, and say what came of it. Raises TrainingError."""
+    recipe = Recipe(**run.recipe)
+    network = VGG(recipe.network(len(run.classes)))
+    display.say(transfer.start(network, source, tuple(run.classes)))
+    averages = Averages(_headless(network, run), run, extractors, workers, display)
+    samples = dataset.split("train")
+    images = balance.counts(samples, len(run.classes))
+    display.say(balance.line(images, run.classes, recipe.balance))
+    display.warn(_lone(samples, run.classes))
+    weights = np.ones(len(run.classes)) if recipe.balance == "none" else balance.class_weights(images)
+    views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
+    groups = twins([sample.described() for sample in samples]).group
+    found = probe.fit(views, _labels(samples), groups, weights, recipe.seed)
+    display.say(_line(found))
+    with torch.no_grad():
+        fc8 = network.get_submodule("fc8")
+        assert isinstance(fc8, torch.nn.Linear)
+        fc8.weight.copy_(torch.from_numpy(found.weight))
+        fc8.bias.copy_(torch.from_numpy(found.bias))
+    metrics: dict[str, Any] = {}
+    if found.trials:
+        best = found.best
+        metrics["cross_validation"] = {
+            "top1": best.right / found.images, "interval": list(found.interval), "images": found.images,
+            "folds": found.folds, "penalty": best.penalty, "temperature": found.temperature,
+        }  # fmt: skip
+    for split in JUDGED:
+        if held := dataset.splits.get(split, ()):
+            right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
+            metrics[split] = {"top1": right / len(held), "interval": list(probe.wilson(right, len(held)))}
+    return FittedHead(network, found, metrics)
+
+
+def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelFile:
+    return fitted.network.to_file(
+        tuple(run.classes),
+        Preprocessing.from_json(run.preprocessing),
+        metrics=fitted.metrics,
+        data=about,
+        recipe=run.recipe | {"from": run.source},
+        versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+
+
+def _headless(network: VGG, run: Run) -> ModelFile:
+    """The network for an engine that stops before fc8: its golden logits are never looked at."""
+    preprocessing = Preprocessing.from_json(run.preprocessing)
+    record = Record(network.architecture, tuple(run.classes), preprocessing)
+    images = golden_images(preprocessing)
+    return ModelFile(record, network.weights(), images, np.zeros((len(images), len(run.classes)), np.float32))
+
+
+def _labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    return np.array([sample.label for sample in samples], np.int64)
+
+
+def _line(found: Probe) -> str:
+    if not found.trials:
+        return (
+            f"fitted: logistic regression, C {found.penalty:g}; no class has two different images, so nothing could be"
+            " cross-validated"
+        )
+    low, high = found.interval
+    return (
+        f"fitted: logistic regression, C {found.penalty:g} of {len(found.trials)} tried;"
+        f" cross-validated accuracy {found.best.right / found.images:.4f} ({low:.4f} to {high:.4f})"
+        f" on {found.images:,} images in {found.folds} folds"
+    )
+
+
+def _lone(samples: Sequence[Sample], classes: Sequence[str]) -> str:
+    """A sentence on classes of a single image; '' where there are none."""
+    counts = Counter(sample.label for sample in samples)
+    lone = [classes[label] for label, count in sorted(counts.items()) if count == 1]
+    if not lone:
+        return ""
+    names = ", ".join(lone[:NAMED]) + (f" and {len(lone) - NAMED} more" if len(lone) > NAMED else "")
+    return f"a single training image of {names}: it is fitted, but cross-validation can't judge it; add a second image"
