@@ -23,6 +23,8 @@ from foreign_networks import (
 )
 from vgglass import conversion, modelfile
 from vgglass.architecture import Architecture
+from vgglass.conversion import recognition
+from vgglass.weightfiles import Part
 
 # torchvision and timm
 
@@ -85,12 +87,14 @@ def test_grey_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [1.0, 0.5, 0.1, 53.4 / 512, 51.4 / 512, 2.0])
 def test_width_is_read_from_the_shapes(width: float) -> None:
-    architecture = Architecture.named("vgg16", width=width, hidden=3, classes=7)
-    table = conversion.key_table(architecture, "torchvision")
-    shapes = {entry.key: np.broadcast_to(np.float32(0), entry.shape) for entry in table.values()}
-    fitted = conversion._fit(Architecture.named("vgg16"), "torchvision", shapes)
-    assert fitted.tensors() == architecture.tensors()
-    assert width not in (1.0, 0.5, 2.0) or fitted == architecture
+    architecture = Architecture.named("vgg16", width=width, head="pooled", classes=2)
+    body: dict[str, Part] = {}
+    for entry in conversion.key_table(Architecture.named("vgg16", width=width), "torchvision").values():
+        if entry.layer.kind == "conv":
+            zeros = np.broadcast_to(np.float32(0), entry.shape)
+            earlier = body.get(entry.layer.name, Part(entry.key, {}))
+            body[entry.layer.name] = Part(entry.key, earlier.tensors | {entry.tensor: zeros})
+    assert recognition._fitted("vgg16", body, Path("w.pth")) == architecture
 
 
 @pytest.mark.parametrize("inputs", range(1, 15))

@@ -27,6 +27,7 @@ from vgglass.atomic import replacing
 from vgglass.errors import ModelFileError, UserError
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
+from vgglass.weightfiles import READERS
 
 FORMAT_VERSION = 2  # since 2 an architecture has a head, and a width for each convolution
 READABLE_VERSIONS = (1, 2)
@@ -225,6 +226,11 @@ def load_record(path: Path) -> Record:
     return record
 
 
+def is_one(path: Path) -> bool:
+    """Whether a safetensors file has the record that vgglass writes. Raises ModelFileError for a damaged one."""
+    return "vgglass" in _read_header(path).get("__metadata__", {})
+
+
 def weights_digest(weights: Weights) -> str:
     """SHA-256 over names, shapes and little-endian float32 bytes, in the order of the names."""
     digest = hashlib.sha256()
@@ -240,7 +246,10 @@ def _read_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
             if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-                raise ModelFileError(path, "not a vgglass model file", "name a .safetensors file that vgglass wrote")
+                remedy = "name a .safetensors file that vgglass wrote"
+                if path.suffix in READERS.keys() - {".safetensors"}:
+                    remedy = f"for another framework's weights run: vgglass convert {path} {path.stem}.safetensors"
+                raise ModelFileError(path, "not a vgglass model file", remedy)
             header = json.loads(file.read(length))
     except OSError as error:
         raise ModelFileError(path, error.strerror or str(error), "check the path") from error

@@ -6,10 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vgglass import modelfile, zoo
+from rich.console import Console
+
+from vgglass import conversion, modelfile, zoo
 from vgglass.engines.artifact import Artifact
-from vgglass.errors import MissingExtraError
+from vgglass.errors import MissingExtraError, UsageError
 from vgglass.modelfile import ModelFile
+from vgglass.weightfiles import READERS
 
 if TYPE_CHECKING:
     from vgglass.engines import Engine, Output
@@ -28,6 +31,32 @@ def load(model: Model) -> ModelFile:
     if str(model) in zoo.names() and not Path(model).exists():
         return modelfile.load(pretrained(str(model)))
     return modelfile.load(Path(model))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path is of another framework's weights, by its ending and, where both write it, by what is inside."""
+    if path.suffix != ".safetensors":
+        return path.suffix in READERS
+    return path.is_file() and not modelfile.is_one(path)
+
+
+def starting_model(source: Model, preprocessing: str | None = None, console: Console | None = None) -> ModelFile:
+    """What a run starts from: as `load` reads it, or another framework's weights, their digest in the record.
+
+    preprocessing  of foreign weights: 'torchvision' or 'keras', which a file may leave open
+    console        is told in two lines what was recognised, taken and left out of foreign weights
+    Raises ModelFileError, WeightsError, UsageError.
+    """
+    if isinstance(source, ModelFile) or not is_foreign(Path(source)):
+        if preprocessing:
+            rule = "is how another framework's network is fed, and a model file says it itself"
+            raise UsageError(f"--preprocessing {preprocessing}", rule, "leave it out")
+        return load(source)
+    foreign = conversion.read_foreign(Path(source), preprocessing)
+    if console:
+        console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
+    model = conversion.model_of(foreign)
+    return replace(model, record=replace(model.record, digest=modelfile.weights_digest(model.weights)))
 
 
 def opened(model: Model | Artifact) -> ModelFile | Artifact:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from vgglass.api.data import read_training_data
-from vgglass.api.models import Model, features, load, require_torch
+from vgglass.api.models import Model, features, require_torch, starting_model
 from vgglass.api.recipes import recipe_of
 from vgglass.errors import TrainingError, UsageError
 from vgglass.modelfile import ModelFile
@@ -25,6 +25,7 @@ def train(
     out: str | Path,
     recipe: "str | Recipe | None" = None,
     source: Model | None = None,
+    preprocessing: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
@@ -36,7 +37,8 @@ def train(
     """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
 
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
-    source     a model file or pretrained name to start from
+    source     a model file, a pretrained name or another framework's weights to start from
+    preprocessing  how those weights' network is fed, as `starting_model` takes it
     resume     go on where the run under `out` stopped, with its own recipe
     overwrite  remove an earlier run under `out` first
     workers    processes that decode; None for what suits the data
@@ -53,7 +55,7 @@ def train(
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
     conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
-    if resume and (recipe or overrides or source or overwrite):
+    if resume and (recipe or overrides or source or preprocessing or overwrite):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
     with ranks.joined() as group, ExitStack() as held:
         start: ModelFile | None = None  # which rank 0 alone looks at
@@ -67,17 +69,19 @@ def train(
             goes_on = resume or (group.launched and (out / checkpoint.RUN).exists())
             if goes_on:
                 if not resume:
-                    _require_the_same(out, _plan(folder, recipe, source, overrides)[0], source)
+                    _require_the_same(out, _plan(folder, recipe, source, overrides, preprocessing)[0], source)
                 if group.launched and run.finished(out):
                     return None
                 dataset, chosen, start = _resumed(out, folder, console)
             else:
                 if not overwrite:
                     run.require_fresh(out)
-                plan, start = _plan(folder, recipe, source, overrides)
+                plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
                 named = (_named(source), start) if source and start else None
                 chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named, group)
+                if preprocessing:
+                    chosen.source["preprocessing"] = preprocessing  # which the file does not tell
                 display.say(line)
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.fits_head:
@@ -100,6 +104,7 @@ def preview(
     *,
     recipe: "str | Recipe | None" = None,
     source: Model | None = None,
+    preprocessing: str | None = None,
     console: Console | None = None,
     **overrides: Any,
 ) -> None:
@@ -109,7 +114,7 @@ def preview(
     from vgglass.training import preview, run
 
     console = console or Console(stderr=True)
-    plan, start = _plan(folder, recipe, source, overrides)
+    plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
     record, pixels = run.measure(samples, plan, start)
@@ -161,7 +166,7 @@ def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[D
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
     start = None
     if chosen.source and progress == checkpoint.Progress():
-        start = load(chosen.source["model"])
+        start = starting_model(chosen.source["model"], chosen.source.get("preprocessing"), console)
         if start.record.digest != chosen.source["digest"]:
             raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
     return dataset, chosen, start
@@ -175,10 +180,13 @@ def _named(source: Model) -> str:
 
 
 def _plan(
-    folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any]
-) -> "tuple[Recipe, ModelFile | None]":
+    folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any],
+    preprocessing: str | None = None, console: Console | None = None,
+) -> "tuple[Recipe, ModelFile | None]":  # fmt: skip
     """The recipe of a run, and the model that it starts from."""
-    start = load(source) if source else None
+    if preprocessing and not source:
+        raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
+    start = starting_model(source, preprocessing, console) if source else None
     by_steps = overrides.get("train", "head") != "head"
     usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
     return recipe_of(recipe or usual, overrides, start), start

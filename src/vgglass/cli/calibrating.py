@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.models import Download, fetched
+from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
     from vgglass.api.calibrating import Calibrated
@@ -21,12 +23,16 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="The model file to write; --model itself without.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
 ) -> None:
     """Make a model's probabilities mean what they say (temperature), and have it say when it is unsure (threshold)."""
     from vgglass import api
 
+    source = fetched(model, download)
+    if source != model and not out:  # what was fetched stays as it came, for the commands that name it
+        raise UsageError("--out", "names the calibrated model file and is missing", "add, say, --out m.safetensors")
     found = api.calibrate(
-        model, folder, out=out, precision_target=precision_target, split=split, console=output.console(stderr=True),
+        source, folder, out=out, precision_target=precision_target, split=split, console=output.console(stderr=True),
         engine=engine,
     )  # fmt: skip
     if json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in eight bits.")] = False,
     calibrate: Annotated[Path | None, typer.Option(help="Images to make the int8 graph by.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep an int8 graph that agrees too seldom.")] = False,
-    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
+    download: Download = False,
 ) -> None:
     """Write a model as a graph for other runtimes, checked before it is there."""
     if int8 != (calibrate is not None):
@@ -30,7 +31,6 @@ def export(
     if force and not int8:
         raise UsageError("--force", "is for --int8 that agrees too seldom", "leave it out")
     from vgglass import api
-    from vgglass.cli.models import fetched
 
     checks, agreement = api.export(fetched(model, download), out, dense=dense, calibrate=calibrate, force=force)
     if agreement:
@@ -43,6 +43,7 @@ def export(
 def verify(
     artifacts: Annotated[list[str], typer.Argument(help="Model files, pretrained names, .xml or .onnx graphs.")],
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
 ) -> None:
     """Replay the golden inputs on every runtime that is installed; status 1 where one is out of its tolerance."""
     from vgglass import api
@@ -51,7 +52,7 @@ def verify(
     unread = 0
     for name in artifacts:
         try:
-            checks += [(name, check) for check in api.verify(name)]
+            checks += [(name, check) for check in api.verify(fetched(name, download))]
         except UserError as error:
             typer.secho(f"error: {error}", fg="red", err=True)
             unread += 1

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def evaluate(
         bool, typer.Option("--robustness", help="In it, accuracy against size, JPEG, blur, brightness, noise.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
 ) -> None:
     """Judge a model on images that it has not seen: figures with their intervals, per class, confusion matrix."""
     from vgglass import api
@@ -61,15 +63,16 @@ def evaluate(
             raise UsageError(name, "goes into the report of --html", "add, say, --html report.html")
     output.require_png("--picture", picture_)
     notes = output.console(stderr=True)
+    source, others = fetched(model, download), [fetched(other, download) for other in ensemble or ()]
     how: dict[str, Any] = {
-        "split": split, "ensemble": ensemble or (), "console": notes, "views": views, "engine": engine,
+        "split": split, "ensemble": others, "console": notes, "views": views, "engine": engine,
         "precision": precision,
     }  # fmt: skip
     if html:
-        evaluation = api.report(model, folder, html, explain=explain, robustness=robustness, **how)
+        evaluation = api.report(source, folder, html, explain=explain, robustness=robustness, **how)
         (notes if json else output.console()).print(f"Written: {html} (open it in a browser)", soft_wrap=True)
     else:
-        evaluation = api.evaluate(model, folder, **how)
+        evaluation = api.evaluate(source, folder, **how)
     if json:
         output.print_json(evaluation.as_json())
         return
@@ -161,13 +164,14 @@ def compare(
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16, or auto: as predict.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
 ) -> None:
     """Two models on the same images, and whether their difference is larger than chance (McNemar's exact test)."""
     from vgglass import api
 
     found = api.compare(
-        first, second, folder, split=split, console=output.console(stderr=True), views=views, engine=engine,
-        precision=precision,
+        fetched(first, download), fetched(second, download), folder, split=split, console=output.console(stderr=True),
+        views=views, engine=engine, precision=precision,
     )  # fmt: skip
     if json:
         output.print_json(found.as_json())

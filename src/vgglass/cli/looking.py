@@ -7,6 +7,7 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.language import KINDS, Language, language
+from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ TEXT = {
 SHOWN = 12  # rows of a ranking, channels of a list
 
 Model = Annotated[str, typer.Option(help="A model file, or a pretrained name.")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
 
 
 def look(
@@ -152,7 +152,6 @@ def fc(
 def opened(model: str, image: Path, download: bool) -> "Subject":
     """The image before the model, whose weights are fetched first where they are asked for by name."""
     from vgglass import api
-    from vgglass.cli.models import fetched
 
     api.require_torch("the glass")
     from vgglass import glass

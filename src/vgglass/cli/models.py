@@ -22,6 +22,11 @@ TOTALS = {
     "各层输出（float32）共 {memory}。",
 }
 
+Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
+Preprocessing = Annotated[
+    str | None, typer.Option(help="torchvision or keras: how foreign weights' network is fed, where no file tells.")
+]
+
 
 def summary(
     architecture: Annotated[str, typer.Argument(help="A to E, A-LRN, vgg11 to vgg19 (_bn), or a model file.")],
@@ -101,10 +106,11 @@ def summary(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="torchvision, timm or Keras weights; or a model file.")],
+    source: Annotated[Path, typer.Argument(help="Weights as .pth, .safetensors, .h5, .keras, .onnx; or a model file.")],
     destination: Annotated[Path, typer.Argument(help="The file to write.")],
     classes: Annotated[str | None, typer.Option(help="A text file, one class name a line; or 'imagenet'.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Size the head to another input.")] = None,
+    preprocessing: Preprocessing = None,
     to: Annotated[str | None, typer.Option(help="torchvision, timm or keras: from a model file to theirs.")] = None,
 ) -> None:
     """Bring weights from torchvision, timm or Keras into a model file, or back."""
@@ -113,13 +119,26 @@ def convert(
     api.require_torch("converting weights")
     console = output.console()
     if to:
+        for name, value in {"--classes": classes, "--image-size": image_size, "--preprocessing": preprocessing}.items():
+            if value is not None:
+                raise UsageError(name, "has no place in another framework's weights", "leave it out with --to")
         conversion.to_foreign(modelfile.load(source), destination, to)
         console.print(f"{destination}: weights for {to}; class names and preprocessing stay behind", soft_wrap=True)
         return
-    if classes is None:
-        raise UsageError("--classes", "names the classes in the order of the outputs and is missing", "add it")
-    record = modelfile.save(conversion.from_foreign(source, _class_names(classes), image_size), destination)
-    console.print(f"{destination}: {record.architecture.name}, {len(record.classes)} classes", soft_wrap=True)
+    if source.suffix == ".safetensors" and not api.is_foreign(source):
+        modelfile.load_record(source)
+        rule, remedy = "is a vgglass model file already", f"add --to and one of {', '.join(conversion.FAMILIES)}"
+        raise UsageError(source, rule, remedy)
+    if destination.suffix != ".safetensors":
+        raise UsageError(destination, "a model file ends in .safetensors", "choose such a name")
+    foreign = conversion.read_foreign(source, preprocessing)
+    if classes is None and foreign.network.has_classes:
+        outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
+        raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
+    console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
+    names = _class_names(classes) if classes else None
+    record = modelfile.save(conversion.model_of(foreign, names, image_size), destination)
+    console.print(f"{destination}: {record.architecture.name}, classes {_listed(record.classes)}", soft_wrap=True)
     console.print(f"preprocessing: {record.preprocessing.as_json()}", soft_wrap=True)
 
 
@@ -149,6 +168,10 @@ def fetched(model: str, download: bool) -> str:
     finally:
         bar.stop()
     return str(path)
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:3]) + f" and {len(classes) - 3:,} more" * (len(classes) > 3)
 
 
 def _bytes(count: int) -> str:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,11 +51,10 @@ def predict(
     ] = None,
     actors: Annotated[int | None, typer.Option(min=1, help="With --ray: workers; else one a GPU, or a CPU.")] = None,
     shard: Annotated[int | None, typer.Option(min=1, help="With --ray: images a part (1000).")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
+    download: Download = False,
 ) -> None:
     """Name what is in images."""
     from vgglass import api, prediction
-    from vgglass.cli.models import fetched
 
     _require_fitting(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
     if ray and out:

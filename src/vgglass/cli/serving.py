@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.models import Download, fetched
 from vgglass.errors import MissingExtraError, UsageError
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -30,13 +31,12 @@ def serve(
     views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
-    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
+    download: Download = False,
 ) -> None:
     """A page that opens every layer; /predict, the Open Inference Protocol, /metrics; SIGHUP reloads the model."""
     for package in PACKAGES:
         if not find_spec(package):
             raise MissingExtraError(package, "serve", "serving")
-    from vgglass.cli.models import fetched
     from vgglass.serving import access, app, logs, server
     from vgglass.serving.models import Options
     from vgglass.serving.service import Service

@@ -8,7 +8,8 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.language import KINDS, Language, language
-from vgglass.cli.looking import Download, Model, opened
+from vgglass.cli.looking import Model, opened
+from vgglass.cli.models import Download
 
 if TYPE_CHECKING:
     from vgglass.glass import Subject

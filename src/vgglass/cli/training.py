@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import judging, output
+from vgglass.cli.models import Download, Preprocessing, fetched
 from vgglass.errors import InterruptedRunError, UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -67,8 +68,14 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="At its highest, after warm-up.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="MODEL", help="Start from a model file or a pretrained name.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Start from a model file, a pretrained name, or .pth, .h5, .keras, .onnx weights.",
+        ),
     ] = None,
+    preprocessing: Preprocessing = None,
     part: Annotated[str | None, typer.Option("--train", help="all layers, the last-block and head, or head.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
@@ -81,7 +88,7 @@ def train(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; without: what suits.")] = None,
     checkpoint_every: Annotated[str, typer.Option(help="Steps, such as 500, or a time: 30s, 5m, 1h.")] = "5m",
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
-    download: Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")] = False,
+    download: Download = False,
 ) -> None:
     """Train a VGG network on a folder of photographs, or on a manifest (.parquet, .csv).
 
@@ -91,7 +98,6 @@ def train(
     if out is None and preview is None:
         raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
     from vgglass import api
-    from vgglass.cli.models import fetched
     from vgglass.training import process
 
     process.prepare()
@@ -111,14 +117,17 @@ def train(
     if preview:
         if not process.first():
             return
-        api.preview(folder, preview, recipe=recipe, source=start, console=console, **overrides)
+        api.preview(
+            folder, preview, recipe=recipe, source=start, preprocessing=preprocessing, console=console, **overrides
+        )
         console.print(f"Written: {preview}", soft_wrap=True)
         return
     assert out is not None
     try:
         best = api.train(
-            folder, out=out, recipe=recipe, source=start, resume=resume, overwrite=overwrite, workers=workers,
-            checkpoint_every=checkpoint_every, keep=keep, console=console, **overrides,
+            folder, out=out, recipe=recipe, source=start, preprocessing=preprocessing, resume=resume,
+            overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every, keep=keep, console=console,
+            **overrides,
         )  # fmt: skip
     except InterruptedRunError as interrupted:
         console.print(str(interrupted), soft_wrap=True)

@@ -1,0 +1,118 @@
+"""State dicts in PyTorch's pickles and in safetensors files; nothing but tensors is ever unpickled."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vgglass.errors import WeightsError
+from vgglass.weightfiles import kerasfiles
+from vgglass.weightfiles.contents import DAMAGED, Arrays, Contents, Part, damaged, natural, require_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Under which keys training programs keep a network's weights. Averaged ones are those that they judge by.
+AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_model_state_dict")
+PLAIN = ("state_dict", "model_state_dict", "model", "weights", "net", "network", "module", "params")
+COUNTERS = ("num_batches_tracked", "n_averaged")
+DEEPEST = 5  # dictionaries in one another; one that holds itself has no end
+STATE_DICT = "torch.save(model.state_dict(), 'weights.pth')"
+
+
+def read_pickle(path: Path) -> Contents:
+    import torch
+
+    _require_no_program(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            rule = f"holds a pickled {found[1]}, more than plain tensors, and unpickling the rest could run anything"
+            remedy = f"where it was made, save the weights alone with this line of Python: {STATE_DICT}"
+            raise WeightsError(path, rule, remedy) from error
+        raise damaged(path, error) from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
+    state, chosen = _unwrapped(path, content)
+    return Contents("torch", _parts(path, state), chosen=chosen)
+
+
+def read_safetensors(path: Path) -> Contents:
+    import safetensors.torch  # not .numpy, which has no bfloat16
+
+    try:
+        state = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise damaged(path, error) from error
+    if any("/" in key for key in state):
+        arrays = {key: _float(path, key, tensor) for key, tensor in state.items()}
+        return Contents("keras", kerasfiles.parts_by_key(arrays), channels_last=True)
+    return Contents("torch", _parts(path, state))
+
+
+def _require_no_program(path: Path) -> None:
+    """TorchScript and torch.export keep a program in a zip beside its weights."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {name.partition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return  # older pickles are no zip; what is damaged torch says
+    if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
+        remedy = f"where you trust it: model = torch.jit.load('{path.name}'); {STATE_DICT}"
+        raise WeightsError(path, "is a TorchScript archive, a program with weights in it", remedy)
+    if any(name.startswith(("models/", "serialized_exported_program")) for name in inside):
+        remedy = f"where you trust it: model = torch.export.load('{path.name}').module(); {STATE_DICT}"
+        raise WeightsError(path, "is an archive of torch.export, a program with weights in it", remedy)
+
+
+def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
+    """The state dict within a checkpoint's dictionaries, and which of several it is."""
+    import torch
+
+    chosen = ""
+    for _ in range(DEEPEST):
+        if not isinstance(content, dict):
+            break
+        inner = {key: value for key, value in content.items() if isinstance(value, dict)}
+        averaged, plain = ([name for name in names if name in inner] for names in (AVERAGED, PLAIN))
+        if averaged and plain and not chosen:
+            chosen = f"the averaged weights under {averaged[0]!r}, not those under {plain[0]!r}"
+        if averaged or plain:
+            content = inner[(averaged + plain)[0]]
+            continue
+        state = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        if state or not content:
+            return state, chosen
+        break
+    kind = type(content).__name__
+    raise WeightsError(path, f"holds a {kind} without tensors, not a state dict", f"save the weights: {STATE_DICT}")
+
+
+def _parts(path: Path, state: Mapping[str, "Tensor"]) -> tuple[Part, ...]:
+    """A module each, in the order of their numbers."""
+    modules: dict[str, Arrays] = {}
+    for key, tensor in state.items():
+        module, _, name = key.rpartition(".")
+        if name not in COUNTERS:
+            modules.setdefault(module, {})[name] = _float(path, key, tensor)
+    return tuple(Part(key, modules[key]) for key in sorted(modules, key=natural))
+
+
+def _float(path: Path, key: str, tensor: "Tensor") -> Any:
+    import torch
+
+    where, remedy = f"{key} in {path}", f"save plain tensors from the CPU: {STATE_DICT}"
+    if tensor.is_meta:
+        raise WeightsError(where, "is a tensor of the device 'meta', which has a shape and no numbers", remedy)
+    if tensor.layout != torch.strided or tensor.is_nested:
+        raise WeightsError(where, f"is a sparse or nested tensor ({tensor.layout})", remedy)
+    if tensor.is_quantized or tensor.is_complex():
+        raise WeightsError(where, f"holds {tensor.dtype}, not plain numbers", remedy)
+    require_size(path, key, tensor.numel())
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        rule = f"has the shape {tuple(tensor.shape)} and stores fewer numbers"
+        raise WeightsError(where, rule, remedy)
+    return tensor.detach().float().numpy()
