@@ -166,7 +166,7 @@ def tutorial_answers(model: ModelFile, data: Dataset) -> Any:
     labels = torch.tensor([sample.label for sample in samples])
     for _ in range(TUTORIAL_EPOCHS):
         network.train()
-        for chosen in torch.randperm(len(samples)).split(32):
+        for chosen in torch.randperm(len(samples)).split(32):  # type: ignore[no-untyped-call]
             images = normal(torch.stack([learned(pixels[index]) for index in chosen]).float())
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(images), labels[chosen]).backward()  # type: ignore[no-untyped-call]
@@ -196,7 +196,13 @@ def finetune(folder: Path) -> None:
 
 def stability(folder: Path) -> None:
     """Half of all combinations, every cell of every pair among them: the loss at the end is below that at the start."""
-    axes = (("pooled", "vgg"), (224, 160, 96), ("head", "last-block", "all"), NAMES, ("as they are", "20x smaller"))
+    axes: tuple[tuple[Any, ...], ...] = (
+        ("pooled", "vgg"),
+        (224, 160, 96),
+        ("head", "last-block", "all"),
+        NAMES,
+        ("as they are", "20x smaller"),
+    )
     sources = dict(zip(axes[4], origins(folder), strict=True))
     small = {name: few(name, folder) for name in NAMES}
     table = Table("head", "size", "learns", "data", "weights", "loss at first", "at last", "falls", title="stability")
@@ -205,19 +211,12 @@ def stability(folder: Path) -> None:
         if sum(places) % 2:
             continue
         head, size, part, name, origin = (axis[place] for axis, place in zip(axes, places, strict=True))
-        first, last = losses(small[str(name)], sources[str(origin)], str(head), int(size), str(part), folder)
+        first, last = losses(small[name], sources[origin], head, size, part, folder)
         falls = last < first and math.isfinite(last)
         failed += not falls
-        table.add_row(
-            str(head),
-            str(size),
-            str(part),
-            str(name),
-            str(origin),
-            f"{first:.3f}",
-            f"{last:.3f}",
-            "yes" if falls else "NO",
-        )
+        row = [head, str(size), part, name, origin, f"{first:.3f}", f"{last:.3f}", "yes" if falls else "NO"]
+        table.add_row(*row)
+        print(*row, flush=True)
     console.print(table)
     console.print(f"{table.row_count} combinations, {failed} whose loss did not fall")
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from foreign_networks import torchvision_network
 from vgglass import modelfile
 from vgglass.data import digits
 
@@ -23,18 +26,18 @@ OPTIONS = {
     "demo": "--out",
     "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
-    " --learning-rate --out --overwrite --preview --recipe --resume --seed --set --train --workers",
-    "evaluate": "--engine --ensemble --explain --html --json --model --picture --precision --robustness --split"
-    " --views",
-    "compare": "--engine --json --precision --split --views",
-    "calibrate": "--engine --json --model --out --precision-target --split",
+    " --learning-rate --out --overwrite --preprocessing --preview --recipe --resume --seed --set --train --workers",
+    "evaluate": "--download --engine --ensemble --explain --html --json --model --picture --precision --robustness"
+    " --split --views",
+    "compare": "--download --engine --json --precision --split --views",
+    "calibrate": "--download --engine --json --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
     "predict": "--actors --download --engine --json --model --out --precision --ray --resume --shard --sort-into --top"
     " --views",
     "summary": "--channels --classes --hidden --image-size --json --lang --width",
-    "convert": "--classes --image-size --to",
+    "convert": "--classes --image-size --preprocessing --to",
     "export": "--calibrate --dense --download --force --int8 --model",
-    "verify": "--json",
+    "verify": "--download --json",
     "serve": "--allow-host --download --engine --host --insecure --model --port --precision --queue --timeout"
     " --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --model --order --out"
@@ -195,6 +198,8 @@ def test_summary_prints_the_papers_numbers() -> None:
 
 
 def test_errors_are_one_line_and_have_their_status(model: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "vgg.pth"
+    torch.save(torchvision_network("vgg11").state_dict(), foreign)
     cases = [
         (("summary", "vgg17"), 2, "architecture 'vgg17': not one of A, A-LRN"),
         (("summary", "A", "--image-size", 31), 2, "image size 31: five 2x2 poolings leave nothing"),
@@ -210,7 +215,16 @@ def test_errors_are_one_line_and_have_their_status(model: Path, tmp_path: Path) 
             "the rows go to a .csv, .jsonl or .parquet file",
         ),
         (("evaluate", "--model", tmp_path / "none.safetensors"), 1, "No such file or directory"),
-        (("convert", model, tmp_path / "x.pth"), 2, "--classes: names the classes"),
+        (("convert", model, tmp_path / "x.pth"), 2, "is a vgglass model file already; add --to and one of torchvision"),
+        (("convert", model, tmp_path / "x.pth", "--to", "caffe"), 2, "--to caffe: not one of torchvision, timm, keras"),
+        (("convert", foreign, tmp_path / "x.pth"), 2, "a model file ends in .safetensors"),
+        (("convert", foreign, tmp_path / "x.safetensors"), 2, "--classes: names the 7 classes in the order of the out"),
+        (
+            ("convert", model, tmp_path / "x.pth", "--to", "timm", "--classes", "a"),
+            2,
+            "--classes: has no place in anot",
+        ),
+        (("predict", "--model", foreign, foreign), 1, "not a vgglass model file; for another framework's weights run:"),
     ]
     for arguments, status, message in cases:
         error = vgglass(*arguments, status=status).stderr
@@ -232,6 +246,76 @@ def test_convert_there_and_back(model: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join(map(str, range(10))))
     error = vgglass("convert", model, tmp_path / "x.pth", "--to", "torchvision", status=1).stderr
     assert "7" in error  # torchvision's head wants a 7x7 map, this one has 1x1
+
+
+def test_weights_without_a_head_are_converted_and_started_from(tmp_path: Path) -> None:
+    weights, out = tmp_path / "features.pth", tmp_path / "model.safetensors"
+    torch.save({"model": {f"module.{key}": tensor for key, tensor in features().items()}}, weights)
+    said = "taken: 8 convolutions; nothing left out; fc8 is zero, so that every class is equally likely until a head"
+    printed = vgglass("convert", weights, out).stdout
+    assert said in printed
+    assert "classes unnamed 1, unnamed 2" in printed
+    assert "ok" in vgglass("verify", out).stdout
+    options = ("--epochs", 1, "--image-size", 32, "--set", "channels=3", "--set", "hidden=8", "--batch-size", 32)
+    photos = tmp_path / "photos"
+    for shade, name in enumerate(("cat", "dog")):
+        (photos / name).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (40, 40), (40 * index, 90 * shade, 7)).save(photos / name / f"{index}.png")
+    printed = vgglass("train", photos, "--out", tmp_path / "run", "--from", weights, *options).stdout
+    assert said in printed
+    assert "kept: 8 convolutions of vgg11" in printed
+    run = tmp_path / "run"
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()  # as if killed before the first one
+    torch.save({key: tensor + 1 for key, tensor in features().items()}, weights)
+    error = vgglass("train", "--out", run, "--resume", status=1).stderr
+    assert "is no longer the model that the run began with" in error
+    torch.save(features(), weights)
+    assert said in vgglass("train", "--out", run, "--resume").stdout
+
+
+def features() -> dict[str, torch.Tensor]:
+    state = torchvision_network("vgg11").state_dict()
+    return {key: tensor for key, tensor in state.items() if key.startswith("features")}
+
+
+def pretrained(folder: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    """The name vgg11 stands for a model that is in the cache."""
+    monkeypatch.setenv("VGGLASS_CACHE", str(folder))
+    shutil.copy(model, folder / "vgg11.safetensors")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "--model", "vgg11"),
+        ("evaluate", "--model", "vgg11", "--ensemble", "vgg11", "--picture", "x.png"),
+        ("compare", "vgg11", "vgg11"),
+        ("calibrate", "--model", "vgg11", "--out", "calibrated.safetensors"),
+        ("export", "graph.xml", "--model", "vgg11"),
+        ("verify", "vgg11"),
+    ],
+)
+def test_names_and_download_go_to_every_command(
+    arguments: tuple[str, ...], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VGGLASS_WEIGHTS_URL", "http://127.0.0.1:9/")  # the discard port: nobody answers
+    monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path))
+    error = vgglass(*arguments, "--download", status=1).stderr
+    assert "http://127.0.0.1:9/vgg11-8a719046.pth: cannot be reached" in error
+    pretrained(tmp_path, monkeypatch, model)
+    vgglass(*arguments)
+
+
+def test_what_was_fetched_is_not_calibrated_in_the_cache(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrained(tmp_path, monkeypatch, model)
+    error = vgglass("calibrate", "--model", "vgg11", status=2).stderr
+    assert "--out: names the calibrated model file and is missing" in error
+    assert (tmp_path / "vgg11.safetensors").read_bytes() == model.read_bytes()
 
 
 def test_a_folder_that_changed_since_the_training_is_cautioned(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ BODY_KINDS = ("conv", "batchnorm")
 OTHERS = {
     r"denseblock|conv2_block1_0_bn": "a DenseNet",
     r"\blayer[1-4]\.\d+\.|conv2_block1|resnet": "a ResNet",
-    r"layer_scale|stages\.\d|convnext": "a ConvNeXt",
+    r"stages\.\d|convnext|features\.\d+\.\d+\.block\.\d+\.\s": "a ConvNeXt",
     r"_blocks\.\d+\._|block1a_|features\.\d+\.\d+\.block\.|\.se\.conv_reduce|efficientnet": "an EfficientNet",
     r"features\.\d+\.(conv|block)\.|conv_pw_\d|expanded_conv|conv_dw|depthwise_conv|mobilenet": "a MobileNet",
     r"\battn\.|\bencoder_layer_|self_attention|cls_token|class_token": "a vision transformer",

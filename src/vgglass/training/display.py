@@ -49,7 +49,8 @@ class Display:
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar over so many things, of which the function that it gives counts some more as done."""
-        with Progress(*Progress.get_default_columns(), console=self.console, transient=True) as progress:
+        quiet = not self.console.is_terminal
+        with Progress(*Progress.get_default_columns(), console=self.console, transient=True, disable=quiet) as progress:
             task = progress.add_task(what, total=total)
             yield lambda more: progress.update(task, advance=more)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vgglass.errors import MissingExtraError, WeightsError
-from vgglass.weightfiles.contents import DAMAGED, Array, Arrays, Contents, Part, as_float, damaged, require_size
+from vgglass.weightfiles.contents import DAMAGED, Array, Arrays, Contents, Part, damaged, require_size
 
 EPSILON = 1e-5  # of batch norm in the networks here
 NORM = ("weight", "bias", "running_mean", "running_var")
@@ -21,7 +21,11 @@ def read_onnx(path: Path) -> Contents:
     except ModuleNotFoundError as error:
         raise MissingExtraError("onnx", "onnx", "reading ONNX graphs") from error
     try:
-        graph = Graph(path, onnx, onnx.load(path, load_external_data=False).graph)
+        model = onnx.load(path, load_external_data=False)
+        if model.producer_name == "vgglass":
+            remedy = "convert the model file that it came of"
+            raise WeightsError(path, "is a graph that vgglass export wrote", remedy)
+        graph = Graph(path, onnx, model.graph)
         parts = tuple(graph.parts())
     except (DecodeError, *DAMAGED) as error:
         if isinstance(error, WeightsError):
@@ -106,7 +110,7 @@ class Graph:
         for side in tensor.dims:
             numbers *= max(side, 0)
         require_size(self.path, tensor.name, numbers)
-        return as_float(self.onnx.numpy_helper.to_array(tensor))
+        return np.array(self.onnx.numpy_helper.to_array(tensor), np.float32)  # the graph's own can't be written to
 
 
 def _key(node: Any) -> str:
