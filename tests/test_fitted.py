@@ -300,6 +300,15 @@ def test_images_that_are_all_alike_are_refused(pretrained: Path, tmp_path: Path)
         )
 
 
+def test_weights_that_are_not_finite_are_refused(folder: Path, pretrained: Path, tmp_path: Path) -> None:
+    model = modelfile.load(pretrained / "as-it-is.safetensors")
+    weights = {name: array.copy() for name, array in model.weights.items()}
+    weights["conv3_1.bias"][3] = np.nan
+    modelfile.save(replace(model, weights=weights, mapped=None), tmp_path / "nan.safetensors")
+    with pytest.raises(UsageError, match=r"--from: conv3_1.bias: holds 1 numbers that are not finite; the file is dam"):
+        train(folder, tmp_path / "run", tmp_path / "nan.safetensors")
+
+
 def dead(model: ModelFile) -> ModelFile:
     weights = {name: array.copy() for name, array in model.weights.items()}
     weights["conv5_2.bias"][:] = -1e6

@@ -26,8 +26,8 @@ FOLDS, FEWER_FOLDS = 5, 3
 WORSE = 3  # penalties in a row that name fewer images rightly, after which weaker ones are not tried
 TOLERANCE, ITERATIONS = 1e-4, 500
 # In n x K x D: beyond the first float32 and fewer folds are used, beyond the second the penalty is chosen on a part of
-# the images. A step of L-BFGS takes four operations each: 50,000 images of 200 classes take about two minutes.
-LARGE, LARGEST = 10**9, 4 * 10**9
+# the images. A step of L-BFGS takes four operations each: 20,000 images of 200 classes take a minute and a half.
+LARGE, LARGEST = 10**9, 2 * 10**9
 TEMPERATURES = (-3.0, 3.0)  # natural logarithms
 
 Features = NDArray[np.float32]

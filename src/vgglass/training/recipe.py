@@ -28,6 +28,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16", "float64"),
     "all_reduce": ("plain", "bfloat16"),
     "convolution": ("auto", "direct", "winograd"),
+    "rates": ("plain", "layer"),
     "schedule": ("cosine", "linear", "plateau"),
     "balance": ("none", "weights", "sampler"),
     "train": ("all", "last-block", "head"),
@@ -51,6 +52,8 @@ class Recipe:
     batch_size       images a step
     accumulate       parts that a step's images are computed in, their gradients added up: less memory
     learning_rate    at its highest, after warmup_epochs of linear growth
+    rates            plain, or layer: in the units of each layer's own input and output, fresh layers of the head at
+                     unit variance, so that one recipe holds for any origin of the weights (see `scaling`)
     schedule         down a cosine or a line to 0, or plateau: a tenth after each plateau_epochs without a better epoch
     weight_decay     of convolution and fully connected weights, not of biases and norms
     label_smoothing  share of each target spread over all classes
@@ -88,6 +91,7 @@ class Recipe:
     batch_size: int = 32
     accumulate: int = 1
     learning_rate: float = 0.02
+    rates: str = "plain"
     schedule: str = "cosine"
     plateau_epochs: int = 5
     momentum: float = 0.9

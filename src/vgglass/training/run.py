@@ -84,6 +84,8 @@ def settle(
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
     start = source[1] if source else None
     transfer.require_learned(recipe, architecture, start)
+    if start:
+        transfer.require_finite(start)
     batch_size = min(recipe.batch_size, len(samples))
     at_once = math.ceil(math.ceil(batch_size / ranks.count) / recipe.accumulate)
     precision, convolution, lines = "float32", "direct", []
@@ -99,7 +101,7 @@ def settle(
         lines.append(f"features by {choice}")
     scales: dict[str, list[float]] = {}
     factors: dict[str, float] = {}
-    if start and not recipe.fits_head:
+    if start and recipe.rates == "layer" and not recipe.fits_head:
         scales, factors = _scaled(recipe, dataset.classes, start, preprocessing, pixels)
     run = Run(
         recipe=recipe.as_json(),

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import torch
 
 from vgglass.architecture import Architecture, multiplier
@@ -81,6 +82,14 @@ def require_learned(recipe: Recipe, wanted: Architecture, source: ModelFile | No
             f"would hold {new[0]} as chance drew it",
             f"start --from a model of {wanted.name}, or take --train all",
         )
+
+
+def require_finite(source: ModelFile) -> None:
+    """Raises UsageError for weights that hold NaN or infinity: an engine's ReLU may make zeros of them, unseen."""
+    for name, array in source.weights.items():
+        if bad := int(array.size - np.isfinite(array).sum()):
+            rule = f"holds {bad:,} numbers that are not finite"
+            raise UsageError(f"--from: {name}", rule, "the file is damaged, or its training diverged: take another one")
 
 
 def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:
