@@ -26,6 +26,7 @@ from foreign_networks import (
 from vgglass import api, conversion, modelfile
 from vgglass.architecture import Architecture
 from vgglass.conversion import from_foreign, read_foreign
+from vgglass.errors import WeightsError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 
@@ -255,6 +256,23 @@ def test_keras_with_a_top_of_its_own(keras: Any, tmp_path: Path) -> None:
 
 
 @KERAS_ARRAYS
+@pytest.mark.parametrize("file", ["mine.weights.h5", "mine.keras", "mine.h5"])
+def test_keras_with_augmentation_dropout_and_scaling(keras: Any, file: str, tmp_path: Path) -> None:
+    """A network that scales its images itself does not say how the convolutions are fed."""
+    layers = keras.layers
+    before = [layers.RandomFlip(), layers.Rescaling(1 / 255)]
+    head = [layers.GlobalAveragePooling2D(), layers.Dropout(0.5), layers.Dense(7)]
+    network = keras.Sequential([keras.Input((64, 64, 3)), *before, keras_base(keras), *head])
+    (network.save_weights if file.endswith("weights.h5") else network.save)(tmp_path / file)
+    with pytest.raises(
+        WeightsError, match=r"it has a layer [Rr]escaling of its own\); add --preprocessing torchvision"
+    ):
+        read_foreign(tmp_path / file)
+    foreign = read_foreign(tmp_path / file, "torchvision")
+    assert "one dense layer of 7 outputs, assumed to follow a global average; nothing left out" in foreign.lines()[1]
+
+
+@KERAS_ARRAYS
 def test_a_pooled_model_goes_to_keras_and_back(keras: Any, tmp_path: Path) -> None:
     model, path = small_model("vgg16", 64, head="pooled"), tmp_path / "pooled.weights.h5"
     conversion.to_foreign(model, path, "keras")
@@ -351,4 +369,45 @@ def test_a_keras_archive_needs_no_more_than_weights_and_config(tmp_path: Path) -
         archive.write(path, "model.weights.h5")
         archive.writestr("config.json", "{}")
     again = from_foreign(tmp_path / "vgg.keras", CLASSES)
+    assert modelfile.weights_digest(again.weights) == modelfile.weights_digest(model.weights)
+
+
+def test_onnx_of_channels_last(tmp_path: Path) -> None:
+    """A graph as converters write Keras's: MatMul and Add, fc6 after a transposition, kernels transposed on the way."""
+    onnx = pytest.importorskip("onnx")
+    helper, nodes, tensors = onnx.helper, [], []
+    model = small_model("vgg16", 64)
+
+    def constant(name: str, array: Any) -> str:
+        tensors.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def node(kind: str, *inputs: str, **options: Any) -> str:
+        output = f"out{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **options))
+        return output
+
+    x = "image"
+    for layer in model.record.architecture.layers():
+        if layer.kind == "conv":
+            kernel = constant(layer.name, model.weights[f"{layer.name}.weight"].transpose(2, 3, 1, 0))
+            bias = constant(f"{layer.name}.b", model.weights[f"{layer.name}.bias"])
+            x = node("Conv", x, node("Transpose", kernel, perm=[3, 2, 0, 1]), bias, pads=[1, 1, 1, 1])
+        elif layer.kind == "relu":
+            x = node("Relu", x)
+        elif layer.kind == "maxpool":
+            x = node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+        elif layer.kind == "linear":
+            matrix = model.weights[f"{layer.name}.weight"]
+            if layer.name == "fc6":
+                x = node("Flatten", node("Transpose", x, perm=[0, 2, 3, 1]))
+                matrix = matrix.reshape(-1, 16, 2, 2).transpose(0, 2, 3, 1).reshape(len(matrix), -1)
+            x = node("MatMul", x, constant(layer.name, matrix.T))
+            x = node("Add", x, constant(f"{layer.name}.b", model.weights[f"{layer.name}.bias"]))
+    shapes = ((name, onnx.TensorProto.FLOAT, shape) for name, shape in (("image", [1, 3, 64, 64]), (x, [1, 7])))
+    given, found = (helper.make_tensor_value_info(*shape) for shape in shapes)
+    graph = helper.make_graph(nodes, "vgg", [given], [found], tensors)
+    onnx.save(helper.make_model(graph), tmp_path / "keras.onnx")
+    again = from_foreign(tmp_path / "keras.onnx", CLASSES, preprocessing="keras")
+    assert again.record.architecture == model.record.architecture
     assert modelfile.weights_digest(again.weights) == modelfile.weights_digest(model.weights)

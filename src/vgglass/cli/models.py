@@ -132,10 +132,10 @@ def convert(
     if destination.suffix != ".safetensors":
         raise UsageError(destination, "a model file ends in .safetensors", "choose such a name")
     foreign = conversion.read_foreign(source, preprocessing)
+    console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
     if classes is None and foreign.network.has_classes:
         outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
         raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
-    console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
     names = _class_names(classes) if classes else None
     record = modelfile.save(conversion.model_of(foreign, names, image_size), destination)
     console.print(f"{destination}: {record.architecture.name}, classes {_listed(record.classes)}", soft_wrap=True)

@@ -93,7 +93,9 @@ def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predicto
         try:
             source = api.opened(Path(folder) / path.name)
         except ModelFileError as error:
-            raise ModelFileError(path, error.rule, error.remedy) from error
+            raise ModelFileError(
+                path, error.rule, error.remedy.replace(str(Path(folder) / path.name), str(path))
+            ) from error
         if isinstance(source, ModelFile):
             _check_digest(path, source)
         predictor = api.predictor(source, views=options.views, engine=options.engine, precision=options.precision)

@@ -29,6 +29,7 @@ MOST_CONFIG_BYTES = 16 << 20
 LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # Keras 3, and 2.13 to 2.15
 NORM = ("weight", "bias", "running_mean", "running_var")  # gamma, beta, moving_mean, moving_variance
 ORDER = {name: place for place, names in enumerate((("kernel", "gamma"), ("bias", "beta"))) for name in names}
+OWN_FEED = "it has a layer {} of its own"
 WEIGHTS_ALONE = "in Python, save the weights alone: model.save_weights('vgg.weights.h5')"
 
 
@@ -84,7 +85,7 @@ def _require_plain(path: Path, config: bytes | str) -> str:
         rule = f"holds code of its own ({', '.join(sorted(code))}), which is never run"
         raise WeightsError(path, rule, WEIGHTS_ALONE)
     scaled = sorted(kinds & {"Rescaling", "Normalization"})
-    return f"it has a layer {scaled[0]} of its own before the convolutions" if scaled else ""
+    return OWN_FEED.format(scaled[0]) if scaled else ""
 
 
 def _kinds(config: object) -> Iterator[str]:
@@ -103,6 +104,8 @@ def _read(path: Path, source: Path | io.BytesIO, own_feed: str = "") -> Contents
         with library.File(source) as file:
             if "model_config" in file.attrs:
                 own_feed = _require_plain(path, file.attrs["model_config"])
+            elif scaled := re.search(r"^(rescaling|normalization)", "\n".join(file.get("layers", ())), re.MULTILINE):
+                own_feed = OWN_FEED.format(scaled[0])
             found = dict(_datasets(path, library, file))
             parts = tuple((_numbered if _legacy_root(file) is None else _legacy)(path, file, found))
     except DAMAGED as error:
@@ -139,7 +142,7 @@ def _numbered(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]
     layers: dict[str, dict[int, Any]] = {}
     for place, dataset in found.items():
         split = re.fullmatch(r"(.+)/vars/(\d+)", place)
-        if split and place.startswith(LAYERS):
+        if split and place.startswith(LAYERS) and not split[1].endswith("/seed_generator"):  # of dropout
             layers.setdefault(split[1], {})[int(split[2])] = dataset
     for layer in sorted(layers, key=natural):
         arrays = [_values(path, layer, dataset) for _, dataset in sorted(layers[layer].items())]

@@ -100,7 +100,7 @@ def _parts(path: Path, state: Mapping[str, "Tensor"]) -> tuple[Part, ...]:
     for key, tensor in state.items():
         module, _, name = key.rpartition(".")
         if name not in COUNTERS:
-            modules.setdefault(module, {})[name] = _float(path, key, tensor)
+            modules.setdefault(module or name, {})[name] = _float(path, key, tensor)
     return tuple(Part(key, modules[key]) for key in sorted(modules, key=natural))
 
 
