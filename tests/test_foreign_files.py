@@ -375,7 +375,9 @@ def test_a_keras_archive_needs_no_more_than_weights_and_config(tmp_path: Path) -
 def test_onnx_of_channels_last(tmp_path: Path) -> None:
     """A graph as converters write Keras's: MatMul and Add, fc6 after a transposition, kernels transposed on the way."""
     onnx = pytest.importorskip("onnx")
-    helper, nodes, tensors = onnx.helper, [], []
+    helper = onnx.helper
+    nodes: list[Any] = []
+    tensors: list[Any] = []
     model = small_model("vgg16", 64)
 
     def constant(name: str, array: Any) -> str:

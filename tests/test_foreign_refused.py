@@ -93,6 +93,12 @@ def test_a_bias_of_another_length(tmp_path: Path) -> None:
         read_foreign(saved(state, tmp_path))
 
 
+def test_images_of_four_channels(tmp_path: Path) -> None:
+    state = torchvision_network("vgg11").state_dict() | {"features.0.weight": torch.ones(2, 4, 3, 3)}
+    with pytest.raises(UsageError, match=r"4 channels: an image has 1 \(grey\) or 3 \(colour\)"):
+        read_foreign(saved(state, tmp_path))
+
+
 def test_a_checkpoint_that_holds_itself(tmp_path: Path) -> None:
     content: dict[str, Any] = {}
     content["model"] = content

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Under which keys training programs keep a network's weights. Averaged ones are those that they judge by.
-AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_model_state_dict")
+AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_model_state_dict", "shadow")
 PLAIN = ("state_dict", "model_state_dict", "model", "weights", "net", "network", "module", "params")
 COUNTERS = ("num_batches_tracked", "n_averaged")
 DEEPEST = 5  # dictionaries in one another; one that holds itself has no end
@@ -79,7 +79,7 @@ def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str
     for _ in range(DEEPEST):
         if not isinstance(content, dict):
             break
-        inner = {key: value for key, value in content.items() if isinstance(value, dict)}
+        inner = {key: value for key, value in content.items() if isinstance(value, dict) and value}
         averaged, plain = ([name for name in names if name in inner] for names in (AVERAGED, PLAIN))
         if averaged and plain and not chosen:
             chosen = f"the averaged weights under {averaged[0]!r}, not those under {plain[0]!r}"
