@@ -21,6 +21,7 @@ from vgglass.modelfile import ModelFile, Record
 
 KEY = "vgglass"
 AGAIN = "make it again with vgglass export"
+MADE_BY = "make one with vgglass export, of another framework's .onnx with vgglass convert first"
 FORMAT_VERSION = 1
 ExportPrecision = Literal["float32", "int8"]
 
@@ -64,7 +65,7 @@ def describe(
 def parse(path: Path, text: str | None) -> Artifact:
     """The artifact of this text. Raises ModelFileError for one that vgglass did not write, or that is damaged."""
     if text is None:
-        raise ModelFileError(path, "a graph that vgglass did not write", "make one with vgglass export")
+        raise ModelFileError(path, "a graph that vgglass did not write", MADE_BY)
     try:
         about = json.loads(text)
         version = about["format_version"]
