@@ -1,12 +1,16 @@
-"""Small networks of torchvision and timm, and the assertion that a model file answers as they do."""
+"""Small networks of torchvision and timm, saved and exported, and assertions that a model file answers as they do."""
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from timm.layers import ClassifierHead
 from timm.models import vgg as timm_vgg
 from torch import Tensor, nn
+from torch.onnx import TrainingMode
 from torchvision.models import vgg as torchvision_vgg
 
 from vgglass import conversion
@@ -83,3 +87,25 @@ def small_model(name: str, image_size: int = 224, **options: Any) -> ModelFile:
     network = VGG(Architecture.named(name, image_size=image_size, **SMALL | options))
     randomise(network)
     return network.to_file(CLASSES, conversion.preprocessing("torchvision", network.architecture))
+
+
+def saved(content: object, folder: Path, name: str = "weights.pth") -> Path:
+    torch.save(content, folder / name)
+    return folder / name
+
+
+def assert_same_convolutions(model: ModelFile, features: Callable[[Tensor], Tensor]) -> None:
+    """The map after pool5 is the network's own."""
+    architecture = model.record.architecture
+    batch = images(architecture.image_size, 1, architecture.channels)
+    with torch.inference_mode():
+        pool5 = next(step.output for step in VGG.from_file(model).walk(batch) if step.layer.name == "pool5")
+        assert_same(pool5, features(batch))
+
+
+def export_onnx(network: nn.Module, path: Path, folded: bool = True) -> None:
+    pytest.importorskip("onnx")
+    mode = TrainingMode.EVAL if folded else TrainingMode.PRESERVE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (images(224, 1),), path, dynamo=False, training=mode, do_constant_folding=folded)

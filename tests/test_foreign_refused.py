@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from foreign_networks import CLASSES, small_model, timm_network, torchvision_network
-from test_foreign_files import export_onnx, saved
+from foreign_networks import CLASSES, export_onnx, saved, small_model, timm_network, torchvision_network
 from vgglass import api, modelfile
 from vgglass.conversion import from_foreign, read_foreign, to_foreign
 from vgglass.errors import ModelFileError, UsageError, WeightsError
