@@ -217,3 +217,24 @@ def test_onnx_of_channels_last(tmp_path: Path) -> None:
     again = from_foreign(tmp_path / "keras.onnx", CLASSES, preprocessing="keras")
     assert again.record.architecture == model.record.architecture
     assert modelfile.weights_digest(again.weights) == modelfile.weights_digest(model.weights)
+
+
+def test_the_file_that_keras_has_published_since_2016(tmp_path: Path) -> None:
+    """vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: weights alone, named 'block1_conv1_W_1:0'."""
+    import h5py
+
+    model = small_model("vgg16", head="pooled")
+    with h5py.File(tmp_path / "notop.h5", "w") as file:
+        layers = [layer for layer in model.record.architecture.layers() if layer.kind in ("conv", "maxpool")]
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+        for layer in layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}_{letter}_1:0".encode() for letter in "Wb"] if layer.kind == "conv" else []
+            group.attrs["weight_names"] = np.array(names)
+            for name, tensor in zip(names, ("weight", "bias"), strict=False):
+                array = model.weights[f"{layer.name}.{tensor}"]
+                group[name.decode()] = array.transpose(2, 3, 1, 0) if tensor == "weight" else array
+    foreign = read_foreign(tmp_path / "notop.h5")
+    assert foreign.lines()[1].startswith("taken: 13 convolutions; nothing left out")
+    found = conversion.model_of(foreign).weights
+    assert all((found[name] == model.weights[name]).all() for name in found if name.startswith("conv"))
