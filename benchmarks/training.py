@@ -51,16 +51,16 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
     from vgglass.training.keeper import Keeper
     from vgglass.training.loop import Trainer
     from vgglass.training.recipe import Recipe
-    from vgglass.training.weights import Weights
+    from vgglass.training.weights import Weights, device
 
     process.prepare()
     plan = Recipe(
         architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision,
         convolution=convolution,
     )  # fmt: skip
-    chosen, way, lines = arithmetic.choose(plan, plan.network(CLASSES), BATCH, runs.device())
+    chosen, way, lines = arithmetic.choose(plan, plan.network(CLASSES), BATCH, device())
     sys.stderr.write(f"vgglass: {lines}\n")
-    network = VGG(plan.network(CLASSES)).to(runs.device()).to(memory_format=torch.channels_last)
+    network = VGG(plan.network(CLASSES)).to(device()).to(memory_format=torch.channels_last)
     if way == "winograd":
         winograd.use_in(network)
     weights = Weights(network.train(), chosen, decay=0)
@@ -72,12 +72,12 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
         plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, [BATCH] * steps, None,
         Display(Console()), keeper, Progress(),
     )  # fmt: skip
-    images, labels = torch.randn(BATCH, 3, SIDE, SIDE, device=runs.device()), torch.randint(0, CLASSES, (BATCH,))
+    images, labels = torch.randn(BATCH, 3, SIDE, SIDE, device=device()), torch.randint(0, CLASSES, (BATCH,))
     images = images.to(weights.dtype, memory_format=torch.channels_last)
     found = []
     for _ in range(steps):
         began = time.perf_counter()
-        trainer.step(images, labels.to(runs.device()))
+        trainer.step(images, labels.to(device()))
         found.append(time.perf_counter() - began)
     return found
 

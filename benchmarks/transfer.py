@@ -38,7 +38,7 @@ WEIGHTS = DATA / "vgg16-imagenet-conv" / "vgg16_notop.weights.h5"
 NAMES = ("hymenoptera", "imagenette-small")
 SEEDS = (0, 1, 2)
 SMALLER = 20.0
-STEPS, BATCH, HELD_OUT = 40, 8, 20  # of a run that may diverge
+STEPS, BATCH, HELD_OUT = 40, 4, 10  # of a run that may diverge
 TUTORIAL_EPOCHS = 25
 
 console = Console(width=140, highlight=False)

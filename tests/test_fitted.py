@@ -28,8 +28,7 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, scaling
-from vgglass.training import run as runs
+from vgglass.training import checkpoint, planning, scaling
 from vgglass.training.recipe import Recipe
 
 SMALLER = 20.0
@@ -358,7 +357,7 @@ def test_fresh_layers_give_deviation_one_in_order() -> None:
 def test_small_photographs_are_not_enlarged_to_be_cropped() -> None:
     samples = digits.load().split("train")
     plan = Recipe(image_size=128, channels=1)
-    assert runs.measure(samples, plan, None)[0].resize == 128
+    assert planning.measure(samples, plan, None)[0].resize == 128
     large = [replace(sample, source=np.zeros((300, 200, 1), np.uint8)) for sample in samples[:3]]
-    assert runs.measure(large, plan, None)[0].resize == 146
+    assert planning.measure(large, plan, None)[0].resize == 146
     assert Preprocessing(128, 146, (0.0,), (1.0,), "L").resize == 146

@@ -16,7 +16,7 @@ from training_runs import QUICK, quiet
 from vgglass.data import digits
 from vgglass.data.share import Share
 from vgglass.errors import TrainingError
-from vgglass.training import ranks, recipe
+from vgglass.training import planning, ranks, recipe
 from vgglass.training import run as runs
 
 
@@ -36,7 +36,7 @@ def test_what_these_ranks_can_not_do(tmp_path: Path, count: int, more: dict[str,
 
 
 def test_nothing_to_share() -> None:
-    record, _ = runs.settle(recipe.read("digits").override(**QUICK), digits.load(), None, None)
+    record, _ = planning.settle(recipe.read("digits").override(**QUICK), digits.load(), None, None)
 
     class Four(ranks.Ranks):
         share = Share(0, 4, 4)

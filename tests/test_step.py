@@ -12,7 +12,7 @@ from vgglass.data import balance, digits
 from vgglass.data.mix import mix
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
-from vgglass.training import recipe
+from vgglass.training import planning, recipe
 from vgglass.training import run as runs
 from vgglass.training.feeds import ImageFeed
 from vgglass.training.recipe import Recipe
@@ -138,6 +138,8 @@ def test_epochs_that_are_no_better() -> None:
 
 
 def test_paper_initialisation_is_fed_0_to_255() -> None:
-    record, _ = runs.measure(digits.load().split("train"), recipe.read("digits").override(initialisation="paper"), None)
+    record, _ = planning.measure(
+        digits.load().split("train"), recipe.read("digits").override(initialisation="paper"), None
+    )
     assert record.std == (1.0,)
     assert 70 < record.mean[0] < 85

@@ -15,7 +15,7 @@ from training_runs import QUICK, quiet
 from vgglass import api, modelfile
 from vgglass.data import digits, manifest
 from vgglass.errors import ModelFileError, TrainingError, UsageError
-from vgglass.training import checkpoint, memory, recipe
+from vgglass.training import checkpoint, memory, planning, recipe
 from vgglass.training import run as runs
 from vgglass.training.journal import Journal
 
@@ -93,10 +93,10 @@ def test_other_validation_images_are_other_data(run: Path, tmp_path: Path) -> No
         replace(data, splits=data.splits | {"train": (renamed, *data.split("train")[1:])}),
         replace(data, splits=data.splits | {"validation": (*rest, first)}),
     )
-    assert runs.identity(replace(data, name="elsewhere")) == runs.identity(data)
-    assert all(runs.identity(other) != runs.identity(data) for other in changed)
+    assert planning.identity(replace(data, name="elsewhere")) == planning.identity(data)
+    assert all(planning.identity(other) != planning.identity(data) for other in changed)
     record = json.loads((run / checkpoint.RUN).read_text())
-    assert record["digest"] == runs.identity(data)
+    assert record["digest"] == planning.identity(data)
 
 
 def test_a_run_killed_while_it_removes_an_earlier_one_is_none(
@@ -148,7 +148,7 @@ def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
 
 def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
     data = digits.load()
-    record, _ = runs.settle(recipe.read("digits").override(**QUICK), data, None, None)
+    record, _ = planning.settle(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
     with runs._own_randomness(replace(record, threads=before + 1)):

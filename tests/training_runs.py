@@ -9,7 +9,7 @@ from rich.console import Console
 from vgglass import api
 from vgglass.data import digits
 from vgglass.interruption import Interruption
-from vgglass.training import checkpoint, recipe
+from vgglass.training import checkpoint, planning, recipe
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
@@ -31,7 +31,7 @@ def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     console, text = quiet()
     display, data = Display(console), digits.load()
     plan = recipe.read("digits").override(**QUICK | overrides)
-    run, _ = runs.settle(plan, data, None, None)
+    run, _ = planning.settle(plan, data, None, None)
     conduct = runs.Conduct(checkpoint.Cadence("1h"))
     network, weights = runs.build(run, None, display)
     feed = runs.make_feed(data, run, weights, conduct, api.features, display)

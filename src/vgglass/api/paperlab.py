@@ -155,14 +155,14 @@ def _trained(
 
 def _require_same(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dataset") -> None:
     """Raises TrainingError where the run under `out` is not the one that is asked for."""
-    from vgglass.training import checkpoint, run
+    from vgglass.training import checkpoint, planning, run
 
     run.require_recipe(out, recipe)
     found, remedy = checkpoint.read_run(out), "choose another --out, or remove that folder"
     if bool(found.source) != bool(start):
         rule = f"holds a run with --from-a {bool(found.source)}, not {bool(start)}"
         raise TrainingError(out, rule, remedy)
-    if (run.identity(dataset), list(dataset.classes)) != (found.digest, found.classes):
+    if (planning.identity(dataset), list(dataset.classes)) != (found.digest, found.classes):
         raise TrainingError(out, "holds a run on other images or classes", remedy)
     if start and found.source["digest"] != modelfile.load_record(start).digest:
         raise TrainingError(out, f"began with another model than {start}", remedy)

@@ -49,7 +49,7 @@ def train(
     after saving.
     """
     require_torch("training")
-    from vgglass.training import checkpoint, process, ranks, run
+    from vgglass.training import checkpoint, planning, process, ranks, run
     from vgglass.training.display import Display
 
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
@@ -79,7 +79,7 @@ def train(
                 plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
                 named = (_named(source), start) if source and start else None
-                chosen, line = run.settle(plan, dataset, str(folder) if folder else None, named, group)
+                chosen, line = planning.settle(plan, dataset, str(folder) if folder else None, named, group)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # which the file does not tell
                 display.say(line)
@@ -111,13 +111,13 @@ def preview(
     """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
     require_torch("training")
     from vgglass.data.augment import colour_components
-    from vgglass.training import preview, run
+    from vgglass.training import planning, preview
 
     console = console or Console(stderr=True)
     plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
-    record, pixels = run.measure(samples, plan, start)
+    record, pixels = planning.measure(samples, plan, start)
     missing = preview.preview(
         samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
     )
@@ -153,7 +153,7 @@ def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[D
 
     Raises TrainingError for a run that is finished, and for other data than its own.
     """
-    from vgglass.training import checkpoint, run
+    from vgglass.training import checkpoint, planning, run
 
     chosen, progress = checkpoint.read_run(out), checkpoint.peek(out)
     if run.finished(out):
@@ -162,7 +162,7 @@ def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[D
     dataset = read_training_data(folder or out / run.MANIFEST, console)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
-    if (run.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
+    if (planning.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
     start = None
     if chosen.source and progress == checkpoint.Progress():

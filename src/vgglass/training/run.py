@@ -1,14 +1,12 @@
 """A run from its data to its model files: what is put together once, and the order of its epochs."""
 
-import hashlib
 import json
-import math
 import platform
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,14 @@ from torch.optim import SGD
 from vgglass import __version__, modelfile
 from vgglass.atomic import replacing
 from vgglass.data import balance, manifest
-from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.training_loader import TrainingLoader, batch_sizes
-from vgglass.engines import selection as engines
-from vgglass.engines.selection import Choice
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
-from vgglass.images import Pixels
 from vgglass.interruption import Interruption, at_once
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
-from vgglass.preprocess import Preprocessing, fit, normalise, read
+from vgglass.preprocess import Preprocessing
 from vgglass.training import (
-    arithmetic,
     checkpoint,
     diagnosis,
     features,
@@ -53,14 +46,13 @@ from vgglass.training.loop import Trainer
 from vgglass.training.ranks import ALONE, Ranks
 from vgglass.training.recipe import Recipe
 from vgglass.training.scaling import Scale
-from vgglass.training.weights import Weights
+from vgglass.training.weights import Weights, device
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
 # The record is removed first and written last: what is resumed is whole.
 FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, journal.METRICS, journal.CURVES, journal.TENSORBOARD
 )  # fmt: skip
-STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
 FIRST_LOOK = 32  # images whose first logits are looked at
 
 
@@ -75,85 +67,6 @@ class Conduct:
     cadence: Cadence
     keep: int = 2
     workers: int | None = None
-
-
-def settle(
-    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None, ranks: Ranks = ALONE
-) -> tuple[Run, str]:
-    """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
-    architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
-    start = source[1] if source else None
-    transfer.require_learned(recipe, architecture, start)
-    if start:
-        transfer.require_finite(start)
-    batch_size = min(recipe.batch_size, len(samples))
-    at_once = math.ceil(math.ceil(batch_size / ranks.count) / recipe.accumulate)
-    precision, convolution, lines = "float32", "direct", []
-    if not recipe.fits_head:
-        precision, convolution, line = arithmetic.choose(recipe, architecture, at_once, device())
-        lines.append(line)
-    preprocessing, pixels = measure(samples, recipe, start)
-    engine, feature_precision = recipe.feature_engine, "float32"
-    if start and (recipe.train == "head" or recipe.head == "pooled"):
-        choice = feature_choice(recipe, start)
-        engine, feature_precision = choice.engine, choice.precision
-        engines.module(engine)  # what is missing is said before anything is written
-        lines.append(f"features by {choice}")
-    scales: dict[str, list[float]] = {}
-    factors: dict[str, float] = {}
-    if start and recipe.rates == "layer" and not recipe.fits_head:
-        scales, factors = _scaled(recipe, dataset.classes, start, preprocessing, pixels)
-    run = Run(
-        recipe=recipe.as_json(),
-        folder=folder,
-        digest=identity(dataset),
-        classes=list(dataset.classes),
-        source={"model": source[0], "digest": source[1].record.digest} if source else {},
-        preprocessing=preprocessing.as_json(),
-        colours=None if (found := colour_components(pixels)) is None else found.tolist(),
-        batch_size=batch_size,
-        precision=precision,
-        threads=torch.get_num_threads(),
-        feature_engine=engine,
-        feature_precision=feature_precision,
-        convolution=convolution,
-        scales=scales,
-        factors=factors,
-    )
-    return run, "\n".join(filter(None, lines))
-
-
-def feature_choice(recipe: Recipe, source: ModelFile) -> Choice:
-    """What computes the features of frozen convolutions: the quicker precision, unless the recipe names float32."""
-    exact = recipe.precision in ("float32", "float64")
-    return engines.choose(source, recipe.feature_engine, "float32" if exact else "auto")
-
-
-def _scaled(
-    recipe: Recipe, classes: tuple[str, ...], source: ModelFile, preprocessing: Preprocessing, pixels: Pixels
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The scales of the network that the run begins with, and the factors of its fresh layers."""
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        network = VGG(recipe.network(len(classes)), recipe.initialisation).eval()
-    transfer.start(network, source, classes)
-    images = torch.from_numpy(normalise(pixels[: scaling.LOOKED_AT], preprocessing))
-    factors: dict[str, float] = {}
-    if recipe.head == "vgg":  # a pooled head is fitted
-        with torch.no_grad():
-            pool5 = next(step.output for step in network.walk(images) if step.name == "pool5")
-        factors = scaling.unit_variance(network, transfer.fresh(network.architecture, source, classes), pool5)
-    return scaling.as_json(scaling.scales(network, images)), factors
-
-
-def identity(dataset: Dataset) -> str:
-    """SHA-256 over what a run's outcome hangs on: every training and validation image's id, content and class."""
-    lines = [
-        [part, sample.id, sample.digest.hex(), dataset.classes[sample.label]]
-        for part in ("train", "validation")
-        for sample in dataset.split(part)
-    ]
-    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
 def require_divisible(run: Run, images: int, ranks: Ranks) -> None:
@@ -177,10 +90,6 @@ def require_memory(run: Run, display: Display, ranks: Ranks = ALONE) -> None:
     need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), run.convolution, ranks.share)
     display.say(str(need))
     need.require()
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def require_fresh(out: Path) -> None:
@@ -395,36 +304,6 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
         ],
         recipe.learning_rate, momentum=recipe.momentum, nesterov=nesterov, fused=True,
     )  # fmt: skip
-
-
-def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None) -> tuple[Preprocessing, Pixels]:
-    """The preprocessing record and the pixels (n, S, S, C) that it was measured on.
-
-    The recipe's geometry; mean and deviation of the training images, or of the model that the run starts from.
-    """
-    order = "L" if recipe.channels == 1 else "RGB"
-    unit = (1.0,) * recipe.channels
-    resize = recipe.image_size if _small(samples, recipe.image_size) else recipe.resize
-    plain = Preprocessing(
-        recipe.image_size, resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
-    )
-    chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
-    pixels = np.stack([fit(read(sample.source, plain), plain) for sample in chosen])
-    if source:
-        given = source.record.preprocessing
-        geometry = {name: getattr(plain, name) for name in ("size", "resize", "fit", "jpeg_scaled")}
-        return replace(given, **geometry), pixels
-    mean, std = pixels.mean((0, 1, 2), np.float64), pixels.std((0, 1, 2), np.float64)
-    if recipe.initialisation == "paper":
-        std = np.array(unit)
-    std = np.maximum(std, 1.0)
-    return replace(plain, mean=tuple(map(float, mean.round(3))), std=tuple(map(float, std.round(3)))), pixels
-
-
-def _small(samples: Sequence[Sample], size: int) -> bool:
-    """Whether most images are no larger than the network's input: to enlarge and crop them would only lose a border."""
-    sides = [min(facts.height, facts.width) for facts in (sample.described() for sample in samples)]
-    return bool(np.median(sides) <= size)
 
 
 def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal | None, out: Path) -> None:

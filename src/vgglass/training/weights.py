@@ -14,6 +14,10 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch
 EMA_WARMUP = 10  # the average follows closely at first: decay (1 + n) / (10 + n) until the recipe's is reached
 
 
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Weights:
     """A network's weights, its working copies where it multiplies in bfloat16, and their moving average.
 
