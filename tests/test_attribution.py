@@ -99,7 +99,7 @@ WAYS: dict[str, Callable[[Subject], object]] = {
     "ranking": lambda here: glass.rank(here, "conv4_1"),
     "step": lambda here: glass.step(here, "conv3_1"),
     "walk": lambda here: list(glass.walk(here)),
-    "fc6": glass.fc6,
+    "both ways": glass.both_ways,
     "score map": glass.score_map,
     "look": glass.look,
 }

@@ -332,7 +332,7 @@ def test_the_notes_question() -> None:
 
 
 def test_fc6_both_ways(lrn: Subject) -> None:
-    found = glass.fc6(lrn)
+    found = glass.both_ways(lrn)
     assert found.input_shape == (64, 2, 2)
     assert found.largest_difference <= 1e-5 * found.largest_output
     network = next(view for view in glass.walk(lrn) if view.name == "fc6")

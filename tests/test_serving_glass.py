@@ -319,10 +319,10 @@ def test_scores_of_the_whole_image(seen: Seen) -> None:
         assert told["names"] == {str(k): CLASSES[k] for k in np.unique(expected.probabilities.argmax(axis=0))}
         assert (told["largest"], told["mean"]) == (pytest.approx(shares.max()), pytest.approx(shares.mean()))
         require_drawn(told["picture"], shares.astype(np.float32))
-    both = glass.fc6(seen.subject)
-    assert (told["fc6"]["input"], told["fc6"]["outputs"]) == (list(both.input_shape), len(both.connected))
-    assert told["fc6"]["largest"] == pytest.approx(both.largest_output)
-    assert told["fc6"]["difference"] <= 1e-5 * both.largest_output
+    both = glass.both_ways(seen.subject)
+    assert (told["both"]["input"], told["both"]["outputs"]) == (list(both.input_shape), len(both.connected))
+    assert told["both"]["largest"] == pytest.approx(both.largest_output)
+    assert told["both"]["difference"] <= 1e-5 * both.largest_output
 
 
 def test_the_picture_is_a_jpeg_of_the_image(seen: Seen) -> None:

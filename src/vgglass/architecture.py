@@ -164,7 +164,7 @@ class Architecture:
         return "fc6" if self.head == "vgg" else "avgpool"
 
     @property
-    def embedding(self) -> str:
+    def embedding(self) -> Literal["fc7", "avgpool"]:
         """The layer whose output, one vector an image, stands for the image among others."""
         return "fc7" if self.head == "vgg" else "avgpool"
 

@@ -53,7 +53,9 @@ def report(
     chosen = judge(source, **how)
     settings = chosen.settings
     as_chosen = settings["engine"], settings["precision"]
-    fc7 = engine(source, *as_chosen, output="fc7") if explain else None  # what can't be is said before the work
+    embed = (
+        engine(source, *as_chosen, output=source.record.architecture.embedding) if explain else None
+    )  # what can't be is said before the work
     squares = engine(source, *as_chosen) if robustness else None
     if explain:
         require_torch("explaining mistakes")
@@ -70,7 +72,7 @@ def report(
     }
     found = _robustness(judged, squares, console) if squares else None
     with reading(console, "explaining mistakes") as progress:
-        explainer = _explainer(source, dataset, fc7, progress) if fc7 else None
+        explainer = _explainer(source, dataset, embed, progress) if embed else None
         facts = page.facts(judged, evaluation, about, rows, explainer, found)
     page.write(facts, Path(path))
     return evaluation
@@ -118,26 +120,29 @@ def _robustness(judged: Any, squares: Engine, console: Console) -> "Robustness":
 
 
 def _explainer(
-    model: ModelFile | Artifact, dataset: "Dataset", fc7: Engine, progress: Callable[[int, int], None]
+    model: ModelFile | Artifact, dataset: "Dataset", embed: Engine, progress: Callable[[int, int], None]
 ) -> "Explainer":
-    """The glass's Grad-CAM, and an engine's fc7 of the training images."""
+    """The glass's usual attribution, and an engine's embedding of the training images."""
     from vgglass import glass
     from vgglass.evaluation.report import Explainer
     from vgglass.glass import sheets
+    from vgglass.glass.attribution import usual
 
-    assert isinstance(model, ModelFile), "a graph has no fc7"
+    assert isinstance(model, ModelFile), "a graph has no embedding"
     learned = dataset.splits.get("train")
     training = aligned(dataset, learned, model.record.classes).samples if learned else []
+    method = usual(model.record.architecture)
     done = 0
 
     def features(images: "Pixels") -> Any:
         nonlocal done
         done += len(images)
         progress(done, len(training))
-        return fc7(images)
+        return embed(images)
 
     def attribute(source: "Source", target: int) -> "Image":
         subject = glass.open_subject(model, source)
-        return sheets.overlay(glass.attribute(subject, "gradcam", target).map, subject.square)
+        found = glass.attribute(subject, method, target)
+        return sheets.overlay(found.map, subject.square, signed=found.signed)
 
-    return Explainer(attribute, features, training)
+    return Explainer(attribute, method, features, training)

@@ -47,7 +47,10 @@ def evaluate(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report: one page with figures and images.")] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="In it, Grad-CAM and nearest training images of mistakes.")
+        bool,
+        typer.Option(
+            "--explain", help="In it, why each mistake: class map or Grad-CAM, and the nearest training images."
+        ),
     ] = False,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="In it, accuracy against size, JPEG, blur, brightness, noise.")

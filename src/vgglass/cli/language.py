@@ -12,7 +12,7 @@ Language = Annotated[str | None, typer.Option(help="en or zh; by the locale with
 
 _KINDS_ZH = {
     "image": "图像", "conv": "卷积", "batchnorm": "批归一化", "relu": "ReLU", "lrn": "局部响应归一化",
-    "maxpool": "最大池化", "linear": "全连接", "dropout": "随机失活", "softmax": "softmax",
+    "maxpool": "最大池化", "avgpool": "平均池化", "linear": "全连接", "dropout": "随机失活", "softmax": "softmax",
 }  # fmt: skip
 KINDS = {"en": {kind: kind for kind in _KINDS_ZH}, "zh": _KINDS_ZH}
 

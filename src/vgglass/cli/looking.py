@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vgglass.architecture import SMALLEST_IMAGE
 from vgglass.cli import output
 from vgglass.cli.language import KINDS, Language, language
 from vgglass.cli.models import Download, fetched
@@ -28,13 +29,21 @@ TEXT = {
         "ranking": "Channels of {} by what silencing one does to the logit of {}",
         "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
         "sanity": "attribution|>rank correlation with random weights|>deletion|>random order|>insertion|>random order",
-        "dense": "fc6 to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); the probability"
+        "class_map": "Class map of {}: what each place of pool5 says for it (above 0) or against it; a place is {}"
+        " pixels of the input and sees more than that.",
+        "class_map_sum": "mean of the {} places {:.9g} + bias {:.9g} = {:.9g}   network = {:.9g}   difference = {:.2g}"
+        "   (allowed {:.2g} = 1e-5 × (Σ|terms| + |bias|))",
+        "dense": "{} to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); the probability"
         " of {} is {:.3f} on average, {:.3f} at most",
         "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
         " the input, so that each fits in one place and gives one number. Here with random numbers.",
         "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
         "matrix": "as a matrix:      ({0}) times ({1}×{0}) transposed: {1} numbers",
         "convolution": "as a convolution: {0} kernels of {1}: the same {2:,} weights, and an output of 1×1×{0}",
+        "pooled": "{}: an input of {} (H×W×C) is averaged to 1×{} and becomes {} logits; averaging is linear, and may"
+        " come before the layer or after it.",
+        "before": "averaged first: ({0}) times ({1}×{0}) transposed: {1} numbers",
+        "after": "scored first:   {0} kernels of 1×1×{1} at each of {2} places, then the mean of each of the {0} maps",
         "same": "largest difference of the two {:.3g}, where the outputs reach ±{:.4g}",
     },
     "zh": {
@@ -50,13 +59,21 @@ TEXT = {
         "ranking": "按屏蔽单个通道后 {1} 的 logit 变化排列 {0} 的通道",
         "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
         "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
-        "dense": "把 fc6 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；{} 的概率"
+        "class_map": "{} 的类别图：pool5 的每个位置对这一类的支持（大于 0）或反对；一个位置对应输入的 {} 个像素，"
+        "而它看到的范围更大。",
+        "class_map_sum": "{} 个位置的平均 {:.9g} + 偏置 {:.9g} = {:.9g}   网络 = {:.9g}   差 = {:.2g}"
+        "   （允许 {:.2g} = 1e-5 ×（Σ|各项| + |偏置|））",
+        "dense": "把 {} 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；{} 的概率"
         "平均为 {:.3f}，最大为 {:.3f}",
         "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
         "只有一个位置可放，于是各得一个数。此处用随机数演示。",
         "fc6": "{0}：{1}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
         "matrix": "按矩阵计算：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
         "convolution": "按卷积计算：{0} 个 {1} 的卷积核，同样的 {2:,} 个权重，输出 1×1×{0}",
+        "pooled": "{0}：{1}（高×宽×通道）的输入平均成 1×{2}，再得到 {3} 个 logits；"
+        "平均是线性运算，放在这一层之前或之后均可。",
+        "before": "先平均：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
+        "after": "先打分：{0} 个 1×1×{1} 的卷积核用于 {2} 个位置，再对 {0} 张图各取平均",
         "same": "两者最大差 {:.3g}，输出的绝对值最大为 {:.4g}",
     },
 }  # fmt: skip
@@ -73,9 +90,12 @@ def look(
     scale: Annotated[str, typer.Option(help="One colour scale per map, layer, or all.")] = "map",
     order: Annotated[str, typer.Option(help="Maps by channel or activation.")] = "channel",
     attribution: Annotated[
-        str,
-        typer.Option(help="saliency, smoothgrad, gradcam[:LAYER], occlusion, integrated-gradients; all; none."),
-    ] = "saliency,gradcam",
+        str | None,
+        typer.Option(
+            help="class-map (pooled head), saliency, smoothgrad, gradcam[:LAYER], occlusion, integrated-gradients; all;"
+            " none. Without: saliency and class-map, or gradcam for the paper's head."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="The class to explain; the predicted one without.")] = None,
     sanity: Annotated[bool, typer.Option("--sanity", help="Check every attribution.")] = False,
     class_model: Annotated[bool, typer.Option("--class-model", help="Draw the class's ideal image.")] = False,
@@ -95,13 +115,12 @@ def look(
     subject = opened(model, image, download)
     from vgglass import glass
     from vgglass.glass import ablation, sheets
-    from vgglass.glass.attribution import METHODS
 
     sheets.require_choice("scale", scale, sheets.SCALES)
     sheets.require_choice("order", order, sheets.ORDERS)
-    methods = {"all": tuple(METHODS), "none": ()}.get(attribution, _parts(attribution))
-    if json and not sanity:
-        methods = ()  # maps have no numbers to print but those of their checks
+    methods = _methods(subject, attribution)
+    if json and not sanity:  # other maps have no numbers to print but those of their checks
+        methods = tuple(name for name in methods if name == "class-map")
     seen = glass.look(
         subject,
         glass.Wanted(
@@ -139,9 +158,15 @@ def fc(
     else:
         from vgglass import glass
 
-        found = glass.fc6(opened(model or "vgg16", image, download))
+        found = glass.both_ways(opened(model or "vgg16", image, download))
     channels, height, width = found.input_shape
     size, outputs = f"{height}×{width}×{channels}", len(found.connected)
+    if found.layer == "fc8":
+        console.print(text["pooled"].format(found.layer, size, channels, outputs), soft_wrap=True)
+        console.print(text["before"].format(channels, outputs))
+        console.print(text["after"].format(outputs, channels, height * width), soft_wrap=True)
+        console.print(text["same"].format(found.largest_difference, found.largest_output), soft_wrap=True)
+        return
     if image is not None:
         console.print(text["fc6"].format("fc6", size, outputs, outputs), soft_wrap=True)
     console.print(text["matrix"].format(found.inputs.size, outputs))
@@ -157,6 +182,15 @@ def opened(model: str, image: Path, download: bool) -> "Subject":
     from vgglass import glass
 
     return glass.open_subject(api.load(fetched(model, download)), image)
+
+
+def _methods(subject: "Subject", attribution: str | None) -> tuple[str, ...]:
+    from vgglass.glass.attribution import methods, usual
+
+    network = subject.network.architecture
+    if attribution is None:
+        return "saliency", usual(network)
+    return {"all": methods(network), "none": ()}.get(attribution, _parts(attribution))
 
 
 def _parts(text: str | None) -> tuple[str, ...]:
@@ -233,11 +267,25 @@ def _print_extras(seen: "Look", lang: str) -> None:
         ]
         console.print(output.table(text["sanity"], rows))
         console.print(text["sanity_note"])
+    if seen.class_map:
+        found, cell = seen.class_map, f"{SMALLEST_IMAGE}×{SMALLEST_IMAGE}"
+        console.print(text["class_map"].format(classes[seen.target], cell), soft_wrap=True)
+        console.print(output.matrix(found.scores), soft_wrap=True)
+        figures = found.mean, found.bias, found.recomputed, found.logit, found.difference, found.bound
+        console.print(text["class_map_sum"].format(found.scores.size, *figures), soft_wrap=True)
     if seen.scores:
         share = seen.scores.probabilities[seen.scores.target]
         height, width = seen.scores.image.shape[:2]
         name = classes[seen.scores.target]
-        sentence = text["dense"].format(width, height, *share.shape[::-1], name, share.mean(), share.max())
+        sentence = text["dense"].format(
+            seen.subject.network.architecture.head_layer,
+            width,
+            height,
+            *share.shape[::-1],
+            name,
+            share.mean(),
+            share.max(),
+        )
         console.print(sentence, soft_wrap=True)
     if seen.ablation:
         moves = seen.ablation.moves

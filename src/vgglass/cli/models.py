@@ -15,6 +15,7 @@ COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
     "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>累积步幅",
 }
+POOLED = {"en": ", pooled head", "zh": "（平均池化头部）"}
 TOTALS = {
     "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"
     " {memory} of float32 layer outputs.",
@@ -29,11 +30,13 @@ Preprocessing = Annotated[
 
 
 def summary(
+    context: typer.Context,
     architecture: Annotated[str, typer.Argument(help="A to E, A-LRN, vgg11 to vgg19 (_bn), or a model file.")],
     classes: Annotated[int, typer.Option(help="Outputs of fc8.")] = 1000,
     channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
     image_size: Annotated[int, typer.Option(help="Side of the input.")] = 224,
     width: Annotated[float, typer.Option(help="Multiplier of the convolutions' channels.")] = 1.0,
+    head: Annotated[str, typer.Option(help="vgg: fc6, fc7 and fc8; pooled: pool5's average and fc8.")] = "vgg",
     hidden: Annotated[int, typer.Option(help="Outputs of fc6 and fc7.")] = 4096,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
     lang: Language = None,
@@ -43,11 +46,13 @@ def summary(
     from vgglass.architecture import Architecture
 
     if architecture.endswith(".safetensors"):
+        _require_own(context, architecture)
         network = modelfile.load_record(Path(architecture)).architecture
     else:
         network = Architecture.named(
-            architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden
-        )
+            architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden,
+            head=head,
+        )  # fmt: skip
     layers = network.layers()
     memory = [4 * math.prod(layer.output_shape) for layer in layers]  # float32
     if json:
@@ -55,6 +60,8 @@ def summary(
             {
                 "name": network.name,
                 "column": network.column,
+                "head": network.head,
+                "widths": network.widths,
                 "weight_layers": sum(layer.kind in ("conv", "linear") for layer in layers),
                 "parameters": network.parameters,
                 "multiply_adds": network.multiply_adds,
@@ -94,7 +101,7 @@ def summary(
     console.print()
     console.print(
         TOTALS[chosen].format(
-            name=network.name,
+            name=network.name + (POOLED[chosen] if network.head == "pooled" else ""),
             weights=sum(layer.kind in ("conv", "linear") for layer in layers),
             parameters=network.parameters,
             macs=network.multiply_adds,
@@ -103,6 +110,17 @@ def summary(
         ),
         soft_wrap=True,
     )
+
+
+def _require_own(context: typer.Context, file: str) -> None:
+    """Raises UsageError for options that a file has answered already."""
+    for name in ("classes", "channels", "image_size", "width", "head", "hidden"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')} {context.params[name]}"
+            raise UsageError(
+                option, f"{file} says itself what its layers are, its widths among them", "leave the option out"
+            )
 
 
 def convert(

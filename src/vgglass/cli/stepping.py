@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vgglass.glass import Subject
     from vgglass.glass.steps import (
         Arithmetic,
+        AveragePooling,
         BatchNorm,
         Convolution,
         Dropout,
@@ -46,6 +47,7 @@ TEXT = {
         "lrn": "x / (2 + 0.0001 × sum of squares)^0.75, over channels {} to {}\n"
         "squares of {}: sum {:.9g}\n= {:.9g} / {:.9g}",
         "relu": "max(0, {:.9g})", "dropout": "{:.9g}: dropout changes nothing outside training",
+        "average": "the mean of the window: the sum {:.9g} of {} numbers, divided by {}",
         "pool": "the largest of the window; it stands at row {}, column {} of the layer's input",
         "fc": "result = sum over {} inputs of input × weight, plus the bias; the largest contributions:",
         "fc_columns": ">input|>value|>weight|>product", "fc_rest": "the other {} together: {:.9g}",
@@ -70,6 +72,7 @@ TEXT = {
         "= ({:.9g} − {:.9g}) / sqrt({:.9g} + {:g}) × {:.9g} + {:.9g}",
         "lrn": "x / (2 + 0.0001 × 平方和)^0.75，范围为通道 {} 至 {}\n{} 的平方和为 {:.9g}\n= {:.9g} / {:.9g}",
         "relu": "max(0, {:.9g})", "dropout": "{:.9g}：随机失活只在训练时起作用，此处数值不变",
+        "average": "窗口的平均值：{1} 个数之和 {0:.9g} 除以 {2}",
         "pool": "窗口中的最大值，位于该层输入的行 {}、列 {}",
         "fc": "结果 = Σ（输入 × 权重）+ 偏置，共 {} 个输入；贡献最大的几项：",
         "fc_columns": ">输入|>数值|>权重|>乘积", "fc_rest": "其余 {} 项合计：{:.9g}",
@@ -189,6 +192,12 @@ def _max_pooling(terms: "MaxPooling", found: "Arithmetic", subject: "Subject", t
     console.print(text["pool"].format(terms.seen.top + row, terms.seen.left + column), soft_wrap=True)
 
 
+def _average_pooling(terms: "AveragePooling", found: "Arithmetic", subject: "Subject", text: Text, every: bool) -> None:
+    console = output.console()
+    console.print(output.matrix(terms.seen.values[0], terms.seen.inside), soft_wrap=True)
+    console.print(text["average"].format(terms.total, terms.count, terms.count), soft_wrap=True)
+
+
 def _fully_connected(terms: "FullyConnected", found: "Arithmetic", subject: "Subject", text: Text, every: bool) -> None:
     console, products = output.console(), terms.products
     shown = terms.largest if every else terms.largest[:LARGEST]
@@ -224,6 +233,7 @@ PRINTERS: dict[str, Any] = {
     "relu": _of_one,
     "dropout": _of_one,
     "maxpool": _max_pooling,
+    "avgpool": _average_pooling,
     "linear": _fully_connected,
     "softmax": _softmax,
 }

@@ -187,7 +187,7 @@ function confusion() {
 const FIRST = 9;
 function mistake(found) {
   const shown = make("div", { class: "shown" }, make("figure", {}, picture(found.picture, found.name)));
-  if (found.overlay) shown.append(make("figure", {}, picture(found.overlay, fill(say.overlay, name(found.predicted)))));
+  if (found.overlay) shown.append(make("figure", {}, picture(found.overlay, fill(say.overlay, say.methods[facts.explained], name(found.predicted)))));
   const line = (key, index, share, style) => [say[key], " ", make("b", { class: style }, name(index)), " ", percent(share)];
   const box = make("article", { class: "case" }, shown, make("p", { class: "said" }, ...line("predicted", found.predicted, found.probability, "wrong"), make("br"), ...line("truly", found.label, found.true_probability, "right")), make("small", {}, found.name));
   if (found.neighbours) {
@@ -199,7 +199,7 @@ function mistake(found) {
 function mistakes() {
   if (!facts.wrong) return section("mistakes", say.noMistakes);
   const note = fill(say.mistakesNote, count(facts.mistakes.length), count(facts.wrong));
-  const explained = facts.explained ? [say.explained, ...first(), facts.neighbours ? fill(say.neighboursNote, count(facts.neighbours)) : say.noNeighbours] : [say.explain];
+  const explained = facts.explained ? [say.explained[facts.explained], ...first(), facts.neighbours ? fill(say.neighboursNote, count(facts.neighbours), facts.embedding) : say.noNeighbours] : [say.explain];
   const list = make("div", { class: "cases" }, ...facts.mistakes.slice(0, FIRST).map(mistake)), rest = facts.mistakes.slice(FIRST);
   if (!rest.length) return section("mistakes", joined(note, ...explained), list);
   const more = make("button", { type: "button", class: "more" }, fill(say.more, rest.length));

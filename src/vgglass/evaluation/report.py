@@ -46,11 +46,13 @@ class Explainer:
     """What explains a mistake.
 
     attribute  an image and a class, to the network's square with what speaks for that class laid over it
-    features   squares (n, S, S, C) to their fc7 (n, D)
+    method     its name, a key of the page's words: gradcam or class-map
+    features   squares (n, S, S, C) to their `Architecture.embedding` (n, D)
     training   the images that the nearest are looked for among, labelled by the model's classes
     """
 
     attribute: Callable[[Source, int], Image.Image]
+    method: str
     features: Callable[[Pixels], Features]
     training: Sequence[Sample]
 
@@ -107,7 +109,8 @@ def facts(
         "galleries": galleries,
         "wrong": len(wrong),
         "mistakes": _mistakes(judged, order[:MISTAKES], explainer),
-        "explained": explainer is not None,
+        "explained": explainer.method if explainer else None,
+        "embedding": record.architecture.embedding,
         "neighbours": len(explainer.training) if explainer else 0,
         "per_class": [asdict(row) for row in evaluation.per_class],
         "calibration": asdict(evaluation.calibration)

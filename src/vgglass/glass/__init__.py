@@ -11,7 +11,8 @@ What they return is arrays and plain dataclasses; a notebook shows those with a 
 
 from vgglass.glass.ablation import ablate, rank
 from vgglass.glass.attribution import attribute, class_model
-from vgglass.glass.dense import fc6, score_map
+from vgglass.glass.class_map import class_map
+from vgglass.glass.dense import both_ways, score_map
 from vgglass.glass.layers import walk
 from vgglass.glass.looking import Look, Wanted, look, write
 from vgglass.glass.nonlinearities import depth, respond
@@ -28,11 +29,12 @@ __all__ = [
     "Wanted",
     "ablate",
     "attribute",
+    "both_ways",
     "check",
+    "class_map",
     "class_model",
     "depth",
     "effective_field",
-    "fc6",
     "gather",
     "kernel",
     "look",

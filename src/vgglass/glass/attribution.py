@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from vgglass.architecture import Architecture
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.glass import sheets
+from vgglass.glass.class_map import class_map, require_pooled
 from vgglass.glass.subject import Subject, untouched
 from vgglass.images import Pixels
 
@@ -25,6 +27,7 @@ SMOOTHGRAD_SAMPLES, SMOOTHGRAD_NOISE = 16, 0.15  # noise as a share of the input
 INTEGRATION_STEPS = 32
 OCCLUSION_PLACES = 14  # a side; the patch is twice as wide as the step
 BATCH = 8
+SIGNED = ("class-map", "occlusion", "integrated-gradients")
 DREAM_STEPS, DREAM_RATE, DREAM_DECAY = 60, 1.0, 0.01
 SEED = 0
 
@@ -70,8 +73,17 @@ def attribute(
     subject.require_class(target)
     with untouched(subject.network):
         values = METHODS[method](subject, target, layer, places)
-    signed = method in ("occlusion", "integrated-gradients")
-    return Attribution(method, target, values.astype(np.float32), layer, signed)
+    return Attribution(method, target, values.astype(np.float32), layer, method in SIGNED)
+
+
+def methods(architecture: Architecture) -> tuple[str, ...]:
+    """Those of METHODS that this network has: the exact class map, first, where the head is pooled."""
+    return tuple(name for name in METHODS if name != "class-map" or architecture.head == "pooled")
+
+
+def usual(architecture: Architecture) -> str:
+    """The method that explains an answer by what the last maps say: exactly where it can be, else Grad-CAM."""
+    return "class-map" if architecture.head == "pooled" else "gradcam"
 
 
 def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | None:
@@ -80,13 +92,16 @@ def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | N
         raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
     if layer is not None and method != "gradcam":
         raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
+    if method == "class-map":
+        require_pooled(subject.network.architecture)
     if method != "gradcam":
         return None
     layer = layer or _last_map(subject)
     subject.layer(layer)
     names = [found.name for found in subject.layers]
-    if names.index(layer) >= names.index("fc6"):
-        raise UsageError(f"layer {layer}", "has no map for Grad-CAM to weigh", "choose a layer before fc6")
+    head = subject.network.architecture.head_layer
+    if names.index(layer) >= names.index(head):
+        raise UsageError(f"layer {layer}", "has no map for Grad-CAM to weigh", f"choose a layer before {head}")
     return layer
 
 
@@ -101,6 +116,11 @@ def _captum() -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError("captum", "torch", "attribution") from error
     return captum.attr
+
+
+def _class_map(subject: Subject, target: int, layer: str | None, places: int) -> Map:
+    """What each place of pool5 adds to the score, exactly (Zhou et al., 2016): one value for each cell of pixels."""
+    return class_map(subject, target).spread(subject.input.shape[2])
 
 
 def _saliency(subject: Subject, target: int, layer: str | None, places: int) -> Map:
@@ -193,6 +213,7 @@ def _flat(maps: Tensor) -> Map:
 
 Method = Callable[[Subject, int, str | None, int], Map]
 METHODS: dict[str, Method] = {
+    "class-map": _class_map,
     "saliency": _saliency,
     "smoothgrad": _smoothgrad,
     "gradcam": _gradcam,

@@ -24,9 +24,12 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class BothWays:
-    """One layer computed as a product of a matrix and as a convolution whose kernel covers its whole input.
+    """One layer computed as a product of a matrix and as a convolution.
 
-    input_shape  (C, H, W); the matrix is (outputs, C*H*W), the kernels are (outputs, C, H, W): the same numbers
+    Of fc6 the kernels cover its whole input. Of a pooled head's fc8 they are 1x1: the product takes the average of
+    pool5, and the convolution scores each place of it, whose scores are then averaged.
+
+    input_shape  (C, H, W); the matrix is (outputs, C*H*W) or, of a pooled head, (outputs, C)
     """
 
     layer: str
@@ -53,13 +56,16 @@ def preset() -> BothWays:
     return _both("fc", inputs, weights, None)
 
 
-def fc6(subject: Subject) -> BothWays:
-    """fc6 of a network on its own input, both ways."""
+def both_ways(subject: Subject) -> BothWays:
+    """The layer that gathers all places of pool5 on its own input: fc6, or fc8 of a pooled head."""
+    head = subject.network.architecture.head
     with untouched(subject.network), torch.inference_mode():
         pooled = next(step.output for step in subject.network.walk(subject.input) if step.name == "pool5")
-    module = subject.network.get_submodule("fc6")
+    name = "fc6" if head == "vgg" else "fc8"
+    module = subject.network.get_submodule(name)
     assert isinstance(module, torch.nn.Linear)
-    return _both("fc6", pooled, module.weight.detach(), module.bias.detach())
+    make = _both if head == "vgg" else _averaged
+    return make(name, pooled, module.weight.detach(), module.bias.detach())
 
 
 def _both(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> BothWays:
@@ -68,6 +74,16 @@ def _both(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> Bo
         convolved = F.conv2d(inputs, weights.view(len(weights), *inputs.shape[1:]), bias)[0, :, 0, 0]
     return BothWays(
         name, tuple(inputs.shape[1:]), inputs[0].numpy(), weights.numpy(), connected.numpy(), convolved.numpy()
+    )
+
+
+def _averaged(name: str, inputs: Tensor, weights: Tensor, bias: Tensor) -> BothWays:
+    """Averaged first and multiplied, or scored at each place and averaged."""
+    with torch.inference_mode():
+        connected = F.linear(inputs.mean(dim=(2, 3)), weights, bias)[0]
+        scored = F.conv2d(inputs, weights[:, :, None, None], bias)[0].mean(dim=(1, 2))
+    return BothWays(
+        name, tuple(inputs.shape[1:]), inputs[0].numpy(), weights.numpy(), connected.numpy(), scored.numpy()
     )
 
 
@@ -104,7 +120,7 @@ def score_map(subject: Subject, target: int | None = None) -> ScoreMap:
     """Run the classifier over the whole original image (paper, section 3.2).
 
     Without a target the class with the largest mean score. The image keeps its own size unless it is very large.
-    Raises UsageError for one too small for fc6, too narrow to be made smaller, or a class that there is not.
+    Raises UsageError for one too small for the head, too narrow to be made smaller, or a class that there is not.
     """
     record = subject.record.preprocessing
     if target is not None:
@@ -124,7 +140,7 @@ def scored_size(subject: Subject) -> tuple[int, int]:
     if min(height, width) < side:
         raise UsageError(
             f"an image of {height}x{width}",
-            f"fc6 of this network spans {side} pixels a side",
+            f"{subject.network.architecture.head_layer} of this network spans {side} pixels a side",
             f"give it at least {side}x{side}",
         )
     scale = min(1.0, max(LARGEST * size / (height * width) ** 0.5, side / min(height, width)))
@@ -134,5 +150,5 @@ def scored_size(subject: Subject) -> tuple[int, int]:
 
 
 def _side(subject: Subject) -> int:
-    """What fc6 spans of its input, in pixels."""
+    """What the head spans of the input, in pixels."""
     return SMALLEST_IMAGE * subject.network.architecture.head_kernel

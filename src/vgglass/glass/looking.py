@@ -13,6 +13,7 @@ from vgglass.atomic import replacing
 from vgglass.glass import attribution, page, sanity, sheets
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution
+from vgglass.glass.class_map import ClassMap, class_map
 from vgglass.glass.dense import ScoreMap, score_map, scored_size
 from vgglass.glass.layers import LayerView, Silenced, silence, walk
 from vgglass.glass.receptive_field import EffectiveField, effective_fields
@@ -23,7 +24,6 @@ from vgglass.images import Pixels
 from vgglass.lettering import missing_font
 
 TOP = 5
-USUAL_ATTRIBUTIONS = ("saliency", "gradcam")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wanted:
     """What a look is to contain beyond the layers' figures.
 
     layers        names to keep; all without
-    attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3')
+    attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3'); saliency and the usual one without
     target        class to explain; the predicted one without
     position      (row, column) whose receptive fields to measure; the middle one of each layer without
     without       channels to silence, by layer
@@ -39,7 +39,7 @@ class Wanted:
     """
 
     layers: tuple[str, ...] = ()
-    attributions: tuple[str, ...] = USUAL_ATTRIBUTIONS
+    attributions: tuple[str, ...] | None = None
     target: int | None = None
     sanity: bool = False
     class_model: bool = False
@@ -58,6 +58,7 @@ class Look:
     logits: NDArray[np.float32]
     target: int
     attributions: tuple[Attribution, ...] = ()
+    class_map: ClassMap | None = None
     checks: tuple[Sanity, ...] = ()
     fields: tuple[EffectiveField, ...] = ()
     class_model: Pixels | None = None
@@ -98,6 +99,8 @@ class Look:
                 found.name: {"correlation": check.correlation, **check.areas()}
                 for found, check in zip(self.attributions, self.checks, strict=True)
             }
+        if self.class_map:
+            result["class_map"] = _plain(self.class_map)
         if self.scores:
             shares = self.scores.probabilities[self.scores.target]
             result["scores"] = {"class": classes[self.scores.target], "probabilities": shares.tolist()}
@@ -121,10 +124,8 @@ def look(subject: Subject, wanted: Wanted | None = None) -> Look:
     measured = _checked(subject, wanted)
     logits = subject.logits()
     target = int(logits.argmax()) if wanted.target is None else wanted.target
-    attributions = []
-    for text in wanted.attributions:
-        method, layer = _method(text)
-        attributions.append(attribution.attribute(subject, method, target, layer))
+    chosen = [_method(text) for text in _attributions(subject, wanted)]
+    attributions = [attribution.attribute(subject, method, target, layer) for method, layer in chosen]
     views = walk(subject, wanted.without)
     after = next(layer for layer in views if layer.name == "fc8").maps.ravel()
     return Look(
@@ -133,6 +134,7 @@ def look(subject: Subject, wanted: Wanted | None = None) -> Look:
         logits,
         target,
         attributions=tuple(attributions),
+        class_map=class_map(subject, target) if ("class-map", None) in chosen else None,
         checks=tuple(sanity.check(subject, found) for found in attributions) if wanted.sanity else (),
         fields=tuple(effective_fields(subject, dict.fromkeys(measured, wanted.position))),
         class_model=attribution.class_model(subject, target) if wanted.class_model else None,
@@ -150,7 +152,7 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
             subject.layer(name)
     if wanted.target is not None:
         subject.require_class(wanted.target)
-    for text in wanted.attributions:
+    for text in _attributions(subject, wanted):
         attribution.layer_of(subject, *_method(text))
     silence(subject, wanted.without)
     for name in (*wanted.without, *([wanted.ranked] if wanted.ranked else [])):
@@ -165,6 +167,18 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
     return measured
 
 
+def _attributions(subject: Subject, wanted: Wanted) -> tuple[str, ...]:
+    if wanted.attributions is None:
+        return "saliency", attribution.usual(subject.network.architecture)
+    return wanted.attributions
+
+
+def _plain(found: ClassMap) -> dict[str, Any]:
+    """A class map for a program."""
+    names = ("bias", "mean", "recomputed", "logit", "difference", "bound", "agrees")
+    return {"scores": found.scores.tolist()} | {name: getattr(found, name) for name in names}
+
+
 def _method(text: str) -> tuple[str, str | None]:
     """'gradcam:conv4_3' as method and layer."""
     method, _, layer = text.partition(":")
@@ -172,9 +186,9 @@ def _method(text: str) -> tuple[str, str | None]:
 
 
 def _maps(subject: Subject) -> set[str]:
-    """The layers that have maps, before the fully connected ones."""
+    """The layers that have maps, before the head."""
     names = [layer.name for layer in subject.layers]
-    return set(names[: names.index("fc6")])
+    return set(names[: names.index(subject.network.architecture.head_layer)])
 
 
 def write(

@@ -144,6 +144,29 @@ class MaxPooling:
 
 
 @dataclass(frozen=True, eq=False)
+class AveragePooling:
+    """sum(window) / count: the mean of one channel over all places."""
+
+    seen: Window
+
+    @property
+    def total(self) -> float:
+        return float(self.seen.values.sum())
+
+    @property
+    def count(self) -> int:
+        return self.seen.values.size
+
+    @property
+    def result(self) -> float:
+        return self.total / self.count
+
+    @property
+    def magnitude(self) -> float:
+        return float(np.abs(self.seen.values).sum()) / self.count
+
+
+@dataclass(frozen=True, eq=False)
 class FullyConnected:
     """sum(inputs * weights) + bias."""
 
@@ -307,9 +330,12 @@ def _local_response(module: Any, layer: Layer, x: Tensor, channel: int, position
     return LocalResponse(float(across[channel]), first, across[first : channel + reach + 1])
 
 
-def _max_pooling(module: Any, layer: Layer, x: Tensor, channel: int, position: tuple[int, int]) -> Terms:
-    geometry = Geometry((layer.kernel, layer.kernel), layer.stride, layer.padding)
-    return MaxPooling(window(x[:, channel : channel + 1], geometry, position))
+def _pooling(make: Callable[[Window], Terms]) -> Callable[[Any, Layer, Tensor, int, tuple[int, int]], Terms]:
+    def terms(module: Any, layer: Layer, x: Tensor, channel: int, position: tuple[int, int]) -> Terms:
+        geometry = Geometry((layer.kernel, layer.kernel), layer.stride, layer.padding)
+        return make(window(x[:, channel : channel + 1], geometry, position))
+
+    return terms
 
 
 def _fully_connected(module: Any, layer: Layer, x: Tensor, channel: int, position: tuple[int, int]) -> Terms:
@@ -344,7 +370,8 @@ TERMS: dict[str, Callable[[Any, Layer, Tensor, int, tuple[int, int]], Terms]] = 
     "batchnorm": _batch_norm,
     "relu": _of_one(Rectifier),
     "lrn": _local_response,
-    "maxpool": _max_pooling,
+    "maxpool": _pooling(MaxPooling),
+    "avgpool": _pooling(AveragePooling),
     "linear": _fully_connected,
     "dropout": _of_one(Dropout),
     "softmax": _softmax,

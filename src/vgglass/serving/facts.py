@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.architecture import SMALLEST_IMAGE
+
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
     from vgglass.glass.attribution import Attribution
+    from vgglass.glass.class_map import ClassMap
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
     from vgglass.glass.playground import Play
@@ -31,6 +34,7 @@ LEVELS = 127  # of a picture's bytes on either side of zero
 def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
     """The model, layer by layer, before any image: what the strip and the boxes are drawn from."""
     from vgglass.glass import receptive_field
+    from vgglass.glass.attribution import methods
 
     architecture, preprocessing = record.architecture, record.preprocessing
     image = {
@@ -48,6 +52,9 @@ def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "architecture": architecture.name,
+        "head": architecture.head,
+        "head_layer": architecture.head_layer,
+        "methods": methods(architecture),
         "digest": record.digest,
         "classes": record.classes,
         "temperature": record.temperature,
@@ -114,7 +121,7 @@ def arithmetic(walk: "Walk", name: str, channel: int, position: tuple[int, int])
     Raises UsageError for what the layer has not.
     """
     from vgglass.glass.operations import pooled, winners
-    from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share, arithmetic
+    from vgglass.glass.steps import AveragePooling, Convolution, FullyConnected, MaxPooling, Share, arithmetic
 
     subject = walk.subject
     subject.require_channel(subject.layer(name), channel)
@@ -145,6 +152,11 @@ def arithmetic(walk: "Walk", name: str, channel: int, position: tuple[int, int])
                 for kind in ("max", "min", "avg")
             },
         }  # fmt: skip
+    elif isinstance(terms, AveragePooling):
+        shown = {
+            "values": terms.seen.values, "inside": terms.seen.inside, "top": terms.seen.top, "left": terms.seen.left,
+            "total": terms.total, "count": terms.count,
+        }  # fmt: skip
     elif isinstance(terms, Share):
         shown = {
             "logit": terms.logits[terms.index], "largest": terms.logits.max(),
@@ -172,7 +184,7 @@ def _after(walk: "Walk", found: "Arithmetic") -> dict[str, Any] | None:
 
 
 def _contributions(walk: "Walk", found: "Arithmetic", terms: Any) -> dict[str, Any]:
-    """The largest products of a sum of thousands; where fc6's inputs stood in the maps before it."""
+    """The largest products of a sum of thousands; where fc6's or fc8's inputs stood in the maps before it."""
     largest, products = terms.largest[:LARGEST], terms.products
     names = list(walk.views)
     before = walk.views[names[names.index(found.layer.name) - 1]]
@@ -226,6 +238,18 @@ def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any
     return about | picture(found.map, signed=found.signed)
 
 
+def class_map(found: "ClassMap", record: "Record") -> dict[str, Any]:
+    """One score for each place of pool5, all digits of it, so that the page can add them up itself."""
+    size = record.preprocessing.size
+    names = ("scores", "bias", "logit", "bound", "target", "against")
+    return {name: getattr(found, name) for name in names} | {
+        "class": record.classes[found.target],
+        "other": None if found.against is None else record.classes[found.against],
+        "picture": picture(found.spread(size), signed=True),
+        "cell": SMALLEST_IMAGE,
+    }
+
+
 def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
     """The likeliest classes before and after, and the answer that is left."""
     before, after = (record.probabilities(logits) for logits in (found.before, found.after))
@@ -238,7 +262,7 @@ def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
 
 
 def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dict[str, Any]:
-    """The class's probability and the likeliest class at each place, and fc6 both ways at the training size."""
+    """The class's probability and the likeliest class at each place, and the head both ways at the training size."""
     height, width = found.image.shape[:2]
     likeliest = found.probabilities.argmax(axis=0)
     return {
@@ -247,9 +271,9 @@ def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dic
         "likeliest": likeliest, "names": {int(index): classes[index] for index in np.unique(likeliest)},
         "picture": picture(found.probabilities[found.target], signed=False, end=1.0),
         "largest": found.probabilities[found.target].max(), "mean": found.probabilities[found.target].mean(),
-        "fc6": {
-            "input": both.input_shape, "outputs": len(both.connected), "difference": both.largest_difference,
-            "largest": both.largest_output,
+        "both": {
+            "layer": both.layer, "input": both.input_shape, "outputs": len(both.connected),
+            "difference": both.largest_difference, "largest": both.largest_output,
         },
     }  # fmt: skip
 

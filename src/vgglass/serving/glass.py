@@ -152,12 +152,24 @@ def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
 
         return json_response(await subjects.ponder(request, digest, attributed))
 
+    @routes.get("/images/{digest}/class-map", summary="What each place adds to a logit, exactly (pooled head)")
+    async def places(
+        request: Request, digest: Digest, target: Class = None,
+        against: Annotated[int | None, Query(ge=0, le=1 << 20, description="And not this class.")] = None,
+    ) -> Response:  # fmt: skip
+        from vgglass.glass import class_map
+
+        def mapped(subject: "Subject") -> dict[str, Any]:
+            return facts.class_map(class_map(subject, target, against), subject.record)
+
+        return json_response(await subjects.ponder(request, digest, mapped))
+
     @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
     async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
-        from vgglass.glass import fc6, score_map
+        from vgglass.glass import both_ways, score_map
 
         def scored(subject: "Subject") -> dict[str, Any]:
-            return facts.scores(score_map(subject, target), fc6(subject), subject.record.classes)
+            return facts.scores(score_map(subject, target), both_ways(subject), subject.record.classes)
 
         return json_response(await subjects.ponder(request, digest, scored))
 

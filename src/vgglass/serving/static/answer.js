@@ -1,14 +1,13 @@
 // The answer's bars, what silencing channels does to them, and what in the image speaks for a class.
 import { json, query } from "./api.js";
+import { hideClassMap, showClassMap } from "./classmap.js";
 import { heat } from "./colours.js";
 import { lay } from "./photo.js";
 import { at, fill, make, number, percent, say, together } from "./words.js";
 
-const METHODS = ["saliency", "gradcam", "occlusion", "smoothgrad", "integrated-gradients"];
-
 /** @param {any} state of the page @param {() => void} changed what to do when channels were silenced or heard again */
 export function answers(state, changed) {
-  let method = "", target = null, sliding = false, turn = 0;
+  let method = null, target = null, against = null, sliding = false, turn = 0;
 
   /** Bars of the top five; with channels silenced beside what they were. */
   async function bars() {
@@ -32,7 +31,7 @@ export function answers(state, changed) {
       }
       const figure = names.length ? row.before.toFixed(4) + " → " + row.after.toFixed(4) : row.after.toFixed(4);
       grid.append(
-        make("button", { type: "button", class: "class", "aria-pressed": String(row.index === aim()), title: say.explain, onclick: () => { target = row.index; bars(); explain(method); } }, row.class),
+        make("button", { type: "button", class: "class", "aria-pressed": String(row.index === aim()), title: say.explain, onclick: () => { target = row.index; against = null; bars(); explain(method); } }, row.class),
         track, make("span", { class: "probability" }, figure),
       );
     }
@@ -55,7 +54,9 @@ export function answers(state, changed) {
 
   function tools() {
     const button = (name, text) => make("button", { type: "button", "aria-pressed": String(method === name), "data-method": name, onclick: () => explain(method === name ? "" : name) }, text);
-    at("methods").replaceChildren(...METHODS.map(name => button(name, say.methods[name])));
+    at("denseNote").textContent = state.model.head === "pooled" ? say.denseNotePooled : say.denseNote;
+    method ??= state.model.methods.includes("class-map") ? "class-map" : "";
+    at("methods").replaceChildren(...state.model.methods.map(name => button(name, say.methods[name])));
     at("slide").setAttribute("aria-pressed", String(sliding));
   }
 
@@ -65,15 +66,27 @@ export function answers(state, changed) {
     sliding = name ? false : sliding;
     const mine = ++turn, image = state.image;
     tools();
+    hideClassMap();
     lay(sliding ? { heat: null } : { heat: null, scores: null });
     at("whyLegend").textContent = name ? say.working : "";
     if (!name || !image) return;
+    if (name === "class-map") return places(mine);
     const layers = state.model.layers, opened = layers.findIndex(layer => layer.name === state.layer);
-    const layer = name === "gradcam" && opened > 0 && opened < layers.findIndex(found => found.name === "fc6") ? state.layer : null;
+    const layer = name === "gradcam" && opened > 0 && opened < layers.findIndex(found => found.name === state.model.head_layer) ? state.layer : null;
     const found = await json("/glass/images/" + image.id + "/attributions/" + name + query({ target, layer }));
     if (mine !== turn || image !== state.image) return;
     lay({ heat: heat(found) });
     at("whyLegend").textContent = fill(found.signed ? say.whySigned : say.whyPositive, say.methods[name] + (found.layer ? " (" + found.layer + ")" : ""), found.class, number(found.end));
+  }
+
+  /** What each place adds to the logit, or to its difference from another's. @param {number} mine */
+  async function places(mine) {
+    const image = state.image, found = await json("/glass/images/" + image.id + "/class-map" + query({ target: aim(), against }));
+    if (mine !== turn || image !== state.image) return;
+    const others = image.top.filter(row => row.index !== aim()).map(row => make("button", { type: "button", "aria-pressed": String(row.index === against), onclick: () => { against = row.index === against ? null : row.index; explain(method); } }, fill(say.against, row.class)));
+    showClassMap(found, make("div", { class: "choices" }, ...others));
+    const about = found.other === null ? found.class : fill(say.differenceOf, found.class, found.other);
+    at("whyLegend").textContent = fill(say.whySigned, say.methods["class-map"], about, number(found.picture.end));
   }
 
   /** The classifier slid over the whole photograph, or no longer. */
@@ -83,16 +96,17 @@ export function answers(state, changed) {
     const mine = ++turn, image = state.image;
     tools();
     at("whyLegend").textContent = "";
+    hideClassMap();
     lay({ heat: null, scores: null, place: null });
     at("slideLegend").textContent = sliding ? say.working : "";
     if (!sliding || !image) return;
     const found = await json("/glass/images/" + image.id + "/scores" + query({ target: aim() }));
     if (mine !== turn || image !== state.image) return;
     lay({ scores: found });
-    const rows = found.probabilities.length, columns = found.probabilities[0].length, { fc6 } = found;
+    const rows = found.probabilities.length, columns = found.probabilities[0].length, { both } = found;
     at("slideLegend").textContent = together(
       fill(say.slideLegend, found.class, columns, rows, percent(found.largest), percent(found.mean)),
-      fill(say.slideSame, fc6.outputs, fc6.input.slice().reverse().join("×"), fc6.difference.toPrecision(2), number(fc6.largest)),
+      fill(both.layer === "fc6" ? say.slideSame : say.slideSamePooled, both.outputs, both.input.slice().reverse().join("×"), both.difference.toPrecision(2), number(both.largest)),
     );
   }
 
@@ -102,6 +116,6 @@ export function answers(state, changed) {
     /** Grad-CAM follows the opened layer. */
     follow: () => { if (method === "gradcam") explain(method); },
     /** For another image: its own class, and the same map again. */
-    anew: () => { target = null; if (sliding) { sliding = false; slide(); } else explain(method); },
+    anew: () => { target = against = null; if (sliding) { sliding = false; slide(); } else explain(method); },
   };
 }

@@ -5,7 +5,7 @@ import { at, fill, make, number, say } from "./words.js";
 const FIRST = 3;  // input channels of a convolution that are shown before one asks for all
 
 /** Nine digits: what float32 holds. @param {number | null} x */
-const exact = x => x === null ? "–" : String(Number(x.toPrecision(9))).replace("-", "−");
+export const exact = x => x === null ? "–" : String(Number(x.toPrecision(9))).replace("-", "−");
 
 /** @param {any} state of the page @param {any} told what GET …/steps answered */
 export function showArithmetic(state, told) {
@@ -65,6 +65,10 @@ function pooling(state, told, terms) {
   ];
 }
 
+function averaging(state, told, terms) {
+  return [numbers(say.patch, terms.values[0], terms), line(fill(say.averageTerm, terms.count, exact(terms.total), terms.count, exact(told.recomputed)))];
+}
+
 function connected(state, told, terms) {
   const rows = terms.largest.map(row => [
     fill(say.inputOf, terms.before, row.channel) + (row.row || row.column || terms.before === "pool5" ? fill(say.inputAt, row.row, row.column) : ""),
@@ -110,6 +114,7 @@ function share(state, told, terms) {
 const KINDS = {
   conv: convolution,
   maxpool: pooling,
+  avgpool: averaging,
   linear: connected,
   softmax: share,
   relu: (state, told, terms) => [line(fill(say.reluTerm, exact(terms.x), exact(told.recomputed)))],

@@ -38,7 +38,7 @@ export function grids(state, told) {
   function figures() {
     const { layer, facts } = shown, parts = [say.kinds[layer.kind], fill(say.shape, sides(layer.shape))];
     if (layer.parameters) parts.push(fill(say.parameters, layer.parameters.toLocaleString("en")));
-    if (["conv", "maxpool"].includes(layer.kind)) parts.push(fill(say.geometry, layer.kernel, layer.kernel, layer.stride, layer.padding));
+    if (["conv", "maxpool", "avgpool"].includes(layer.kind)) parts.push(fill(say.geometry, layer.kernel, layer.kernel, layer.stride, layer.padding));
     parts.push(fill(say.range, number(facts.minimum), number(facts.mean), number(facts.maximum)));
     if (layer.kind === "relu") parts.push(fill(say.zeros, percent(facts.zeros)));
     parts.push(fill(say.field, layer.receptive_field, layer.receptive_field, layer.jump));

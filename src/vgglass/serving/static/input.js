@@ -27,7 +27,7 @@ export async function showInput(state, told) {
   const context = canvas.getContext("2d"), [row, column] = told.position;
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap(coloured(kept.values, 0, kept.values.length, kept.end, signed), width, height), 0, 0, canvas.width, canvas.height);
-  const side = sums || told.kind === "maxpool" ? (sums ? told.terms.kernel[0].length : told.terms.values[0].length) : 1;
+  const side = sums || ["maxpool", "avgpool"].includes(told.kind) ? (sums ? told.terms.kernel[0].length : told.terms.values[0].length) : 1;
   const { top, left } = told.terms.top === undefined ? { top: row, left: column } : told.terms;
   for (const [colour, line] of [["#000", 4], ["#ffd400", 2]]) {
     context.strokeStyle = colour;

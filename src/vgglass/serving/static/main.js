@@ -2,6 +2,7 @@
 import { answers } from "./answer.js";
 import { ask, json, onTrouble, query, Refused } from "./api.js";
 import { showArithmetic } from "./arithmetic.js";
+import { hideClassMap, placeAt } from "./classmap.js";
 import { setPalettes } from "./colours.js";
 import { grids } from "./grid.js";
 import { showInput } from "./input.js";
@@ -139,6 +140,7 @@ async function put(body, sample = "") {
   Object.assign(state, { body, sample, image: null, took: 0 });
   state.silenced.clear();
   map.stop();
+  hideClassMap();
   lay({ heat: null, glow: null, box: null, scores: null });
   at("seen").textContent = "";
   problem("");
@@ -287,6 +289,7 @@ function listen() {
   at("shoot").addEventListener("click", shoot);
   at("opacity").addEventListener("input", redraw);
   at("photo").addEventListener("pointermove", scorePlace);
+  at("photo").addEventListener("pointermove", placeAt);
   for (const name of ["dragover", "dragenter"]) addEventListener(name, event => { event.preventDefault(); at("drop").classList.add("over"); });
   addEventListener("dragleave", event => { if (!event.relatedTarget) at("drop").classList.remove("over"); });
   addEventListener("drop", event => {

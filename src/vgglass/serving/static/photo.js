@@ -4,12 +4,12 @@ import { at, fill, percent, say, together } from "./words.js";
 
 const LARGEST = 900, BESIDE = 336;  // pixels of the longer side of the large canvas, and of the one beside a map
 
-/** @type {{picture: ImageBitmap | null, image: any, size: number, heat: any, glow: any, box: any, scores: any, place: any}} */
-const shown = { picture: null, image: null, size: 0, heat: null, glow: null, box: null, scores: null, place: null };
+/** @type {{picture: ImageBitmap | null, image: any, size: number, heat: any, glow: any, box: any, scores: any, place: any, cell: any}} */
+const shown = { picture: null, image: null, size: 0, heat: null, glow: null, box: null, scores: null, place: null, cell: null };
 
 /** @param {ImageBitmap} picture @param {any} image what POST /glass/images answered, or null while it is awaited @param {number} size of the network's square */
 export function showPhoto(picture, image, size) {
-  Object.assign(shown, { picture, image, size, box: null, glow: null });
+  Object.assign(shown, { picture, image, size, box: null, glow: null, cell: null });
   draw();
 }
 
@@ -23,6 +23,19 @@ export function lay(what) {
 function original(row, column) {
   const { width, height, placement } = shown.image;
   return [(row - placement.top) * height / placement.rows, (column - placement.left) * width / placement.columns];
+}
+
+/** A square of the network's input, the place (row, column) of those laid side by side, on the original. @param {number} row @param {number} column @param {number} side */
+export function cellBox(row, column, side) {
+  const [top, left] = original(row * side, column * side), [bottom, right] = original((row + 1) * side, (column + 1) * side);
+  return { top, left, bottom, right };
+}
+
+/** Row and column of the network's square under the pointer. @param {PointerEvent} event */
+export function squareAt(event) {
+  const frame = at("photo").getBoundingClientRect(), { placement, width, height } = shown.image;
+  const row = (event.clientY - frame.top) / frame.height * height, column = (event.clientX - frame.left) / frame.width * width;
+  return [row * placement.rows / height + placement.top, column * placement.columns / width + placement.left];
 }
 
 /** What a position of a layer sees: through crop and resize on the original, cut to it. @param {any} layer @param {number} row @param {number} column */
@@ -79,6 +92,7 @@ function drawOn(canvas, most) {
   if (shown.glow && !shown.scores) context.drawImage(shown.glow, left, top, right - left, bottom - top);
   const thick = 3 * width / canvas.width;
   if (shown.box && !shown.scores) frame(context, shown.box, thick);
+  if (shown.cell && !shown.scores) frame(context, shown.cell, thick);
   if (shown.scores && shown.place) frame(context, covered(shown.place), thick);
 }
 

@@ -2,7 +2,7 @@
 import { heat } from "./colours.js";
 import { all, at, fill, make, percent, say, sides } from "./words.js";
 
-const KINDS = { image: "#888", conv: "#1a5fd0", batchnorm: "#0e8a8a", relu: "#d9730d", lrn: "#0e8a8a", maxpool: "#7a3fc2", linear: "#14713d", dropout: "#888", softmax: "#b3261e" };
+const KINDS = { image: "#888", conv: "#1a5fd0", batchnorm: "#0e8a8a", relu: "#d9730d", lrn: "#0e8a8a", maxpool: "#7a3fc2", avgpool: "#a0378c", linear: "#14713d", dropout: "#888", softmax: "#b3261e" };
 
 /** @param {any} model @param {(layer: string) => string} link of a layer @param {(layer: string) => void} open */
 export function drawStrip(model, link, open) {
