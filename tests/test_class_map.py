@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from typer.testing import CliRunner
 
 from glass_subjects import CLASSES, model, photograph, subject
+from pages import visit
 from served import Served
 from vgglass import api, glass, modelfile
 from vgglass.cli import app
@@ -158,14 +159,14 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text))
-        page.goto(f"http://127.0.0.1:{server.port}/#layer=avgpool")
+        visit(page, server, "#layer=avgpool", "avgpool")
         page.locator("#file").set_input_files(folder / "photo.png")
         expect(page.locator("#placesSum")).to_have_text(re.compile(r"^✓ mean of 9 places .* = .* logit = "))
         expect(page.locator("#places td")).to_have_count(9)
         seen = glass.open_subject(folder / "pooled.safetensors", folder / "photo.png")
         scores = glass.class_map(seen).scores
         assert float(page.locator("#places td").nth(5).inner_text().replace("−", "-")) == pytest.approx(
-            scores[1, 2], rel=1e-3
+            scores[1, 2], rel=1e-2
         )
         box = page.locator("#photo").bounding_box()
         assert box is not None

@@ -66,7 +66,7 @@ function pooling(state, told, terms) {
 }
 
 function averaging(state, told, terms) {
-  return [numbers(say.patch, terms.values[0], terms), line(fill(say.averageTerm, terms.count, exact(terms.total), terms.count, exact(told.recomputed)))];
+  return [make("div", { class: "tableBox", tabindex: "0" }, numbers(say.patch, terms.values[0], terms)), line(fill(say.averageTerm, terms.count, exact(terms.total), terms.count, exact(told.recomputed)))];
 }
 
 function connected(state, told, terms) {

@@ -13,7 +13,7 @@ export function showClassMap(found, choice) {
   lay({ heat: heat(found.picture), cell: null });
   const side = found.scores.length;
   const table = make("table", { id: "places" }, make("caption", { class: "hidden" }, say.places));
-  found.scores.forEach((row, i) => table.append(make("tr", {}, ...row.map((score, j) => make("td", { onpointermove: () => point(i, j) }, number(score))))));
+  found.scores.forEach((row, i) => table.append(make("tr", {}, ...row.map((score, j) => make("td", { onpointermove: () => point(i, j) }, short(score))))));
   at("classMap").hidden = false;
   at("classMap").replaceChildren(
     choice, make("div", { class: "tableBox", tabindex: "0" }, table),
@@ -21,6 +21,9 @@ export function showClassMap(found, choice) {
     make("p", { class: "note", id: "placeSaid", "aria-live": "polite" }, say.placeHint),
   );
 }
+
+/** Three digits, all of them, so that seven columns stand on a telephone. @param {number} score */
+const short = score => (Math.abs(score) < 1000 ? score.toPrecision(3) : number(score)).replace("-", "−");
 
 export function hideClassMap() {
   shown = null;
