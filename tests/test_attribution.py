@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from glass_subjects import model, photograph, subject
 from vgglass import glass
+from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, attribution, sanity
-from vgglass.glass.attribution import METHODS
+from vgglass.glass.attribution import methods
 from vgglass.glass.subject import untouched
+
+PAPER = Architecture.named("vgg11")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_smoothgrad_tends_to_the_gradient_without_noise(monkeypatch: pytest.Monk
     assert np.abs(glass.attribute(here, "smoothgrad", target=3).map - plain).mean() > 0.05 * plain.mean()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", methods(PAPER))
 def test_maps_repeat_and_stay_finite(here: Subject, method: str) -> None:
     first, second = (glass.attribute(here, method, target=0) for _ in range(2))
     assert np.array_equal(first.map, second.map)
@@ -91,7 +94,7 @@ def test_maps_repeat_and_stay_finite(here: Subject, method: str) -> None:
 
 
 WAYS: dict[str, Callable[[Subject], object]] = {
-    **{method: partial(glass.attribute, method=method) for method in METHODS},
+    **{method: partial(glass.attribute, method=method) for method in methods(PAPER)},
     "class model": lambda here: glass.class_model(here, 1),
     "sanity": lambda here: glass.check(here, glass.attribute(here, "saliency")),
     "effective field": lambda here: glass.effective_field(here, "pool2"),

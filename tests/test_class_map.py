@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from vgglass.errors import UsageError
 from vgglass.glass.class_map import reckon
 from vgglass.preprocess import fit
 
-OPTIONS = {"head": "pooled", "image_size": 96, "width": 0.125}
+OPTIONS: dict[str, Any] = {"head": "pooled", "image_size": 96, "width": 0.125}
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,33 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
         expect(page.locator("#placesSum")).to_contain_text("✓ 9 个位置的平均")
         assert problems == []
         page.close()
+
+
+@pytest.mark.parametrize("name", ["graph.xml", "graph.onnx"])
+@pytest.mark.parametrize("dense", [False, True])
+def test_an_exported_graph_answers_alike(folder: Path, name: str, dense: bool, tmp_path: Path) -> None:
+    checks, _ = api.export(folder / "pooled.safetensors", tmp_path / name, dense=dense)
+    assert checks
+    assert all(check.passed for check in checks)
+    assert all(check.passed for check in api.verify(tmp_path / name))
+
+
+def test_an_int8_graph_answers_alike(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    for index in range(20):
+        place = tmp_path / "photos" / CLASSES[3 + index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(seed=index)).save(place / f"{index}.png")
+    source, calibrate = folder / "pooled.safetensors", tmp_path / "photos"
+    checks, agreement = api.export(source, tmp_path / "int8.xml", calibrate=calibrate, force=True)
+    assert all(check.passed for check in checks)
+    assert agreement is not None
+    assert agreement.probability < 0.1
+
+
+@pytest.mark.parametrize("views", ["centre", "dense@128", "crops@128"])
+def test_views_of_a_pooled_network_are_predicted(folder: Path, views: str) -> None:
+    about = ["--model", str(folder / "pooled.safetensors"), "--views", views]
+    found = CliRunner().invoke(app, ["predict", str(folder / "photo.png"), *about, "--engine", "openvino"])
+    assert found.exit_code == 0, found.output
+    assert "photo.png" in found.output
