@@ -218,3 +218,11 @@ def test_views_of_a_pooled_network_are_predicted(folder: Path, views: str) -> No
     found = CliRunner().invoke(app, ["predict", str(folder / "photo.png"), *about, "--engine", "openvino"])
     assert found.exit_code == 0, found.output
     assert "photo.png" in found.output
+
+
+def test_the_image_has_its_colours_in_the_order_of_the_first_kernels() -> None:
+    file = model("vgg11", **OPTIONS)
+    way = replace(file.record.preprocessing, channel_order="BGR", std=(1.0, 1.0, 1.0), mean=(0.0, 0.0, 0.0))
+    here = glass.open_subject(replace(file, record=replace(file.record, preprocessing=way)), photograph())
+    image = next(view for view in glass.walk(here) if view.name == "image")
+    np.testing.assert_array_equal(image.maps, here.input[0].numpy())

@@ -102,8 +102,9 @@ def steps(subject: Subject, without: Silenced | None = None) -> list[Step]:
 
 
 def image(subject: Subject) -> LayerView:
-    """The view of the image itself, in units of 0..255."""
-    return LayerView("image", "image", subject.square.transpose(2, 0, 1).astype(np.float32), 0, 1, 1)
+    """The view of the image itself, in units of 0..255, its colours in the order in which conv1_1 takes them."""
+    order = -1 if subject.record.preprocessing.channel_order == "BGR" else 1
+    return LayerView("image", "image", subject.square[..., ::order].transpose(2, 0, 1).astype(np.float32), 0, 1, 1)
 
 
 def view(layer: Layer, output: Tensor) -> LayerView:
