@@ -211,7 +211,7 @@ def test_random_weights_are_random_throughout() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "lime"}, "attribution 'lime': not one of saliency, smoothgrad"),
+        ({"method": "lime"}, "attribution 'lime': not one of class-map, saliency"),
         ({"method": "saliency", "layer": "conv1_1"}, "saliency looks at the image alone"),
         ({"method": "gradcam", "layer": "fc7"}, "layer fc7: has no map for Grad-CAM to weigh"),
         ({"method": "gradcam", "layer": "relu6"}, "choose a layer before fc6"),
