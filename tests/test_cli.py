@@ -34,7 +34,7 @@ OPTIONS = {
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
     "predict": "--actors --download --engine --json --model --out --precision --ray --resume --shard --sort-into --top"
     " --views",
-    "summary": "--channels --classes --hidden --image-size --json --lang --width",
+    "summary": "--channels --classes --head --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --preprocessing --to",
     "export": "--calibrate --dense --download --force --int8 --model",
     "verify": "--download --json",

@@ -298,7 +298,7 @@ def test_mistakes_are_one_line(run: Run, small: Path, image: Path, tmp_path: Pat
         ((*look, "--scale", "wide"), 2, "--scale wide: not one of map, layer, all"),
         ((*look, "--target", "鸟"), 2, r"--target 鸟: is none of the 7 classes \(nearest: <b>鸟</b>"),
         ((*look, "--without", "conv1_1:8"), 2, "channel 8 of conv1_1: it has 8, numbered 0 to 7; the nearest is 7"),
-        ((*look, "--attribution", "lime"), 2, "attribution 'lime': not one of saliency"),
+        ((*look, "--attribution", "lime"), 2, "attribution 'lime': not one of class-map, saliency"),
         ((*step, "--layer", "conv2_1", "--at", "40,1"), 2, "position 40,1 of conv2_1: its maps have rows 0 to 31"),
         (("look", "--model", small, tmp_path / "text.npy"), 1, "not an image that vgglass reads"),
     ]  # fmt: skip

@@ -217,7 +217,7 @@ def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch
         (glass.Wanted(target=-1), "class -1"),
         (glass.Wanted(without={"prob": [1]}), "layer prob: comes after the logits"),
         (glass.Wanted(without={"conv1_1": [99]}), "channel 99 of conv1_1: it has 8"),
-        (glass.Wanted(attributions=("saliency", "lime")), "attribution 'lime': not one of saliency"),
+        (glass.Wanted(attributions=("saliency", "lime")), "attribution 'lime': not one of class-map, saliency"),
         (glass.Wanted(attributions=("gradcam:fc7",)), "layer fc7: has no map for Grad-CAM to weigh"),
         (glass.Wanted(ranked="prob"), "layer prob: comes after the logits"),
         (glass.Wanted(ranked="conv9_9"), "layer 'conv9_9'"),

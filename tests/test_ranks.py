@@ -134,6 +134,7 @@ def test_the_head_alone_on_features_that_are_computed_once(
 
     plan = {
         "train": "head",
+        "head": "vgg",
         "dropout": 0.0,
         "precision": "float64",
         "epochs": 5,

@@ -85,7 +85,7 @@ BAD: list[tuple[str, int, str]] = [
     ("ID/steps/conv1_1?channel=0&row=inf", 422, "valid integer"),
     ("ID/fields/image", 422, "layer 'image'"),
     ("ID/fields/pool5?row=2", 422, "position 2,0 of pool5"),
-    ("ID/attributions/magic", 422, "attribution 'magic': not one of saliency"),
+    ("ID/attributions/magic", 422, "attribution 'magic': not one of class-map, saliency"),
     (f"ID/attributions/{'m' * 33}", 422, "at most 32 characters"),
     ("ID/attributions/saliency?target=7", 422, "class 7: the classes are numbered 0 to 6"),
     ("ID/attributions/saliency?target=-1", 422, "greater than or equal to 0"),
