@@ -5,6 +5,7 @@ deep, with alpha composited on a background, as 1 channel (grey) or 3 (RGB).
 """
 
 import io
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ FORMAT_OF = {
 SUFFIXES = frozenset(FORMAT_OF)
 MAX_PIXELS = 80_000_000  # below the count at which Pillow itself cries decompression bomb
 WHITE = (255, 255, 255)
+
+# JPEG's markers. A frame of the discrete cosine transform in Huffman coding (baseline, extended, progressive) may be
+# decoded at a part of its size; of any other simplejpeg reserves that part too, but libjpeg writes the whole of a
+# lossless one, beyond its end.
+_STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DCT_FRAMES = (0xC0, 0xC1, 0xC2)
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})  # markers without a length; 0 is a stuffed byte
 
 _ORIENTATION_TAG = 0x0112
 _BITS_PER_SAMPLE_TAG = 258
@@ -118,6 +127,7 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
     name = str(source)
     image = _open(name, _read(source), MAX_PIXELS)
     try:
+        image.load()
         found = {
             "alpha": image.has_transparency_data and bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255),
             "orientation": image.format != "TIFF" and _orientation(image) in range(2, 9),
@@ -133,7 +143,8 @@ def _decode(
 ) -> tuple[Pixels, str]:
     """The pixels, and the damage that was passed over ('': none)."""
     image, fault = _open(name, data, max_pixels), ""
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):  # MPO: a phone's JPEG with more behind it
+    # MPO: a phone's JPEG with more behind it
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and _frame_type(data) in _DCT_FRAMES:
         try:
             pixels = simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least)
         except ValueError as error:
@@ -146,6 +157,27 @@ def _decode(
         return _convert(name, image, channels, background), fault
     except _DAMAGE as error:
         _refuse_damaged(name, error)
+
+
+def _frame_type(data: bytes) -> int:
+    """The first start-of-frame marker of a JPEG (T.81, table B.1); 0 where there is none before the first scan.
+
+    libjpeg refuses a second one, so that this is the frame that it decodes. Bytes between segments are passed over.
+    """
+    place = 2
+    while (place := data.find(b"\xff", place)) >= 0 and place + 4 <= len(data):
+        marker = data[place + 1]
+        if marker in _STARTS_OF_FRAME:
+            return marker
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            return 0
+        if marker == 0xFF:
+            place += 1  # a fill byte
+        elif marker in _ALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return 0
 
 
 def _format(image: Image.Image) -> str:
@@ -162,6 +194,8 @@ def _depth(image: Image.Image, data: bytes) -> int:
 
 def _read(source: File) -> bytes:
     try:
+        if isinstance(source, Path) and stat.S_IFMT(source.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+            raise ImageError(source, "not a regular file", "name an image file")  # a pipe or device would never end
         return source.read_bytes()
     except OSError as error:
         raise ImageError(source, error.strerror or str(error), "check the path and its permissions") from error
@@ -212,12 +246,10 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _convert(name: str, image: Image.Image, channels: int, background: tuple[int, int, int]) -> Pixels:
-    orientation = _orientation(image)
     if image.mode in ("I", "F"):
         raise ImageError(name, "32-bit pixels have no fixed range", "save it with 8 or 16 bits a channel")
-    image.load()
-    if image.format == "TIFF":
-        orientation = 1  # Pillow turns a TIFF upright as it loads
+    image.load()  # before EXIF is asked for: Pillow would load for that, and half a picture stay behind its error
+    orientation = 1 if image.format == "TIFF" else _orientation(image)  # Pillow turns a TIFF upright as it loads
     if image.mode.startswith("I;16"):
         deep = np.asarray(image).astype(np.uint32)
         image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
