@@ -256,7 +256,12 @@ def few(name: str, folder: Path) -> Path:
 def losses(data: Path, source: Path, head: str, size: int, part: str, folder: Path) -> tuple[float, float]:
     """Mean training loss of the first and the last ten of STEPS steps; of a fitted head ln K and its log loss."""
     options: dict[str, Any] = {"head": head, "image_size": size, "train": part, "batch_size": BATCH}
-    options |= {"epochs": STEPS // 10, "patience": 0, "hidden": 4096}
+    options |= {
+        "epochs": STEPS // 10,
+        "patience": 0,
+        "hidden": 4096,
+        "augmentation": "none",
+    }  # the same images each time
     with tempfile.TemporaryDirectory(dir=folder) as out:
         vgglass.train(data, out=Path(out) / "run", source=source, console=Console(quiet=True), **options)
         rows = [json.loads(line) for line in (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()]
