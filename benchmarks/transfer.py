@@ -167,7 +167,8 @@ def tutorial_answers(model: ModelFile, data: Dataset) -> Any:
     samples, held = data.split("train"), data.split("validation")
     pixels = [tensor(sample.source) for sample in samples]
     labels = torch.tensor([sample.label for sample in samples])
-    for _ in range(TUTORIAL_EPOCHS):
+    for epoch in range(TUTORIAL_EPOCHS):
+        print(f"epoch {epoch + 1} of {TUTORIAL_EPOCHS}", end="\r", flush=True)
         network.train()
         for chosen in torch.randperm(len(samples)).split(32):  # type: ignore[no-untyped-call]
             images = normal(torch.stack([learned(pixels[index]) for index in chosen]).float())
