@@ -8,6 +8,7 @@ epoch of `finetune`, which says so.
 """
 
 import argparse
+import gc
 import itertools
 import json
 import math
@@ -216,6 +217,7 @@ def stability(folder: Path) -> None:
             continue
         head, size, part, name, origin = (axis[place] for axis, place in zip(axes, places, strict=True))
         first, last = losses(small[name], sources[origin], head, size, part, folder)
+        gc.collect()  # a trainer and what it holds are a circle, of two gigabytes where the head is the paper's
         falls = last < first and math.isfinite(last)
         failed += not falls
         row = [head, str(size), part, name, origin, f"{first:.3f}", f"{last:.3f}", "yes" if falls else "NO"]
