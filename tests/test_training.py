@@ -1,7 +1,9 @@
 """Whole runs of the digits: what they leave, what they refuse, what they say."""
 
+import gc
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 import vgglass
-from training_runs import QUICK, quiet
+from training_runs import QUICK, quiet, trainer
 from vgglass import api, modelfile
 from vgglass.data import digits, manifest
 from vgglass.errors import ModelFileError, TrainingError, UsageError
@@ -178,3 +180,18 @@ def test_evaluation_says_what_its_images_were_used_for(run: Path) -> None:
 def test_loading_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"nothing.safetensors: No such file or directory; check the path"):
         vgglass.load(tmp_path / "nothing.safetensors")
+
+
+def test_a_trainer_goes_when_nobody_holds_it() -> None:
+    """With its network and momenta, gigabytes of them: at once, not when the garbage collector comes by."""
+    for layer in ("image", "pool5"):
+        made, _ = trainer()
+        made.feed.layer = layer
+        made.__post_init__()
+        gone = weakref.ref(made)
+        gc.disable()
+        try:
+            del made
+            assert gone() is None
+        finally:
+            gc.enable()

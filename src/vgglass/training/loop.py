@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from vgglass.training.checkpoint import Progress
 from vgglass.training.display import Display
 from vgglass.training.feeds import IMAGE, Feed
 from vgglass.training.keeper import Keeper
-from vgglass.training.ranks import ALONE, Ranks
+from vgglass.training.ranks import ALONE, Forward, Ranks
 from vgglass.training.recipe import Recipe
 from vgglass.training.schedule import learning_rate
 from vgglass.training.weights import Weights
@@ -59,7 +60,12 @@ class Trainer:
             layers.layers()[0].input_shape if self.feed.layer == IMAGE else layers.layer(self.feed.layer).output_shape
         )
         example = torch.zeros((1, *shape), device=self.network.device, dtype=self.weights.dtype)
-        self.learner = self.ranks.learner(self.network, self.forward, example, self.recipe.all_reduce == "bfloat16")
+        # Not a bound method: a trainer that holds one of itself, gigabytes with it, waits for the garbage collector.
+        network, layer = self.network, self.feed.layer
+        self.forward: Forward = (
+            network if layer == IMAGE else partial(network.after, layer)
+        )  # what the feed gives -> N K
+        self.learner = self.ranks.learner(network, self.forward, example, self.recipe.all_reduce == "bfloat16")
 
     @property
     def steps(self) -> int:
@@ -184,9 +190,6 @@ class Trainer:
             "validation_accuracy": right / images_of_all,
             "dead_channels": dead,
         }
-
-    def forward(self, x: Tensor) -> Tensor:  # what the feed gives -> N K
-        return self.network(x) if self.feed.layer == IMAGE else self.network.after(self.feed.layer, x)
 
     def walk(self, x: Tensor) -> Iterator[Step]:
         return self.network.walk(x) if self.feed.layer == IMAGE else self.network.walk_after(self.feed.layer, x)
