@@ -22,6 +22,7 @@ from torch import nn
 import vgglass
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.interruption import Interruption
+from vgglass.model import VGG
 from vgglass.training import checkpoint, recipe, run, winograd
 from vgglass.training.checkpoint import Cadence, Progress
 from vgglass.training.journal import TIMINGS
@@ -298,18 +299,19 @@ def test_a_signal_saves_and_leaves(
     """In a step of the second epoch, and in the first epoch's validation ('forward' outside a step)."""
     precision, expected = undisturbed
     out = tmp_path / "run"
+    owner: type = Trainer if place == "step" else VGG
 
     def work() -> None:
-        whole, taken = getattr(Trainer, place), 0
+        whole, taken = getattr(owner, place), 0
 
-        def counted(trainer: Trainer, *batch: Any) -> Any:
+        def counted(owned: Any, *batch: Any) -> Any:
             nonlocal taken
-            taken += place == "step" or not trainer.network.training
+            taken += place == "step" or not owned.training
             if taken == (13 if place == "step" else 1):
                 os.kill(os.getpid(), number)
-            return whole(trainer, *batch)
+            return whole(owned, *batch)
 
-        setattr(Trainer, place, counted)
+        setattr(owner, place, counted)
         where = "epoch 2 after 3" if place == "step" else "epoch 1 after 10"
         message = f"interrupted by {number.name}: saved in {where} of its 10 steps; go on with: vgglass train --out"
         with pytest.raises(InterruptedRunError, match=message) as interrupted:
