@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from typer.testing import CliRunner
 
 from pages import CLASSES, DROP, save_named, visit
@@ -89,6 +90,19 @@ def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Serv
     assert shown == pytest.approx([share for _, share in row.top[:5]], abs=1e-4)
     assert "openvino" in page.inner_text("#timing")
     assert not page.is_visible("#problem")
+
+
+def test_an_image_dropped_while_a_sample_comes_stays(page: Page, server: Served, folder: Path) -> None:
+    visit(page, server)
+    held: list[Route] = []
+    page.route("**/glass/samples/temple", lambda route: held.append(route))
+    page.click("[data-sample=temple]")
+    drop(page, folder / "photo.jpg")
+    label = page.get_attribute("#photo", "aria-label")
+    with page.expect_response("**/glass/samples/temple"):
+        held[0].continue_()
+    page.wait_for_timeout(500)
+    assert page.get_attribute("#photo", "aria-label") == label and "120" in str(label)
 
 
 @pytest.mark.parametrize("layer", ["conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"])
@@ -294,7 +308,7 @@ def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> 
     expect(page.locator("#layer-title")).to_have_text("conv1_1 · 卷积")
     chinese = page.locator("h2").all_text_contents()
     assert all(one != other for one, other in zip(english, chinese, strict=True))
-    assert "lang=zh" in page.url
+    expect(page).to_have_url(re.compile("lang=zh"))
     page.goto(f"http://127.0.0.1:{server.port}/")
     expect(page.locator("#image-title")).to_have_text("图像")
     page.wait_for_selector("#arithmetic[data-layer]")

@@ -180,7 +180,9 @@ const post = body => json("/glass/images", { method: "POST", body, headers: { "C
 
 async function sample(name) {
   at("samples").querySelectorAll("button").forEach(button => button.setAttribute("aria-pressed", String(button.dataset.sample === name)));
-  await put(await (await ask("/glass/samples/" + name)).arrayBuffer(), name);
+  const mine = ++turn;
+  const body = await (await ask("/glass/samples/" + name)).arrayBuffer();
+  if (mine === turn) await put(body, name);
 }
 
 /** The person's own file. @param {Blob | null | undefined} file */
