@@ -4,7 +4,6 @@ import io
 import os
 import random
 import re
-import resource
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from PIL import Image, ImageOps
 
 from vgglass import images
 from vgglass.errors import ImageError
-from vgglass.images import decode
+from vgglass.images import decode, jpeg
 
 ORIENTATION_TAG = 0x0112
 NOISE = np.random.default_rng(0).integers(0, 256, (23, 31, 3), dtype=np.uint8)
@@ -129,9 +128,7 @@ def test_damaged_exif_leaves_the_pixels() -> None:
     plain = encode(PICTURE, "JPEG")
     exif = b"Exif\0\0MM\0\x2a\xff\xff\xff\xff"
     damaged = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
-    with pytest.warns(UserWarning, match="Corrupt EXIF data"):  # Pillow's own
-        pixels = decode(damaged)
-    np.testing.assert_array_equal(pixels, decode(plain))
+    np.testing.assert_array_equal(decode(damaged), decode(plain))
 
 
 SIXTEEN_BITS = np.array([[0, 65535, 32768], [257, 128, 129]], np.uint16)
@@ -155,14 +152,6 @@ def test_16_bit_colour_keeps_the_upper_byte() -> None:
     row = struct.pack(">6H", 0, 65535, 32768, 257, 0x80FF, 0x12FF)
     pixels = decode(png(2, 1, 16, 2, b"\0" + row))
     np.testing.assert_array_equal(pixels, [[[0, 255, 128], [1, 128, 18]]])
-
-
-@pytest.mark.parametrize("mode", ["I", "F"])
-def test_32_bit_pixels_are_refused(mode: str) -> None:
-    with pytest.raises(
-        ImageError, match="image: 32-bit pixels have no fixed range; save it with 8 or 16 bits a channel"
-    ):
-        decode(encode(Image.new(mode, (2, 2)), "TIFF"))
 
 
 def test_palette_without_transparency() -> None:
@@ -257,19 +246,12 @@ def test_threads_see_the_same_pixels() -> None:
             np.testing.assert_array_equal(pixels, expected[name])
 
 
-def test_size_reads_the_header(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    PICTURE.save(path)
-    assert images.size(path) == (23, 31)
-    path.write_bytes(path.read_bytes()[:60])
-    assert images.size(path) == (23, 31)
-    with pytest.raises(ImageError, match=r"no\.png: No such file"):
-        images.size(tmp_path / "no.png")
-
-
 def test_every_suffix_has_a_format() -> None:
     registered = Image.registered_extensions()
-    assert {registered[suffix] for suffix in images.SUFFIXES} == set(images.FORMATS)
+    formats = dict.fromkeys(images.FORMATS)
+    expected = {suffix: "BMP" if kind == "DIB" else kind for suffix, kind in registered.items()}
+    assert {suffix: kind for suffix, kind in expected.items() if suffix in images.SUFFIXES} == images.FORMAT_OF
+    assert set(images.FORMAT_OF.values()) == set(formats)
 
 
 # Everything else -----------------------------------------------------------------------------------------------------
@@ -279,15 +261,17 @@ def test_every_suffix_has_a_format() -> None:
     ("data", "message"),
     [
         (b"", "the file is empty; replace or remove it"),
-        (b"This is a text file.\n" * 10, r"not an image that vgglass reads \(JPEG, PNG, WEBP, BMP, GIF, TIFF\)"),
+        (
+            b"This is a text file.\n" * 10,
+            r"not an image that vgglass reads \(JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, JPEG2000, TGA\)",
+        ),
         (b"<svg xmlns='http://www.w3.org/2000/svg' width='8' height='8'/>", "not an image that vgglass reads"),
         (encode(PICTURE, "PPM"), "not an image that vgglass reads"),
         (encode(PICTURE, "ICO"), "not an image that vgglass reads"),
-        (encode(PICTURE, "TGA"), "not an image that vgglass reads"),
+        (encode(PICTURE, "TGA")[:-26], "not an image that vgglass reads"),
         (encode(PICTURE, "PDF"), "not an image that vgglass reads"),
-        (encode(PICTURE, "JPEG2000"), "not an image that vgglass reads"),
     ],
-    ids=["empty", "text", "svg", "ppm", "ico", "tga", "pdf", "jpeg2000"],
+    ids=["empty", "text", "svg", "ppm", "ico", "tga 1.0", "pdf"],
 )
 def test_what_is_no_image_is_refused_by_its_name(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "named.jpg"
@@ -301,29 +285,6 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         decode(tmp_path / "no.jpg")
     with pytest.raises(ImageError, match="Is a directory; check the path"):
         decode(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "message"),
-    [
-        (50_000, 50_000, "declares more than 80,000,000 pixels; make it smaller first"),
-        (10_000, 9_000, "(declares more than|declares 10000x9000 pixels, more than) 80,000,000"),
-        (10_000, 8_001, "declares 10000x8001 pixels, more than 80,000,000; make it smaller first"),
-    ],
-)
-def test_a_bomb_is_refused_by_its_header(width: int, height: int, message: str) -> None:
-    bomb = png(width, height, 8, 2, bytes(1000))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ImageError, match=message):
-        decode(bomb)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB; its pixels would take 240 MB
-
-
-def test_max_pixels_is_inclusive() -> None:
-    data = SAMPLES["progressive"]
-    assert decode(data, max_pixels=23 * 31).shape == (23, 31, 3)
-    with pytest.raises(ImageError, match="declares 31x23 pixels, more than 712"):
-        decode(data, max_pixels=23 * 31 - 1)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of damaged tags as well
@@ -382,17 +343,23 @@ def patched(data: bytes, marker: int) -> bytes:
     return data.replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
 
 
-def test_the_kind_of_frame_is_the_first_that_is_started() -> None:
+def test_the_frame_is_the_first_that_is_started() -> None:
+    def frame(data: bytes) -> tuple[int, int, int]:
+        header = jpeg.read("image", data)
+        return header.frame, header.height, header.width
+
     data = encode(Image.effect_noise((40, 30), 50), "JPEG")
-    assert images._frame_type(data) == 0xC0
-    assert images._frame_type(encode(Image.effect_noise((40, 30), 50), "JPEG", progressive=True)) == 0xC2
-    assert images._frame_type(patched(data, 0xC3)) == 0xC3
+    assert frame(data) == (0xC0, 30, 40)
+    assert frame(encode(Image.effect_noise((40, 30), 50), "JPEG", progressive=True)) == (0xC2, 30, 40)
+    assert frame(patched(data, 0xC3)) == (0xC3, 30, 40)
     comment = b"\xff\xfe\x00\x08\xff\xc3\xff\xc3.."  # what a segment holds is no marker
-    assert images._frame_type(data[:2] + comment + data[2:]) == 0xC0
-    assert images._frame_type(data[:2] + b"\xff\xff\xff" + data[3:]) == 0xC0  # fill bytes
-    assert images._frame_type(data[:2] + b"junk" + data[2:]) == 0xC0
-    assert images._frame_type(data[:20]) == 0
-    assert images._frame_type(b"\xff\xd8\xff\xd9") == 0
+    assert frame(data[:2] + comment + data[2:]) == (0xC0, 30, 40)
+    assert frame(data[:2] + b"\xff\xff\xff" + data[3:]) == (0xC0, 30, 40)  # fill bytes
+    assert frame(data[:2] + b"junk" + data[2:]) == (0xC0, 30, 40)
+    assert frame(data[:2] + patched(data, 0xC3)[2:] + data[2:]) == (0xC3, 30, 40)  # a second frame is refused anyway
+    for headless in (data[:20], b"\xff\xd8\xff\xd9"):
+        with pytest.raises(ImageError, match=r"damaged \(no frame is started before its first scan\)"):
+            frame(headless)
 
 
 @pytest.mark.parametrize("marker", sorted({*range(0xC0, 0xD0)} - {0xC0, 0xC1, 0xC2, 0xC4, 0xC8, 0xCC}))
@@ -453,4 +420,4 @@ def test_pipes_and_devices_are_refused_before_they_are_read(tmp_path: Path) -> N
         with pytest.raises(ImageError, match="not a regular file; name an image file"):
             images.decode(tmp_path / name)
         with pytest.raises(ImageError, match="not a regular file"):
-            images.size(tmp_path / name)
+            images.format_of(tmp_path / name)

@@ -83,8 +83,8 @@ def examine(path: Path) -> Facts:
         found.depth,
         found.frames,
         found.orientation,
-        picture.height,
-        picture.width,
+        found.height,
+        found.width,
         _perceptual_hash(picture),
         _thumbnail(picture).tobytes(),
     )
