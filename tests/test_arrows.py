@@ -13,7 +13,7 @@ ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another, but for the order given in ORDERED.
 LEVELS = (
     ("errors",),
-    ("architecture", "atomic", "images", "interruption", "lettering", "weightfiles"),
+    ("architecture", "atomic", "images", "interruption", "lettering", "names", "weightfiles"),
     ("pages", "preprocess"),
     ("modelfile",),
     ("model", "conversion", "zoo"),

@@ -72,12 +72,12 @@ def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
         "damaged": [(["cat/damaged.jpg"], "Corrupt JPEG data: premature end of data segment")],
         "too-narrow": [(["cat/line.png"], "4000×1")],
         "label-conflict": [(["cat/3.jpg", "dog/really-a-cat.jpg"], "")],
-        "duplicate": [(["cat/1.jpg", "cat/copy.jpg"], "")],
+        "duplicate": [(["cat/1.jpg", "cat/copy.jpg"], ""), (["cat/4.jpg", "cat/picture"], "")],
         "near-duplicate": [(["cat/2.jpg", "cat/again.jpg"], "")],
-        "imbalance": [([""], "cat: 49, cow: 0")],
+        "imbalance": [([""], "cat: 50, cow: 0")],
         "empty-class": [(["cow"], "")],
-        "no-class": [(["README"], "")],
-        "no-image": [(["cat/notes.txt"], ""), (["cat/picture"], "JPEG")],
+        "no-image": [(["README"], ""), (["cat/notes.txt"], "")],
+        "system-file": [(["cat/.hidden.jpg"], "")],
         "wrong-suffix": [(["cat/really-a.png.jpg"], "PNG")],
         "odd-format": [
             (["cat/clear.webp"], "WEBP"), (["cat/deep.png"], "PNG"), (["cat/line.png"], "PNG"),
@@ -94,7 +94,7 @@ def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
     assert found(audit) == expected
     assert "truncated" in expected["truncated"][0][1]
     assert audit.serious
-    assert expected.keys() | {"leak"} == set(KINDS)
+    assert expected.keys() | {"leak", "no-class", "class-names", "linked-twice"} == set(KINDS)
 
 
 def test_a_sound_folder_has_no_findings(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_leaks_and_how_far_they_may_flatter(tmp_path: Path) -> None:
             save(tmp_path / "test" / name / f"{index}.jpg", scene(5000 + 100 * number + index))
         save(tmp_path / "test" / name / "twin.jpg", scene(1000 * label), quality=50)
     (tmp_path / "test" / "dog" / "wrong.jpg").write_bytes((tmp_path / "train" / "cat" / "5.jpg").read_bytes())
-    (tmp_path / "extra").mkdir()
+    save(tmp_path / "extra" / "of-no-class.jpg", scene(9000))
     audit = api.check(tmp_path)
     assert [paths for paths, _ in found(audit)["leak"]] == [
         ["train/cat/0.jpg", "test/cat/twin.jpg"],
@@ -128,7 +128,7 @@ def test_leaks_and_how_far_they_may_flatter(tmp_path: Path) -> None:
     assert (row.split, row.images, row.twins) == ("test", 13, 2)  # wrong.jpg was learned as a cat: it flatters nobody
     assert row.points == pytest.approx(200 / 13)
     assert [row.images for row in audit.balance] == [6, 6]  # of train alone
-    assert found(audit)["no-class"] == [(["extra"], "")]
+    assert found(audit)["no-class"] == [(["extra"], "1")]
     assert audit.serious
 
 
@@ -147,7 +147,7 @@ def test_the_chosen_network_decides_what_is_cut_and_what_is_small(tmp_path: Path
     assert "small" in found(api.check(tmp_path))
     recipe = tmp_path / "pad.toml"
     recipe.write_text('fit = "pad"\nimage_size = 100\n')
-    assert found(api.check(tmp_path, recipe=str(recipe))) == {"no-class": [(["pad.toml"], "")]}
+    assert found(api.check(tmp_path, recipe=str(recipe))) == {"no-image": [(["pad.toml"], "")]}
     assert "small" in found(api.check(tmp_path, recipe=str(recipe), image_size=224))
     with pytest.raises(UsageError, match="recipe 'none': no such file"):
         api.check(tmp_path, recipe="none")

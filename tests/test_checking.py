@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from vgglass import api, images
 from vgglass.cli.output import visible
 from vgglass.data import manifest, quarantine
 from vgglass.data import page as report
+from vgglass.data.audit import KINDS
 from vgglass.data.dataset import Sample
 from vgglass.data.folder import Entry, open_data
 from vgglass.errors import UsageError
@@ -264,3 +266,9 @@ def test_the_page_bounds_its_pictures(tmp_path: Path) -> None:
     assert (small["count"], len(small["cases"])) == (report.CASES + 3, report.CASES)
     copies = next(row for row in facts["findings"] if row["kind"] == "duplicate")
     assert (len(copies["cases"][0]["files"]), copies["cases"][0]["more"]) == (report.FILES, 3)
+
+
+def test_the_help_lists_each_kind() -> None:
+    said = vgglass("check", "--help").stdout
+    for kind in KINDS:
+        assert re.search(rf"[ ,;]{kind}[,:;]", f" {said}"), kind

@@ -100,7 +100,7 @@ def test_each_image_is_named_once_in_order(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "list.csv").write_text("path\nin/deep/c.png\nin/a.png\n")
     monkeypatch.chdir(tmp_path)
     assert expand([b, tmp_path / "in", tmp_path / "list.csv", Path("in/a.png"), Path("in/../in/b.png")]) == [
-        b, a, tmp_path / "in/link.png", c,
+        b, a, c,
     ]  # fmt: skip
     assert expand([tmp_path / "same/a.png", a]) == [tmp_path / "same/a.png"]
     with pytest.raises(DataError, match=r"none\.png: does not exist; check the path"):
@@ -205,7 +205,7 @@ def test_links_are_no_images_of_their_own(tmp_path: Path) -> None:
     list(sorted_into(tmp_path / "sorted", rows))
     assert (tmp_path / "sorted/is a/a.png").readlink() == a
     assert expand([tmp_path], tmp_path / "sorted") == [a, b]
-    assert len(expand([tmp_path])) == 4
+    assert expand([tmp_path]) == [a, b]
     with pytest.raises(DataError, match="sorted: holds all the images that are named; name the folder that they came"):
         expand([tmp_path / "sorted"], tmp_path / "sorted")
 

@@ -62,6 +62,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(run: Path, tm
     assert not same(other, run / "last.safetensors")
 
 
+def test_what_fails_before_it_learns_is_not_in_the_second_trys_way(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="the first that is not finite is"):
+            vgglass.train(
+                out=tmp_path / "run", console=quiet()[0], **QUICK | {"learning_rate": 1e30, "warmup_epochs": 0}
+            )
+    assert not (tmp_path / "run" / checkpoint.RUN).exists()
+
+
 def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already; use --resume, --overwrite or another --out"):
         vgglass.train(out=run)

@@ -1,18 +1,19 @@
 """Folders, manifests and the embedded digits: audited, written down, read for training."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vgglass import names
 from vgglass.api.recipes import recipe_of
 
 if TYPE_CHECKING:
     from vgglass.data.audit import Audit
-    from vgglass.data.dataset import Dataset
+    from vgglass.data.dataset import Dataset, PassedOver
     from vgglass.training.recipe import Recipe
 
 SHOWN_FILES = 10
@@ -36,7 +37,7 @@ def check(
 
     chosen = recipe_of(recipe, {} if image_size is None else {"image_size": image_size}, None)
     record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
-    path = Path(folder)
+    path = names.existing(Path(folder))
     with reading(console or Console(stderr=True)) as progress:
         of_files = path.is_dir() and not idx.holds_idx(path)
         found = survey(path, progress) if of_files else Survey.of(open_data(path, progress))
@@ -80,11 +81,21 @@ def reading(console: Console, doing: str = "reading images") -> Iterator[Callabl
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def tell_passed_over(passed_over: "Sequence[PassedOver]", console: Console | None) -> None:
+    from vgglass.data.listing import summary
+
+    if console and (said := summary(passed_over)):
+        console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def open_data_set(folder: str | Path | None, console: Console) -> "Dataset":
     from vgglass.data.folder import open_data
 
     with reading(console) as progress:
         dataset = open_data(Path(folder) if folder else None, progress)
+    if dataset.understood:
+        console.print(dataset.understood, markup=False, highlight=False, soft_wrap=True)
+    tell_passed_over(dataset.passed_over, console)
     if dataset.left_out:
         console.print(f"left out {len(dataset.left_out)} files that can't be read:", style="yellow")
         for name, reason in dataset.left_out[:SHOWN_FILES]:

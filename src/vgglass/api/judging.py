@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vgglass.api.data import open_data_set, reading
+from vgglass.api.data import open_data_set, reading, tell_passed_over
 from vgglass.api.models import Model, opened, predictor
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile, Record
+from vgglass.names import as_seen, by_case, caseless
 from vgglass.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def compare(
     metrics.require()
     sources = [model if isinstance(model, Predictor) else opened(model) for model in (first, second)]
     records = [source.record for source in sources]
-    common = tuple(name for name in records[0].classes if name in records[1].classes)
+    told = set(map(as_seen, records[1].classes))
+    common = tuple(name for name in records[0].classes if as_seen(name) in told)
     if not common:
         told = ", ".join(records[0].classes[:5])
         raise DataError(f"models of {told}, ...", "have no class in common", "compare models of the same classes")
@@ -116,7 +118,7 @@ def compare(
     right = []
     for source in sources:
         chosen = _predictor(source, console, **how)
-        own = np.array([chosen.record.classes.index(label) for label in common])
+        own = np.array(list(_places(common, chosen.record.classes).values()))
         answers = metrics.answered(chosen.stream(sample.source for sample in found.samples))
         right.append(answers.argmax(axis=1) == own[labels])
     return comparison.compare(
@@ -168,7 +170,7 @@ def predictions(
     elif resume:
         raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
     apart = Path(sort_into) if sort_into else None
-    files = prediction.expand(map(Path, paths), apart)
+    files = prediction.expand(map(Path, paths), apart, lambda passed_over: tell_passed_over(passed_over, console))
     chosen = model if isinstance(model, Predictor) else predictor(model, **how)
     _say(chosen, console)
 
@@ -229,14 +231,20 @@ def open_split(
 
 @dataclass(frozen=True)
 class Alignment:
-    """Samples labelled by a model's classes of the same names; see `Judged` for what is missing or unknown."""
+    """Samples labelled by a model's classes of the same names; see `Judged` for what is missing or unknown.
+
+    by_case  names in the data, and the classes that they were taken for, from which they differ by case
+    """
 
     samples: "list[Sample]"
     missing: tuple[str, ...]
     unknown: dict[str, int]
+    by_case: dict[str, str]
 
     def sentences(self, split: str) -> Iterator[str]:
         """What a person should know of it."""
+        for name, label in self.by_case.items():
+            yield f"class {name!r} is taken for the model's {label!r}"
         if self.missing:
             yield f"no {split} images of {_listed(self.missing)}: the figures say nothing of such classes"
         if self.unknown:
@@ -246,21 +254,39 @@ class Alignment:
 
 def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[str]) -> Alignment:
     """Samples of a data set by the model's classes, matched by name. Raises DataError where none is in common."""
+    places = _places(dataset.classes, classes)
     counts = Counter(dataset.classes[sample.label] for sample in samples)
-    unknown = {name: count for name, count in counts.items() if name not in classes}
+    unknown = {name: count for name, count in counts.items() if name not in places}
     if len(unknown) == len(counts):
         raise DataError(
             f"classes {', '.join(map(repr, sorted(unknown)[:5]))} of {dataset.name}",
             f"are unknown to the model, which tells {', '.join(classes[:5])}{', ...' * (len(classes) > 5)} apart",
             "choose the model trained on these classes",
         )
-    places = {name: index for index, name in enumerate(classes)}
     known = [
         replace(sample, label=places[dataset.classes[sample.label]])
         for sample in samples
         if dataset.classes[sample.label] in places
     ]
-    return Alignment(known, tuple(name for name in classes if name not in counts), unknown)
+    found = {places[name] for name in counts if name in places}
+    missing = tuple(name for index, name in enumerate(classes) if index not in found)
+    taken = {name: classes[places[name]] for name in counts if name in places}
+    other = {name: label for name, label in taken.items() if as_seen(name) != as_seen(label)}
+    return Alignment(known, missing, unknown, other)
+
+
+def _places(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """The place among a model's classes of each name that looks like one; by case alone where nobody doubts it."""
+    exact = {as_seen(name): index for index, name in enumerate(classes)}
+    told, asked = by_case(exact), by_case(names)
+    found = {}
+    for name in names:
+        alike = told.get(caseless(name), ())
+        if as_seen(name) in exact:
+            found[name] = exact[as_seen(name)]
+        elif len(alike) == len(asked[caseless(name)]) == 1:
+            found[name] = exact[alike[0]]
+    return found
 
 
 def _aligned_aloud(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
@@ -274,7 +300,7 @@ def _aligned_aloud(dataset: "Dataset", split: str, classes: Sequence[str], conso
 
 def require_same_classes(records: Sequence[Record]) -> None:
     """Raises DataError for models that do not tell the same classes, in whatever order."""
-    first, *others = (set(record.classes) for record in records)
+    first, *others = (set(map(as_seen, record.classes)) for record in records)
     for other in others:
         if different := sorted(first ^ other):
             rule = f"is told by one model of the ensemble and not by another ({len(different)} such classes)"
@@ -285,8 +311,8 @@ def _answers(predictor: Predictor, sources: Sequence[Path | Pixels], classes: Se
     """Log-probabilities (N, K) in the order of these classes."""
     from vgglass.evaluation import metrics
 
-    own = predictor.record.classes
-    return metrics.answered(predictor.stream(sources))[:, [own.index(name) for name in classes]]
+    own = _places(classes, predictor.record.classes)
+    return metrics.answered(predictor.stream(sources))[:, [own[name] for name in classes]]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from vgglass import conversion, modelfile, zoo
+from vgglass import conversion, modelfile, names, zoo
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.modelfile import ModelFile
@@ -30,7 +30,7 @@ def load(model: Model) -> ModelFile:
         return model
     if str(model) in zoo.names() and not Path(model).exists():
         return modelfile.load(pretrained(str(model)))
-    return modelfile.load(Path(model))
+    return modelfile.load(names.existing(Path(model)))
 
 
 def is_foreign(path: Path) -> bool:
@@ -67,7 +67,7 @@ def opened(model: Model | Artifact) -> ModelFile | Artifact:
     if isinstance(model, Artifact):
         return model
     if not isinstance(model, ModelFile) and Path(model).suffix in FORMATS:
-        return export.read(Path(model))
+        return export.read(names.existing(Path(model)))
     return load(model)
 
 

@@ -1,6 +1,7 @@
 """Training: a run from its data and recipe, or on from where it stopped."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from vgglass.api.data import read_training_data
 from vgglass.api.models import Model, features, require_torch, starting_model
 from vgglass.api.recipes import recipe_of
-from vgglass.errors import TrainingError, UsageError
+from vgglass.errors import InterruptedRunError, TrainingError, UsageError, UserError
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def train(
                 run.require_memory(chosen, display, group)
             held.enter_context(checkpoint.alone(out))
             if not goes_on:
+                held.enter_context(_without_a_false_start(out))
                 _write_down(out, dataset, chosen, overwrite)
             return dataset, chosen
 
@@ -123,6 +125,20 @@ def preview(
     )
     if missing:
         console.print(missing, style="yellow")
+
+
+@contextmanager
+def _without_a_false_start(out: Path) -> Iterator[None]:
+    """Remove what is written of a run that fails before anything is learned: it would be in the second try's way."""
+    from vgglass.training import checkpoint, run
+
+    try:
+        yield
+    except (UserError, OSError) as error:
+        learned = checkpoint.newest_first(out) or (out / run.BEST).exists()
+        if not learned and not isinstance(error, InterruptedRunError):
+            run.clear(out)
+        raise
 
 
 def _write_down(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -> None:

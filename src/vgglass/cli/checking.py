@@ -32,9 +32,21 @@ def check(
 ) -> None:
     """Audit a folder before training: what is broken, odd, doubled or leaked.
 
-    Exit status 1 where something damages training or the score:
-    files that are unreadable, damaged or too narrow,
-    one picture under two classes or in two splits. Otherwise 0.
+    Exit status 1 where something damages training or the score, which these kinds do:
+    unreadable, empty-file, truncated, damaged: what can't be read, or not whole;
+    too-narrow: can't be resized;
+    label-conflict, leak: one picture under two classes, or in two splits. Otherwise 0.
+
+    The other kinds that it knows:
+    duplicate, near-duplicate: the same picture twice;
+    imbalance: a class of three times another's images;
+    class-names: alike but for case; empty-class: a folder without images;
+    no-class: images in no class's folder; no-image: neither by name nor by content;
+    system-file: thumbnails, recycle bins, hidden files; linked-twice: reached again by a link;
+    wrong-suffix, odd-format: another format than the name or the others have;
+    animated: several frames; odd-mode: CMYK, alpha, palettes; deep: over 8 bits;
+    rotated: by EXIF; extreme-aspect: a side three times the other;
+    large-cut: the crop takes most away; small: less than the network's input.
     """
     if yes and quarantine is None:
         raise UsageError("--yes", "moves files to the folder of --quarantine", "add --quarantine DIR")
@@ -86,6 +98,8 @@ def _show(audit: "Audit", console: Console) -> None:
         f"{facts['name']}: {facts['files']:,} files, {facts['readable']:,} readable, {facts['bytes'] / 1e6:,.1f} MB",
         style="bold", soft_wrap=True,
     )  # fmt: skip
+    if facts["understood"]:
+        console.print(facts["understood"], markup=False, highlight=False, soft_wrap=True)
     console.print(_counted({text["splits"][name]: count for name, count in facts["splits"].items()}))
     if formats := {name: count for name, count in facts["formats"].items() if name}:
         console.print(_counted(formats))

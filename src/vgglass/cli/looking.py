@@ -10,6 +10,7 @@ from vgglass.cli import output
 from vgglass.cli.language import KINDS, Language, language
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
+from vgglass.names import as_seen
 
 if TYPE_CHECKING:
     from vgglass.glass import Look, Subject
@@ -204,8 +205,8 @@ def _class(subject: "Subject", name: str | None) -> int | None:
     classes = subject.record.classes
     if name is None:
         return None
-    if name in classes:
-        return classes.index(name)
+    if as_seen(name) in map(as_seen, classes):
+        return [*map(as_seen, classes)].index(as_seen(name))
     if name.isdecimal() and int(name) < len(classes):
         return int(name)
     near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vgglass import images, prediction
+from vgglass import prediction
+from vgglass.data.dataset import PassedOver
+from vgglass.data.listing import bears_image_name, of_system
 from vgglass.errors import DataError, UsageError
 from vgglass.images import File
+from vgglass.prediction.files import Tell
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -49,18 +52,19 @@ class Stored:
         return data
 
 
-def listed(paths: Sequence[str]) -> Images:
+def listed(paths: Sequence[str], tell: Tell = lambda passed_over: None) -> Images:
     """All that is named: files, folders, manifests or '-', as `prediction.expand` takes them; or one bucket address.
 
+    tell  is called with what lies in folders or the bucket and is no image
     Raises DataError, UsageError, MissingExtraError.
     """
     buckets = [path for path in paths if SEPARATOR in path]
     if not buckets:
-        files = prediction.expand(map(Path, paths))
+        files = prediction.expand(map(Path, paths), tell=tell)
         return Images("", sorted(os.fsencode(path.absolute()) for path in files))
     if len(paths) > 1:
         raise UsageError(buckets[0], "a bucket is predicted alone", "give it a command and an --out of its own")
-    return Images(buckets[0], sorted(map(os.fsencode, _objects(buckets[0]))))
+    return Images(buckets[0], sorted(map(os.fsencode, _objects(buckets[0], tell))))
 
 
 def files(bucket: str, names: Sequence[bytes]) -> list[File]:
@@ -72,8 +76,8 @@ def files(bucket: str, names: Sequence[bytes]) -> list[File]:
     return [Stored(filesystem, scheme, os.fsdecode(name)) for name in names]
 
 
-def _objects(address: str) -> list[str]:
-    """Every object with an image's suffix below an address, hidden ones apart."""
+def _objects(address: str, tell: Tell) -> list[str]:
+    """Every object with an image's suffix below an address: to look into the others would be a request for each."""
     from pyarrow import fs
 
     filesystem, root = _located(address)
@@ -82,15 +86,20 @@ def _objects(address: str) -> list[str]:
     except OSError as error:
         reason = " ".join(str(error).split())
         raise DataError(address, f"can't be listed ({reason})", "check the address and the credentials") from error
-    found = [info.path for info in below if info.type == fs.FileType.File and _is_image(info.path, root)]
+    objects = [info.path for info in below if info.type == fs.FileType.File]
+    why = {path: _why_passed_over(path.removeprefix(root).strip("/")) for path in objects}
+    found = [path for path in objects if not why[path]]
+    tell([PassedOver(kind, Path(path)) for path, kind in why.items() if kind])
     if not found:
         raise DataError(address, "holds no images", "name a bucket or a folder of it that does")
     return found
 
 
-def _is_image(path: str, root: str) -> bool:
-    parts = path.removeprefix(root).strip("/").split("/")
-    return Path(path).suffix.lower() in images.SUFFIXES and not any(part.startswith(".") for part in parts)
+def _why_passed_over(path: str) -> str:
+    """The kind of finding that an object is, or nothing ('') for an image."""
+    if any(map(of_system, path.split("/"))):
+        return "system-file"
+    return "" if bears_image_name(path) else "no-image"
 
 
 def _located(address: str) -> tuple[Any, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vgglass import names
 from vgglass.data import findings
 from vgglass.data.balance import effective_numbers
 from vgglass.data.dataset import SPLITS
@@ -22,8 +23,9 @@ from vgglass.preprocess import Preprocessing
 # What damages training or the score: vgglass check then exits with 1.
 SERIOUS = ("unreadable", "empty-file", "truncated", "damaged", "too-narrow", "label-conflict", "leak")
 KINDS = (
-    *SERIOUS, "duplicate", "near-duplicate", "imbalance", "empty-class", "no-class", "no-image", "wrong-suffix",
-    "odd-format", "animated", "odd-mode", "deep", "rotated", "extreme-aspect", "large-cut", "small",
+    *SERIOUS, "duplicate", "near-duplicate", "imbalance", "class-names", "empty-class", "no-class", "no-image",
+    "system-file", "linked-twice", "wrong-suffix", "odd-format", "animated", "odd-mode", "deep", "rotated",
+    "extreme-aspect", "large-cut", "small",
 )  # fmt: skip
 IMBALANCE = 3.0  # images of the largest class by those of the smallest
 
@@ -98,6 +100,7 @@ class Audit:
         record = self.record
         return {
             "name": self.survey.name,
+            "understood": self.survey.understood,
             "files": len(self.survey.entries),
             "readable": len(self.readable),
             "bytes": sum(entry.facts.size for entry in self.survey.entries),
@@ -145,6 +148,9 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
         found[kind].append(Case(path=path, detail=detail))
     found |= _alike(readable, alike)
     found["imbalance"] = list(_imbalance(balance))
+    found["class-names"] = [
+        Case(detail=", ".join(alike)) for alike in names.by_case(survey.classes).values() if alike[1:]
+    ]
     cuts = [findings.cut_away(entry.facts, record) for entry in readable]
     return Audit(
         survey,

@@ -4,6 +4,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,17 +43,30 @@ class Sample:
         return self.facts
 
 
+class PassedOver(NamedTuple):
+    """A file or folder that is no class's image: the audit's kind of finding, the path, how many files it is."""
+
+    kind: str
+    path: Path
+    detail: str = ""
+    files: int = 1
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Samples by split, in a fixed order. `splits` holds 'train', 'validation', 'test' or, not split, 'all'.
 
-    left_out names the files that could not be read, each with its reason.
+    left_out     the files that could not be read, each with its reason
+    understood   a sentence on what a folder's layout was taken for
+    passed_over  what else lies in the folder
     """
 
     name: str
     classes: tuple[str, ...]
     splits: dict[str, tuple[Sample, ...]]
     left_out: tuple[tuple[str, str], ...] = field(default=())
+    understood: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The samples of one split ('all': of every split). Raises DataError where there are none."""

@@ -3,14 +3,13 @@
 The kinds are stable keys; audit.json says in English and Chinese what each means and what vgglass does with such files.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from vgglass import images
 from vgglass.data.examination import Facts
-from vgglass.data.folder import Survey, image_files, shown, subfolders
+from vgglass.data.folder import Survey
+from vgglass.data.listing import shown
 from vgglass.errors import ImageError
 from vgglass.preprocess import Preprocessing, placement
 
@@ -73,41 +72,12 @@ def cut_away(facts: Facts, record: Preprocessing) -> float | None:
 
 
 def strays(survey: Survey) -> Iterator[tuple[str, str, str]]:
-    """Kind, path and detail of what lies in the folder and is no class's image; hidden files are no matter."""
-    roots = list(survey.roots.values())
-    top = Path(survey.name)
-    if roots and top not in roots:
-        beside = [path for path in subfolders(top) if path not in roots]
-        yield from (("no-class", shown(path.relative_to(top)), "") for path in beside)
-    for folder in dict.fromkeys([top, *roots] if roots else []):
-        loose = sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
-        yield from (("no-class", shown(path.relative_to(top)), "") for path in loose)
-    for root in roots:
-        for folder in subfolders(root):
-            if not image_files(folder):
-                yield "empty-class", shown(folder.relative_to(top)), ""
-            for path in _others(folder):
-                yield "no-image", shown(path.relative_to(top)), _content(path)
+    """Kind, path and detail of what lies in the folder and is no class's image."""
+    for one in survey.passed_over:
+        yield one.kind, shown(one.path), one.detail
 
 
 def _unreadable(facts: Facts) -> str:
     if facts.sha256 and facts.size == 0:
         return "empty-file"
     return "truncated" if any(sign in facts.error.lower() for sign in TRUNCATED) else "unreadable"
-
-
-def _others(folder: Path) -> list[Path]:
-    """Files below a class folder that bear no image's suffix."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, name) for name in names if not name.startswith(".")]
-    return sorted(set(found) - set(image_files(folder)))
-
-
-def _content(path: Path) -> str:
-    """The format of an image under another name; '' for what is no image."""
-    try:
-        return images.format_of(path)
-    except ImageError:
-        return ""

@@ -1,16 +1,18 @@
 """A folder with one subfolder a class, flat or split into train, val and test, to a data set."""
 
-import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
-from typing import NoReturn
 
-from vgglass import images
+from vgglass import names
 from vgglass.data import digits, idx, manifest, split
 from vgglass.data.cache import Progress, examined
-from vgglass.data.dataset import SPLIT_FOLDERS, SPLITS, Dataset, Sample, natural
+from vgglass.data.dataset import SPLITS, Dataset, PassedOver, Sample
 from vgglass.data.examination import Facts
+from vgglass.data.layout import understand
+from vgglass.data.listing import Folder, shown
 from vgglass.errors import DataError
 from vgglass.images import Pixels
 
@@ -32,13 +34,17 @@ class Entry:
 class Survey:
     """Everything that a folder holds under its classes: what `scan` makes a data set of.
 
-    roots  by split ('all': not split), the folder that holds the class folders
+    parts        the splits, or 'all' where it is not split
+    understood   a sentence on what the layout was taken for; '' for what has none
+    passed_over  what else lies in the folder, and class folders without images
     """
 
     name: str
     classes: tuple[str, ...]
     entries: tuple[Entry, ...]
-    roots: Mapping[str, Path]
+    parts: tuple[str, ...] = ()
+    understood: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Survey":
@@ -51,7 +57,7 @@ class Survey:
         lost = [
             Entry(name, Path(name), "all", NO_CLASS, Facts(0, b"", error=reason)) for name, reason in dataset.left_out
         ]
-        return cls(dataset.name, dataset.classes, (*entries, *lost), {})
+        return cls(dataset.name, dataset.classes, (*entries, *lost), understood=dataset.understood)
 
     def dataset(self) -> Dataset:
         """What can be read of it. Raises DataError where that is nothing."""
@@ -61,17 +67,19 @@ class Survey:
                 self.name, f"none of its {len(self.entries)} images could be read", f"the first: {left_out[0][1]}"
             )
         readable = [entry for entry in self.entries if not entry.facts.error]
-        splits: dict[str, list[Sample]] = {name: [] for name in sorted({*self.roots, *(e.split for e in readable)})}
+        splits: dict[str, list[Sample]] = {name: [] for name in sorted({*self.parts, *(e.split for e in readable)})}
         for entry in readable:
             sample = Sample(entry.id, entry.source, entry.label, entry.facts.sha256, entry.facts)
             splits[entry.split].append(sample)
-        return Dataset(self.name, self.classes, {name: tuple(samples) for name, samples in splits.items()}, left_out)
+        divided = {name: tuple(samples) for name, samples in splits.items()}
+        return Dataset(self.name, self.classes, divided, left_out, self.understood, self.passed_over)
 
 
 def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
     """The data set of a folder (classes, or idx files) or a manifest, or the embedded digits when none is given."""
     if path is None:
         return digits.load()
+    path = names.existing(path)
     if manifest.names_one(path):
         return manifest.read(path, progress)
     if not path.is_dir():
@@ -84,34 +92,37 @@ def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
 def scan(folder: Path, progress: Progress | None = None) -> Dataset:
     """Find, read and check every image. Raises DataError where there is nothing to train on or judge.
 
-    A flat folder comes back with the single split 'all'; see `trainable`. Hidden folders are ignored; files that can't
-    be read are left out and named.
+    A flat folder comes back with the single split 'all'; see `trainable`. Files that can't be read
+    are left out and named, and so is what lies in it beside images of classes.
     """
     return survey(folder, progress).dataset()
 
 
 def survey(folder: Path, progress: Progress | None = None) -> Survey:
     """Find and examine every image, so that no bad file is met halfway through an epoch. Raises DataError."""
-    tops = subfolders(folder)
-    named = {SPLIT_FOLDERS[top.name.lower()]: top for top in tops if top.name.lower() in SPLIT_FOLDERS}
-    split_up = "train" in named or len(named) == len(tops) > 0
-    roots = {name: named[name] for name in SPLITS if name in named} if split_up else {"all": folder}
-    classes = sorted({sub.name for root in roots.values() for sub in subfolders(root)}, key=natural)
-    found = [
-        (part, path, label)
-        for part, root in roots.items()
-        for label, name in enumerate(classes)
-        if (root / name).is_dir()
-        for path in image_files(root / name)
-    ]
-    if not found:
-        raise DataError(folder, "no images in subfolders of it", "put each class's images in a subfolder of its name")
+    layout = understand(folder)
+    found: list[tuple[str, Path, int]] = []
+    passed_over = list(layout.passed_over)
+    for part, (label, name) in product(layout.roots, enumerate(layout.classes)):
+        for member in layout.folders.get((part, name), ()):
+            listed = member.listing()
+            found += [(part, path, label) for path in listed.images]
+            passed_over += listed.passed_over
+            if not listed.images:
+                passed_over.append(PassedOver("empty-class", member.path, files=0))
     facts = examined([path for _, path, _ in found], progress)
     entries = (
         Entry(shown(path.relative_to(folder)), path, part, label, fact)
         for (part, path, label), fact in zip(found, facts, strict=True)
     )
-    return Survey(str(folder), tuple(classes), tuple(entries), roots)
+    return Survey(
+        str(folder),
+        layout.classes,
+        tuple(entries),
+        tuple(layout.roots),
+        layout.sentence(Counter(part for part, _, _ in found)),
+        tuple(one._replace(path=one.path.relative_to(folder)) for one in passed_over),
+    )
 
 
 def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> Dataset:
@@ -162,34 +173,5 @@ def _ordered(splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, .
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every file with an image's suffix below a folder, hidden ones apart, in natural order. Raises DataError."""
-    paths = []
-    for root, folders, files in os.walk(folder, onerror=_refuse):
-        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
-        paths += [Path(root, name) for name in sorted(files, key=natural) if _is_image(name)]
-    return paths
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Folders that may be classes: all but hidden ones. Raises DataError."""
-    try:
-        found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        _refuse(error)
-    for path in found:
-        if shown(path) != str(path):
-            raise DataError(shown(path), "its name is not UTF-8", "rename the folder")
-    return found
-
-
-def shown(path: Path | str) -> str:
-    """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(error.filename, error.strerror or str(error), "check its permissions") from error
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in images.SUFFIXES
+    """Every image at and below a folder, in natural order, without systems' own files. Raises DataError."""
+    return Folder.at(folder).listing().images

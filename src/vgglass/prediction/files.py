@@ -2,18 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from vgglass import names
 from vgglass.data import manifest
-from vgglass.data.folder import image_files
+from vgglass.data.dataset import PassedOver
+from vgglass.data.listing import Folder, summary
 from vgglass.errors import DataError, UsageError
 
 STANDARD_INPUT = Path("-")
+Tell = Callable[[Sequence[PassedOver]], None]
 
 
 class Met:
-    """Images met so far. A folder may be spelled in many ways; two links to one file are two images."""
+    """Images met so far. A folder may be spelled in many ways; two links that are named are two images."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, str] = {}
@@ -36,24 +39,26 @@ class Met:
         return os.path.join(self._folders[folder], path.name)  # noqa: PTH118 (a Path takes ten times as long)
 
 
-def expand(paths: Iterable[Path], apart: Path | None = None) -> list[Path]:
+def expand(paths: Iterable[Path], apart: Path | None = None, tell: Tell = lambda passed_over: None) -> list[Path]:
     """Files as given, folders as the images below them, manifests as the files of their rows; each image once.
 
     `-` alone stands for a list on standard input. A file in the list that is not there is one more that can't be read.
     apart  a folder of links to images, which are not images of their own
+    tell   is called with what lies in the folders and is no image
     Raises DataError for a path or images that are not there, or a manifest that can't be read; UsageError for `-` among
     other paths; MissingExtraError.
     """
-    given = list(paths)
+    given, passed_over = list(paths), list[PassedOver]()
     if STANDARD_INPUT not in given:
-        found = [path for one in given for path in _named(one)]
+        found = [path for one in given for path in _named(names.existing(one), passed_over)]
     elif len(given) == 1:
-        found = _listed(sys.stdin.buffer.read())
+        found = _listed(sys.stdin.buffer.read(), passed_over)
     else:
         raise UsageError("-", "stands for a list on standard input, and for all the paths", "give it alone")
     met = Met()
     new = [path for path in found if met.add(path)]
     files = [path for path in new if not _is_link_below(apart, Path(met.place(path)))] if apart else new
+    tell(passed_over)
     if not files:
         raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
     return files
@@ -63,27 +68,35 @@ def _is_link_below(folder: Path, image: Path) -> bool:
     return image.is_relative_to(folder.resolve()) and image.is_symlink()
 
 
-def _named(path: Path) -> list[Path]:
+def _named(path: Path, passed_over: list[PassedOver]) -> list[Path]:
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be read)
         raise DataError(path, "does not exist", "check the path")
-    found = _below(path)
+    found = _below(path, passed_over)
     if not found:
-        raise DataError(path, "holds no images", "name a folder that does, or files")
+        instead = summary(passed_over)
+        rule = f"holds no images ({instead})" if instead else "holds no images"
+        raise DataError(path, rule, "name a folder that does, or files")
     return found
 
 
-def _listed(data: bytes) -> list[Path]:
+def _listed(data: bytes, passed_over: list[PassedOver]) -> list[Path]:
     """A path a line, or between NULs where there are any: a file's name may hold all but these. Raises DataError."""
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n") if line.strip()]
-    names = data.split(b"\0") if b"\0" in data else lines
-    paths = [Path(os.fsdecode(name)) for name in names if name]
-    found = [file for path in paths for file in (image_files(path) if os.path.isdir(path) else [path])]  # noqa: PTH112
+    given = data.split(b"\0") if b"\0" in data else lines
+    paths = [names.existing(Path(os.fsdecode(name))) for name in given if name]
+    found = [file for path in paths for file in (_images(path, passed_over) if os.path.isdir(path) else [path])]  # noqa: PTH112
     if not found:
         raise DataError("standard input", "names no images", "pipe a list into it: a path a line, as find prints")
     return found
 
 
-def _below(path: Path) -> list[Path]:
+def _images(folder: Path, passed_over: list[PassedOver]) -> list[Path]:
+    listing = Folder.at(folder).listing()
+    passed_over += listing.passed_over
+    return listing.images
+
+
+def _below(path: Path, passed_over: list[PassedOver]) -> list[Path]:
     if path.is_dir():
-        return image_files(path)
+        return _images(path, passed_over)
     return manifest.paths(path) if manifest.names_one(path) else [path]

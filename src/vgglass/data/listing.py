@@ -1,0 +1,233 @@
+"""What lies in a folder: its images, by name or content, and what is passed over, each with its reason.
+
+This is the one place that decides what is an image: check, train, evaluate and predict list through it.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from vgglass import images
+from vgglass.data.dataset import PassedOver, natural
+from vgglass.errors import DataError
+
+# Formats of pictures that vgglass may not read: such a file is listed, so that it is named with its reason.
+SUFFIXES = images.SUFFIXES | {
+    ".jfif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k",
+    ".jpf", ".jpx", ".jxl", ".tga", ".psd", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".ico", ".icns", ".dds", ".exr",
+    ".hdr", ".qoi", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw",
+}  # fmt: skip
+BEGINNING = 32  # bytes that tell a picture whatever its name
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff"  # JPEG
+    rb"|\x89PNG\r\n\x1a\n"
+    rb"|GIF8[79]a"
+    rb"|RIFF....WEBP"
+    rb"|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"  # BMP, by the length of its second header
+    rb"|II[*+]\0|MM\0[*+]"  # TIFF, and most cameras' raw files
+    rb"|....ftyp(avif|avis|hei[cxms]|hev[cx]|mif1|msf1|crx )"  # AVIF, HEIC, CR3
+    rb"|\0\0\0\x0c(jP  |JXL )\r\n\x87\n|\xff\x4f\xff\x51|\xff\x0a"  # JPEG 2000, JPEG XL
+    rb"|8BPS|v/1\x01|DDS |qoif|FUJIFILMCCD-RAW",
+    re.DOTALL,
+)
+
+# What cameras' and computers' systems leave: Windows, macOS, Linux, Synology, QNAP, FrontPage. Hidden names are too.
+_OF_SYSTEMS = frozenset({
+    "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "lost+found",
+    "$recycle.bin", "recycler", "recycled", "system volume information", "found.000", "network trash folder",
+    "temporary items", "icon\r", "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db",
+    "desktop.ini", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf", "_vti_cnf", "__pycache__",
+})  # fmt: skip
+
+# By kind of finding, what it is called where files are counted.
+_REASONS = {
+    "no-class": "in no class's folder", "no-image": "no image", "system-file": "of a system or program",
+    "linked-twice": "counted already, reached by a link",
+}  # fmt: skip
+SHOWN = 3  # names of a kind
+
+
+class Listing(NamedTuple):
+    """Every image at and below a folder, in natural order, and everything else."""
+
+    images: list[Path]
+    passed_over: list[PassedOver]
+
+    @property
+    def files(self) -> int:
+        return len(self.images) + sum(one.files for one in self.passed_over)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """images: in natural order, and of those that are links, where they lead; folders: `Folder`s, links last."""
+
+    images: list[Path]
+    linked: dict[Path, str]
+    folders: "list[Folder]"
+    passed_over: list[PassedOver]
+
+
+class Folder:
+    """One folder, listed when first asked for.
+
+    path  as a person spells it
+    real  without links: by this it is known again
+    """
+
+    def __init__(self, path: Path, real: str, *, is_link: bool = False) -> None:
+        self.path, self.real, self.is_link = path, real, is_link
+
+    @classmethod
+    def at(cls, path: Path) -> "Folder":
+        return cls(path, os.path.realpath(path))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def images(self) -> list[Path]:
+        return self.content.images
+
+    @property
+    def folders(self) -> "list[Folder]":
+        return self.content.folders
+
+    @cached_property
+    def holds_images(self) -> bool:
+        return any(folder.images for folder in self.walk([]))
+
+    @cached_property
+    def content(self) -> _Content:
+        """Raises DataError."""
+        try:
+            with os.scandir(self.path) as entries:
+                found = sorted(entries, key=lambda entry: natural(entry.name))
+        except OSError as error:
+            refuse(error)
+        content = _Content([], {}, [], [])
+        linked_folders = []
+        for entry in found:
+            path = Path(entry.path)
+            if of_system(entry.name):
+                content.passed_over.extend(_of_system(entry, path))
+            elif entry.is_dir(follow_symlinks=False):
+                content.folders.append(Folder(path, os.path.join(self.real, entry.name)))  # noqa: PTH118
+            elif entry.is_symlink() and path.is_dir():
+                linked_folders.append(Folder(path, os.path.realpath(path), is_link=True))
+            elif (why := _why_no_image(entry)) is not None:
+                content.passed_over.append(PassedOver("no-image", path, why))
+            else:
+                content.images.append(path)
+                if entry.is_symlink():
+                    content.linked[path] = os.path.realpath(path)
+        content.folders.extend(linked_folders)
+        return content
+
+    def walk(self, passed_over: list[PassedOver]) -> "Iterator[Folder]":
+        """This folder and all below, each once, those that only links lead to at last; loops end. Raises DataError."""
+        seen, linked, waiting = set(), list[Folder](), [self]
+        while waiting or linked:
+            folder = waiting.pop() if waiting else linked.pop(0)
+            if folder.real in seen:
+                passed_over.append(PassedOver("linked-twice", folder.path, folder.real))
+                continue
+            seen.add(folder.real)
+            yield folder
+            waiting += [below for below in reversed(folder.folders) if not below.is_link]
+            for below in folder.folders:
+                if below.is_link and any(_is_around(below.real, inner) for inner in (self.real, folder.real)):
+                    passed_over.append(PassedOver("linked-twice", below.path, below.real))
+                elif below.is_link:
+                    linked.append(below)
+
+    def listing(self) -> Listing:
+        """Everything at and below it; a file that links lead to counts once. Raises DataError."""
+        passed_over: list[PassedOver] = []
+        folders = list(self.walk(passed_over))
+        again = dict(_reached_again(folders))
+        for folder in folders:
+            passed_over += folder.content.passed_over
+        passed_over += [PassedOver("linked-twice", path, target) for path, target in again.items()]
+        return Listing([path for folder in folders for path in folder.images if path not in again], passed_over)
+
+
+def summary(passed_over: Iterable[PassedOver]) -> str:
+    """How many files were passed over, by reason, the first of each named; '' for none."""
+    by_kind: dict[str, list[PassedOver]] = {kind: [] for kind in _REASONS}
+    for one in passed_over:
+        if one.kind in by_kind:
+            by_kind[one.kind].append(one)
+    said = []
+    for kind, found in by_kind.items():
+        names = [f"{shown(one.path)}{f': {one.detail}' * (kind == 'no-image' and bool(one.detail))}" for one in found]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        if found:
+            said.append(f"{sum(one.files for one in found):,} {_REASONS[kind]} ({', '.join(names[:SHOWN])}{more})")
+    return f"passed over: {'; '.join(said)}" if said else ""
+
+
+def bears_image_name(name: str) -> bool:
+    """Whether a name is an image's, where content is not at hand, as in a bucket."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def of_system(name: str) -> bool:
+    """Whether a file or folder of this name is a system's or a program's: hidden, thumbnails, a recycle bin."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def shown(path: Path | str) -> str:
+    """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def refuse(error: OSError) -> NoReturn:
+    raise DataError(error.filename, error.strerror or str(error), "check its permissions") from error
+
+
+def _why_no_image(entry: "os.DirEntry[str]") -> str | None:
+    """None for an image; for what is none, more than that where there is more to say."""
+    if bears_image_name(entry.name):
+        return None
+    try:
+        if not stat.S_ISREG(entry.stat().st_mode):
+            return "not a regular file"  # a pipe would wait for ever
+        with Path(entry.path).open("rb", buffering=0) as file:
+            return None if _SIGNATURES.match(file.read(BEGINNING)) else ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _of_system(entry: "os.DirEntry[str]", path: Path) -> list[PassedOver]:
+    if not entry.is_dir(follow_symlinks=False):
+        return [PassedOver("system-file", path)]
+    files = sum(len(names) for _, _, names in os.walk(path))
+    return [PassedOver("system-file", path, f"{files}", files)] if files else []
+
+
+def _is_around(outer: str, inner: str) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
+
+
+def _reached_again(folders: Sequence[Folder]) -> Iterator[tuple[Path, str]]:
+    """The links to files that are counted already, and those files."""
+    linked = [(path, target) for folder in folders for path, target in folder.content.linked.items()]
+    if not linked:
+        return
+    seen = {
+        os.path.join(folder.real, path.name)  # noqa: PTH118
+        for folder in folders
+        for path in folder.images
+        if path not in folder.content.linked
+    }
+    for path, target in linked:
+        if target in seen:
+            yield path, target
+        seen.add(target)

@@ -1,0 +1,34 @@
+"""Names as a person sees them: the same letters are one name, however Unicode composes them (UAX 15)."""
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def as_seen(name: str) -> str:
+    """The name in normal form C: 'é' is one letter, whether macOS or Linux wrote it."""
+    return unicodedata.normalize("NFC", name)
+
+
+def by_case(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Names by what they have in common where case is no matter, which is `caseless`."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        found[caseless(name)] = (*found.get(caseless(name), ()), name)
+    return found
+
+
+def caseless(name: str) -> str:
+    return as_seen(as_seen(name).casefold())
+
+
+def existing(path: Path) -> Path:
+    """The path, or where nothing is there, the one that looks the same and exists."""
+    if path.exists() or path.parent == path:
+        return path
+    folder = existing(path.parent)
+    try:
+        alike = [other for other in folder.iterdir() if as_seen(other.name) == as_seen(path.name)]
+    except OSError:
+        return path
+    return alike[0] if len(alike) == 1 else path
