@@ -1,13 +1,17 @@
 """What an examination finds in one file, and what the cache remembers of it."""
 
+import hashlib
 import io
 import logging
+import mmap
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +21,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pictures import damaged, photographs, save, scene
-from vgglass import zoo
-from vgglass.data import cache
-from vgglass.data.examination import VERSION, Facts, as_text, examine, from_text
+from vgglass import images, zoo
+from vgglass.data import cache, examination
+from vgglass.data.examination import as_text, examine, from_text
 from vgglass.data.folder import image_files
 
 
@@ -94,35 +98,104 @@ def test_hostile_bytes_are_facts_not_tracebacks(
 
 def stored() -> int:
     with sqlite3.connect(zoo.cache_folder() / cache.FILE) as database:
-        return int(database.execute("SELECT COUNT(*) FROM examinations").fetchone()[0])
+        return int(database.execute("SELECT COUNT(*) FROM entries").fetchone()[0])
 
 
-def test_only_what_is_new_or_changed_is_examined_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths, looked = image_files(folder), []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was decoded, by SHA-256, as long as the test runs."""
+    looked: list[bytes] = []
+    decode = images.examine
 
-    def watch(path: Path) -> Facts:
-        looked.append(path)
-        return examine(path)
+    def watch(data: bytes) -> images.Examined:
+        looked.append(hashlib.sha256(data).digest())
+        return decode(data)
 
-    monkeypatch.setattr(cache, "examine", watch)
+    monkeypatch.setattr(images, "examine", watch)
+    return looked
+
+
+def test_only_new_contents_are_decoded(folder: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = image_files(folder)
     steps: list[tuple[int, int]] = []
     first = cache.examined(paths, lambda done, total: steps.append((done, total)))
     assert steps == [(done, 6) for done in range(1, 7)]
-    assert sorted(looked) == sorted(paths)
-    looked.clear()
+    assert sorted(decoded) == sorted(facts.sha256 for facts in first)
+    decoded.clear()
+    paths[0].touch()
+    paths[2].rename(folder / "moved.jpg")
+    paths[2] = folder / "moved.jpg"
     assert cache.examined(paths) == first
-    assert looked == []
-    status = paths[0].stat()
-    os.utime(paths[0], ns=(status.st_atime_ns, status.st_mtime_ns - 1))
+    assert decoded == []
     save(paths[1], scene(99))
     again = cache.examined(paths)
-    assert sorted(looked) == sorted(paths[:2])
-    assert again[0] == first[0]
-    assert again[1].sha256 != first[1].sha256
-    monkeypatch.setattr(cache, "VERSION", VERSION - 1)
-    looked.clear()
-    cache.examined(paths)
-    assert len(looked) == 6
+    assert decoded == [again[1].sha256] != [first[1].sha256]
+    monkeypatch.setattr(examination, "VERSION", "another")
+    decoded.clear()
+    assert cache.examined(paths) == again
+    assert len(decoded) == 6
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """The same inode, size and times; only its time of status change tells, where a file system has one."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_ino, path.stat().st_size) == (before.st_ino, before.st_size)
+
+
+def move_over(path: Path, content: bytes) -> None:
+    before, other = path.stat(), path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(path)
+
+
+def copy_preserving(path: Path, content: bytes) -> None:
+    """cp -p, rsync -t."""
+    before, other = path.stat(), path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    shutil.copy2(other, path)
+
+
+def write_mapped(path: Path, content: bytes) -> None:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:] = content
+
+
+def link_elsewhere(path: Path, content: bytes) -> None:
+    other = path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    path.unlink()
+    path.symlink_to(other)
+
+
+def swap_the_folder(path: Path, content: bytes) -> None:
+    """As a mount or a restored snapshot does: the same names, other files."""
+    before = path.stat()
+    shutil.copytree(path.parent, path.parent.with_name("swap"))
+    path.parent.rename(path.parent.with_name("gone"))
+    path.parent.with_name("swap").rename(path.parent)
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = [overwrite, move_over, copy_preserving, write_mapped, link_elsewhere, swap_the_folder]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_vouches_for_a_content_that_changed(folder: Path, change: Callable[[Path, bytes], None]) -> None:
+    path, other = folder / "cat" / "0.jpg", folder / "cat" / "1.jpg"
+    size = max(path.stat().st_size, other.stat().st_size) + 1
+    for padded in (path, other):  # what follows the end of a JPEG is passed over
+        padded.write_bytes(padded.read_bytes().ljust(size, b"\0"))
+    before = [facts.phash for facts in cache.examined([path, other])]
+    assert before[0] != before[1]
+    change(path, other.read_bytes())
+    assert [facts.phash for facts in cache.examined([path, other])] == [before[1], before[1]]
 
 
 def test_what_could_not_be_opened_is_tried_again(folder: Path) -> None:
@@ -136,26 +209,26 @@ def test_what_could_not_be_opened_is_tried_again(folder: Path) -> None:
     assert cache.examined([path])[0].error == ""
 
 
-def unusable(place: Path) -> None:
+def test_what_could_not_be_decoded_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "MAX_PIXELS", 100)
+        assert "more than 100" in cache.examined([folder / "cat" / "0.jpg"])[0].error
+    assert cache.examined([folder / "cat" / "0.jpg"])[0].error == ""
+
+
+def random_bytes(place: Path) -> None:
     place.mkdir()
     (place / cache.FILE).write_bytes(b"this is no database, and long enough to be looked at" * 40)
 
 
-def torn(place: Path) -> None:
+def another_table(place: Path) -> None:
     place.mkdir()
     with sqlite3.connect(place / cache.FILE) as database:
-        database.execute(
-            "CREATE TABLE examinations"
-            " (path BLOB PRIMARY KEY, size INTEGER, changed INTEGER, version INTEGER, facts TEXT)"
-        )
-        for path in image_files(place.parent / "photos"):
-            stamp = cache._stamp(path)
-            assert stamp
-            database.execute("INSERT INTO examinations VALUES (?, ?, ?, ?, ?)", (*stamp, VERSION, '{"size": 3}'))
+        database.execute("CREATE TABLE entries (name TEXT)")
 
 
 @pytest.mark.parametrize(
-    "spoil", [unusable, torn, lambda place: place.write_text("a file"), lambda place: place.mkdir()]
+    "spoil", [random_bytes, another_table, lambda place: place.write_text("a file"), lambda place: place.mkdir()]
 )
 def test_a_cache_that_fails_costs_time_alone(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
@@ -168,11 +241,34 @@ def test_a_cache_that_fails_costs_time_alone(
     assert len(found) == 6
     assert not any(facts.error for facts in found)
     assert len(caplog.records) == 1
-    assert "examinations.sqlite3 can't be used (" in caplog.text
+    assert f"{cache.FILE} is damaged (" in caplog.text or f"{cache.FILE} can't be used (" in caplog.text
+
+
+def test_a_damaged_entry_is_examined_again(folder: Path, decoded: list[bytes]) -> None:
+    paths = image_files(folder)
+    first = cache.examined(paths)
+    decoded.clear()
+    with closing(sqlite3.connect(zoo.cache_folder() / cache.FILE)) as database, database:
+        database.execute("UPDATE entries SET value = replace(CAST(value AS TEXT), '240', '241')")
+    assert cache.examined(paths) == first
+    assert len(decoded) == 6
+    decoded.clear()
+    assert cache.examined(paths) == first
+    assert decoded == []
+
+
+def test_a_damaged_cache_is_begun_anew(folder: Path, decoded: list[bytes]) -> None:
+    paths = image_files(folder)
+    first = cache.examined(paths)
+    (zoo.cache_folder() / cache.FILE).write_bytes(os.urandom(20_000))
+    assert cache.examined(paths) == first
+    decoded.clear()
+    assert cache.examined(paths) == first
+    assert decoded == []
 
 
 def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: Path) -> None:
-    photographs(folder, dog=120)
+    photographs(folder, cat=6, dog=120)
     code = (
         "import sys, pathlib; from vgglass.data import cache, folder\n"
         "def tell(done, total): print(done, flush=True)\n"

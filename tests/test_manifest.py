@@ -11,7 +11,8 @@ import pytest
 from pyarrow import parquet
 
 from pictures import photographs, save, scene
-from vgglass.data import cache, digits, manifest
+from vgglass import images
+from vgglass.data import digits, manifest
 from vgglass.data.dataset import Dataset
 from vgglass.data.folder import open_data, trainable
 from vgglass.errors import DataError
@@ -183,6 +184,6 @@ def test_training_after_a_check_decodes_nothing_again(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest.write(dataset, tmp_path / "data.parquet")
-    monkeypatch.setattr(cache, "examine", None)  # whoever decodes now fails
+    monkeypatch.setattr(images, "examine", None)  # whoever decodes now fails
     assert ids(trainable(open_data(tmp_path / "photos"))) == ids(dataset)
     assert ids(open_data(tmp_path / "data.parquet")) == ids(dataset)

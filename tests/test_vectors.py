@@ -51,8 +51,8 @@ def test_a_changed_byte_is_computed_again() -> None:
     with closing(sqlite3.connect(path)) as database, database:
         value = bytearray(VALUES[7].tobytes())
         value[0] ^= 1
-        database.execute("UPDATE vectors SET vector = ? WHERE key = ?", (bytes(value), KEYS[7]))
-        database.execute("UPDATE vectors SET vector = ? WHERE key = ?", (b"short", KEYS[8]))
+        database.execute("UPDATE entries SET value = ? WHERE key = ?", (bytes(value), KEYS[7]))
+        database.execute("UPDATE entries SET value = ? WHERE key = ?", (b"short", KEYS[8]))
     with closing(store()) as found:
         assert set(KEYS) - found.get(KEYS).keys() == {KEYS[7], KEYS[8]}
 

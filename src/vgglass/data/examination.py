@@ -3,19 +3,21 @@
 import hashlib
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
+import simplejpeg
 from PIL import Image
 
 from vgglass import images
 from vgglass.errors import ImageError, MissingExtraError
 from vgglass.images import Pixels
 
-VERSION = 1  # of what is recorded; a record of another version is not taken from the cache
+VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of what is recorded, and by what
 THUMBNAIL = 8  # side
 REDUCED = 64  # side that a picture is averaged down to before it is hashed
 
@@ -56,8 +58,12 @@ class Facts:
         return cls(**{**record, **raw})
 
 
-def examine(path: Path) -> Facts:
-    """Read and decode one file; what is wrong with it is in its facts. Raises MissingExtraError."""
+def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest: None) -> Facts:
+    """Read one file, and decode it where its content is a new one; what is wrong with it is in its facts.
+
+    recall  the facts of a content met before, by its SHA-256
+    Raises MissingExtraError.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return Facts(0, b"", error="not a regular file")  # a pipe would wait for ever
@@ -67,9 +73,12 @@ def examine(path: Path) -> Facts:
     digest = hashlib.sha256(data).digest()
     try:
         str(path).encode()
-        found = images.examine(data)
     except UnicodeEncodeError:
         return Facts(len(data), digest, error="its name is not UTF-8")
+    if before := recall(digest):
+        return before
+    try:
+        found = images.examine(data)
     except ImageError as error:
         return Facts(len(data), digest, error=error.rule)
     picture = Image.fromarray(found.pixels)
@@ -105,9 +114,12 @@ def _perceptual_hash(picture: Image.Image) -> int:
 
 
 def as_text(facts: Facts) -> str:
-    return json.dumps(facts.as_json())
+    return json.dumps([VERSION, facts.as_json()])
 
 
 def from_text(text: str) -> Facts:
-    """Raises KeyError, TypeError or ValueError for text that `as_text` did not write."""
-    return Facts.from_json(json.loads(text))
+    """Raises KeyError, TypeError or ValueError for text that `as_text` of this version did not write."""
+    version, record = json.loads(text)
+    if version != VERSION:
+        raise ValueError(version)
+    return Facts.from_json(record)
