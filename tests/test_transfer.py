@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -233,6 +234,60 @@ def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, m
     _, said = train(tmp_path / "three", source, feature_views=2, augmentation="shift")
     assert said.count("computing pool5 of 1,257 images") == 2
     assert len(list(cache.iterdir())) == 4
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of one number."""
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[:-100],
+    "zeroed": lambda content: bytes(len(content)),
+    "zeroed after its head": lambda content: content[:128] + bytes(len(content) - 128),
+    "random": lambda content: os.urandom(len(content)),
+    "longer": lambda content: content + b"more",
+    "flipped": flipped,
+    "another shape": lambda content: content.replace(b"(8, ", b"(4, ").replace(b", 1, 1)", b", 2, 1)"),
+}
+SHAPE = (8, 16, 1, 1)
+
+
+def written(path: Path) -> bytes:
+    maps = np.arange(64, dtype=np.float32).reshape(4, 16, 1, 1)
+    batches = iter([Batch(np.zeros((4, 32, 32, 1), np.uint8), np.zeros(4, np.int64))] * 2)
+    features._write(path, SHAPE, batches, lambda images: maps, lambda count: None)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_features_that_are_not_as_they_were_written_are_told(damage: Callable[[bytes], bytes], cache: Path) -> None:
+    path = cache / f"one{features.SUFFIX}"
+    content = written(path)
+    assert features._is_whole(path, SHAPE)
+    assert np.load(path).shape == SHAPE  # for whoever looks at it with NumPy alone
+    path.write_bytes(damage(content))
+    assert not features._is_whole(path, SHAPE)
+
+
+def test_features_of_others_under_this_name_are_told(cache: Path) -> None:
+    one, other = cache / f"one{features.SUFFIX}", cache / f"other{features.SUFFIX}"
+    written(one)
+    one.rename(other)
+    assert not features._is_whole(other, SHAPE)
+
+
+def test_damaged_features_are_computed_again(source: Path, cache: Path, tmp_path: Path) -> None:
+    best, _ = train(tmp_path / "one", source)
+    whole = {path: path.read_bytes() for path in cache.iterdir()}
+    for path, content in whole.items():
+        path.write_bytes(flipped(content))
+    again, said = train(tmp_path / "two", source)
+    assert said.replace("\n", " ").count("is damaged: what it held is computed again") == 2
+    assert {path: path.read_bytes() for path in cache.iterdir()} == whole
+    assert again.record.digest == best.record.digest
 
 
 @pytest.mark.usefixtures("cache")

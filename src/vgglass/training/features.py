@@ -1,11 +1,14 @@
 """pool5's output for every image, computed once: memory-mapped arrays in the user's cache folder.
 
 A file is named by what went into it (the convolutions' weights, the images, the preprocessing, the augmentation), so
-another run that shares them shares it.
+another run that shares them shares it. Behind the array stands a checksum, and a file that does not bear it out is
+computed again.
 """
 
 import hashlib
+import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,8 @@ Extractors = Callable[[ModelFile, str, str, Output], Extractor]  # of a model: e
 SUFFIX = ".features.npy"
 LARGEST = 20 << 30  # bytes, of one file and of all together: the least recently used make room
 BATCH = 32
+CHUNK = 16 << 20  # bytes read at once
+CHECKSUM = 4  # bytes of CRC-32, after the array
 
 
 class Cache:
@@ -98,20 +103,50 @@ class Cache:
         about = self._about | drawn | {"images": images, "shape": shape}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         path = zoo.cache_folder() / "features" / f"{key}{SUFFIX}"
-        if path.is_file():
+        whole = path.is_file() and _is_whole(path, shape)
+        if path.is_file() and not whole:
+            self.display.warn(f"{path} is damaged: what it held is computed again")
+        if whole:
             path.touch()  # used just now
         else:
             self.display.say(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
             extract = self.extractors(self.model, self.run.feature_engine, self.run.feature_precision, "pool5")
             with self.display.counting("pool5", len(samples)) as count:
                 _write(path, shape, batches(), extract, count)
-        found: NDArray[np.float32] = np.load(path, mmap_mode="r")
-        return found
+        return np.memmap(path, "<f4", "r", offset=len(_header(shape)), shape=shape)
 
 
 def colours(run: Run) -> NDArray[np.float64] | None:
     """The principal components of a run's colours, for augmentations that shift along them."""
     return None if run.colours is None else np.array(run.colours)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a file is as `_write` left it under this name: every byte is read, as the first epoch would do."""
+    header = _header(shape)
+    left = len(header) + int(np.prod(shape)) * 4
+    try:
+        if path.stat().st_size != left + CHECKSUM:
+            return False
+        with path.open("rb") as file:
+            checksum = _seed(path)
+            while part := file.read(min(left, CHUNK)):
+                checksum = zlib.crc32(part, checksum)
+                left -= len(part)
+            return file.read(CHECKSUM) == checksum.to_bytes(CHECKSUM)
+    except OSError:
+        return False  # a disk that can't read it back
+
+
+def _seed(path: Path) -> int:
+    """What a checksum begins with: another features file in the place of this one does not bear it out."""
+    return zlib.crc32(path.name.encode())
 
 
 def _write(
@@ -124,15 +159,19 @@ def _write(
         raise TrainingError(need, f"and the cache holds {decimal(LARGEST)}", remedy)
     path.parent.mkdir(parents=True, exist_ok=True)
     _make_room(path.parent, size)
+    header = _header(shape)
     try:
         with replacing(path) as temporary:
             # Written, not mapped: where a disk is full, writing raises, and a mapped page ends the process (SIGBUS).
             with temporary.open("wb") as file:
-                write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-                written = 0
+                file.write(header)
+                written, checksum = 0, zlib.crc32(header, _seed(path))
                 for batch in batches:
-                    written += file.write(np.ascontiguousarray(extract(batch.images), "<f4").data)
+                    part = np.ascontiguousarray(extract(batch.images), "<f4").data.cast("B")
+                    written += file.write(part)
+                    checksum = zlib.crc32(part, checksum)
                     count(len(batch.labels))
+                file.write(checksum.to_bytes(CHECKSUM))
             assert written == size
     except OSError as error:
         raise TrainingError(path, f"{need} and could not be written ({error.strerror})", "free space") from error
