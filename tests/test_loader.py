@@ -1,8 +1,10 @@
 """Batches: every sample once, the same bytes whatever the workers, and an honest word when one fails."""
 
+import hashlib
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +45,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
         path = folder / f"{number}.jpg"
         noise = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC).save(path)
-        samples.append(Sample(path.name, path, number, b""))
+        samples.append(Sample(path.name, path, number, hashlib.sha256(path.read_bytes()).digest()))
     return samples
 
 
@@ -200,9 +202,26 @@ def test_a_file_lost_in_mid_run_is_named(workers: int, photographs: list[Sample]
     samples = [Sample("gone.jpg", gone, 0, b""), *photographs]
     with pytest.raises(ImageError, match=r"gone.jpg: No such file .*permissions, then --resume\.$"):
         epochs(TrainingLoader(samples, COLOUR, 13, "standard", 0, workers=workers), 0)
-    gone.write_text("no longer a photograph")
-    with pytest.raises(ImageError, match=r"gone.jpg: not an image that .* remove it, then --resume\.$"):
-        epochs(TrainingLoader(samples, COLOUR, 13, "standard", 0, workers=workers), 0)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "standard"])
+def test_a_photograph_replaced_in_mid_run_is_not_learned_from(
+    augmentation: str, photographs: list[Sample], tmp_path: Path
+) -> None:
+    place = tmp_path / "cat.jpg"
+    assert isinstance(photographs[0].source, Path)
+    shutil.copy2(photographs[0].source, place)
+    samples = [replace(photographs[0], source=place), *photographs[1:]]
+    loader = TrainingLoader(samples, COLOUR, 12, augmentation, 0, workers=0)
+    before = epochs(loader, 0)[0].images
+    assert isinstance(photographs[1].source, Path)
+    shutil.copy2(photographs[1].source, place)
+    with pytest.raises(ImageError, match=r"cat.jpg: has changed since .* read; bring it back as it was, then --resume"):
+        epochs(loader, 0)
+    with pytest.raises(ImageError, match=r"cat.jpg: has changed since the images were first read; bring it back"):
+        next(evaluation_batches(samples, COLOUR, 2))
+    shutil.copy2(photographs[0].source, place)
+    assert np.array_equal(epochs(loader, 0)[0].images, before)
 
 
 def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> None:

@@ -62,6 +62,7 @@ def _export_int8(
     if not find_spec("nncf"):
         raise MissingExtraError("nncf", "int8", "int8")
     from vgglass.data.calibration import divide
+    from vgglass.data.loader import original
     from vgglass.engines import export, int8, openvino
     from vgglass.evaluation import metrics
     from vgglass.evaluation.agreement import agreement
@@ -79,11 +80,11 @@ def _export_int8(
     plain = Predictor(record, views, {False: openvino.open_engine(file)})
     console.print(f"calibrating on {len(calibration)} images")
     way = record.preprocessing
-    stacks = [fit(read(sample.source, way), way)[None] for sample in calibration]
+    stacks = [fit(read(original(sample), way), way)[None] for sample in calibration]
     graph = int8.quantise(file, stacks, len(stacks))
     console.print(f"comparing on {len(others)} others")
     small = Predictor(record, views, {False: openvino.engine_of(graph, "int8")})
-    first, second = (metrics.answered(one.stream(sample.source for sample in others)) for one in (plain, small))
+    first, second = (metrics.answered(one.stream(map(original, others))) for one in (plain, small))
     found = agreement(first, second, labels)
     if found.top1_agreement < LEAST_AGREEMENT and not force:
         raise DataError(

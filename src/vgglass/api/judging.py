@@ -14,7 +14,6 @@ from vgglass.api.data import open_data_set, reading, tell_passed_over
 from vgglass.api.models import Model, opened, predictor
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
-from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile, Record
 from vgglass.names import as_seen, by_case, caseless
 from vgglass.predictor import Predictor
@@ -73,15 +72,14 @@ def judged_on(
     first, *others = records = [source.record for source in sources]
     require_same_classes(records)
     found = _aligned_aloud(dataset, split, first.classes, console)
-    shown = tuple(sample.source for sample in found.samples)
-    total = np.full((len(shown), len(first.classes)), -np.inf)
+    total = np.full((len(found.samples), len(first.classes)), -np.inf)
     for source in sources:
         chosen = _predictor(source, console, **how)
-        total = np.logaddexp(total, _answers(chosen, shown, first.classes))
+        total = np.logaddexp(total, _answers(chosen, found.samples, first.classes))
     return Judged(
         record=first,
         split=split,
-        sources=shown,
+        sources=tuple(sample.source for sample in found.samples),
         labels=np.array([sample.label for sample in found.samples]),
         log_probabilities=total - np.log(len(sources)),
         used_for=_most_flattering(_used_for(record, dataset, split) for record in records),
@@ -102,6 +100,7 @@ def compare(
     **how: Any,
 ) -> "Comparison":
     """Two models on the same images, those of the classes that both tell; arguments and errors as of `judged`."""
+    from vgglass.data.loader import original
     from vgglass.evaluation import comparison, metrics
 
     metrics.require()
@@ -119,7 +118,7 @@ def compare(
     for source in sources:
         chosen = _predictor(source, console, **how)
         own = np.array(list(_places(common, chosen.record.classes).values()))
-        answers = metrics.answered(chosen.stream(sample.source for sample in found.samples))
+        answers = metrics.answered(chosen.stream(map(original, found.samples)))
         right.append(answers.argmax(axis=1) == own[labels])
     return comparison.compare(
         right[0],
@@ -307,12 +306,13 @@ def require_same_classes(records: Sequence[Record]) -> None:
             raise DataError(f"class {different[0]!r}", rule, "average models of the same classes")
 
 
-def _answers(predictor: Predictor, sources: Sequence[Path | Pixels], classes: Sequence[str]) -> NDArray[np.float64]:
+def _answers(predictor: Predictor, samples: "Sequence[Sample]", classes: Sequence[str]) -> NDArray[np.float64]:
     """Log-probabilities (N, K) in the order of these classes."""
+    from vgglass.data.loader import original
     from vgglass.evaluation import metrics
 
     own = _places(classes, predictor.record.classes)
-    return metrics.answered(predictor.stream(sources))[:, [own[name] for name in classes]]
+    return metrics.answered(predictor.stream(map(original, samples)))[:, [own[name] for name in classes]]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -172,6 +172,7 @@ def _answers(
     run: Path, views: dict[str, str], samples: "Sequence[Sample]", console: Console
 ) -> "dict[str, LogProbabilities]":
     """A network's log-probabilities of every image (N, K), by the names of its views."""
+    from vgglass.data.loader import original
     from vgglass.evaluation import metrics
     from vgglass.training.run import BEST
 
@@ -180,7 +181,7 @@ def _answers(
         predictor = judge(run / BEST, views=words)
         with reading(console, f"testing {run.name}, {words}") as progress:
             rows = []
-            for done, answer in enumerate(predictor.stream(sample.source for sample in samples), 1):
+            for done, answer in enumerate(predictor.stream(map(original, samples)), 1):
                 rows.append(answer)
                 progress(done, len(samples))
         found[name] = metrics.answered(rows)

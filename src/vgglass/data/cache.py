@@ -1,8 +1,8 @@
 """Examinations of many files, in threads, each remembered by the file's content.
 
 Every file is read and hashed each time, and decoded once: neither size, times, inode nor name vouch for what is in it,
-for there are tools, file systems and clocks that keep each of them while the content changes. Reading and hashing take a
-fortieth of the time of the first look.
+for there are tools, file systems and clocks that keep each of them while the content changes. Reading and hashing
+take a fortieth of the time of the first look.
 """
 
 import os

@@ -1,18 +1,21 @@
 """Samples to uint8 batches (N, H, W, C) as evaluation and prediction see them, decoded ahead in threads; no torch."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.data.dataset import Sample
-from vgglass.images import Pixels
+from vgglass.errors import ImageError
+from vgglass.images import File, Pixels
 from vgglass.preprocess import Preprocessing, fit, read
 
 Item = TypeVar("Item")
@@ -27,13 +30,36 @@ class Batch:
     labels: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Original:
+    """A sample's file, which must hold what was examined: its digest stands for it in caches, splits and records."""
+
+    path: Path
+    digest: bytes
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError, ImageError."""
+        data = self.path.read_bytes()
+        if hashlib.sha256(data).digest() != self.digest:
+            raise ImageError(self.path, "has changed since the images were first read", "bring it back as it was")
+        return data
+
+
+def original(sample: Sample) -> File | Pixels:
+    """What to read a sample from: reading a file whose content is not the sample's any more raises ImageError."""
+    return _Original(sample.source, sample.digest) if isinstance(sample.source, Path) else sample.source
+
+
 def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: int) -> Iterator[Batch]:
     """Every sample once, in order."""
 
     def batch(start: int) -> Batch:
         chosen = samples[start : start + size]
         labels = np.array([sample.label for sample in chosen], np.int64)
-        return Batch(np.stack([fit(read(sample.source, record), record) for sample in chosen]), labels)
+        return Batch(np.stack([fit(read(original(sample), record), record) for sample in chosen]), labels)
 
     return ahead(batch, iter(range(0, len(samples), size)), depth=4)
 

@@ -18,7 +18,7 @@ from torch.utils import data
 
 from vgglass.data.augment import AUGMENTATIONS, Colours, drawn_square
 from vgglass.data.dataset import Sample
-from vgglass.data.loader import Batch
+from vgglass.data.loader import Batch, original
 from vgglass.data.randomness import key
 from vgglass.data.share import WHOLE, Share
 from vgglass.errors import ImageError, TrainingError
@@ -179,10 +179,10 @@ class _Batches(data.Dataset[Batch | Unreadable]):
     def _drawn(self, sample: Sample, seed: int) -> Pixels:
         if self.square is None:
             return self._fitted(sample)
-        return drawn_square(read(sample.source, self.record), self.square, seed)
+        return drawn_square(read(original(sample), self.record), self.square, seed)
 
     def _fitted(self, sample: Sample) -> Pixels:
-        return fit(read(sample.source, self.record), self.record)
+        return fit(read(original(sample), self.record), self.record)
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

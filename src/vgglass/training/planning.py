@@ -11,6 +11,7 @@ import torch
 
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
+from vgglass.data.loader import original
 from vgglass.engines import selection as engines
 from vgglass.engines.selection import Choice
 from vgglass.images import Pixels
@@ -117,7 +118,7 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
         recipe.image_size, resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
     )
     chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
-    pixels = np.stack([fit(read(sample.source, plain), plain) for sample in chosen])
+    pixels = np.stack([fit(read(original(sample), plain), plain) for sample in chosen])
     if source:
         given = source.record.preprocessing
         geometry = {name: getattr(plain, name) for name in ("size", "resize", "fit", "jpeg_scaled")}
