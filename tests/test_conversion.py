@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 from foreign_networks import (
     CLASSES,
@@ -23,7 +24,9 @@ from foreign_networks import (
 )
 from vgglass import conversion, modelfile
 from vgglass.architecture import Architecture
+from vgglass.cli import app
 from vgglass.conversion import recognition
+from vgglass.errors import UsageError
 from vgglass.weightfiles import Part
 
 # torchvision and timm
@@ -41,6 +44,30 @@ def test_torchvision_small(name: str, tmp_path: Path) -> None:
     conversion.to_foreign(model, tmp_path / "back.pth", "torchvision")
     network.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True), strict=True)
     assert_parity(model, network)
+
+
+def test_class_names_of_a_file_with_a_mark(tmp_path: Path) -> None:
+    """Windows' Notepad and Excel begin a file with one; a class of their list must not."""
+    torch.save(torchvision_network("vgg11").state_dict(), tmp_path / "weights.pth")
+    names = ["\ufeffa", "cafe\u0301", "Cat", "cat", "d", "e", "f"]
+    (tmp_path / "names.txt").write_text("\r\n".join(names), encoding="utf-8")
+    command = ["convert", tmp_path / "weights.pth", tmp_path / "model.safetensors", "--classes", tmp_path / "names.txt"]
+    found = CliRunner().invoke(app, list(map(str, command)))
+    assert found.exit_code == 0, found.output
+    assert "'Cat' and 'cat' differ in case alone" in found.output
+    classes = modelfile.load_record(tmp_path / "model.safetensors").classes
+    assert classes == ("a", "caf\u00e9", "Cat", "cat", "d", "e", "f")
+
+
+def test_class_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    torch.save(torchvision_network("vgg11").state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "names.txt").write_bytes("é\n".encode("latin-1"))
+    for name, rule in (("names.txt", "names.txt, line 1: is not UTF-8"), ("none.txt", "none.txt: No such file or dir")):
+        command = ["convert", tmp_path / "weights.pth", tmp_path / "x.safetensors", "--classes", tmp_path / name]
+        with pytest.raises(
+            UsageError, match=rf"--classes .*{name}: can't be read \(.*{rule}.*; name a text file in UTF-8"
+        ):
+            CliRunner().invoke(app, list(map(str, command)), catch_exceptions=False)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96, 127, 256, 448])

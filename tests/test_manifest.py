@@ -133,9 +133,10 @@ def test_faults_of_a_csv_are_named_with_their_line(dataset: Dataset, tmp_path: P
     path = tmp_path / "data.csv"
     good = b"path,label,split\nphotos/cat/0.jpg,cat,train\n"
     cases = {
-        b"file,label\nx,y\n": r"line 1: has no column 'path'; name the columns path,label\[,split\]",
-        b"path,split\nx,train\n": "line 1: has no column 'label'",
-        b"": "line 1: has no column 'path'",
+        b"a.jpg,cat\nb.jpg,dog\n": r"line 1: holds 'a.jpg', 'cat', separated by commas: no column is called 'path'; "
+        r"name the columns path,label\[,split\] in the first line",
+        b"path;split\nx;train\n": "line 1: holds 'path', 'split', separated by semicolons: no column is called 'label'",
+        b"": "line 1: holds nothing: no column is called 'path'",
         good[:17]: "holds no rows; write a line for each image",
         good + b"photos/cat/1.jpg,cat,dev\n": "line 3: split 'dev' is not one of train, validation, test",
         good + b"photos/cat/1.jpg,cat,\n": "line 3: split '' is not one of",

@@ -1,7 +1,7 @@
 """Folders, manifests and the embedded digits: audited, written down, read for training."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from vgglass.api.recipes import recipe_of
 
 if TYPE_CHECKING:
     from vgglass.data.audit import Audit
-    from vgglass.data.dataset import Dataset, PassedOver
+    from vgglass.data.dataset import Dataset
     from vgglass.training.recipe import Recipe
 
 SHOWN_FILES = 10
@@ -81,21 +81,20 @@ def reading(console: Console, doing: str = "reading images") -> Iterator[Callabl
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def tell_passed_over(passed_over: "Sequence[PassedOver]", console: Console | None) -> None:
-    from vgglass.data.listing import summary
-
-    if console and (said := summary(passed_over)):
-        console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+def say(sentence: str, console: Console | None) -> None:
+    """What was chosen or understood, and why: for a person at a terminal, who gave a console."""
+    if console and sentence:
+        console.print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def open_data_set(folder: str | Path | None, console: Console) -> "Dataset":
     from vgglass.data.folder import open_data
+    from vgglass.data.listing import summary
 
     with reading(console) as progress:
         dataset = open_data(Path(folder) if folder else None, progress)
-    if dataset.understood:
-        console.print(dataset.understood, markup=False, highlight=False, soft_wrap=True)
-    tell_passed_over(dataset.passed_over, console)
+    say(dataset.understood, console)
+    say(summary(dataset.passed_over), console)
     if dataset.left_out:
         console.print(f"left out {len(dataset.left_out)} files that can't be read:", style="yellow")
         for name, reason in dataset.left_out[:SHOWN_FILES]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vgglass.api.data import open_data_set, reading, tell_passed_over
+from vgglass.api.data import open_data_set, reading, say
 from vgglass.api.models import Model, opened, predictor
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
@@ -169,9 +169,9 @@ def predictions(
     elif resume:
         raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
     apart = Path(sort_into) if sort_into else None
-    files = prediction.expand(map(Path, paths), apart, lambda passed_over: tell_passed_over(passed_over, console))
+    files = prediction.expand(map(Path, paths), apart, lambda sentence: say(sentence, console))
     chosen = model if isinstance(model, Predictor) else predictor(model, **how)
-    _say(chosen, console)
+    say(chosen.about, console)
 
     def answer(files: Sequence[Path]) -> "Iterator[Prediction]":
         return prediction.predict(files, chosen, top)
@@ -200,14 +200,8 @@ def judge(model: Model | Artifact, *, precision: str | None = None, **how: Any) 
 def _predictor(source: Source, console: Console | None, **how: Any) -> Predictor:
     """The source made ready to judge by, which the console is told."""
     chosen = source if isinstance(source, Predictor) else judge(source, **how)
-    _say(chosen, console)
+    say(chosen.about, console)
     return chosen
-
-
-def _say(chosen: Predictor, console: Console | None) -> None:
-    """Which engine runs, and why: for a person at a terminal, who gave a console."""
-    if console:
-        console.print(chosen.about, style="dim", soft_wrap=True)
 
 
 def open_split(

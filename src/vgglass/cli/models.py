@@ -9,7 +9,8 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.language import KINDS, Language, language
-from vgglass.errors import UsageError
+from vgglass.errors import DataError, UsageError
+from vgglass.names import by_case
 
 COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
@@ -155,6 +156,9 @@ def convert(
         outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
         raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
     names = _class_names(classes) if classes else None
+    for alike in by_case(names or ()).values():
+        if len(alike) > 1:
+            console.print(f"{' and '.join(map(repr, alike))} differ in case alone", style="yellow", markup=False)
     record = modelfile.save(conversion.model_of(foreign, names, image_size), destination)
     console.print(f"{destination}: {record.architecture.name}, classes {_listed(record.classes)}", soft_wrap=True)
     console.print(f"preprocessing: {record.preprocessing.as_json()}", soft_wrap=True)
@@ -199,11 +203,14 @@ def _bytes(count: int) -> str:
 def _class_names(source: str) -> tuple[str, ...]:
     """The lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
     from vgglass import zoo
+    from vgglass.data import lists
 
     if source == "imagenet":
         return zoo.imagenet_classes()
     try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--classes {source}", f"can't be read ({error})", "name a text file, or imagenet") from error
-    return tuple(line.strip() for line in lines if line.strip())
+        return lists.lines(Path(source))
+    except DataError as error:
+        rule = f"can't be read ({error.value}: {error.rule})"
+        raise UsageError(
+            f"--classes {source}", rule, "name a text file in UTF-8, one name a line, or imagenet"
+        ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vgglass import api, prediction
-from vgglass.api.data import tell_passed_over
+from vgglass.api.data import say
 from vgglass.cluster import job as jobs
 from vgglass.cluster import sources
 from vgglass.cluster.connection import Node, connected, limit_threads
@@ -192,7 +192,7 @@ def predict(
     views, engine, precision  as `api.predictor` takes them; 'auto' is settled on a worker when the job begins
     Raises DataError, UsageError, ModelFileError, MissingExtraError, OSError; InterruptedRunError on SIGINT and SIGTERM.
     """
-    images = sources.listed(paths, lambda passed_over: tell_passed_over(passed_over, console))
+    images = sources.listed(paths, lambda sentence: say(sentence, console))
     with jobs.alone(out):
         before = jobs.recorded(out)
         with connected(address) as nodes:

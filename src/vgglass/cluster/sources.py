@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vgglass import prediction
 from vgglass.data.dataset import PassedOver
-from vgglass.data.listing import bears_image_name, of_system
+from vgglass.data.listing import bears_image_name, of_system, summary
 from vgglass.errors import DataError, UsageError
 from vgglass.images import File
-from vgglass.prediction.files import Tell
+from vgglass.prediction.files import Say
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -52,19 +52,19 @@ class Stored:
         return data
 
 
-def listed(paths: Sequence[str], tell: Tell = lambda passed_over: None) -> Images:
+def listed(paths: Sequence[str], say: Say = lambda sentence: None) -> Images:
     """All that is named: files, folders, manifests or '-', as `prediction.expand` takes them; or one bucket address.
 
-    tell  is called with what lies in folders or the bucket and is no image
+    say  is told how a list was understood, and what in folders or the bucket is no image
     Raises DataError, UsageError, MissingExtraError.
     """
     buckets = [path for path in paths if SEPARATOR in path]
     if not buckets:
-        files = prediction.expand(map(Path, paths), tell=tell)
+        files = prediction.expand(map(Path, paths), say=say)
         return Images("", sorted(os.fsencode(path.absolute()) for path in files))
     if len(paths) > 1:
         raise UsageError(buckets[0], "a bucket is predicted alone", "give it a command and an --out of its own")
-    return Images(buckets[0], sorted(map(os.fsencode, _objects(buckets[0], tell))))
+    return Images(buckets[0], sorted(map(os.fsencode, _objects(buckets[0], say))))
 
 
 def files(bucket: str, names: Sequence[bytes]) -> list[File]:
@@ -76,7 +76,7 @@ def files(bucket: str, names: Sequence[bytes]) -> list[File]:
     return [Stored(filesystem, scheme, os.fsdecode(name)) for name in names]
 
 
-def _objects(address: str, tell: Tell) -> list[str]:
+def _objects(address: str, say: Say) -> list[str]:
     """Every object with an image's suffix below an address: to look into the others would be a request for each."""
     from pyarrow import fs
 
@@ -89,7 +89,8 @@ def _objects(address: str, tell: Tell) -> list[str]:
     objects = [info.path for info in below if info.type == fs.FileType.File]
     why = {path: _why_passed_over(path.removeprefix(root).strip("/")) for path in objects}
     found = [path for path in objects if not why[path]]
-    tell([PassedOver(kind, Path(path)) for path, kind in why.items() if kind])
+    if sentence := summary(PassedOver(kind, Path(path)) for path, kind in why.items() if kind):
+        say(sentence)
     if not found:
         raise DataError(address, "holds no images", "name a bucket or a folder of it that does")
     return found

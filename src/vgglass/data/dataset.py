@@ -57,7 +57,7 @@ class Dataset:
     """Samples by split, in a fixed order. `splits` holds 'train', 'validation', 'test' or, not split, 'all'.
 
     left_out     the files that could not be read, each with its reason
-    understood   a sentence on what a folder's layout was taken for
+    understood   a sentence on what a list or layout was taken for
     passed_over  what else lies in the folder
     """
 

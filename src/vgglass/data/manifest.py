@@ -1,28 +1,27 @@
-"""A data set as a table: Parquet with a row an image, or a CSV of paths, labels and perhaps splits.
+"""A data set as a table: Parquet with a row an image, or a list of paths, labels and perhaps splits (see `lists`).
 
-A Parquet manifest records the absolute folder that its paths are relative to; a CSV's paths are relative to its own
+A Parquet manifest records the absolute folder that its paths are relative to; a list's paths are relative to its own
 folder. Parquet columns: id, path, bytes, height, width, mode, label, split, sha256 (hexadecimal).
 """
 
-import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vgglass.atomic import replacing
-from vgglass.data import digits, idx
+from vgglass.data import digits, idx, lists
 from vgglass.data.cache import Progress, examined
-from vgglass.data.dataset import SPLIT_FOLDERS, SPLITS, Dataset, Sample, natural
+from vgglass.data.dataset import SPLITS, Dataset, Sample, natural
 from vgglass.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", *lists.SUFFIXES)
 COLUMNS = ("id", "path", "bytes", "height", "width", "mode", "label", "split", "sha256")
 KEY = b"vgglass"  # of the Parquet metadata
 AGAIN = "write the manifest again with vgglass check FOLDER --manifest"
@@ -60,8 +59,8 @@ def write(dataset: Dataset, path: Path) -> None:
 
 def read(path: Path, progress: Progress | None = None) -> Dataset:
     """The data set of a manifest, every file examined and, in Parquet, found unchanged. Raises DataError."""
-    if path.suffix.lower() == ".csv":
-        return _read_csv(path, progress)
+    if path.suffix.lower() in lists.SUFFIXES:
+        return _read_list(path, progress)
     rows, about = _table(path)
     classes, root, name = tuple(about["classes"]), Path(about["root"]), str(path)
     if any(row["path"] for row in rows):
@@ -79,10 +78,16 @@ def sides(path: Path) -> dict[bytes, str]:
     return {bytes.fromhex(row["sha256"]): row["split"] for row in rows if row["split"] in SPLITS}
 
 
-def paths(path: Path) -> list[Path]:
-    """The files that a manifest's rows name, in order; a CSV needs no package. Raises DataError, MissingExtraError."""
-    if path.suffix.lower() == ".csv":
-        return [path.parent / row["path"] for _, row in _csv_rows(path, ("path",))]
+def paths(path: Path, say: Callable[[str], None] = lambda sentence: None) -> list[Path]:
+    """The files that a manifest's rows name, in order; a list needs no package.
+
+    say  what is told how a list was understood
+    Raises DataError, MissingExtraError.
+    """
+    if path.suffix.lower() in lists.SUFFIXES:
+        found = lists.read(path, ("path",))
+        say(found.understood)
+        return [row.file for row in found.rows]
     rows, about = _table(path)
     if not all(row["path"] for row in rows):
         raise DataError(path, "holds rows without a path: its images lie in an archive", "name files or a folder")
@@ -178,70 +183,24 @@ def _by_split(parts: Sequence[str], samples: Sequence[Sample]) -> dict[str, tupl
     }
 
 
-def _read_csv(path: Path, progress: Progress | None) -> Dataset:
-    rows = list(_csv_rows(path, ("path", "label")))
-    classes = tuple(sorted({row["label"] for _, row in rows}, key=natural))
-    found = examined([path.parent / row["path"] for _, row in rows], progress)
-    absent = [
-        f"{row['path']} (line {line})" for (line, row), facts in zip(rows, found, strict=True) if not facts.sha256
-    ]
+def _read_list(path: Path, progress: Progress | None) -> Dataset:
+    found = lists.read(path)
+    rows = found.rows
+    classes = tuple(sorted({row.label for row in rows}, key=natural))
+    facts = examined([row.file for row in rows], progress)
+    absent = [row for row, fact in zip(rows, facts, strict=True) if not fact.sha256]
     if absent:
-        raise DataError(path, _first(absent, len(rows), "can not be read"), "mend the paths: they start at its folder")
+        near = lists.near(absent[0])
+        names = [f"{row.path} (line {row.line})" for row in absent]
+        remedy = f"it may mean {near}" if near else "mend the paths: they start at its folder"
+        raise DataError(path, _first(names, len(rows), "can not be read"), remedy)
     parts, samples, left_out = [], [], []
-    for (_, row), facts in zip(rows, found, strict=True):
-        if facts.error:
-            left_out.append((row["path"], facts.error))
+    for row, fact in zip(rows, facts, strict=True):
+        if fact.error:
+            left_out.append((row.path, fact.error))
             continue
-        parts.append(row["split"])
-        samples.append(Sample(row["path"], path.parent / row["path"], classes.index(row["label"]), facts.sha256, facts))
+        parts.append(row.split)
+        samples.append(Sample(row.path, row.file, classes.index(row.label), fact.sha256, fact))
     if not samples:
         raise DataError(path, f"none of its {len(rows)} images could be read", f"the first: {left_out[0][1]}")
-    return Dataset(str(path), classes, _by_split(parts, samples), tuple(left_out))
-
-
-def _csv_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of every row, splits under their own names. Raises DataError."""
-    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
-    seen: dict[str, int] = {}
-    try:
-        header = [name.strip().lower() for name in next(lines, [])]
-        for name in needed:
-            if name not in header:
-                raise DataError(f"{path}, line 1", f"has no column {name!r}", "name the columns path,label[,split]")
-        for cells in lines:
-            if not cells:
-                continue
-            place = f"{path}, line {lines.line_num}"
-            if len(cells) != len(header):
-                raise DataError(place, f"has {len(cells)} cells, and the first line {len(header)}", "mend the line")
-            row = dict(zip(header, cells, strict=True))
-            for name in needed:
-                if not row[name].strip():
-                    raise DataError(place, f"its {name} is empty", "fill it in or remove the line")
-            key = os.path.normpath(row["path"])
-            if key in seen:
-                raise DataError(place, f"names {row['path']!r} again, after line {seen[key]}", "remove one of them")
-            seen[key] = lines.line_num
-            yield lines.line_num, row | {"split": _split(row["split"], place) if "split" in header else "all"}
-    except csv.Error as error:
-        raise DataError(f"{path}, line {lines.line_num}", f"is not CSV ({error})", "mend the line") from error
-    if not seen:
-        raise DataError(path, "holds no rows", "write a line for each image: path,label[,split]")
-
-
-def _split(name: str, place: str) -> str:
-    if name.strip().lower() not in SPLIT_FOLDERS:
-        raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
-    return SPLIT_FOLDERS[name.strip().lower()]
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(path, error.strerror or str(error), "check the path and its permissions") from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}", "is not UTF-8", "save the file as UTF-8") from error
+    return Dataset(str(path), classes, _by_split(parts, samples), tuple(left_out), found.understood)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vgglass import names
@@ -12,7 +12,7 @@ from vgglass.data.listing import Folder, summary
 from vgglass.errors import DataError, UsageError
 
 STANDARD_INPUT = Path("-")
-Tell = Callable[[Sequence[PassedOver]], None]
+Say = Callable[[str], None]
 
 
 class Met:
@@ -39,18 +39,18 @@ class Met:
         return os.path.join(self._folders[folder], path.name)  # noqa: PTH118 (a Path takes ten times as long)
 
 
-def expand(paths: Iterable[Path], apart: Path | None = None, tell: Tell = lambda passed_over: None) -> list[Path]:
+def expand(paths: Iterable[Path], apart: Path | None = None, say: Say = lambda sentence: None) -> list[Path]:
     """Files as given, folders as the images below them, manifests as the files of their rows; each image once.
 
     `-` alone stands for a list on standard input. A file in the list that is not there is one more that can't be read.
     apart  a folder of links to images, which are not images of their own
-    tell   is called with what lies in the folders and is no image
+    say    is told how a list was understood, and what in the folders is no image
     Raises DataError for a path or images that are not there, or a manifest that can't be read; UsageError for `-` among
     other paths; MissingExtraError.
     """
     given, passed_over = list(paths), list[PassedOver]()
     if STANDARD_INPUT not in given:
-        found = [path for one in given for path in _named(names.existing(one), passed_over)]
+        found = [path for one in given for path in _named(names.existing(one), passed_over, say)]
     elif len(given) == 1:
         found = _listed(sys.stdin.buffer.read(), passed_over)
     else:
@@ -58,7 +58,8 @@ def expand(paths: Iterable[Path], apart: Path | None = None, tell: Tell = lambda
     met = Met()
     new = [path for path in found if met.add(path)]
     files = [path for path in new if not _is_link_below(apart, Path(met.place(path)))] if apart else new
-    tell(passed_over)
+    if sentence := summary(passed_over):
+        say(sentence)
     if not files:
         raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
     return files
@@ -68,10 +69,10 @@ def _is_link_below(folder: Path, image: Path) -> bool:
     return image.is_relative_to(folder.resolve()) and image.is_symlink()
 
 
-def _named(path: Path, passed_over: list[PassedOver]) -> list[Path]:
+def _named(path: Path, passed_over: list[PassedOver], say: Say) -> list[Path]:
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be read)
         raise DataError(path, "does not exist", "check the path")
-    found = _below(path, passed_over)
+    found = _below(path, passed_over, say)
     if not found:
         instead = summary(passed_over)
         rule = f"holds no images ({instead})" if instead else "holds no images"
@@ -96,7 +97,7 @@ def _images(folder: Path, passed_over: list[PassedOver]) -> list[Path]:
     return listing.images
 
 
-def _below(path: Path, passed_over: list[PassedOver]) -> list[Path]:
+def _below(path: Path, passed_over: list[PassedOver], say: Say) -> list[Path]:
     if path.is_dir():
         return _images(path, passed_over)
-    return manifest.paths(path) if manifest.names_one(path) else [path]
+    return manifest.paths(path, say) if manifest.names_one(path) else [path]

@@ -1,0 +1,253 @@
+"""Lists of images as people have them: CSV of any program, columns by their usual names, paths as any system writes.
+
+What has one reading is read, and `ImageList.understood` says what was not as plain as `path,label,split`.
+"""
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgglass.data.dataset import SPLIT_FOLDERS, SPLITS
+from vgglass.errors import DataError
+from vgglass.names import as_seen, by_case, caseless
+
+SUFFIXES = (".csv", ".tsv")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# The first of each is ours, and wins where there are others too.
+COLUMNS = {
+    "path": (
+        "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_file", "image_filename",
+        "image_name", "image_path", "images", "img", "img_name", "img_path", "路径", "文件", "文件名", "文件路径",
+        "图片", "图片路径", "图像", "图像路径",
+    ),
+    "label": (
+        "label", "labels", "class", "class_name", "classname", "classes", "category", "category_name", "label_name",
+        "species", "target", "标签", "类", "类别", "类名", "分类", "种类",
+    ),
+    "split": ("split", "set", "subset", "partition", "划分", "数据集", "子集"),
+}  # fmt: skip
+HEADER = "name the columns path,label[,split] in the first line"
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # the first line that Excel reads and writes
+BACKSLASHES, SPACES, ANOTHER_FORM = (
+    "with backslashes", "with spaces around them", "in another Unicode form than the disk's"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a list.
+
+    line   where it stands, counted from 1
+    path   from the list's folder, or absolute
+    file   the same from where we are, whether or not there is one
+    label  '' where none is asked for
+    split  a member of SPLITS, or 'all' where the list has none
+    """
+
+    line: int
+    path: str
+    file: Path
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """rows, and a sentence on how they were understood; '' where there was nothing to understand."""
+
+    rows: tuple[Row, ...]
+    understood: str = ""
+
+
+def read(path: Path, needed: Sequence[str] = ("path", "label")) -> ImageList:
+    """The rows of a list, which needs columns of these meanings. Raises DataError."""
+    found = text(path)
+    chosen = _EXCEL_SEPARATOR.match(found)
+    separators = [chosen[1]] if chosen else list(SEPARATORS)
+    start = chosen.end() if chosen else 0
+    separator, header, columns = _header(path, found[start:], separators, needed)
+    places = _Places(path.parent)
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
+    for line, cells in _cells(path, found[start:], separator, len(header), 1 if chosen else 0):
+        place = f"{path}, line {line}"
+        row = {meaning: cells[index] for meaning, index in columns.items()}
+        for meaning in needed:
+            if not row[meaning].strip():
+                raise DataError(place, f"its {header[columns[meaning]]} is empty", "fill it in or remove the line")
+        file = places.find(row["path"])
+        key = os.path.normpath(file)
+        if key in seen:
+            raise DataError(place, f"names {row['path']!r} again, after line {seen[key]}", "remove one of them")
+        seen[key] = line
+        label = as_seen(row["label"].strip()) if "label" in needed else ""
+        shown = file.relative_to(path.parent) if file.is_relative_to(path.parent) else file
+        rows.append(Row(line, str(shown), file, label, _split(row["split"], place) if "split" in row else "all"))
+    if not rows:
+        raise DataError(path, "holds no rows", "write a line for each image: path,label[,split]")
+    return ImageList(tuple(rows), _understood(path, rows, separator, header, columns, places.odd))
+
+
+def text(path: Path) -> str:
+    """A file's text, in UTF-8 or, where a mark at its beginning says so, UTF-16. Raises DataError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, error.strerror or str(error), "check the path and its permissions") from error
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        found = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        rule = "is not the UTF-16 that its mark says" if marked else "is not UTF-8"
+        raise DataError(f"{path}, line {line}", rule, "save the file as UTF-8") from error
+    if "\0" in found:
+        line = found.count("\n", 0, found.index("\0")) + 1
+        raise DataError(f"{path}, line {line}", "holds a NUL, which is no text", "save the file as UTF-8")
+    return found
+
+
+def lines(path: Path) -> tuple[str, ...]:
+    """The lines of a file that say something, without the quotes around each of them. Raises DataError."""
+    found = [as_seen(line.strip()) for line in io.StringIO(text(path), newline=None)]
+    said = tuple(line for line in found if line)
+    if all(len(line) > 1 and line[0] == line[-1] == '"' for line in said):
+        return tuple(line[1:-1].replace('""', '"') for line in said)
+    return said
+
+
+def near(row: Row) -> str:
+    """The name beside a file that is missing which differs in case alone; '' where there is none."""
+    try:
+        beside = [path.name for path in row.file.parent.iterdir()]
+    except OSError:
+        return ""
+    return next((name for name in beside if caseless(name) == caseless(row.file.name)), "")
+
+
+def _header(
+    path: Path, found: str, separators: Sequence[str], needed: Sequence[str]
+) -> tuple[str, list[str], dict[str, int]]:
+    """Separator, names of the columns, and by meaning the place of a column. Raises DataError."""
+    headers = {}
+    for separator in separators:
+        try:
+            first = next(csv.reader(io.StringIO(found, newline=""), delimiter=separator, skipinitialspace=True), [])
+        except csv.Error:
+            continue
+        headers[separator] = [as_seen(name.strip()) for name in first]
+    for separator, names in headers.items():
+        meanings = {_meaning(name) for name in names}
+        if meanings.issuperset(needed):
+            return separator, names, _columns(path, names, needed)
+    separator = max(headers, key=lambda one: len(headers[one]), default=",")
+    names = headers.get(separator, [])
+    missing = next(name for name in needed if name not in {_meaning(name) for name in names})
+    listed = ", ".join(map(repr, names)) or "nothing"
+    between = f", separated by {SEPARATORS.get(separator, repr(separator))}" if len(names) > 1 else ""
+    raise DataError(f"{path}, line 1", f"holds {listed}{between}: no column is called {missing!r}", HEADER)
+
+
+def _meaning(name: str) -> str:
+    usual = re.sub(r"[\s-]+", "_", name.casefold())
+    return next((meaning for meaning, names in COLUMNS.items() if usual in names), "")
+
+
+def _columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> dict[str, int]:
+    """By meaning the place of a column. Raises DataError where two may be meant."""
+    columns: dict[str, int] = {}
+    for meaning in (*needed, *["split"] * ("label" in needed)):
+        places = [place for place, name in enumerate(names) if _meaning(name) == meaning]
+        ours = [place for place in places if names[place].casefold() == meaning] or places
+        if len(ours) > 1:
+            listed = " and ".join(repr(names[place]) for place in ours)
+            raise DataError(f"{path}, line 1", f"{listed} may each be the {meaning}", f"call one of them {meaning}")
+        columns.update((meaning, place) for place in ours)
+    return columns
+
+
+def _cells(path: Path, found: str, separator: str, width: int, before: int) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line after the header; empty ones, as spreadsheets leave them, are passed over."""
+    lines = csv.reader(io.StringIO(found, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    try:
+        next(lines, None)
+        for cells in lines:
+            number = before + lines.line_num
+            while len(cells) > width and not cells[-1].strip():
+                cells.pop()
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != width:
+                rule = f"has {len(cells)} cells, and the first line {width}"
+                raise DataError(f"{path}, line {number}", rule, "mend the line; a cell with a separator needs quotes")
+            yield number, cells
+    except csv.Error as error:
+        raise DataError(f"{path}, line {before + lines.line_num}", f"is not CSV ({error})", "mend the line") from error
+
+
+def _split(name: str, place: str) -> str:
+    if as_seen(name.strip()).lower() not in SPLIT_FOLDERS:
+        raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
+    return SPLIT_FOLDERS[as_seen(name.strip()).lower()]
+
+
+class _Places:
+    """Files below a folder by paths that another system may have written.
+
+    odd  how many paths had to be read otherwise than they are written, by what is odd about them
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.odd = folder, Counter[str]()
+        self._alike: dict[Path, dict[str, list[Path]]] = {}
+
+    def find(self, written: str) -> Path:
+        """The file of a path; where none is there, where it would be."""
+        exact, plain = self.folder / written, self.folder / written.strip()
+        slashed = self.folder / written.strip().replace("\\", "/")
+        if os.path.lexists(exact):
+            return exact
+        for candidate, oddity in ((plain, SPACES), (slashed, BACKSLASHES)):
+            if os.path.lexists(candidate):
+                self.odd[oddity] += 1
+                return candidate
+        for candidate in (plain, slashed):
+            if found := self._seen(candidate):
+                self.odd[ANOTHER_FORM] += 1
+                return found
+        return plain
+
+    def _seen(self, path: Path) -> Path | None:
+        """The path that looks the same and is there."""
+        if path == self.folder or path.parent == path or os.path.lexists(path):
+            return path
+        parent = self._seen(path.parent)
+        if parent is None:
+            return None
+        if parent not in self._alike:
+            self._alike[parent] = {}
+            for other in parent.iterdir() if parent.is_dir() else ():
+                self._alike[parent].setdefault(as_seen(other.name), []).append(other)
+        alike = self._alike[parent].get(as_seen(path.name), [])
+        return alike[0] if len(alike) == 1 else None
+
+
+def _understood(
+    path: Path, rows: Sequence[Row], separator: str, header: Sequence[str], columns: dict[str, int], odd: Counter[str]
+) -> str:
+    said = [] if separator == "," else [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
+    said += [
+        f"{header[place]!r} taken for the {meaning}"
+        for meaning, place in columns.items()
+        if header[place].casefold() != meaning
+    ]
+    said += [f"{count:,} path{'s' * (count != 1)} {oddity}" for oddity, count in odd.items()]
+    clashes = [names for names in by_case(sorted({row.label for row in rows})).values() if len(names) > 1]
+    said += [f"{' and '.join(map(repr, names))} differ in case alone and are {len(names)} classes" for names in clashes]
+    return f"{path}: {len(rows):,} images; {'; '.join(said)}" if said else ""
