@@ -1,6 +1,7 @@
 """The report of an evaluation in a browser, opened from disk; what goes into it, and what it refuses."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -424,3 +425,26 @@ def test_evaluate_writes_the_report(trained: Path, photos: Path, tmp_path: Path)
     for option in ("--explain", "--robustness"):
         error = vgglass("evaluate", photos, "--model", trained, option, status=2).stderr
         assert f"{option}: goes into the report of --html; add, say, --html report.html." in error
+
+
+def test_names_of_absolute_and_relative_paths(
+    trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list may mix them; it broke after the judging."""
+    images = sorted((photos / "test" / CLASSES[1]).iterdir())
+    rows = [f"{CLASSES[1]}/{images[0].name}", f"{CLASSES[1]}/../{CLASSES[1]}/{images[1].name}", images[2]]
+    (photos / "test" / "list.csv").write_text("path,label\n" + "".join(f"{row},{CLASSES[1]}\n" for row in rows))
+    monkeypatch.chdir(photos / "test")
+    assert api.report(trained, "list.csv", tmp_path / "r.html").images == 3
+    names = api.judged(trained, "list.csv").names
+    assert names == (images[0].name, f"../{CLASSES[1]}/{images[1].name}", images[2].name)
+
+
+def test_the_folder_that_names_start_at_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = (*(Path(f"photos/{number % 3}/{number}.jpg") for number in range(1000)), np.zeros((8, 8, 1), np.uint8))
+    many = judged([[0.5, 0.5]], [0], sources)
+    calls: list[int] = []
+    whole = os.path.commonpath
+    monkeypatch.setattr(os.path, "commonpath", lambda paths: (calls.append(len(paths)), whole(paths))[1])
+    assert [many.names[index] for index in (0, 999, 1000)] == ["0/0.jpg", "0/999.jpg", "#1000"]
+    assert calls == [3]

@@ -1,12 +1,15 @@
 """A model's answers on one split: what every figure, table and report is reckoned from. N images, K classes."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.data.folder import shown
 from vgglass.images import Pixels
 from vgglass.modelfile import Record
 from vgglass.views import View
@@ -37,6 +40,14 @@ class Judged:
     unknown: Mapping[str, int] = field(default_factory=dict)
     views: tuple[View, ...] = ()
     others: tuple[Record, ...] = ()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of each image: a file's path below the folder that all of them lie in, or the number of pixels."""
+        files = [source.absolute() if isinstance(source, Path) else None for source in self.sources]
+        folders = {str(file.parent) for file in files if file}
+        common = os.path.commonpath(folders) if folders else ""
+        return tuple(shown(file.relative_to(common)) if file else f"#{n}" for n, file in enumerate(files))
 
     @property
     def predicted(self) -> NDArray[np.int64]:

@@ -6,7 +6,6 @@ N images, K classes.
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -20,7 +19,6 @@ from PIL import Image
 from vgglass import images, pages
 from vgglass.atomic import replacing
 from vgglass.data.dataset import Sample
-from vgglass.data.folder import shown
 from vgglass.data.loader import evaluation_batches
 from vgglass.evaluation.judged import Judged
 from vgglass.evaluation.metrics import Evaluation
@@ -215,26 +213,14 @@ def _neighbours(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer)
     ]
 
 
-def _common(sources: Sequence[Source]) -> str:
-    return os.path.commonpath([source.parent for source in sources if isinstance(source, Path)])
-
-
 def _shown(judged: Judged, index: int, side: int) -> dict[str, Any]:
     source, predicted = judged.sources[index], int(judged.predicted[index])
     return {
         "picture": pages.thumbnail(_pixels(source, side), side),
-        "name": _name(judged.sources, index),
+        "name": judged.names[index],
         "predicted": predicted,
         "probability": float(np.exp(judged.log_probabilities[index, predicted])),
     }
-
-
-def _name(sources: Sequence[Source], index: int) -> str:
-    """A file by its path below the folder that all of them lie in; pixels by their number."""
-    source = sources[index]
-    if not isinstance(source, Path):
-        return f"#{index}"
-    return shown(source.relative_to(_common(sources)))
 
 
 def _pixels(source: Source, side: int) -> Pixels:
