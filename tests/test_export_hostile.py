@@ -121,7 +121,23 @@ def test_weights_that_lie_elsewhere_are_refused(
 def test_golden_inputs_of_other_shapes_are_refused(saved: ModelFile, images: Any, logits: Any) -> None:
     text = describe(replace(saved, golden_images=images, golden_logits=logits))
     with pytest.raises(ModelFileError, match=r"its record is damaged \(its golden inputs do not fit its record\)"):
-        parse(Path("m.xml"), text)
+        parse(Path("m.xml"), text, "")
+
+
+@pytest.mark.parametrize("name", ["m.xml", "m.onnx"])
+def test_one_bit_of_an_exported_weight(saved: ModelFile, name: str, tmp_path: Path) -> None:
+    export.export(saved, tmp_path / name)
+    file = tmp_path / name.replace(".xml", ".bin")
+    data, weight = bytearray(file.read_bytes()), saved.weights["fc8.bias"].tobytes()
+    data[data.index(weight) + 2] ^= 1
+    file.write_bytes(data)
+    match = f"{name}: its weights are not those that were exported; make it again with vgglass export"
+    with pytest.raises(ModelFileError, match=match):
+        api.predictor(tmp_path / name)
+
+
+def test_an_export_without_a_digest_of_its_weights_is_read(saved: ModelFile, tmp_path: Path) -> None:
+    assert export.read(put(saved, describe(saved), tmp_path / "m.xml")).record == saved.record
 
 
 def test_an_int8_graph_is_held_to_its_own_logits(saved: ModelFile, tmp_path: Path) -> None:

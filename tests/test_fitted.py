@@ -24,7 +24,7 @@ import vgglass
 from vgglass import api, modelfile
 from vgglass.architecture import Architecture
 from vgglass.data import digits
-from vgglass.errors import TrainingError, UsageError
+from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
@@ -303,9 +303,14 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, pretrained: Path,
     model = modelfile.load(pretrained / "as-it-is.safetensors")
     weights = {name: array.copy() for name, array in model.weights.items()}
     weights["conv3_1.bias"][3] = np.nan
-    modelfile.save(replace(model, weights=weights, mapped=None), tmp_path / "nan.safetensors")
-    with pytest.raises(UsageError, match=r"--from: conv3_1.bias: holds 1 numbers that are not finite; the file is dam"):
+    model = replace(model, weights=weights, mapped=None)
+    modelfile.save(model, tmp_path / "nan.safetensors")
+    with pytest.raises(
+        ModelFileError, match=r"nan\.safetensors: conv3_1\.bias holds numbers that are infinite or not a"
+    ):
         train(folder, tmp_path / "run", tmp_path / "nan.safetensors")
+    with pytest.raises(UsageError, match=r"--from: conv3_1.bias: holds 1 numbers that are not finite; the file is dam"):
+        vgglass.train(folder, out=tmp_path / "run", source=model, console=Console(quiet=True))
 
 
 def dead(model: ModelFile) -> ModelFile:

@@ -15,7 +15,7 @@ from scipy.special import log_softmax
 from glass_subjects import model as drawn
 from glass_subjects import photograph
 from vgglass import api
-from vgglass.errors import DataError
+from vgglass.errors import DataError, ModelFileError
 from vgglass.evaluation import comparison
 from vgglass.modelfile import ModelFile
 
@@ -119,13 +119,18 @@ def test_one_image_has_figures_and_no_intervals(tmp_path: Path) -> None:
     assert found.undefined["intervals.top1"] == "there is one image, and an interval needs two or more"
 
 
-def test_answers_that_are_no_numbers_are_an_error(folder: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "torch", "onnxruntime"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_an_error(folder: Path, engine: str, number: float) -> None:
     file = model()
-    damaged = replace(file, weights=file.weights | {"fc8.bias": np.full_like(file.weights["fc8.bias"], np.nan)})
-    with pytest.raises(DataError, match="the model's answers to 28 of 28 images: are not numbers"):
-        api.evaluate(damaged, folder)
-    with pytest.raises(DataError, match="are not numbers"):
-        api.compare(file, damaged, folder)
+    damaged = replace(file, weights=file.weights | {"fc8.bias": np.full_like(file.weights["fc8.bias"], number)})
+    match = r"the network: answers with numbers that are infinite or not a number \(NaN\): its weights are damaged"
+    with pytest.raises(ModelFileError, match=match):
+        api.evaluate(damaged, folder, engine=engine)
+    with pytest.raises(ModelFileError, match=match):
+        api.compare(file, damaged, folder, engine=engine)
+    with pytest.raises(ModelFileError, match=match):
+        api.predict(damaged, [folder], engine=engine)
 
 
 def test_two_models_are_compared_on_the_same_images(folder: Path) -> None:

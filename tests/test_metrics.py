@@ -137,12 +137,6 @@ def test_wilson_and_bootstrap_by_hand() -> None:
         bootstrap(np.mean, (values[:1],))
 
 
-def test_answers_that_are_no_numbers_give_no_figure() -> None:
-    broken = np.array([np.nan, np.nan])
-    with pytest.raises(DataError, match=r"the model's answers to 1 of 2 images: are not numbers \(NaN\)"):
-        metrics.answered([np.array([-0.1, -2.0]), broken])
-
-
 def test_class_names_without_a_font_are_numbered_and_said(tmp_path: Path) -> None:
     names = ("ant", "\U0001f41d")  # no font of matplotlib's has the bee
     if not unwritable(names):

@@ -403,6 +403,37 @@ ALL_TENSORS = small_model().weights | {
 }
 
 
+@pytest.mark.parametrize("name", ["fc8.bias", "conv1_1.weight", "conv5_1.bias", "fc6.weight"])
+@pytest.mark.parametrize("bit", [0, 5, 31])
+def test_one_bit_of_a_weight(path: Path, name: str, bit: int) -> None:
+    data, weight = bytearray(path.read_bytes()), small_model().weights[name].tobytes()
+    data[data.index(weight) + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    refuses(path, "its weights are not those of its digest; write or fetch the file again")
+
+
+@pytest.mark.parametrize("words", [(b"dog", b"dof"), (b"127.5", b"126.5"), (b"1.5", b"1.7"), (b"cosine", b"bosine")])
+def test_one_bit_of_the_record(path: Path, words: tuple[bytes, bytes]) -> None:
+    path.write_bytes(path.read_bytes().replace(*words, 1))
+    refuses(path, "its record is not the one that was saved; write or fetch the file again")
+
+
+def test_a_file_from_before_records_had_a_digest(path: Path) -> None:
+    tensors, header = tensors_of(path), modelfile._read_header(path)
+    safetensors.numpy.save_file(tensors, path, {"vgglass": header["__metadata__"]["vgglass"]})
+    assert modelfile.load(path).record.classes == RECORD.classes
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["conv1_1.weight", "fc8.bias"])
+def test_weights_that_are_no_numbers(tmp_path: Path, name: str, number: float) -> None:
+    model = small_model()
+    model.weights[name].flat[-1] = number
+    modelfile.save(model, tmp_path / "model.safetensors")
+    message = rf"{name} holds numbers that are infinite or not a number \(NaN\); its training diverged: take another"
+    refuses(tmp_path / "model.safetensors", message)
+
+
 def test_flipped_bits_in_the_header_load_or_are_refused(path: Path) -> None:
     data = path.read_bytes()
     end = 8 + struct.unpack("<Q", data[:8])[0]

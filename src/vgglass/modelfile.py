@@ -1,7 +1,8 @@
 """The one artifact: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
 
 Weights stand under vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits'
-(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass'.
+(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass' and
+its SHA-256 under 'vgglass.sha256'; the record holds that of the weights.
 """
 
 import hashlib
@@ -177,7 +178,8 @@ def save(model: ModelFile, path: Path) -> Record:
     found = {name: array.shape for name, array in model.weights.items()}
     assert found == expected, f"weights do not fit {record.architecture.name}"
     tensors = dict(model.weights) | {"golden.images": model.golden_images, "golden.logits": model.golden_logits}
-    metadata = {"vgglass": json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False)}
+    text = json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False)
+    metadata = {"vgglass": text, "vgglass.sha256": _digest(text)}
     try:
         with replacing(path) as temporary:
             safetensors.numpy.save_file(
@@ -189,7 +191,7 @@ def save(model: ModelFile, path: Path) -> Record:
 
 
 def load(path: Path) -> ModelFile:
-    """Check a model file and map its tensors: their bytes are read when first used, and writing leaves the file alone.
+    """Map a model file's tensors, once they are known to be what was saved; writing to them leaves the file alone.
 
     A file that another takes the place of stays whole for those that mapped it. One that is written to in place does
     not: what was mapped changes with it, and where it grows shorter, reading ends the process (SIGBUS).
@@ -199,15 +201,19 @@ def load(path: Path) -> ModelFile:
     mapped = Mapped(path)
     tensors = mapped.tensors()
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
+    _require_sound(path, record, tensors)
     return ModelFile(record, tensors, golden_images, golden_logits, mapped)
 
 
 def load_record(path: Path) -> Record:
     """Read the record and check the header against it, without reading the weights. Raises ModelFileError."""
     header = _read_header(path)
-    text = header.pop("__metadata__", {}).get("vgglass")
+    metadata = header.pop("__metadata__", {})
+    text = metadata.get("vgglass")
     if text is None:
         raise ModelFileError(path, "a safetensors file that vgglass did not write", "see 'vgglass convert --help'")
+    if metadata.get("vgglass.sha256", _digest(str(text))) != _digest(str(text)):  # older files have none
+        raise ModelFileError(path, "its record is not the one that was saved", "write or fetch the file again")
     try:
         record_json = json.loads(text)
         version = record_json["format_version"]
@@ -238,6 +244,23 @@ def weights_digest(weights: Weights) -> str:
         digest.update(f"{name} {weights[name].shape}\n".encode())
         digest.update(np.ascontiguousarray(weights[name], "<f4").data)
     return digest.hexdigest()
+
+
+def _require_sound(path: Path, record: Record, weights: Weights) -> None:
+    """Raises ModelFileError for weights that are not those of the digest, or not finite.
+
+    SHA-256 reads about 1 GB/s. Nothing of it is remembered: a disk's error changes no time stamp.
+    """
+    if record.digest != weights_digest(weights):
+        raise ModelFileError(path, "its weights are not those of its digest", "write or fetch the file again")
+    for name, array in weights.items():
+        if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # half the time of isfinite on all
+            rule = f"{name} holds numbers that are infinite or not a number (NaN)"
+            raise ModelFileError(path, rule, "its training diverged: take another file")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _read_header(path: Path) -> dict[str, Any]:

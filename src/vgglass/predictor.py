@@ -81,10 +81,9 @@ class Predictor:
                 by_shape.setdefault(stacks[index].shape, []).append(image)
             for members in by_shape.values():
                 logits = self._logits(np.concatenate([shown[image][index] for image in members]), view)
-                with np.errstate(invalid="ignore"):  # a damaged network's NaN travels on, to those who refuse it
-                    each = self.record.log_probabilities(logits).reshape(len(members), view.count, -1)
-                    mean = np.logaddexp.reduce(each, axis=1) - np.log(view.count)
-                    total[members] = np.logaddexp(total[members], mean + np.log(view.share))
+                each = self.record.log_probabilities(logits).reshape(len(members), view.count, -1)
+                mean = np.logaddexp.reduce(each, axis=1) - np.log(view.count)
+                total[members] = np.logaddexp(total[members], mean + np.log(view.share))
         return total
 
     def _logits(self, images: Pixels, view: View) -> NDArray[np.float32]:

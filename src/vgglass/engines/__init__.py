@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
 
 # OpenVINO and NNCF report their use to their makers' analytics, through this package; without it they are silent.
@@ -34,4 +35,13 @@ class Engine:
     run: Callable[[Pixels], NDArray[np.float32]] = field(repr=False)
 
     def __call__(self, images: Pixels) -> NDArray[np.float32]:
-        return self.run(images)
+        """Raises ModelFileError for an answer that is infinite or not a number."""
+        return finite(self.run(images))
+
+
+def finite(answer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A network's answer as it is. Raises ModelFileError for one that is infinite or not a number (NaN)."""
+    if not np.isfinite(answer).all():
+        rule = "answers with numbers that are infinite or not a number (NaN): its weights are damaged, or overflow"
+        raise ModelFileError("the network", rule, "take another model, or the precision float32")
+    return answer

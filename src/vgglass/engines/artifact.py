@@ -5,7 +5,9 @@ One text of ASCII JSON, in the graph's own place for such things: OpenVINO's run
 
 import base64
 import binascii
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,9 +48,14 @@ class Artifact:
 
 
 def describe(
-    model: ModelFile, *, precision: ExportPrecision = "float32", dense: bool = False, int8: dict[str, Any] | None = None
+    model: ModelFile,
+    constants: str = "",
+    *,
+    precision: ExportPrecision = "float32",
+    dense: bool = False,
+    int8: dict[str, Any] | None = None,
 ) -> str:
-    """The text that goes into an artifact made of a model."""
+    """The text that goes into an artifact made of a model; `constants` is the `digest` of its graph's, if known."""
     assert model.record.digest, "only a saved model is exported"
     golden = safetensors.numpy.save({"images": model.golden_images, "logits": model.golden_logits})
     about = {
@@ -58,12 +65,22 @@ def describe(
         "precision": precision,
         "dense": dense,
         "int8": int8 or {},
+        "constants": constants,
     }
     return json.dumps(about, allow_nan=False)
 
 
-def parse(path: Path, text: str | None) -> Artifact:
-    """The artifact of this text. Raises ModelFileError for one that vgglass did not write, or that is damaged."""
+def digest(constants: Iterable[NDArray[Any]]) -> str:
+    """SHA-256 over a graph's constants, in whatever order and under whatever names a runtime gives them."""
+    each = (hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()) for array in constants)
+    return hashlib.sha256(b"".join(sorted(one.digest() for one in each))).hexdigest()
+
+
+def parse(path: Path, text: str | None, constants: str) -> Artifact:
+    """The artifact of this text, whose graph's constants have this digest.
+
+    Raises ModelFileError for one that vgglass did not write, or that is damaged.
+    """
     if text is None:
         raise ModelFileError(path, "a graph that vgglass did not write", MADE_BY)
     try:
@@ -72,6 +89,8 @@ def parse(path: Path, text: str | None) -> Artifact:
         if version != FORMAT_VERSION:
             rule = f"is an artifact of format version {version!r}, and this vgglass reads {FORMAT_VERSION}"
             raise ModelFileError(path, rule, f"upgrade vgglass, or {AGAIN}")
+        if (about.get("constants") or constants) != constants:  # older exports have none
+            raise ModelFileError(path, "its weights are not those that were exported", AGAIN)
         record = Record.from_json(about["record"])
         golden = safetensors.numpy.load(base64.b64decode(about["golden"], validate=True))
         images, logits = golden["images"], golden["logits"]

@@ -43,7 +43,7 @@ def export(model: ModelFile, path: Path, *, dense: bool = False) -> list[Check]:
     require_exportable(path, int8=False, dense=dense)
     runtime = _format(path)
     graph = runtime.build_graph(model, dense=dense)
-    text = describe(model, dense=dense)
+    text = describe(model, runtime.constants_digest(graph), dense=dense)
     return _place(path, lambda place: runtime.write(graph, place, text))
 
 
@@ -52,7 +52,8 @@ def export_int8(model: ModelFile, graph: "openvino.Model", path: Path, figures: 
     from vgglass.engines import openvino
 
     logits = openvino.engine_of(graph, "int8")(model.golden_images)
-    text = describe(replace(model, golden_logits=logits), precision="int8", int8=figures)
+    golden = replace(model, golden_logits=logits)
+    text = describe(golden, openvino.constants_digest(graph), precision="int8", int8=figures)
     return _place(path, lambda place: openvino.write(graph, place, text))
 
 
@@ -60,7 +61,7 @@ def read(path: Path) -> Artifact:
     """An exported graph's record and golden inputs. Raises ModelFileError, MissingExtraError."""
     if not path.is_file():
         raise ModelFileError(path, "does not exist", "check the path")
-    return parse(path, _format(path).read_text(path))
+    return parse(path, *_format(path).read_text(path))
 
 
 def _format(path: Path) -> ModuleType:

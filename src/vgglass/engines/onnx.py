@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vgglass import architecture as family
 from vgglass.engines import Engine, Output, Precision
-from vgglass.engines.artifact import AGAIN, KEY, Artifact
+from vgglass.engines.artifact import AGAIN, KEY, Artifact, digest
 from vgglass.engines.graph import Array, build
 from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
@@ -76,15 +76,23 @@ def write(graph: onnx.ModelProto, path: Path, text: str) -> None:
     onnx.save_model(graph, path)
 
 
-def read_text(path: Path) -> str | None:
-    """The artifact's text in an .onnx; None where there is none. Raises ModelFileError for a damaged file."""
+def constants_digest(graph: onnx.ModelProto) -> str:
+    return digest(map(numpy_helper.to_array, graph.graph.initializer))
+
+
+def read_text(path: Path) -> tuple[str | None, str]:
+    """The artifact's text in an .onnx, None where there is none, and the digest of its constants.
+
+    Raises ModelFileError for a damaged file.
+    """
     try:
         graph = onnx.load_model(path, load_external_data=False)
     except DecodeError as error:
         raise ModelFileError(path, f"not an ONNX graph, or damaged ({error})", AGAIN) from error
     if not _is_whole(graph):
         raise ModelFileError(path, "holds what vgglass export does not write, or its weights lie in other files", AGAIN)
-    return next((item.value for item in graph.metadata_props if item.key == KEY), None)
+    text = next((item.value for item in graph.metadata_props if item.key == KEY), None)
+    return text, constants_digest(graph)
 
 
 def _is_whole(graph: onnx.ModelProto) -> bool:

@@ -12,7 +12,7 @@ from openvino import opset13 as ops
 
 from vgglass import architecture as family
 from vgglass.engines import Engine, Output, Precision
-from vgglass.engines.artifact import AGAIN, KEY, Artifact
+from vgglass.engines.artifact import AGAIN, KEY, Artifact, digest
 from vgglass.engines.graph import Array, build
 from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
@@ -71,14 +71,22 @@ def write(graph: openvino.Model, path: Path, text: str) -> None:
     openvino.save_model(graph, path, compress_to_fp16=False)
 
 
-def read_text(path: Path) -> str | None:
-    """The artifact's text in an .xml; None where there is none. Raises ModelFileError for a damaged file."""
+def constants_digest(graph: openvino.Model) -> str:
+    return digest(node.data for node in graph.get_ops() if node.get_type_name() == "Constant")
+
+
+def read_text(path: Path) -> tuple[str | None, str]:
+    """The artifact's text in an .xml, None where there is none, and the digest of its constants.
+
+    Raises ModelFileError for a damaged file.
+    """
     try:
         graph = core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelFileError(path, f"OpenVINO can't read it or its .bin ({reason})", AGAIN) from error
-    return str(graph.get_rt_info([KEY]).value) if graph.has_rt_info([KEY]) else None
+    text = str(graph.get_rt_info([KEY]).value) if graph.has_rt_info([KEY]) else None
+    return text, constants_digest(graph)
 
 
 class OpenVINO:

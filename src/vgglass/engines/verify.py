@@ -68,7 +68,7 @@ def _precisions(source: Source, engine: str) -> list[Precision]:
 def check(source: Source, engine: Engine, path: Path | None = None, *, dense: bool = False) -> Check:
     """Run one engine on the golden inputs of the network that it was opened for."""
     images, golden = source.golden_images, source.golden_logits
-    found = engine(images)
+    found = engine.run(images)  # what is no number is a difference too
     if dense:
         found = found[:, :, 0, 0]  # at the training size the map has one place
     largest = np.abs(golden).max() or 1.0  # zero for convolutions without a head
@@ -81,6 +81,6 @@ def _speed(engine: Engine, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8
     seconds = []
     for _ in range(TURNS):
         began = time.perf_counter()
-        engine(images)
+        engine.run(images)
         seconds.append(time.perf_counter() - began)
     return len(images) / statistics.median(seconds)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.errors import DataError, ImageError, MissingExtraError
+from vgglass.errors import ImageError, MissingExtraError
 from vgglass.evaluation.calibration import Calibration, Selective, calibration, selective
 from vgglass.evaluation.headline import headline
 from vgglass.evaluation.judged import Judged
@@ -76,19 +76,14 @@ def require() -> None:
 def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
     """The log-probabilities of every image (N, K).
 
-    Raises ImageError for the first that can't be read, DataError for answers that are no numbers.
+    Raises ImageError for the first that can't be read.
     """
     rows = []
     for answer in answers:
         if isinstance(answer, ImageError):
             raise answer
         rows.append(answer)
-    result = np.stack(rows)
-    broken = int(np.isnan(result).any(axis=1).sum())
-    if broken:
-        rule = "are not numbers (NaN), and no figure can be reckoned from them: its weights are damaged"
-        raise DataError(f"the model's answers to {broken} of {len(result)} images", rule, "train or fetch it again")
-    return result
+    return np.stack(rows)
 
 
 def judge(judged: Judged) -> Evaluation:

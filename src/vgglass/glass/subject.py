@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vgglass import modelfile
 from vgglass.architecture import Layer
+from vgglass.engines import finite
 from vgglass.errors import UsageError
 from vgglass.images import Pixels
 from vgglass.model import VGG
@@ -67,9 +68,9 @@ class Subject:
             )
 
     def logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-        """The network's answer to this image (K,)."""
+        """The network's answer to this image (K,). Raises ModelFileError for one that is infinite or not a number."""
         with untouched(self.network), torch.inference_mode():
-            answer: np.ndarray[tuple[int], np.dtype[np.float32]] = self.network(self.input)[0].numpy()
+            answer: np.ndarray[tuple[int], np.dtype[np.float32]] = finite(self.network(self.input)[0].numpy())
         return answer
 
 

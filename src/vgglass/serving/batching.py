@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
 from vgglass.predictor import Predictor
 from vgglass.serving import logs
@@ -133,6 +134,7 @@ class Batcher:
         except (
             RuntimeError,
             MemoryError,
+            ModelFileError,
         ) as error:  # what engines raise, out of memory above all: the next has its turn
             logs.log_failure("engine failed")
             for ready in batch:

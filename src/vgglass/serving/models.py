@@ -1,13 +1,12 @@
 """The model that serves, and how another takes its place while requests go on."""
 
 import asyncio
-import hmac
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgglass import api, modelfile
+from vgglass import api
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.verify import check
 from vgglass.errors import ModelFileError, UserError
@@ -96,8 +95,6 @@ def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predicto
             raise ModelFileError(
                 path, error.rule, error.remedy.replace(str(Path(folder) / path.name), str(path))
             ) from error
-        if isinstance(source, ModelFile):
-            _check_digest(path, source)
         predictor = api.predictor(source, views=options.views, engine=options.engine, precision=options.precision)
         for dense, engine in predictor.engines.items():
             found = check(source, engine, dense=dense)
@@ -105,12 +102,6 @@ def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predicto
                 rule = f"its golden inputs come out wrong ({found})"
                 raise ModelFileError(path, rule, "write or fetch the file again")
     return source, predictor
-
-
-def _check_digest(path: Path, model: ModelFile) -> None:
-    """A file that was being written while it was copied may hold half of two models, each of them sound."""
-    if not hmac.compare_digest(modelfile.weights_digest(model.weights), model.record.digest):
-        raise ModelFileError(path, "its weights are not those of its digest", "write or fetch the file again")
 
 
 def _files(path: Path) -> list[Path]:
