@@ -184,7 +184,7 @@ def test_grey_images_are_seen_in_grey(tmp_path: Path) -> None:
         ({"size": 31}, "image size 31: five 2x2 poolings leave nothing of an image smaller than 32"),
         ({"width": 0.01}, r"--width 0.01: leaves 0.64 of the 64 channels of the first convolution; choose 0.015625"),
         ({"width": -1.0}, r"width -1.0: the channel multiplier lies in \(0, 64\]"),
-        ({"epochs": 0}, "epochs 0: must be 1 or more"),
+        ({"epochs": 0}, "epochs 0: must be from 1 to"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:

@@ -1,8 +1,11 @@
 """A recipe: every choice of a training run, in one frozen record that a short TOML file fills in."""
 
+import difflib
+import math
 import re
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import Field, asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +37,23 @@ CHOICES = {
     "train": ("all", "last-block", "head"),
     "head": ("vgg", "pooled"),
     "feature_engine": ("auto", "openvino", "torch", "onnxruntime"),
+}
+RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("epochs", "batch_size", "accumulate", "plateau_epochs"), "from 1 to 1000000000", lambda n: 1 <= n <= 10**9),
+    (("patience", "feature_views"), "from 0 to 1000000000", lambda n: 0 <= n <= 10**9),
+    (("seed",), "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
+    (("image_size",), "at most 8192", lambda n: n <= 8192),
+    (("hidden",), "at most 1048576", lambda n: n <= 2**20),
+    (("learning_rate",), "above 0 and finite", lambda x: 0 < x < math.inf),
+    (("weight_decay", "warmup_epochs", "clip_norm"), "at least 0 and finite", lambda x: 0 <= x < math.inf),
+    (("momentum", "label_smoothing", "ema"), "at least 0 and below 1", lambda x: 0 <= x < 1),
+    (("block_decay",), "above 0 and at most 1", lambda x: 0 < x <= 1),
+)
+KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple[int, ...]: "whole numbers, separated by commas",
 }
 CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
 TINY = 64
@@ -114,19 +134,20 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))  # JSON and TOML have lists
+        for field in fields(self):
+            object.__setattr__(self, field.name, _typed(field, getattr(self, field.name)))
         for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            _require(value in choices, name, value, f"one of {', '.join(choices)}")
-        for name in ("epochs", "batch_size", "accumulate", "plateau_epochs"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "patience", "feature_views"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("momentum", "label_smoothing", "ema"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        _require(0 < self.block_decay <= 1, "block_decay", self.block_decay, "above 0 and at most 1")
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        for names, rule, holds in RANGES:
+            for name in names:
+                self._require(name, holds(getattr(self, name)), rule)
         self.network(classes=2)
+
+    def _require(self, name: str, good: bool, rule: str) -> None:
+        if not good:
+            default = next(field.default for field in fields(self) if field.name == name)
+            value = f"{name.replace('_', ' ')} {getattr(self, name)!r}"
+            raise UsageError(value, f"must be {rule}", f"its default is {default!r}")
 
     def network(self, classes: int) -> Architecture:
         """The architecture for so many classes. Raises UsageError."""
@@ -155,11 +176,12 @@ class Recipe:
 
     def override(self, **values: Any) -> "Recipe":
         """The same with other values; strings are read as the field's type. Raises UsageError."""
-        types = {field.name: field.type for field in fields(self)}
+        known = [field.name for field in fields(self)]
         for name in values:
-            if name not in types:
-                raise UsageError(f"recipe field {name!r}", f"not one of {', '.join(types)}", "check its spelling")
-        return replace(self, **{name: _typed(name, types[name], value) for name, value in values.items()})
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                raise UsageError(f"recipe field {name!r}", f"not one of {', '.join(known)}", f"did you mean {near}")
+        return replace(self, **values)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"widths": list(self.widths)}
@@ -189,30 +211,23 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
-def _typed(name: str, kind: Any, value: Any) -> Any:
+def _typed(field: "Field[Any]", value: Any) -> Any:
     """The value as int, float, bool, str or whole numbers; a whole number may stand for a float."""
+    kind: Any = field.type
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if kind in (int, float) and isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
             number = kind(value)
-        except ValueError:
-            number = None
-        if number is not None and float(number) == float(value):
-            return number
+            if float(number) == float(value):
+                return number
+        except (ValueError, OverflowError):  # int(inf) and float(10**400) overflow
+            pass
     elif kind == tuple[int, ...]:
         listed = value.split(",") if isinstance(value, str) else value
         if isinstance(listed, list | tuple) and all(re.fullmatch(r"\s*\d{1,6}\s*", str(item)) for item in listed):
             return tuple(int(item) for item in listed)
-    elif isinstance(value, kind if isinstance(kind, type) else str):
+    elif isinstance(value, bool if kind is bool else str) and kind not in (int, float):
         return value
-    raise UsageError(f"recipe field {name}={value!r}", f"must be {_said(kind)}", "mend it")
-
-
-def _said(kind: Any) -> str:
-    return "whole numbers, separated by commas" if kind == tuple[int, ...] else getattr(kind, "__name__", "text")
-
-
-def _require(good: bool, name: str, value: object, rule: str) -> None:
-    if not good:
-        raise UsageError(f"{name.replace('_', ' ')} {value!r}", f"must be {rule}", "change it")
+    said = KINDS.get(kind, "text")
+    raise UsageError(f"recipe field {field.name}={value!r}", f"must be {said}", f"its default is {field.default!r}")
