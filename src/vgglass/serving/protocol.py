@@ -12,6 +12,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from vgglass.serving.service import Row, Service
 INPUT, OUTPUT = "image", "probabilities"
 HEADER = "Inference-Header-Content-Length"
 REMEDY = f"send one input {INPUT!r}, BYTES[N] or UINT8[N,H,W,C]"
+PIXELS = "send pixels as UINT8, 0..255, as they were decoded: the server normalises them"
+NAMES = {bool: "true or false", str: "a string", type(None): "null", list: "an array", dict: "an object"}  # as in JSON
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def parse(body: bytes, header_length: str | None, channels: int) -> Inference:
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, RefusedError):
             raise
-        raise _bad("the request", f"is not one of the Open Inference Protocol ({type(error).__name__})") from error
+        reason = f"{type(error).__name__}: {error}"[:100]
+        raise _bad("the request", f"is not one of the Open Inference Protocol ({reason})") from error
     return Inference(None if name is None else str(name), images, binary)
 
 
@@ -155,14 +159,47 @@ def _images(tensor: dict[str, Any], binary: bytes, channels: int) -> list[bytes 
             raise _bad(f"shape {shape}", f"and {len(files)} elements came")
         return [*files]
     if kind == "UINT8" and len(shape) == 4 and shape[3] == channels:
-        pixels = np.array(tensor["data"], np.uint8).ravel() if size is None else np.frombuffer(binary, np.uint8)
+        pixels = _from_numbers(tensor["data"], shape) if size is None else np.frombuffer(binary, np.uint8)
         if pixels.size != math.prod(shape):
-            raise _bad(f"shape {shape}", f"and {pixels.size} numbers came")
+            raise _bad(f"shape {shape}", f"and {pixels.size} numbers came", PIXELS)
         return [*pixels.reshape(shape)]
-    raise _bad(f"{str(kind)[:20]}{str(shape)[:100]}", f"is not an input of this model, which sees {channels} channels")
+    rule = f"is not an input of this model, which sees {channels} channels, the last axis"
+    raise _bad(f"{str(kind)[:20]}{str(shape)[:100]}", rule, f"{REMEDY}; {PIXELS}")
 
 
-def _from_base64(data: list[str]) -> list[bytes]:
+def _from_numbers(data: Any, shape: list[int]) -> Pixels:
+    """Whole numbers of 0..255 in one row, or nested as the shape says. Raises RefusedError."""
+    numbers = _unnested(data, shape)
+    strange = set(map(type, numbers)) - {int, float}
+    if strange:
+        raise _bad("data", f"holds {NAMES[strange.pop()]} among its numbers", PIXELS)
+    try:
+        values = np.array(numbers, np.float64)
+    except OverflowError:
+        raise _bad("data", "holds a number far beyond 0..255", PIXELS) from None
+    right = (values >= 0) & (values <= 255) & (values == np.trunc(values))
+    if not right.all():
+        index = int(np.argmin(right))
+        value = f"data[{index}] = {str(numbers[index])[:20]}"
+        raise _bad(value, "is no whole number of 0..255 (normalised already?)", PIXELS)
+    return values.astype(np.uint8)
+
+
+def _unnested(data: Any, shape: list[int]) -> list[Any]:
+    """The innermost elements. Raises RefusedError where arrays nest in another way than the shape's."""
+    if type(data) is list and list not in set(map(type, data)):
+        return data
+    level = [data]
+    for side in shape:
+        if set(map(type, level)) != {list} or set(map(len, level)) != {side}:
+            raise _bad("data", f"is neither one row of numbers nor nested as the shape {shape}", PIXELS)
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def _from_base64(data: Any) -> list[bytes]:
+    if type(data) is not list or set(map(type, data)) - {str}:
+        raise _bad("data", "is no array of strings, a file in base64 each")
     try:
         return [base64.b64decode(text, validate=True) for text in data]
     except binascii.Error as error:
@@ -191,5 +228,5 @@ def _probabilities(index: int, row: Row | ImageError) -> NDArray[np.float32]:
     return row.probabilities.astype(np.float32)
 
 
-def _bad(value: str, rule: str) -> RefusedError:
-    return RefusedError(400, "bad inference request", value, rule, REMEDY)
+def _bad(value: str, rule: str, remedy: str = REMEDY) -> RefusedError:
+    return RefusedError(400, "bad inference request", value, rule, remedy)
