@@ -1,5 +1,6 @@
 """What a client is told: /predict, the Open Inference Protocol by the real client, documents, metrics, log lines."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from glass_subjects import CLASSES, photograph
 from served import JPEG, Served, encoded, form, photographs, save_model
 from vgglass import modelfile
 from vgglass.serving.access import SECURITY_HEADERS
+from vgglass.serving.predicting import TEXT
 
 THRESHOLD = 0.24
 
@@ -59,11 +61,38 @@ def test_a_form_is_answered_as_predict_answers(server: Served, file: Path, expec
     assert set(answer["timings"]) == {"decoded", "waited", "computed", "received", "total"}
 
 
-def test_a_raw_body_is_one_image(server: Served, expected: list) -> None:  # type: ignore[type-arg]
-    for kind in ("image/jpeg", "application/octet-stream", "image/whatever; q=1"):
-        answer = server.ask("POST", "/predict?top=1", photographs(1)[0], {"Content-Type": kind}).json
+def test_a_raw_body_is_one_image_whatever_it_is_called(server: Served, expected: list) -> None:  # type: ignore[type-arg]
+    curl, httpie = "application/x-www-form-urlencoded", "application/json"
+    for kind in ("image/jpeg", "application/octet-stream", "image/whatever; q=1", curl, httpie, "text/plain", None):
+        headers = {} if kind is None else {"Content-Type": kind}
+        answer = server.ask("POST", "/predict?top=1", photographs(1)[0], headers).json
         (row,) = answer["images"]
         assert row["top"] == [{"class": expected[0][0][0], "probability": pytest.approx(expected[0][0][1], rel=1e-5)}]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_no_image_begins_as_text(kind: str) -> None:
+    assert not TEXT.issuperset(encoded(photograph(40, 50), kind)[:32])
+
+
+def test_text_is_told_how_to_send_an_image(server: Served) -> None:
+    for kind, body in (
+        ("application/x-www-form-urlencoded", b"image=photo.jpg"), ("application/json", b'{"image": "aGk="}'),
+        ("text/plain", "照片".encode()), ("text/html", b"<p>"), ("application/x-www-form-urlencoded", b""),
+    ):  # fmt: skip
+        reply = server.ask("POST", "/predict", body, {"Content-Type": kind})
+        rule = "is text, no image; send one as curl -F image=@photo.jpg or curl --data-binary @photo.jpg does."
+        assert (reply.status, reply.json["error"]) == (415, f"the body, Content-Type '{kind}': {rule}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict", "/v2/models/tiny/infer", "/v2/models/tiny/versions/1/infer", "/glass/images"]
+)
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP", "zstd"])
+def test_an_encoded_body_is_refused_by_its_encoding(server: Served, path: str, encoding: str) -> None:
+    reply = server.ask("POST", path, gzip.compress(b"{}"), JPEG | {"Content-Encoding": encoding})
+    assert (reply.status, reply.headers["accept-encoding"]) == (415, "identity")
+    assert reply.json["error"] == f"Content-Encoding '{encoding}': is not read; send the body as it is."
 
 
 def test_one_unreadable_image_fails_no_other(server: Served) -> None:
@@ -86,13 +115,24 @@ def test_one_unreadable_image_fails_no_other(server: Served) -> None:
     [
         ("POST", "/predict?top=0", b"x", JPEG, 422, "top '0': Input should be greater than or equal to 1; see /docs."),
         ("POST", "/predict?top=x", b"x", JPEG, 422, "top 'x': Input should be a valid integer"),
-        ("POST", "/predict", b"{}", {"Content-Type": "application/json"}, 415, "holds no images; send multipart/form"),
-        ("POST", "/predict", b"x", {}, 415, "Content-Type ''"),
+        (
+            "POST",
+            "/predict",
+            b"{}",
+            {"Content-Type": "application/json"},
+            415,
+            "Content-Type 'application/json': is text",
+        ),
+        ("POST", "/predict", b"x", {}, 415, "the body, Content-Type '': is text, no image; send one as curl -F"),
         ("POST", "/predict", b"x", JPEG | {"Content-Encoding": "gzip"}, 415, "Content-Encoding 'gzip': is not read"),
         ("POST", "/predict", *form([]), 400, "the form: holds no files; send them as curl -F image=@photo.jpg does."),
         ("GET", "/predict", None, {}, 405, "GET '/predict': Method Not Allowed; see /docs."),
         ("GET", "/nothing", None, {}, 404, "GET '/nothing': Not Found; see /docs."),
         ("GET", "/v2/models/other", None, {}, 404, "model 'other': is not served here; ask for 'tiny'."),
+        ("GET", "/v2/models/tiny/versions/2", None, {}, 404, "version '2': is not served here; ask for '1'."),
+        ("GET", "/v2/models/tiny/versions/2/ready", None, {}, 404, "version '2': is not served here; ask for '1'."),
+        ("POST", "/v2/models/tiny/versions/x/infer", b"{}", {}, 404, "version 'x': is not served here; ask for '1'."),
+        ("GET", "/v2/models/other/versions/1", None, {}, 404, "model 'other': is not served here; ask for 'tiny'."),
     ],
 )
 def test_refusals_name_value_rule_and_remedy(
@@ -128,6 +168,10 @@ def test_triton_reads_the_metadata(client: triton.InferenceServerClient) -> None
     assert client.is_server_ready()
     assert client.is_model_ready("tiny")
     assert not client.is_model_ready("other")
+    for version in client.get_model_metadata("tiny")["versions"]:
+        assert client.is_model_ready("tiny", version)
+        assert client.get_model_metadata("tiny", version) == client.get_model_metadata("tiny")
+    assert not client.is_model_ready("tiny", "2")
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
     about = client.get_model_metadata("tiny")
     assert about["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
@@ -143,8 +187,8 @@ def test_triton_sends_files(client: triton.InferenceServerClient, expected: list
     tensor = triton.InferInput("image", [9], "BYTES")
     tensor.set_data_from_numpy(np.array(photographs(9), object), binary_data=True)
     outputs = [triton.InferRequestedOutput("probabilities", binary_data=binary)]
-    for asked in (outputs, None):
-        found = client.infer("tiny", [tensor], outputs=asked, request_id="7")
+    for asked, version in ((outputs, ""), (None, "1")):
+        found = client.infer("tiny", [tensor], version, outputs=asked, request_id="7")
         assert found.get_response()["id"] == "7"
         rows = found.as_numpy("probabilities")
         assert rows.dtype == np.float32
@@ -170,6 +214,8 @@ def test_triton_is_told_what_is_wrong(client: triton.InferenceServerClient) -> N
     pixels.set_data_from_numpy(np.zeros((1, 4, 4, 1), np.uint8))
     with pytest.raises(InferenceServerException, match="not an input of this model, which sees 3 channels"):
         client.infer("tiny", [pixels])
+    with pytest.raises(InferenceServerException, match="Content-Encoding 'gzip': is not read; send the body as it is"):
+        client.infer("tiny", [tensor], request_compression_algorithm="gzip")
 
 
 def test_log_lines_and_metrics_tell_of_each_request_and_of_no_image(server: Served) -> None:

@@ -28,6 +28,10 @@ class Bodies:
 
         deadline  of the loop's clock. The bytes count as held until `request.state.release` is called.
         """
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() not in ("identity", ""):
+            value, headers = f"Content-Encoding {encoding[:100]!r}", {"Accept-Encoding": "identity"}
+            raise RefusedError(415, "wrong type", value, "is not read", "send the body as it is", headers)
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared[:20]) > self.one:
             raise self._too_large()

@@ -16,7 +16,9 @@ from vgglass.serving.multipart import Part, parts
 from vgglass.serving.refusals import RefusedError, json_response
 from vgglass.serving.service import Row, Service
 
-TAKES = "multipart/form-data, image/* or application/octet-stream"
+FORM = "multipart/form-data"
+IMAGES = ("image/", "application/octet-stream")
+TEXT = frozenset({*b"\t\r\n", *range(0x20, 0x100)})  # every image's first bytes hold others
 
 
 def router(service: Service) -> APIRouter:
@@ -29,10 +31,14 @@ def router(service: Service) -> APIRouter:
         """One row an image, in order. An image that can't be read has an 'error' in its row, and fails no other;
         where none can be read the status is 422."""
         began = time.perf_counter()
-        form = _is_form(request)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = await service.body(request)
         received = time.perf_counter() - began
-        images = _images(request.headers["content-type"], body, service.batcher.capacity) if form else [Part("", body)]
+        images = (
+            _images(request.headers["content-type"], body, service.batcher.capacity)
+            if kind == FORM
+            else [_raw(kind, body)]
+        )
         predictor = service.models.current
         rows = await service.answer(request, predictor, [image.data for image in images])
         answer = {
@@ -45,17 +51,12 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _is_form(request: Request) -> bool:
-    """Whether the body is a form, not an image. Raises RefusedError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise RefusedError(415, "wrong type", f"Content-Encoding {encoding[:100]!r}", "is not read", "send it as it is")
-    if kind == "multipart/form-data":
-        return True
-    if kind.startswith("image/") or kind == "application/octet-stream":
-        return False
-    raise RefusedError(415, "wrong type", f"Content-Type {kind[:100]!r}", "holds no images", f"send {TAKES}")
+def _raw(kind: str, body: bytes) -> Part:
+    """An image that is the body itself, by content: curl calls it a form, requests nothing. Raises RefusedError."""
+    if not kind.startswith(IMAGES) and TEXT.issuperset(body[:32]):
+        remedy = "send one as curl -F image=@photo.jpg or curl --data-binary @photo.jpg does"
+        raise RefusedError(415, "wrong type", f"the body, Content-Type {kind[:100]!r}", "is text, no image", remedy)
+    return Part("", body)
 
 
 def _images(content_type: str, body: bytes, most: int) -> list[Part]:

@@ -27,7 +27,7 @@ from vgglass.serving.documentation import ERRORS, INFERENCE, INFERENCES
 from vgglass.serving.refusals import RefusedError, json_response
 from vgglass.serving.service import Row, Service
 
-INPUT, OUTPUT = "image", "probabilities"
+INPUT, OUTPUT, VERSION = "image", "probabilities", "1"
 HEADER = "Inference-Header-Content-Length"
 REMEDY = f"send one input {INPUT!r}, BYTES[N] or UINT8[N,H,W,C]"
 PIXELS = "send pixels as UINT8, 0..255, as they were decoded: the server normalises them"
@@ -53,30 +53,33 @@ def router(service: Service) -> APIRouter:
     async def server() -> Response:
         return json_response({"name": "vgglass", "version": __version__, "extensions": ["binary_tensor_data"]})
 
+    @routes.get("/models/{name}/versions/{version}", summary="What the model takes and gives", include_in_schema=False)
     @routes.get("/models/{name}", summary="What the model takes and gives")
-    async def metadata(name: str) -> Response:
-        _require_name(name, service)
+    async def metadata(name: str, request: Request) -> Response:
+        _require_model(request, service)
         classes = len(service.models.current.record.classes)
         return json_response(
             {
                 "name": name,
-                "versions": ["1"],
+                "versions": [VERSION],
                 "platform": f"vgglass_{service.models.current.settings['engine']}",
                 "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
                 "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, classes]}],
             }
         )
 
+    @routes.get("/models/{name}/versions/{version}/ready", summary="Whether the model answers", include_in_schema=False)
     @routes.get("/models/{name}/ready", summary="Whether the model answers")
-    async def ready(name: str) -> Response:
-        _require_name(name, service)
+    async def ready(name: str, request: Request) -> Response:
+        _require_model(request, service)
         return json_response({"name": name, "ready": True})
 
+    @routes.post("/models/{name}/versions/{version}/infer", summary="Probabilities of images", include_in_schema=False)
     @routes.post(
         "/models/{name}/infer", summary="Probabilities of images", openapi_extra=INFERENCE, responses=INFERENCES
     )
     async def infer(name: str, request: Request) -> Response:
-        _require_name(name, service)
+        _require_model(request, service)
         body = await service.body(request)
         predictor = service.models.current
         channels = predictor.record.preprocessing.channels
@@ -108,7 +111,7 @@ def parse(body: bytes, header_length: str | None, channels: int) -> Inference:
 
 def answer(name: str, asked: Inference, probabilities: NDArray[np.float32]) -> Response:
     output: dict[str, Any] = {"name": OUTPUT, "datatype": "FP32", "shape": probabilities.shape}
-    head: dict[str, Any] = {"model_name": name, "model_version": "1", "outputs": [output]}
+    head: dict[str, Any] = {"model_name": name, "model_version": VERSION, "outputs": [output]}
     if asked.id is not None:
         head["id"] = asked.id
     if not asked.binary:
@@ -120,10 +123,13 @@ def answer(name: str, asked: Inference, probabilities: NDArray[np.float32]) -> R
     return Response(text + data, media_type="application/octet-stream", headers={HEADER: str(len(text))})
 
 
-def _require_name(name: str, service: Service) -> None:
-    if name != service.models.name:
-        value, rule = f"model {name[:100]!r}", "is not served here"
-        raise RefusedError(404, "unknown model", value, rule, f"ask for {service.models.name!r}")
+def _require_model(request: Request, service: Service) -> None:
+    """The path's model is the one that serves, and so is its version, if the path has one. Raises RefusedError."""
+    served, here = {"name": service.models.name, "version": VERSION}, request.path_params
+    for key, given in here.items():
+        if given != served[key]:
+            value = f"{'model' if key == 'name' else key} {given[:100]!r}"
+            raise RefusedError(404, "unknown model", value, "is not served here", f"ask for {served[key]!r}")
 
 
 def _tensor(asked: dict[str, Any]) -> dict[str, Any]:
