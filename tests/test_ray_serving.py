@@ -111,6 +111,13 @@ def test_arguments_are_checked() -> None:
     assert serving.Arguments.model_validate({"model": "m", "replicas": "8", "cpus": "2"}).replicas == 8
 
 
+def test_names_and_pages_elsewhere_are_separated_by_commas() -> None:
+    arguments = serving.Arguments(hosts="photos.example,other.example:8443", origins="https://a.example,http://b:81/")
+    access = serving._access(arguments)
+    assert {"photos.example", "other.example"} < access.hosts
+    assert access.guests == {"https://a.example", "http://b:81"}
+
+
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"run: pip install 'vgglass\[ray\]'"):

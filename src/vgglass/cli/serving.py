@@ -20,8 +20,16 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
     allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Another name that this server goes by; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME[:PORT]", help="Another name that this server goes by; repeatable."),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A page elsewhere that may ask, as https://app.example; repeatable."),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PREFIX", help="What a proxy leaves in front of paths, as /vgg.")
+    ] = "",
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the bearer token that clients must send.")
     ] = None,
@@ -42,6 +50,7 @@ def serve(
     from vgglass.serving.service import Service
 
     token = access.read_token(token_file)
+    names = access.allowed(host, allow_host or (), token, allow_origin or ())
     if token is None and not insecure and not access.is_loopback(host):
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")
@@ -51,5 +60,4 @@ def serve(
         service = Service.of(path, Options(views, engine, precision), queue, timeout)
         about = service.models.current.about
         output.console().print(f"{server.address(bound)} serves {path} ({about})", soft_wrap=True)
-        names = access.allowed(host, allow_host or (), token)
-        server.run(app.create(service, names), bound, timeout, service.models.reload)
+        server.run(app.create(service, names, root_path), bound, timeout, service.models.reload)

@@ -37,6 +37,7 @@ class Arguments(BaseModel):
     queue       requests that may wait for a replica besides, at each proxy; more are refused (503)
     timeout     seconds from a request's arrival at a replica to its answer
     hosts       other names that the server goes by, separated by commas; they need a token
+    origins     pages elsewhere that may ask, separated by commas; as `vgglass serve --allow-origin`
     token_file  a file with the bearer token that clients must send, on every machine
     """
 
@@ -51,6 +52,7 @@ class Arguments(BaseModel):
     queue: int = Field(default=64, ge=0)
     timeout: float = Field(default=30, ge=1, le=600)
     hosts: str = ""
+    origins: str = ""
     token_file: str = ""
     views: str | None = None
     engine: str = "auto"
@@ -63,7 +65,7 @@ def application(arguments: Arguments) -> "Application":
     if arguments.hosts and not arguments.token_file:
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"hosts={arguments.hosts}", rule, "add token_file=FILE")
-    access.read_token(_path(arguments))
+    _access(arguments)
     api.opened(arguments.model)  # a wrong one is told here, not by replicas that start again and again
     from ray import serve
 
@@ -88,13 +90,14 @@ def replica(arguments: Arguments) -> ASGIApp:
     limit_threads(max(1, int(arguments.cpus)))
     options = Options(arguments.views, arguments.engine, arguments.precision)
     service = Service.of(_model(arguments.model), options, arguments.images, arguments.timeout)
-    names = [name for name in arguments.hosts.split(",") if name]
-    return app.create(service, access.allowed("127.0.0.1", names, access.read_token(_path(arguments))))
+    return app.create(service, _access(arguments))
+
+
+def _access(arguments: Arguments) -> access.Access:
+    names, pages = ([each for each in text.split(",") if each] for text in (arguments.hosts, arguments.origins))
+    path = Path(arguments.token_file) if arguments.token_file else None
+    return access.allowed("127.0.0.1", names, access.read_token(path), pages)
 
 
 def _model(name: str) -> Path:
     return api.pretrained(name) if name in zoo.names() and not Path(name).exists() else Path(name)
-
-
-def _path(arguments: Arguments) -> Path | None:
-    return Path(arguments.token_file) if arguments.token_file else None

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vgglass.errors import UsageError
+from vgglass.serving import origins
 from vgglass.serving.refusals import RefusedError
 
 SECURITY_HEADERS = {
@@ -29,8 +31,10 @@ _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECUR
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 READING = ("GET", "HEAD", "OPTIONS")
 # What holds no secret, and what a probe or a browser's address bar asks for: they can't send a token.
-OPEN = ("/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
+HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
+OPEN = ("/", "/docs", "/openapi.json", *HEALTH)
 OPEN_FOLDER = "/static/"
+PROXY = "behind a proxy, let it pass on the Host that the browser sent (nginx: proxy_set_header Host $http_host)"
 
 
 @dataclass(frozen=True)
@@ -39,33 +43,65 @@ class Access:
 
     hosts      names that a Host header may bear
     addresses  whether it may also be any IP address: a name that was made to point here is never one
+    pages      origins of this server's own page, beside the one at the Host of the request
+    guests     origins of other pages that may ask
     token      what 'Authorization: Bearer' must bear, or None
     """
 
     hosts: frozenset[str]
     addresses: bool
+    pages: frozenset[str]
+    guests: frozenset[str]
     token: str | None
 
     def check(self, scope: Scope) -> None:
         """Raises RefusedError."""
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        host = self._host(_values(headers, b"host"))
-        if scope["method"] not in READING:
-            _check_origin(headers, host)
+        host = self._host(scope)
+        preflight = is_preflight(scope)
+        if scope["method"] not in READING or preflight:
+            self._check_origin(scope, host)
         path = scope["path"]
-        if self.token is not None and path not in OPEN and not path.startswith(OPEN_FOLDER):
-            self._check_token(_values(headers, b"authorization"))
+        if self.token is not None and not preflight and path not in OPEN and not path.startswith(OPEN_FOLDER):
+            self._check_token(_values(scope["headers"], b"authorization"))
 
-    def _host(self, values: list[str]) -> str:
-        """The Host header, which is one of ours."""
+    def guest(self, scope: Scope) -> str:
+        """The origin of another page that asks and may; '' without one."""
+        given = _values(scope["headers"], b"origin")
+        name = origins.origin(given[0]) if len(given) == 1 else ""
+        return name if name in self.guests else ""
+
+    def _host(self, scope: Scope) -> str:
+        """The Host header, which is one of ours; '' of a probe that speaks HTTP/1.0, as no browser does."""
+        values = _values(scope["headers"], b"host")
+        if not values and scope["http_version"] == "1.0" and scope["path"] in HEALTH:
+            return ""
         value = values[0] if len(values) == 1 else ""
         name = _hostname(value)
         if name in self.hosts or (self.addresses and _is_address(name)):
             return value
         shown = f"Host {value[:100]!r}"
-        raise RefusedError(
-            421, "foreign host", shown, "is no name of this server", "add it with --allow-host if it is one"
-        )
+        remedy = f"add it with --allow-host if it is one; {PROXY}"
+        raise RefusedError(421, "foreign host", shown, "is no name of this server", remedy)
+
+    def _check_origin(self, scope: Scope, host: str) -> None:
+        """Only a browser sends an Origin; what it names must be the very page that this server gave it, or a guest."""
+        if self.guest(scope):
+            return
+        for each in _values(scope["headers"], b"origin"):
+            name = origins.origin(each)
+            scheme, _, place = name.partition("://")
+            if not name or name not in self.pages | {origins.origin(f"{scheme}://{host}")}:
+                shown, rule = f"Origin {each[:100]!r}", f"is not this server's, {host[:100]!r}"
+                remedy = "ask from its own page, or from no page"
+                if name:
+                    ways = (
+                        f"--allow-host {place} if that is this server, --allow-origin {name} if it is a page elsewhere"
+                    )
+                    remedy = f"{PROXY}, or start with {ways}"
+                raise RefusedError(403, "foreign origin", shown, rule, remedy)
+        if "cross-site" in _values(scope["headers"], b"sec-fetch-site"):
+            shown, rule = "Sec-Fetch-Site: cross-site", "comes from another site's page"
+            raise RefusedError(403, "foreign origin", shown, rule, "ask from no page")
 
     def _check_token(self, values: list[str]) -> None:
         assert self.token is not None
@@ -81,55 +117,66 @@ def accessible(app: ASGIApp, access: Access) -> ASGIApp:
     """`app` for those who may ask; every response bears the headers that a browser heeds."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in _RAW_HEADERS if pair[0] not in given)]
-            await send(message)
-
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
+        guest = access.guest(scope)
+        told = [*_RAW_HEADERS, *([(b"vary", b"Origin")] if access.guests else []), *origins.headers(guest)]
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(pair for pair in told if pair[0] not in given)]
+            await send(message)
+
         try:
             access.check(scope)
         except RefusedError as refusal:
             scope["state"]["told"]["reason"] = refusal.reason
             await refusal.response()(scope, receive, sending)
             return
+        if guest and is_preflight(scope):
+            await Response(status_code=204, headers=origins.PREFLIGHT)(scope, receive, sending)
+            return
         await app(scope, receive, sending)
 
     return call
 
 
-def allowed(host: str, others: Iterable[str], token: str | None) -> Access:
-    """For a server that is bound to `host`, and goes by these other names too."""
-    names = LOOPBACK | {name.lower() for name in (host, *others)}
-    return Access(frozenset(names), not is_loopback(host), token)
+def is_preflight(scope: Scope) -> bool:
+    """A browser's question whether a page elsewhere may ask; it can't bear the token."""
+    return scope["method"] == "OPTIONS" and bool(_values(scope["headers"], b"access-control-request-method"))
+
+
+def allowed(host: str, others: Iterable[str], token: str | None, guests: Iterable[str] = ()) -> Access:
+    """For a server that is bound to `host`, goes by these other names too (NAME or NAME:PORT), and has these guests.
+
+    Raises UsageError.
+    """
+    places = [_place(each) for each in others]
+    names = LOOPBACK | {host.lower()} | {_hostname(place) for place in places}
+    pages = {origins.origin(f"{scheme}://{place}") for scheme in origins.PORTS for place in places}
+    return Access(
+        frozenset(names), not is_loopback(host), frozenset(pages), frozenset(map(origins.allowed, guests)), token
+    )
+
+
+def _place(text: str) -> str:
+    """A name with or without a port, as a Host header bears it. Raises UsageError."""
+    place = f"[{text}]" if ":" in text and _is_address(text) else text
+    try:
+        name, colon, port = place.rpartition(":") if urlsplit(f"//{place}").port else (place, "", "")
+        found = name.encode("idna").decode() + colon + port
+    except ValueError:
+        found = ""
+    if not _hostname(found) or urlsplit(f"//{found}").netloc != found or set(found) & set("*@ "):
+        remedy = "give NAME or NAME:PORT: photos.example, photos.example:8443"
+        raise UsageError(f"--allow-host {text}", "is no host's name", remedy)
+    return found.lower()
 
 
 def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _check_origin(headers: list[tuple[bytes, bytes]], host: str) -> None:
-    """Only a browser sends an Origin; what it names must be the very page that this server gave it."""
-    for origin in _values(headers, b"origin"):
-        if origin == "null" or urlsplit_netloc(origin) != host.lower():
-            shown = f"Origin {origin[:100]!r}"
-            raise RefusedError(
-                403, "foreign origin", shown, "is not this server", "ask from its own page, or from no page"
-            )
-    if "cross-site" in _values(headers, b"sec-fetch-site"):
-        raise RefusedError(
-            403, "foreign origin", "Sec-Fetch-Site: cross-site", "comes from another site's page", "ask from no page"
-        )
-
-
-def urlsplit_netloc(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
 
 
 def _hostname(value: str) -> str:

@@ -9,23 +9,27 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vgglass import __version__
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.serving import documentation, glass, health, logs, pages, predicting, protocol
 from vgglass.serving.access import Access, accessible
+from vgglass.serving.addresses import rooted
 from vgglass.serving.limits import bounded
 from vgglass.serving.observing import observed
 from vgglass.serving.refusals import RefusedError
 from vgglass.serving.service import Service
 
 
-def create(service: Service, access: Access) -> ASGIApp:
-    """The whole server as one ASGI application. A room of routes is one more router here."""
+def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
+    """The whole server as one ASGI application. A room of routes is one more router here.
+
+    root_path  a prefix of paths that a proxy leaves in front of the routes
+    """
     app = FastAPI(
         title="vgglass", version=__version__, description="VGG image classification that you can see through.",
-        docs_url=None, redoc_url=None, lifespan=_running(service),
+        docs_url=None, redoc_url=None, lifespan=_running(service), servers=[{"url": "."}], redirect_slashes=False,
     )  # fmt: skip
     for router in (
         predicting.router(service),
@@ -38,8 +42,8 @@ def create(service: Service, access: Access) -> ASGIApp:
     _add_documentation(app)
     _add_refusals(app)
     paths = frozenset(app.openapi()["paths"])
-    within = bounded(app, service.bodies, service.batcher.require_room)
-    return observed(accessible(within, access), service.metrics, paths)
+    within = bounded(_headed(app), service.bodies, service.batcher.require_room)
+    return observed(rooted(accessible(within, access), root_path), service.metrics, paths)
 
 
 def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -74,6 +78,20 @@ def _add_documentation(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(documentation.page(app.openapi()))
+
+
+def _headed(app: ASGIApp) -> ASGIApp:
+    """`app`, which answers HEAD as it does GET; whoever speaks HTTP for us leaves out the body."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await app(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+        await app(asked, receive, send)
+        scope["route"] = asked.get("route")
+
+    return call
 
 
 def _add_refusals(app: FastAPI) -> None:

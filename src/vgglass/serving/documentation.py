@@ -28,7 +28,7 @@ _REASONS = {
     405: "Another method.",
     408: "The body did not arrive in time.",
     413: "Too many bytes, parts or images.",
-    415: "A type that holds no images.",
+    415: "Text in place of an image, or an encoded body.",
     421: "The Host header names another server.",
     422: "A parameter out of its range.",
     431: "Too large a head.",
@@ -129,7 +129,7 @@ def page(document: dict[str, Any]) -> str:
     return html(
         f"{about['title']} {about['version']}",
         f"<p>{escape(about['description'])} The whole of it for programs:"
-        f' <a href="/openapi.json">/openapi.json</a>.</p>{"".join(rows)}',
+        f' <a href="openapi.json">openapi.json</a>.</p>{"".join(rows)}',
     )
 
 

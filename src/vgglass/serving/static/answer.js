@@ -16,7 +16,7 @@ export function answers(state, changed) {
     let rows = image.top.map(row => ({ ...row, after: row.probability }));
     if (names.length) {
       const asked = names.map(name => "channels=" + encodeURIComponent(name)).join("&");
-      const told = await json("/glass/images/" + image.id + "/without?" + asked);
+      const told = await json("glass/images/" + image.id + "/without?" + asked);
       if (image !== state.image) return;
       rows = told.rows;
     }
@@ -73,7 +73,7 @@ export function answers(state, changed) {
     if (name === "class-map") return places(mine);
     const layers = state.model.layers, opened = layers.findIndex(layer => layer.name === state.layer);
     const layer = name === "gradcam" && opened > 0 && opened < layers.findIndex(found => found.name === state.model.head_layer) ? state.layer : null;
-    const found = await json("/glass/images/" + image.id + "/attributions/" + name + query({ target, layer }));
+    const found = await json("glass/images/" + image.id + "/attributions/" + name + query({ target, layer }));
     if (mine !== turn || image !== state.image) return;
     lay({ heat: heat(found) });
     at("whyLegend").textContent = fill(found.signed ? say.whySigned : say.whyPositive, say.methods[name] + (found.layer ? " (" + found.layer + ")" : ""), found.class, number(found.end));
@@ -81,7 +81,7 @@ export function answers(state, changed) {
 
   /** What each place adds to the logit, or to its difference from another's. @param {number} mine */
   async function places(mine) {
-    const image = state.image, found = await json("/glass/images/" + image.id + "/class-map" + query({ target: aim(), against }));
+    const image = state.image, found = await json("glass/images/" + image.id + "/class-map" + query({ target: aim(), against }));
     if (mine !== turn || image !== state.image) return;
     const others = image.top.filter(row => row.index !== aim()).map(row => make("button", { type: "button", "aria-pressed": String(row.index === against), onclick: () => { against = row.index === against ? null : row.index; explain(method); } }, fill(say.against, row.class)));
     showClassMap(found, make("div", { class: "choices" }, ...others));
@@ -100,7 +100,7 @@ export function answers(state, changed) {
     lay({ heat: null, scores: null, place: null });
     at("slideLegend").textContent = sliding ? say.working : "";
     if (!sliding || !image) return;
-    const found = await json("/glass/images/" + image.id + "/scores" + query({ target: aim() }));
+    const found = await json("glass/images/" + image.id + "/scores" + query({ target: aim() }));
     if (mine !== turn || image !== state.image) return;
     lay({ scores: found });
     const rows = found.probabilities.length, columns = found.probabilities[0].length, { both } = found;

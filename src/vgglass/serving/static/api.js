@@ -1,5 +1,7 @@
 // What the page asks of its server. Every number comes from there; nothing is asked of any other machine.
 
+import { fill, say } from "./words.js";
+
 /** The server's own sentence for what it refused. */
 export class Refused extends Error {
   /** @param {number} status @param {string} type @param {string} message */
@@ -28,6 +30,7 @@ export async function ask(path, options = {}) {
     const headers = { ...options.headers, ...(token ? { Authorization: "Bearer " + token } : {}) };
     const response = await fetch(path, { ...options, headers });
     if (response.ok) return response;
+    if (!response.headers.get("Content-Type")?.startsWith("application/json")) throw new Refused(response.status, "proxy", fill(say.proxy, response.status));
     const told = await response.json();
     if (response.status === 401 && attempt < 5) await askToken();
     else if (told.type === "no image" && attempt === 0 && await restore(path)) continue;

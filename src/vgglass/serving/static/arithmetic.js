@@ -95,7 +95,7 @@ function share(state, told, terms) {
   async function draw() {
     const mine = ++turn, temperature = Number((10 ** Number(slider.value)).toPrecision(3));
     value.textContent = String(temperature);
-    const found = await json("/glass/images/" + state.image.id + "/softmax" + query({ temperature, channel: told.channel }));
+    const found = await json("glass/images/" + state.image.id + "/softmax" + query({ temperature, channel: told.channel }));
     if (mine !== turn) return;
     table.replaceChildren(
       list([say.class, "z", "z / T", "z / T − max", "exp", say.probability], found.rows.map(row => [row.class, ...["logit", "scaled", "shifted", "exponential", "probability"].map(name => number(row[name]))])),

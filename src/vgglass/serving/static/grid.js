@@ -23,7 +23,7 @@ export function grids(state, told) {
     if (order === "effect") order = "channel";
     if (!image) return;
     const index = state.model.layers.indexOf(layer), name = before ? state.model.layers[index - 1].name : layer.name;
-    const path = "/glass/images/" + image.id;
+    const path = "glass/images/" + image.id;
     const [facts, maps, whole] = await Promise.all([
       json(path + "/layers/" + name), floats(path + "/maps/" + name), scale === "network" ? json(path + "/limit") : null,
     ]);
@@ -133,7 +133,7 @@ export function grids(state, told) {
       const mine = turn, image = state.image, list = effects = new Array(shown.channels);
       let known = 0;
       try {
-        for await (const batch of lines("/glass/images/" + image.id + "/effects/" + state.layer, { signal: stop.signal })) {
+        for await (const batch of lines("glass/images/" + image.id + "/effects/" + state.layer, { signal: stop.signal })) {
           if (mine !== turn || effects !== list) return;
           for (const effect of batch) list[effect.channel] = effect;
           known += batch.length;

@@ -17,7 +17,7 @@ export async function showInput(state, told) {
   const channel = sums ? sums.reduce((best, sum, i) => Math.abs(sum) > Math.abs(sums[best]) ? i : best, 0) : told.channel;
   const key = [image.id, before.name, channel].join(" ");
   if (kept.key !== key) {
-    const values = await floats("/glass/images/" + image.id + "/maps/" + before.name + query({ channel }));
+    const values = await floats("glass/images/" + image.id + "/maps/" + before.name + query({ channel }));
     if (image !== state.image || told.layer !== state.layer) return;
     kept = { key, values, end: values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1 };
   }

@@ -92,7 +92,7 @@ async function choose(channel, row, column) {
     return;
   }
   glowLater(row, column);
-  const told = await json("/glass/images/" + image.id + "/steps/" + state.layer + query({ channel, row, column }));
+  const told = await json("glass/images/" + image.id + "/steps/" + state.layer + query({ channel, row, column }));
   const still = image === state.image && mine.layer === state.layer && mine.channel === state.channel;
   if (!still || row !== state.at[0] || column !== state.at[1]) return;
   showArithmetic(state, told);
@@ -114,7 +114,7 @@ function glowLater(row, column) {
   const abort = looking = new AbortController(), image = state.image;
   resting = setTimeout(async () => {
     try {
-      const field = await json("/glass/images/" + image.id + "/fields/" + found.name + query({ row, column }), { signal: abort.signal });
+      const field = await json("glass/images/" + image.id + "/fields/" + found.name + query({ row, column }), { signal: abort.signal });
       if (image === state.image && found.name === state.layer && !abort.signal.aborted) showGlow(field, found);
     } catch (error) {
       if (error.name !== "AbortError") throw error;
@@ -154,7 +154,7 @@ async function put(body, sample = "") {
     answer.bars();
     performance.mark("answered");
     if (!state.model.glass) return showPhoto(await createImageBitmap(new Blob([body])), null, 0);
-    const [picture, layers] = await Promise.all([ask("/glass/images/" + image.id + "/picture"), json("/glass/images/" + image.id + "/layers")]);
+    const [picture, layers] = await Promise.all([ask("glass/images/" + image.id + "/picture"), json("glass/images/" + image.id + "/layers")]);
     if (mine !== turn) return;
     showPhoto(await createImageBitmap(await picture.blob()), image, state.model.size);
     at("photo").setAttribute("aria-label", fill(say.photoLabel, image.width, image.height));
@@ -172,16 +172,16 @@ async function put(body, sample = "") {
 
 /** What /predict answers, where the server has no glass. @param {Blob | ArrayBuffer} body */
 async function predicted(body) {
-  const told = await json("/predict", { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+  const told = await json("predict", { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
   return { ...told.images[0], ...told.model, id: "" };
 }
 
-const post = body => json("/glass/images", { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
+const post = body => json("glass/images", { method: "POST", body, headers: { "Content-Type": "application/octet-stream" } });
 
 async function sample(name) {
   at("samples").querySelectorAll("button").forEach(button => button.setAttribute("aria-pressed", String(button.dataset.sample === name)));
   const mine = ++turn;
-  const body = await (await ask("/glass/samples/" + name)).arrayBuffer();
+  const body = await (await ask("glass/samples/" + name)).arrayBuffer();
   if (mine === turn) await put(body, name);
 }
 
@@ -200,7 +200,7 @@ function problem(text) {
 
 /** The model, as the server has it now. */
 async function learn() {
-  state.model = await json("/glass/model");
+  state.model = await json("glass/model");
   at("brand").textContent = "vgglass · " + state.model.name;
   if (!state.model.glass) return;
   setPalettes(state.model.palettes);
@@ -230,7 +230,7 @@ async function switchLanguage() {
   words();
   if (!state.image) return;
   at("photo").setAttribute("aria-label", fill(say.photoLabel, state.image.width, state.image.height));
-  showThumbnails(await json("/glass/images/" + state.image.id + "/layers"));
+  showThumbnails(await json("glass/images/" + state.image.id + "/layers"));
   state.wanted = { channel: state.channel, at: state.at };
   answer.anew();
   await open(state.layer);

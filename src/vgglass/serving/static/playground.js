@@ -46,7 +46,7 @@ export function playground(state) {
 
   async function ask() {
     const mine = ++turn;
-    const found = await json("/glass/playground" + query({ ...chosen, row: place[0], column: place[1], image: own && state.image ? state.image.id : null }));
+    const found = await json("glass/playground" + query({ ...chosen, row: place[0], column: place[1], image: own && state.image ? state.image.id : null }));
     if (mine !== turn) return;
     shown = found;
     at("formula").textContent = fill(say.formula, found.formula.replaceAll("floor", "⌊⌋").replace(/⌊⌋\((.*)\/ (\d+)\)/, "⌊$1/ $2⌋"));

@@ -7,7 +7,7 @@ export let say = {};
 export let lang = "en";
 
 export async function load() {
-  both = await (await fetch("/static/words.json")).json();
+  both = await (await fetch("static/words.json")).json();
 }
 
 /** @param {string} language 'en' or 'zh' */
