@@ -106,8 +106,8 @@ def compare(
     metrics.require()
     sources = [model if isinstance(model, Predictor) else opened(model) for model in (first, second)]
     records = [source.record for source in sources]
-    told = set(map(as_seen, records[1].classes))
-    common = tuple(name for name in records[0].classes if as_seen(name) in told)
+    others = set(map(as_seen, records[1].classes))
+    common = tuple(name for name in records[0].classes if as_seen(name) in others)
     if not common:
         told = ", ".join(records[0].classes[:5])
         raise DataError(f"models of {told}, ...", "have no class in common", "compare models of the same classes")

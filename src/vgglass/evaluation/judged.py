@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.folder import shown
+from vgglass.data.listing import shown
 from vgglass.images import Pixels
 from vgglass.modelfile import Record
 from vgglass.views import View

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vgglass.data.folder import shown
+from vgglass.data.listing import shown
 
 
 @dataclass(frozen=True)
