@@ -1,5 +1,6 @@
 """The command line: parse, call the API, print. A file a group of commands; heavy imports inside the commands."""
 
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -17,6 +18,7 @@ from vgglass.cli import (
     predicting,
     serving,
     stepping,
+    streams,
     teaching,
     training,
 )
@@ -57,9 +59,14 @@ def options(
 
 def main() -> None:
     """Run one command; a UserError is one line on standard error and its exit status."""
+    streams.prepare()
     warnings.filterwarnings("ignore", module="PIL")  # what Pillow warns of, our own limits and errors say
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files: a backend meant for a screen or notebook may be missing here
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # or a full disk would be the interpreter's to tell, at its end
     except UserError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_status)

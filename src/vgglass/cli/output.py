@@ -33,17 +33,21 @@ def visible(name: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(_as_json(value) + "\n")
 
 
 def print_json_list(values: Iterable[Any]) -> None:
     """What print_json prints of a list, each value as it comes."""
     before = "["
     for value in values:
-        text = json.dumps(value, ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        text = _as_json(value).replace("\n", "\n  ")
         sys.stdout.write(f"{before}\n  {text}")
         before = ","
     sys.stdout.write("[]\n" if before == "[" else "\n]\n")
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"), indent=2)
 
 
 def warn(sentence: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vgglass.cli import judging, output
+from vgglass.cli import judging, output, streams
 from vgglass.cli.models import Download, Preprocessing, fetched
 from vgglass.errors import InterruptedRunError, UsageError
 
@@ -25,6 +25,7 @@ def demo(
     from vgglass.training import process
 
     process.prepare()
+    streams.narrate()
     began = time.perf_counter()
     console = output.console()
     console.print("Training a small VGG (column A) on 1,257 handwritten digits, choosing the best epoch on 180 more.")
@@ -92,7 +93,8 @@ def train(
 ) -> None:
     """Train a VGG network on a folder of photographs, or on a manifest (.parquet, .csv).
 
-    Exit status: 0 trained, 1 refused or failed, 130 after Ctrl-C and 143 after SIGTERM, the state saved.
+    Exit status: 0 trained, 1 refused or failed, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, the
+    state saved.
     """
     output.require_png("--preview", preview)
     if out is None and preview is None:
@@ -101,7 +103,7 @@ def train(
     from vgglass.training import process
 
     process.prepare()
-
+    streams.narrate()
     given = {
         "architecture": architecture,
         "image_size": image_size,
