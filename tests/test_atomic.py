@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vgglass.atomic import replacing
+from vgglass.atomic import abandoned, discard, replacing, temporaries
 
 
 def files(folder: Path) -> list[str]:
@@ -94,7 +94,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from vgglass.atomic import replacing
+from vgglass.atomic import abandoned, discard, replacing, temporaries
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -133,3 +133,26 @@ def test_an_error_of_writing_names_the_file(tmp_path: Path) -> None:
     """A full disk's has no name of its own, and the command line needs one to say where."""
     with pytest.raises(OSError, match=r"No space left on device: '.*/file'"), replacing(tmp_path / "file"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_others_named_alike_is_theirs(tmp_path: Path) -> None:
+    """A person's `.file.bak.tmp` beside the target was taken for ours, and its `bak` for a process number."""
+    gone = f".file.{2**22 + 1}.140000000000000.tmp"  # above the kernel's largest process number
+    living = f".file.{os.getpid()}.1.tmp"
+    for name in (".file.bak.tmp", ".file.1.bak.tmp", ".file.tmp", ".file.99999999999999999999.1.tmp", gone, living):
+        (tmp_path / name).touch()
+    (tmp_path / ".file.old.tmp").mkdir()
+    assert [path.name for path in abandoned(tmp_path / "file")] == [gone]
+    assert sorted(path.name for path in temporaries(tmp_path / "*")) == sorted([gone, living])
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"new")
+    assert len(files(tmp_path)) == 8
+
+
+def test_what_was_left_goes_whatever_it_is(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "within").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("link", "folder", "missing"):
+        assert (tmp_path / "folder").exists() or name != "folder"
+        discard(tmp_path / name)
+    assert files(tmp_path) == []

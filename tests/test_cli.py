@@ -97,7 +97,7 @@ def test_a_resumed_run_names_its_folder(tmp_path: Path) -> None:
 
 def test_a_signal_leaves_with_its_own_status(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vgglass", "train", "--out", str(tmp_path / "run"), "--set", "width=0.125"]
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         for line in process.stdout:

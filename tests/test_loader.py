@@ -235,7 +235,7 @@ def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> No
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_to_the_whole_group_are_left_to_the_run(photographs: list[Sample], number: signal.Signals) -> None:
     """As Ctrl-C, `timeout` and schedulers send them: a worker that died of one would end the run before it saved."""
     with TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=2) as loader:

@@ -91,10 +91,13 @@ def test_what_was_killed_between_the_file_and_the_journals_end_ends_well(tmp_pat
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path: Path) -> None:
     out = tmp_path / "rows[1].csv"
-    for name in (".rows[1].csv.17.4711.tmp", ".rows1.csv.17.4711.tmp"):
+    for name in (".rows[1].csv.17.4711.tmp", ".rows1.csv.17.4711.tmp", ".rows[1].csv.bak.tmp"):
         (tmp_path / name).touch()
+    (tmp_path / ".rows[1].csv.old.1.tmp").mkdir()
+    (tmp_path / ".rows[1].csv.18.4711.tmp").mkdir()
     run(out)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".rows1.csv.17.4711.tmp", "rows[1].csv"]
+    others = [".rows1.csv.17.4711.tmp", ".rows[1].csv.bak.tmp", ".rows[1].csv.old.1.tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "rows[1].csv"]
 
 
 def test_images_that_came_since_are_answered_too(tmp_path: Path) -> None:
@@ -167,7 +170,7 @@ def test_what_follows_a_damaged_line_is_answered_again(tmp_path: Path, tail: byt
     assert answerer.asked == FILES[2:]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_heeded_between_two_rows(tmp_path: Path, number: signal.Signals, status: int) -> None:
     out, before = tmp_path / "rows.csv", signal.getsignal(number)
     running = recorded(Answerer(), FILES, out, HEADER, resume=False)

@@ -21,7 +21,7 @@ from torch import nn
 
 import vgglass
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
-from vgglass.interruption import Interruption
+from vgglass.interruption import Interruption, at_once
 from vgglass.model import VGG
 from vgglass.training import checkpoint, recipe, run, winograd
 from vgglass.training.checkpoint import Cadence, Progress
@@ -286,12 +286,14 @@ def test_a_killed_runs_workers_do_not_keep_its_folder(tmp_path: Path) -> None:
 
 def test_only_files_of_a_killed_run_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".best.safetensors.1.1.tmp").touch()
+    (tmp_path / ".tmpA1b2C3").touch()  # as safetensors names its own
+    (tmp_path / ".notes.tmp").touch()
     (tmp_path / ".tmp").mkdir()
     with checkpoint.alone(tmp_path):
-        assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp", checkpoint.LOCK]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".notes.tmp", ".tmp", checkpoint.LOCK]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("place", ["step", "forward"])
 def test_a_signal_saves_and_leaves(
     undisturbed: tuple[str, Any], tmp_path: Path, number: signal.Signals, status: int, place: str
@@ -332,6 +334,17 @@ def test_a_second_signal_is_not_waited_for() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_under_nohup_does_not_heed_the_terminal(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption, at_once(lambda number: AssertionError(number)):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interruption.signal is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_cadence_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:

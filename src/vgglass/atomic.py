@@ -1,10 +1,14 @@
 """Files appear whole or not at all: written beside their place, synced, then renamed."""
 
 import os
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+OURS = re.compile(r"\.[0-9]{1,7}\.[0-9]+\.tmp$")  # process and thread: see `beside`
 
 
 @contextmanager
@@ -38,9 +42,25 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
+def temporaries(path: Path) -> list[Path]:
+    """What stands at the places beside `path`, which may be a pattern.
+
+    Of names as `beside` gives them alone: any other that ends in .tmp is a person's.
+    """
+    return [left for left in path.parent.glob(f".{path.name}.*.tmp") if OURS.search(left.name)]
+
+
 def abandoned(path: Path) -> list[Path]:
-    """What processes that have gone left at their places beside `path`, which may be a pattern."""
-    return [left for left in path.parent.glob(f".{path.name}.*.tmp") if not _lives(int(left.name.split(".")[-3]))]
+    """Those of them that processes left which have gone."""
+    return [left for left in temporaries(path) if not _lives(int(left.name.split(".")[-3]))]
+
+
+def discard(left: Path) -> None:
+    """Remove what was left, a file or a folder."""
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

@@ -46,8 +46,8 @@ def train(
     checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
     Under torchrun the ranks share the work, a run of the same recipe under `out` goes on by itself, and one that has
     finished stays as it is.
-    Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT and SIGTERM,
-    after saving.
+    Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT, SIGTERM
+    and SIGHUP, after saving.
     """
     require_torch("training")
     from vgglass.training import checkpoint, planning, process, ranks, run

@@ -42,7 +42,8 @@ def paper(
 ) -> None:
     """Train the paper's columns alike on your data and print its Tables 3 to 5 of them: digits in some minutes.
 
-    Run again, it trains only what is missing. Exit status: 130 after Ctrl-C and 143 after SIGTERM, the state saved.
+    Run again, it trains only what is missing. Exit status: 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP,
+    the state saved.
     """
     spoken = language(lang)
     from vgglass import api

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vgglass import __version__
-from vgglass.atomic import replacing
+from vgglass.atomic import discard, replacing, temporaries
 from vgglass.cluster.sources import Images
 from vgglass.errors import UsageError
 from vgglass.prediction.journal import differences
@@ -73,8 +73,8 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             remedy = "wait for it, or choose another --out"
             raise UsageError(f"--out {folder}", "another vgglass predict is writing there", remedy) from error
-        for half_written in folder.glob(".*.tmp"):  # of a process that was killed
-            half_written.unlink()
+        for half_written in temporaries(folder / "*"):  # of a process that was killed
+            discard(half_written)
         yield
 
 

@@ -23,6 +23,7 @@ from vgglass.data.randomness import key
 from vgglass.data.share import WHOLE, Share
 from vgglass.errors import ImageError, TrainingError
 from vgglass.images import Pixels
+from vgglass.interruption import SIGNALS
 from vgglass.preprocess import Preprocessing, fit, read
 
 TINY = 64  # up to this side images that lie in memory are made sooner than a process hands them over
@@ -187,7 +188,7 @@ class _Batches(data.Dataset[Batch | Unreadable]):
 
 def _leave_signals_to_the_run(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach the whole process group: the run saves, then it ends its workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

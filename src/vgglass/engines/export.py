@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vgglass.atomic import abandoned, beside, synced
+from vgglass.atomic import abandoned, beside, discard, synced
 from vgglass.engines.artifact import Artifact, describe, parse
 from vgglass.engines.selection import FORMATS, MODULES
 from vgglass.engines.verify import Check, verify
@@ -92,7 +92,7 @@ def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
 def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in abandoned(_literal(path)):
-        shutil.rmtree(left)
+        discard(left)
     folder = beside(path)
     folder.mkdir()
     try:

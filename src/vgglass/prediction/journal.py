@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vgglass.atomic import discard, temporaries
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.interruption import Interruption
 from vgglass.modelfile import Record
@@ -118,7 +119,8 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
     """A row for each file as it comes, those of the journal first; after the last one `out` is written.
 
     Raises UsageError before the first row where another process writes to `out`, where rows would be lost, or where
-    those to be resumed came about in another way; InterruptedRunError on SIGINT and SIGTERM; OSError.
+    those to be resumed came about in another way; InterruptedRunError on SIGINT, SIGTERM and
+    SIGHUP; OSError.
     """
     with opened(out, header, resume) as journal, Interruption() as interruption:
         answered, count = Met(), 0
@@ -155,8 +157,8 @@ def opened(out: Path, header: Header, resume: bool) -> Iterator[Journal]:
         journal.cut(length if rows else 0)
         if not rows:
             journal.write(header.line())
-        for half_written in path.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
-            half_written.unlink()  # of a process that was killed: this one alone writes to `out`
+        for half_written in temporaries(out.with_name(glob.escape(out.name))):
+            discard(half_written)  # of a process that was killed: this one alone writes to `out`
         yield journal
 
 

@@ -23,13 +23,13 @@ from rich.filesize import decimal
 from torch import Tensor
 from torch.optim import SGD
 
-from vgglass.atomic import replacing
+from vgglass.atomic import discard, replacing, temporaries
 from vgglass.errors import TrainingError, UsageError
 from vgglass.training.weights import Weights
 
 RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"
 DAMAGED = ".damaged"
-HALF_WRITTEN = ".*tmp*"  # our temporary files, and safetensors' own
+LIBRARY_LEFT = ".tmp??????"  # the names that safetensors gives its own temporary files
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -134,9 +134,9 @@ def alone(out: Path) -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TrainingError(out, "another run is writing here", "wait for it, or choose another --out") from error
-        for path in (*out.glob(HALF_WRITTEN), *(out / FOLDER).glob(HALF_WRITTEN)):
-            if path.is_file():  # a folder of such a name is not ours
-                path.unlink()
+        for folder in (out, out / FOLDER):
+            for path in (*temporaries(folder / "*"), *(path for path in folder.glob(LIBRARY_LEFT) if path.is_file())):
+                discard(path)
         yield
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.filesize import decimal
 
 from vgglass import modelfile, zoo
-from vgglass.atomic import abandoned, replacing
+from vgglass.atomic import abandoned, discard, replacing
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
 from vgglass.data.training_loader import TrainingLoader
@@ -180,7 +180,7 @@ def _write(
 def _make_room(folder: Path, size: int) -> None:
     """Remove what killed runs left half written, then the least recently used until `size` more bytes fit."""
     for path in abandoned(folder / f"*{SUFFIX}"):
-        path.unlink(missing_ok=True)
+        discard(path)
     files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in files)
     while files and total + size > LARGEST:

@@ -130,7 +130,7 @@ def train(
     extractors  of a model file and an engine's name, what computes pool5: for a head that is trained alone
     ranks       that train together: only the first looks at `source` and `out`, and only it writes
     Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
-    SIGINT and SIGTERM. The caller's random state and thread count come back as they were.
+    SIGINT, SIGTERM and SIGHUP. The caller's random state and thread count come back as they were.
     """
     if run.fits_head:
         return ranks.told(lambda: _fit_head(dataset, run, out, display, conduct, source, extractors))
