@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pictures import damaged, photographs, save, scene
-from vgglass import images, zoo
+from vgglass import zoo
 from vgglass.data import cache, examination
 from vgglass.data.examination import as_text, examine, from_text
 from vgglass.data.folder import image_files
+from vgglass.errors import ImageError
+from vgglass.isolation import DECODERS
 
 
 @pytest.fixture
@@ -105,13 +108,13 @@ def stored() -> int:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What was decoded, by SHA-256, as long as the test runs."""
     looked: list[bytes] = []
-    decode = images.examine
+    look = DECODERS.look
 
-    def watch(data: bytes) -> images.Examined:
+    def watch(data: bytes) -> dict[str, Any]:
         looked.append(hashlib.sha256(data).digest())
-        return decode(data)
+        return look(data)
 
-    monkeypatch.setattr(images, "examine", watch)
+    monkeypatch.setattr(DECODERS, "look", watch)
     return looked
 
 
@@ -209,10 +212,14 @@ def test_what_could_not_be_opened_is_tried_again(folder: Path) -> None:
     assert cache.examined([path])[0].error == ""
 
 
+def refuse(data: bytes) -> dict[str, Any]:
+    raise ImageError("image", "too large today", "raise the limit")
+
+
 def test_what_could_not_be_decoded_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(images, "MAX_PIXELS", 100)
-        assert "more than 100" in cache.examined([folder / "cat" / "0.jpg"])[0].error
+        patch.setattr(DECODERS, "look", refuse)
+        assert cache.examined([folder / "cat" / "0.jpg"])[0].error == "too large today"
     assert cache.examined([folder / "cat" / "0.jpg"])[0].error == ""
 
 

@@ -1,5 +1,6 @@
 """Batches: every sample once, the same bytes whatever the workers, and an honest word when one fails."""
 
+import ctypes
 import hashlib
 import multiprocessing
 import os
@@ -232,6 +233,22 @@ def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> No
 
     with pytest.raises(TrainingError, match=r"^DataLoader worker .*: the system ends .* batches, then --resume\.$"):
         end_one()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.filterwarnings("ignore:os.fork:DeprecationWarning")
+def test_a_file_that_a_worker_dies_of_is_named(photographs: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(source: Any, record: Preprocessing) -> Any:
+        return ctypes.string_at(0) if str(source).endswith("/7.jpg") else read(source, record)
+
+    def go_through() -> None:
+        with TrainingLoader(photographs, COLOUR, 3, "standard", 0, workers=2) as loader:
+            list(loader.epoch(0))
+
+    monkeypatch.setattr("vgglass.data.training_loader.read", dying)  # the workers are forked
+    remedy = r"remove that file or save it anew, then --resume\.$"
+    with pytest.raises(TrainingError, match=rf"^DataLoader worker .*: as it read \S*/7.jpg; {remedy}"):
+        go_through()
     assert multiprocessing.active_children() == []
 
 

@@ -14,9 +14,9 @@ from vgglass.data.loader import ahead
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
 from vgglass.images import File, Pixels
+from vgglass.isolation import DECODERS
 from vgglass.modelfile import Mapped, Record
-from vgglass.preprocess import read
-from vgglass.views import View, decoding, show
+from vgglass.views import View, show
 
 LogProbabilities = NDArray[np.float64]
 
@@ -104,10 +104,12 @@ class Predictor:
         return [self.shown(source) for source in chunk]
 
     def shown(self, source: File | Pixels) -> list[Pixels] | ImageError:
-        """The stack of each view, or why there is none; without the file's bytes, which a traceback would hold."""
+        """The stack of each view, or why there is none; without the traceback, which would hold on to much."""
         record = self.record.preprocessing
         try:
-            return show(read(source, decoding(record, self.views)), record, self.views)
+            if isinstance(source, np.ndarray):
+                return show(source, record, self.views)
+            return DECODERS.show(source, record, self.views)
         except ImageError as error:
             return ImageError(error.value, error.rule, error.remedy)
 

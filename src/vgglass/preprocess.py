@@ -5,7 +5,7 @@ N batch, H height, W width, C channels.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -79,12 +79,12 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def read(source: Any, record: Preprocessing) -> Pixels:
+def read(source: Any, record: Preprocessing, decode: Callable[..., Pixels] = images.decode) -> Pixels:
     """Decode a path or bytes for this record (H, W, C); an array passes as it is. Raises ImageError."""
     if isinstance(source, np.ndarray):
         return source
     least = 2 * record.resize if record.jpeg_scaled else 0
-    return images.decode(source, channels=record.channels, background=record.background, least=least)
+    return decode(source, channels=record.channels, background=record.background, least=least)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from rich.console import Console
 from vgglass.api.data import open_data_set
 from vgglass.api.judging import aligned
 from vgglass.api.models import Model, load, opened
+from vgglass.data.loader import square
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, MissingExtraError
 from vgglass.modelfile import ModelFile
-from vgglass.preprocess import fit, read
 
 if TYPE_CHECKING:
     from vgglass.engines.verify import Check
@@ -80,7 +80,7 @@ def _export_int8(
     plain = Predictor(record, views, {False: openvino.open_engine(file)})
     console.print(f"calibrating on {len(calibration)} images")
     way = record.preprocessing
-    stacks = [fit(read(original(sample), way), way)[None] for sample in calibration]
+    stacks = [square(sample, way)[None] for sample in calibration]
     graph = int8.quantise(file, stacks, len(stacks))
     console.print(f"comparing on {len(others)} others")
     small = Predictor(record, views, {False: openvino.engine_of(graph, "int8")})

@@ -1,11 +1,13 @@
-"""One file looked at once: whether it can be read, what it is, and what it looks like."""
+"""One file looked at once, in a process of its own: whether it can be read, what it is, and what it looks like."""
 
 import hashlib
+import importlib.util
 import json
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 from vgglass import images
 from vgglass.errors import ImageError, MissingExtraError
 from vgglass.images import Pixels
+from vgglass.isolation import DECODERS
 
 VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of what is recorded, and by what
 THUMBNAIL = 8  # side
@@ -77,14 +80,20 @@ def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest:
         return Facts(len(data), digest, error="its name is not UTF-8")
     if before := recall(digest):
         return before
+    require()
     try:
-        found = images.examine(data)
+        return Facts.from_json(DECODERS.look(data))
     except ImageError as error:
         return Facts(len(data), digest, error=error.rule)
+
+
+def look(data: bytes) -> Facts:
+    """Decode a file's bytes and say what they show. Raises ImageError; MissingExtraError."""
+    found = images.examine(data)
     picture = Image.fromarray(found.pixels)
     return Facts(
         len(data),
-        digest,
+        hashlib.sha256(data).digest(),
         "",
         found.fault,
         found.format,
@@ -103,14 +112,25 @@ def _thumbnail(picture: Image.Image) -> Pixels:
     return np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
+def require() -> None:
+    """Raises MissingExtraError where files can't be examined."""
+    if importlib.util.find_spec("imagehash") is None:
+        raise MissingExtraError("imagehash", "data", "finding near duplicates")
+
+
+def hashing() -> ModuleType:
+    """The package that hashes pictures. Raises MissingExtraError."""
+    require()
+    import imagehash
+
+    found: ModuleType = imagehash
+    return found
+
+
 def _perceptual_hash(picture: Image.Image) -> int:
-    try:
-        import imagehash
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("imagehash", "data", "finding near duplicates") from error
     if min(picture.size) > REDUCED:  # hashing shrinks it to 32x32 in any case; from here that costs nothing
         picture = picture.resize((REDUCED, REDUCED), Image.Resampling.BOX)
-    return int(str(imagehash.phash(picture)), 16)
+    return int(str(hashing().phash(picture)), 16)
 
 
 def as_text(facts: Facts) -> str:

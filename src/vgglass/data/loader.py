@@ -1,4 +1,4 @@
-"""Samples to uint8 batches (N, H, W, C) as evaluation and prediction see them, decoded ahead in threads; no torch."""
+"""Samples to uint8 batches (N, H, W, C) as evaluation and prediction see them, decoded ahead; no torch."""
 
 import hashlib
 import os
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from vgglass.data.dataset import Sample
 from vgglass.errors import ImageError
-from vgglass.images import File, Pixels
-from vgglass.preprocess import Preprocessing, fit, read
+from vgglass.images import File, Pixels, files, limits
+from vgglass.isolation import DECODERS
+from vgglass.preprocess import Preprocessing, fit
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,8 +42,8 @@ class _Original:
         return str(self.path)
 
     def read_bytes(self) -> bytes:
-        """Raises OSError, ImageError."""
-        data = self.path.read_bytes()
+        """Raises ImageError."""
+        data = files.read(self.path, limits.max_pixels())
         if hashlib.sha256(data).digest() != self.digest:
             raise ImageError(self.path, "has changed since the images were first read", "bring it back as it was")
         return data
@@ -59,9 +60,15 @@ def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: i
     def batch(start: int) -> Batch:
         chosen = samples[start : start + size]
         labels = np.array([sample.label for sample in chosen], np.int64)
-        return Batch(np.stack([fit(read(original(sample), record), record) for sample in chosen]), labels)
+        return Batch(np.stack([square(sample, record) for sample in chosen]), labels)
 
     return ahead(batch, iter(range(0, len(samples), size)), depth=4)
+
+
+def square(sample: Sample, record: Preprocessing) -> Pixels:
+    """A sample as the network sees it (S, S, C), a file decoded in a process of its own. Raises ImageError."""
+    source = original(sample)
+    return fit(source, record) if isinstance(source, np.ndarray) else DECODERS.fit(source, record)
 
 
 def ahead(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> Iterator[Result]:

@@ -4,11 +4,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vgglass import images, pages
+from vgglass import pages
 from vgglass.atomic import replacing
 from vgglass.data.audit import SERIOUS, Audit, Case, words
 from vgglass.data.folder import Entry
 from vgglass.errors import ImageError
+from vgglass.isolation import DECODERS
 
 CASES = 24  # of a kind that are shown; the page says how many more there are
 FILES = 6  # of a case
@@ -51,7 +52,7 @@ def _picture(entry: Entry) -> str:
     if entry.facts.error:
         return ""
     try:
-        pixels = images.decode(entry.source, least=SIDE) if isinstance(entry.source, Path) else entry.source
+        pixels = DECODERS.decode(entry.source, least=SIDE) if isinstance(entry.source, Path) else entry.source
     except ImageError:  # it was there a moment ago
         return ""
     return pages.thumbnail(pixels, SIDE)

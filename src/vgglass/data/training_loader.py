@@ -24,8 +24,10 @@ from vgglass.data.share import WHOLE, Share
 from vgglass.errors import ImageError, TrainingError
 from vgglass.images import Pixels
 from vgglass.interruption import SIGNALS
+from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read
 
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 TINY = 64  # up to this side images that lie in memory are made sooner than a process hands them over
 
 Task = tuple[int, list[int], list[int]]  # epoch; of each image of a batch its sample, and how often it came before
@@ -57,12 +59,14 @@ class TrainingLoader:
         share: Share = WHOLE,
     ) -> None:
         self.samples, self.size, self.seed, self.weights, self.share = len(samples), size, seed, weights, share
+        self._sources = [sample.source for sample in samples]
         small = record.size <= TINY and all(isinstance(sample.source, np.ndarray) for sample in samples)
         if workers is None:
             workers = 0 if small else min(max(1, (os.cpu_count() or 1) // share.neighbours), len(self))
         self._tasks: list[Task] = []
+        self._reading = torch.full((max(1, workers),), -1).share_memory_()  # type: ignore[no-untyped-call]
         self._loader = data.DataLoader(
-            _Batches(samples, record, augmentation, seed, colours, small),
+            _Batches(samples, record, augmentation, seed, colours, small, self._reading),
             batch_size=None,
             sampler=self._tasks,
             num_workers=workers,
@@ -103,16 +107,27 @@ class TrainingLoader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        crashed_on = self._crashed_on()
         if self._batches is not None and self._loader.num_workers:
             # Not left to the garbage collector: an exception's traceback would keep the processes alive.
             self._batches._shutdown_workers()  # type: ignore[attr-defined]
         # torch raises this from a signal handler: it may come up in the caller's step as well as in here.
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-            raise TrainingError(
-                str(error).strip(" ."),
-                "the system ends processes when memory runs out",
-                "use fewer workers or smaller batches, then --resume",
-            ) from error
+            raise TrainingError(str(error).strip(" ."), *self._reason(crashed_on)) from error
+
+    def _crashed_on(self) -> int:
+        """The sample that a worker died of; -1 where none did, or was killed from outside."""
+        for worker, sample in zip(getattr(self._batches, "_workers", ()), self._reading.tolist(), strict=False):
+            if worker.exitcode and worker.exitcode not in _FROM_OUTSIDE:
+                return int(sample)
+        return -1
+
+    def _reason(self, sample: int) -> tuple[str, str]:
+        """What to think of a worker's end, and what to do."""
+        if sample >= 0:
+            return f"as it read {self._sources[sample]}", "remove that file or save it anew, then --resume"
+        rule = "the system ends processes when memory runs out"
+        return rule, "use fewer workers or smaller batches, then --resume"
 
 
 def epoch_batches(
@@ -156,8 +171,9 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         seed: int,
         colours: Colours | None,
         small: bool,
+        reading: torch.Tensor,
     ) -> None:
-        self.samples, self.record, self.seed = samples, record, seed
+        self.samples, self.record, self.seed, self.reading = samples, record, seed, reading
         self.augmentation = AUGMENTATIONS[augmentation]
         self.square = self.augmentation.square and self.augmentation.square(record, colours)
         # Where every epoch starts from the same small squares they are made once.
@@ -169,7 +185,7 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         keys = [key(self.seed, epoch, sample.id, times) for sample, times in zip(chosen, before, strict=True)]
         try:
             if self.squares is None:
-                squares = np.stack([self._drawn(*pair) for pair in zip(chosen, keys, strict=True)])
+                squares = np.stack([self._drawn(index, seed) for index, seed in zip(indices, keys, strict=True)])
             else:
                 squares = self.squares[indices]
         except ImageError as error:
@@ -177,10 +193,15 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         labels = np.array([sample.label for sample in chosen], np.int64)
         return Batch(self.augmentation.finish(squares, np.array(keys, np.uint64)), labels)
 
-    def _drawn(self, sample: Sample, seed: int) -> Pixels:
-        if self.square is None:
-            return self._fitted(sample)
-        return drawn_square(read(original(sample), self.record), self.square, seed)
+    def _drawn(self, index: int, seed: int) -> Pixels:
+        source, worker = original(self.samples[index]), data.get_worker_info()
+        if worker:
+            self.reading[worker.id] = index  # whoever finds this process dead can tell of what
+            pixels = read(source, self.record)
+            self.reading[worker.id] = -1
+        else:
+            pixels = read(source, self.record, DECODERS.decode)
+        return fit(pixels, self.record) if self.square is None else drawn_square(pixels, self.square, seed)
 
     def _fitted(self, sample: Sample) -> Pixels:
         return fit(read(original(sample), self.record), self.record)

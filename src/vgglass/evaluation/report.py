@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgglass import images, pages
+from vgglass import pages
 from vgglass.atomic import replacing
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
@@ -25,6 +25,7 @@ from vgglass.evaluation.metrics import Evaluation
 from vgglass.evaluation.neighbours import Features, nearest
 from vgglass.evaluation.robustness import Robustness
 from vgglass.images import Pixels
+from vgglass.isolation import DECODERS
 from vgglass.predictor import BATCH_PIXELS, LARGEST_BATCH
 from vgglass.preprocess import fit, read
 
@@ -224,4 +225,4 @@ def _shown(judged: Judged, index: int, side: int) -> dict[str, Any]:
 
 
 def _pixels(source: Source, side: int) -> Pixels:
-    return images.decode(source, least=side) if isinstance(source, Path) else source
+    return DECODERS.decode(source, least=side) if isinstance(source, Path) else source

@@ -16,6 +16,7 @@ from vgglass import images
 from vgglass.evaluation.intervals import wilson
 from vgglass.evaluation.judged import Judged
 from vgglass.images import Pixels
+from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read, resize
 
 Answer = Callable[[Pixels], NDArray[np.floating[Any]]]  # squares (n, S, S, C) to logits (n, K)
@@ -61,7 +62,7 @@ def robustness(
     right = {(kind, level): 0 for kind, steps in kinds.items() for level in steps}
     for start in range(0, len(chosen), CHUNK):
         members = chosen[start : start + CHUNK]
-        pictures = [read(judged.sources[index], record) for index in members]
+        pictures = [read(judged.sources[index], record, DECODERS.decode) for index in members]
         for key, squares in _disturbed(pictures, members, record, kinds):
             counted = int((answer(squares).argmax(axis=1) == judged.labels[members]).sum())
             for same in [key] if key else [(kind, plain(kind, record)) for kind in kinds]:

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from vgglass.architecture import Architecture
 from vgglass.data import digits
+from vgglass.data.loader import square
 from vgglass.model import VGG
-from vgglass.preprocess import Preprocessing, fit, normalise, read
+from vgglass.preprocess import Preprocessing, normalise
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid
@@ -149,5 +150,5 @@ def _zeros(network: VGG, images: Tensor) -> float:
 def _digits() -> tuple[Tensor, Tensor]:
     record = Preprocessing(SIZE, SIZE, (78.0,), (96.0,), "L")  # about the digits' own mean and deviation
     samples = digits.load().split("train")
-    pixels = np.stack([fit(read(sample.source, record), record) for sample in samples])
+    pixels = np.stack([square(sample, record) for sample in samples])
     return torch.from_numpy(normalise(pixels, record)), torch.tensor([sample.label for sample in samples])

@@ -14,6 +14,7 @@ from vgglass.architecture import Layer
 from vgglass.engines import finite
 from vgglass.errors import UsageError
 from vgglass.images import Pixels
+from vgglass.isolation import DECODERS
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record
 from vgglass.preprocess import Placement, fit, normalise, placement, read
@@ -108,7 +109,7 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
     file = model if isinstance(model, ModelFile) else modelfile.load(Path(model))
     record = file.record.preprocessing
     source = Path(image) if isinstance(image, str) else image
-    fitted = read(source, record)
+    fitted = read(source, record, DECODERS.decode)
     if fitted.ndim != 3 or fitted.shape[2] != record.channels or fitted.dtype != np.uint8:
         raise UsageError(
             f"an array of {fitted.dtype} {fitted.shape}",
@@ -117,7 +118,7 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
         )
     original = fitted
     if record.jpeg_scaled and not isinstance(source, np.ndarray):  # `fitted` may be smaller
-        original = read(source, replace(record, jpeg_scaled=False))
+        original = read(source, replace(record, jpeg_scaled=False), DECODERS.decode)
     name = source.name if isinstance(source, Path) else "image"
     place = placement(fitted.shape[0], fitted.shape[1], record)
     return put(VGG.from_file(file), file.record, name, original, place, fit(fitted, record))

@@ -1,24 +1,18 @@
-"""Images are decoded in processes of their own, which can be killed: by time, and by the kernel's limit on memory.
-
-A decoder that hangs, swells or crashes on a hostile file takes nothing with it but that file's answer.
-"""
+"""The server's processes that decode (see isolation.py), asked without a thread for each."""
 
 import asyncio
 import json
 import os
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import numpy as np
-
+from vgglass import isolation
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
 from vgglass.serving.metrics import Metrics
-from vgglass.serving.worker import LENGTH
 from vgglass.views import View
 
 SECONDS = 5.0  # for one image; the largest that is allowed takes about one
@@ -31,7 +25,7 @@ PROCESSES = max(2, (os.cpu_count() or 2) // 2)  # two at least: one hostile file
 class Whole:
     """A picture for the glass, as `glass.subject.put` takes it.
 
-    original  as decoded (H, W, C), made smaller where it is larger than worker.SHOWN
+    original  as decoded (H, W, C), made smaller where it is larger than decoder.SHOWN
     square    what is cut out for the network (S, S, C)
     fitted    height and width of what the square was fitted from
     """
@@ -99,15 +93,13 @@ class Decoders:
         try:
             if process is None:
                 process = await self._started()
-            shape, data = (None, image) if isinstance(image, bytes) else (image.shape, image.tobytes())
-            header = {
-                "preprocessing": record.as_json(),
-                "views": None if views is None else [astuple(view) for view in views],
-                "shape": shape,
-                "bytes": len(data),
-            }
+            shape, data = ({}, image) if isinstance(image, bytes) else ({"shape": image.shape}, image.tobytes())
+            work = {"work": "whole"} if views is None else {"work": "show", "views": [astuple(view) for view in views]}
+            about = {"preprocessing": record.as_json(), "seconds": isolation.SECONDS, "bytes": len(data)}
             async with asyncio.timeout(self.seconds):
-                return _stacks(*await _ask(process, header, data))
+                header, answer = await _ask(process, work | about | shape, data)
+            isolation.require_answer(header)
+            return isolation.stacks(header, answer)
         except ImageError:  # the decoder's own answer; a ValueError too
             raise
         except TimeoutError:
@@ -123,13 +115,10 @@ class Decoders:
             self._free.put_nowait(process)
 
     async def _started(self) -> Process:
-        # -P: a folder called vgglass where the server was started is not our package. One thread: the stacks of those
-        # of NumPy's library would count against the limit on memory. A session of its own: Ctrl-C in a terminal goes to
-        # the server alone, which finishes what it accepted.
+        # A session of its own: Ctrl-C in a terminal goes to the server alone, which finishes what it accepted.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "vgglass.serving.worker", str(self.memory),
-            stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            *isolation.command(self.memory), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True,
+            env=os.environ | isolation.ENVIRONMENT,
         )  # fmt: skip
         self._running.add(process)
         async with asyncio.timeout(STARTING):
@@ -147,7 +136,7 @@ class Decoders:
 async def _ask(process: Process, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     assert process.stdin is not None
     text = json.dumps(header).encode()
-    process.stdin.write(LENGTH.pack(len(text)) + text)
+    process.stdin.write(isolation.LENGTH.pack(len(text)) + text)
     process.stdin.write(data)
     await process.stdin.drain()
     return await _received(process)
@@ -155,14 +144,6 @@ async def _ask(process: Process, header: dict[str, Any], data: bytes) -> tuple[d
 
 async def _received(process: Process) -> tuple[dict[str, Any], bytes]:
     assert process.stdout is not None
-    length = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
+    length = isolation.LENGTH.unpack(await process.stdout.readexactly(isolation.LENGTH.size))[0]
     header = json.loads(await process.stdout.readexactly(length))
     return header, await process.stdout.readexactly(header["bytes"])
-
-
-def _stacks(header: dict[str, Any], data: bytes) -> list[Pixels]:
-    if "error" in header:
-        raise ImageError(*header["error"])
-    sizes = np.cumsum([int(np.prod(shape)) for shape in header["shapes"]])
-    parts = np.split(np.frombuffer(data, np.uint8), sizes[:-1])
-    return [part.reshape(shape) for part, shape in zip(parts, header["shapes"], strict=True)]

@@ -11,13 +11,13 @@ import torch
 
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
-from vgglass.data.loader import original
+from vgglass.data.loader import square
 from vgglass.engines import selection as engines
 from vgglass.engines.selection import Choice
 from vgglass.images import Pixels
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
-from vgglass.preprocess import Preprocessing, fit, normalise, read
+from vgglass.preprocess import Preprocessing, normalise
 from vgglass.training import arithmetic, scaling, transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.ranks import ALONE, Ranks
@@ -118,7 +118,7 @@ def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None)
         recipe.image_size, resize, (0.0,) * recipe.channels, unit, order, recipe.fit, jpeg_scaled=True
     )
     chosen = samples[:: math.ceil(len(samples) / STATISTICS_IMAGES)]
-    pixels = np.stack([fit(read(original(sample), plain), plain) for sample in chosen])
+    pixels = np.stack([square(sample, plain) for sample in chosen])
     if source:
         given = source.record.preprocessing
         geometry = {name: getattr(plain, name) for name in ("size", "resize", "fit", "jpeg_scaled")}

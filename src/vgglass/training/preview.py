@@ -14,11 +14,12 @@ from torch import Tensor
 from vgglass import figures
 from vgglass.data.augment import AUGMENTATIONS, Colours
 from vgglass.data.dataset import Sample
+from vgglass.data.loader import square
 from vgglass.data.mix import mix
 from vgglass.data.training_loader import TrainingLoader
 from vgglass.images import Pixels
 from vgglass.lettering import missing_font, unwritable
-from vgglass.preprocess import Preprocessing, fit, normalise, read
+from vgglass.preprocess import Preprocessing, normalise
 
 IMAGES, EPOCHS = 8, 7
 TILE = 1.5  # inches
@@ -57,7 +58,7 @@ def seen(
 ) -> list[tuple[Pixels, list[str]]]:
     """Images (N, S, S, C) as evaluation and as each of the first epochs has them, and what each is a mixture of."""
     labels = torch.tensor([sample.label for sample in samples])
-    columns = [(np.stack([fit(read(sample.source, record), record) for sample in samples]), [""] * len(samples))]
+    columns = [(np.stack([square(sample, record) for sample in samples]), [""] * len(samples))]
     numbered = [replace(sample, label=row) for row, sample in enumerate(samples)]  # to undo an epoch's shuffling
     loader = TrainingLoader(numbered, record, len(samples), augmentation, seed, colours=colours, workers=0)
     for epoch in range(EPOCHS):

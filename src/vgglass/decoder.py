@@ -1,0 +1,137 @@
+"""The process that decodes: `python -m vgglass.decoder BYTES`, started by isolation.py and by the server.
+
+BYTES is how much one file may take of memory; see isolation.py for what goes over its pipes.
+"""
+
+import math
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vgglass import images
+from vgglass.data import examination
+from vgglass.errors import ImageError
+from vgglass.images import Pixels
+from vgglass.isolation import receive, send
+from vgglass.preprocess import Preprocessing, fit, read, resize
+from vgglass.views import View, decoding, show
+
+SHOWN = 4_000_000  # pixels of a picture on the page; a larger one is made smaller
+SPARE = 512 << 20  # what is imported later
+_PAGES = Path("/proc/self/statm")
+
+Answer = tuple[dict[str, Any], Sequence[bytes]]
+
+
+def main() -> None:
+    """Answer jobs until the pipe closes."""
+    warnings.simplefilter("ignore")  # what Pillow warns of, our own limits and errors say
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints would break the protocol
+    bound(SPARE)
+    send(answers, {"bytes": 0})
+    while (job := receive(sys.stdin.buffer)) is not None:
+        send(answers, *answer(*job))
+
+
+def answer(job: dict[str, Any], data: bytes) -> Answer:
+    """What the job asks for, or the three parts of an ImageError; what takes too long ends this process (SIGPROF)."""
+    source: Any = data
+    if "path" in job:
+        source = Path(job["path"])
+    elif "shape" in job:
+        source = np.frombuffer(data, np.uint8).reshape(job["shape"])
+    try:
+        if job["work"] == "look":
+            can_hash()
+        signal.setitimer(signal.ITIMER_PROF, job["seconds"])
+        return WORK[job["work"]](source, job)
+    except ImageError as error:
+        if isinstance(error.__cause__, MemoryError):
+            return needs_memory()
+        return {"error": [str(error.value), error.rule, error.remedy], "bytes": 0}, ()
+    except MemoryError:
+        return needs_memory()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _decoded(source: Any, job: dict[str, Any]) -> Answer:
+    how = {name: job[name] for name in ("channels", "least")}
+    return _stacked([images.decode(source, background=tuple(job["background"]), **how)])
+
+
+def _shown(source: Any, job: dict[str, Any]) -> Answer:
+    record, views = Preprocessing.from_json(job["preprocessing"]), tuple(View(*view) for view in job["views"])
+    return _stacked(show(read(source, decoding(record, views)), record, views))
+
+
+def _fitted(source: Any, job: dict[str, Any]) -> Answer:
+    record = Preprocessing.from_json(job["preprocessing"])
+    return _stacked([fit(read(source, record), record)])
+
+
+def _whole(source: Any, job: dict[str, Any]) -> Answer:
+    """The picture as decoded, what the network sees, and an array without bytes whose sides are the fitted image's."""
+    record = Preprocessing.from_json(job["preprocessing"])
+    fitted = read(source, record)
+    square = fit(fitted, record)
+    original = read(source, replace(record, jpeg_scaled=False)) if record.jpeg_scaled else fitted
+    height, width = original.shape[:2]
+    scale = min(1.0, math.sqrt(SHOWN / (height * width)))
+    sides = max(1, round(height * scale)), max(1, round(width * scale))
+    shown = resize(original, *sides, record.interpolation)
+    return _stacked([shown, square, np.empty((*fitted.shape[:2], 0), np.uint8)])
+
+
+def _looked(source: Any, job: dict[str, Any]) -> Answer:
+    return {"facts": examination.look(source).as_json(), "bytes": 0}, ()
+
+
+WORK: dict[str, Callable[[Any, dict[str, Any]], Answer]] = {
+    "decode": _decoded, "show": _shown, "fit": _fitted, "whole": _whole, "look": _looked,
+}  # fmt: skip
+
+
+def _stacked(stacks: Sequence[Pixels]) -> Answer:
+    parts = [stack.tobytes() for stack in stacks]
+    return {"shapes": [stack.shape for stack in stacks], "bytes": sum(map(len, parts))}, parts
+
+
+def needs_memory() -> Answer:
+    rule = f"needs more than {int(sys.argv[1]) >> 20} MiB to decode"
+    return {"error": ["image", rule, "make it smaller first"], "bytes": 0}, ()
+
+
+def bound(spare: int = 0) -> None:
+    """Let a file have BYTES beyond what this process has now; it can't allow itself more than `spare` on top.
+
+    macOS takes no notice; the limit on pixels holds there too.
+    """
+    if _PAGES.exists():
+        now = int(_PAGES.read_text().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        least, most = (now + int(sys.argv[1]) + more for more in (0, spare))
+        if hard != resource.RLIM_INFINITY:
+            least, most = min(least, hard), hard
+        resource.setrlimit(resource.RLIMIT_AS, (least, most))
+
+
+@cache
+def can_hash() -> None:
+    """Have the package that examining needs, which is no file's doing: neither its time nor its memory."""
+    examination.hashing()
+    bound()
+
+
+if __name__ == "__main__":
+    main()
