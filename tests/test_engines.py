@@ -1,7 +1,8 @@
 """Engines: one network, one answer, whatever runs it; and how one of them is chosen."""
 
-import json
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -110,23 +111,43 @@ def test_auto_measures_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose(file, "openvino", "float32").why == "as asked; precision as asked"
 
 
-def test_bfloat16_is_measured_once_for_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, capable = machine.cpu()
-    if not capable:
-        pytest.skip("this CPU has no bfloat16")
+def test_a_measurement_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path))
-    gain = machine.bfloat16_gain(name)
-    assert gain > 0
-    kept = tmp_path / "bfloat16.json"
-    assert json.loads(kept.read_text()) == {"cpu": name, "gain": gain}
-    kept.write_text(json.dumps({"cpu": name, "gain": 7.5}))
-    assert machine.bfloat16_gain(name) == 7.5
-    for other in (json.dumps({"cpu": "another", "gain": 7.5}), "{", "[]", json.dumps({"cpu": name, "gain": "much"})):
-        kept.write_text(other)
-        assert machine.bfloat16_gain(name) != 7.5
-        assert json.loads(kept.read_text())["cpu"] == name
+    figures = iter(range(1, 100))
+
+    def measure() -> float:
+        return float(next(figures))
+
+    assert [machine.remembered(what, measure) for what in ("a", "a", "b", "a", "b")] == [1, 1, 2, 1, 2]
+    kept = next(path for path in machine.measurements().glob("*.json") if '"a' in path.read_text().replace("\\", ""))
+    good = kept.read_bytes()
+    for number, damaged in enumerate(
+        (b"", b"{", b"[]", b"7", bytes(80), good[:-9], good.replace(b"1.0", b"1.1")), start=3
+    ):
+        kept.write_bytes(damaged)
+        assert machine.remembered("a", measure) == number
+        assert machine.remembered("a", measure) == number
     monkeypatch.setenv("VGGLASS_CACHE", str(kept / "below a file"))
-    assert machine.bfloat16_gain(name) > 0
+    assert [machine.remembered("a", measure) for _ in range(2)] == [10, 11]
+
+
+def test_two_starts_at_once_take_one_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path))
+    figures = iter(range(100))
+
+    def measure() -> float:
+        time.sleep(0.05)
+        return float(next(figures))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: machine.remembered("a", measure), range(4))) == {0.0}
+
+
+def test_bfloat16_is_measured_here() -> None:
+    if not machine.cpu()[1]:
+        pytest.skip("this CPU has no bfloat16")
+    assert machine._measured() > 0
+    assert machine.processor()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def pretrained(name: str, approve: Approve, progress: Progress | None = None) ->
     address = _mirrored(address)
     try:
         model.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(model.with_suffix(".lock")):
+        with locked(model.with_suffix(".lock")):
             if not model.exists():  # another process may have fetched it in the meantime
                 weights = _fetched(address, model, approve, progress or _silent)
                 modelfile.save(conversion.from_foreign(weights, unique(categories)), model)
@@ -119,7 +119,7 @@ def _file_name(address: str) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock among processes; it ends with the process, however that ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

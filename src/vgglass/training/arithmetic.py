@@ -6,13 +6,16 @@ import torch
 from torch import nn
 
 from vgglass.architecture import Architecture
+from vgglass.engines import machine
 from vgglass.errors import UsageError
 from vgglass.training import winograd
 from vgglass.training.recipe import Recipe
 
 FASTER = 1.2  # what is not the plain way must gain as much, or noise in the measurement would choose
 PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
-PROBE_TURNS = 5
+PROBE_TURNS, PROBE_ROUNDS = 3, 3
+
+Way = tuple[torch.dtype, str]  # a precision, and how convolutions are computed
 
 
 def choose(recipe: Recipe, architecture: Architecture, images: int, device: torch.device) -> tuple[str, str, str]:
@@ -22,9 +25,14 @@ def choose(recipe: Recipe, architecture: Architecture, images: int, device: torc
         precision, why = "float32", "winograd computes in it"
     else:
         precision, why = choose_precision(recipe.precision, device, convolution)
+    lines = [f"precision: {precision} ({why})"]
     if precision == "bfloat16" and convolution == "winograd":
         convolution, how = "direct", "bfloat16 is faster still"
-    return precision, convolution, f"precision: {precision} ({why})\nconvolution: {convolution} ({how})"
+    lines.append(f"convolution: {convolution} ({how})")
+    if "measured" in why + how:
+        fixed = f"--set precision={precision} --set convolution={convolution}"
+        lines.append(f"measured once on this machine and kept in {machine.measurements()}; the same anywhere: {fixed}")
+    return precision, convolution, "\n".join(lines)
 
 
 def choose_convolution(
@@ -40,7 +48,7 @@ def choose_convolution(
         return "direct", "winograd is for float32 on a CPU"
     if recipe.train == "head" or not winograd.paying(architecture, images):
         return "direct", "no layer that learns is large enough for winograd"
-    gain = _seconds(torch.float32, "direct") / _seconds(torch.float32, "winograd")
+    gain = _gain((torch.float32, "winograd"), (torch.float32, "direct"))
     if gain >= FASTER:
         return "winograd", f"measured {gain:.1f} times as fast as direct here"
     return "direct", f"winograd measured {gain:.1f} times as fast here"
@@ -56,10 +64,24 @@ def choose_precision(wanted: str, device: torch.device, convolution: str = "dire
     has = torch.cpu.get_capabilities()
     if not (has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")):
         return "float32", "this CPU has no arithmetic in bfloat16"
-    gain = _seconds(torch.float32, convolution) / _seconds(torch.bfloat16, "direct")
+    gain = _gain((torch.bfloat16, "direct"), (torch.float32, convolution))
     if gain >= FASTER:
         return "bfloat16", f"measured {gain:.1f} times as fast as float32 here"
     return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
+
+
+def _gain(way: Way, plain: Way) -> float:
+    """How many times as fast as the plain way another is, by the processor, its threads and torch's version."""
+    ways = " beside ".join(f"{precision} {convolution}" for precision, convolution in (way, plain))
+    here = f"{machine.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return machine.remembered(f"{ways}, {here}", lambda: _measured(way, plain))
+
+
+def _measured(way: Way, plain: Way) -> float:
+    """In turns, so that what else the machine does slows both; the first turn may compile."""
+    seconds = [(_seconds(*way), _seconds(*plain)) for _ in range(PROBE_ROUNDS)]
+    mine, other = (min(each) for each in zip(*seconds, strict=True))
+    return other / mine
 
 
 @torch.random.fork_rng()

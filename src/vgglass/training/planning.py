@@ -49,6 +49,8 @@ def settle(
         engine, feature_precision = choice.engine, choice.precision
         engines.module(engine)  # what is missing is said before anything is written
         lines.append(f"features by {choice}")
+        if recipe.precision == "auto":
+            lines.append(f"the same features anywhere: --set precision=float32 --set feature_engine={engine}")
     scales: dict[str, list[float]] = {}
     factors: dict[str, float] = {}
     if start and recipe.rates == "layer" and not recipe.fits_head:
@@ -74,9 +76,9 @@ def settle(
 
 
 def feature_choice(recipe: Recipe, source: ModelFile) -> Choice:
-    """What computes the features of frozen convolutions: the quicker precision, unless the recipe names float32."""
-    exact = recipe.precision in ("float32", "float64")
-    return engines.choose(source, recipe.feature_engine, "float32" if exact else "auto")
+    """What computes the features of frozen convolutions. Raises UsageError for a precision it does not have here."""
+    precision = "float32" if recipe.precision == "float64" else recipe.precision
+    return engines.choose(source, recipe.feature_engine, precision)
 
 
 def _scaled(
