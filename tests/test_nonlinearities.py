@@ -1,13 +1,14 @@
 """ReLU beside tanh and sigmoid: what they do to numbers, and what is left of the gradient at the bottom."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vgglass.glass import nonlinearities
-from vgglass.glass.nonlinearities import Depth
+from vgglass.glass.nonlinearities import Depth, Response
 
 
 def test_responses_by_hand() -> None:
@@ -22,7 +23,41 @@ def test_responses_by_hand() -> None:
     assert sigmoid.slope == pytest.approx(share * (1 - share), rel=1e-5)
     assert relu.doubling == 0
     assert tanh.doubling == pytest.approx(abs(math.tanh(6) - 2 * math.tanh(3)) / math.tanh(3), rel=1e-5)
-    assert all(row.nanoseconds > 0 for row in (relu, tanh, sigmoid))
+    assert all(0 < row.nanoseconds < 100 for row in (relu, tanh, sigmoid))
+
+
+def response(name: str, *rounds: float, doubling: float = 0.0) -> Response:
+    return Response(name, np.zeros(1, np.float32), 0.5, rounds, 1.0, doubling)
+
+
+def test_a_ratio_of_costs_where_the_rounds_agree() -> None:
+    relu, tanh = response("relu", 0.2, 0.25, 0.3), response("tanh", 0.6, 0.7, 0.9)
+    assert (relu.nanoseconds, tanh.nanoseconds) == (0.2, 0.6)
+    assert tanh.times(relu) == pytest.approx(3)  # of 3, 2.8 and 3 times
+    assert response("tanh", 0.6, 0.7, 1.2).times(relu) is None  # 3, 2.8 and 4 times
+    assert relu.times(relu) == 1
+
+
+def test_verdicts_say_what_the_figures_say() -> None:
+    costs = [response("relu", 1, 1), response("tanh", 2, 2, doubling=0.4), response("sigmoid", 3, 3, doubling=0.5)]
+    learned, guess = (2.3,) * 4 + (1.0,) * 5, (2.3,) * 9
+    deep = [Depth("E", name, ("conv1_1",), (1.0,), losses, zeros) for name, losses, zeros in
+            (("relu", learned, 0.5), ("tanh", learned, 0.0), ("sigmoid", guess, 0.0))]  # fmt: skip
+    assert nonlinearities.verdicts(costs, deep) == (True, True, True, True)
+    slow = [response("relu", 1.9, 1.9), *costs[1:]]
+    assert nonlinearities.verdicts(slow, deep)[0] is False  # 1.05 times is no more than noise
+    busy = [response("relu", 1, 3), *costs[1:]]
+    assert nonlinearities.verdicts(busy, deep)[0] is None
+    worse = [replace(deep[0], losses=guess, zeros=0.0), *deep[1:]]
+    assert nonlinearities.verdicts(costs, worse) == (True, False, True, False)
+    assert not nonlinearities.verdicts([response("relu", 1, 1, doubling=0.4), *costs[1:]], deep)[2]
+
+
+def test_measuring_uses_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    with nonlinearities._one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
 
 
 def test_what_is_left_of_a_gradient() -> None:

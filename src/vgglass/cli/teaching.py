@@ -59,7 +59,8 @@ TEXT = {
         "minus": "The image in 0..1 minus ImageNet's mean (0.485, 0.456, 0.406).",
         "map": "The map {} as it was saved; the picture shows channel {}.",
         "responses": "function|>min|>mean|>max|>true zeros|>ns a number|>times ReLU's",
-        "before": "before", "cost": "Costs: medians on this machine, over a million numbers.",
+        "before": "before", "cost": "Costs: one thread of this machine, the quickest of {} runs over {:,} numbers.",
+        "busy": "No ratio where repeats of the timing disagree by more than a quarter: the machine is busy.",
         "softmax": "|>logit|>logit / T|>minus the largest|>exp|>probability",
         "softmax_sum": "sum of exp = {:.6g}; probability = exp / sum; the probabilities add up to {:.6g}",
     },
@@ -86,7 +87,8 @@ TEXT = {
         "minus": "取值 0..1 的图像减去 ImageNet 的均值 (0.485, 0.456, 0.406)。",
         "map": "保存的特征图 {}；图中显示通道 {}。",
         "responses": "函数|>最小|>平均|>最大|>恰为零的比例|>每个数（纳秒）|>相对 ReLU 的倍数",
-        "before": "变换前", "cost": "耗时：在本机上多次计算一百万个数，取中位数。",
+        "before": "变换前", "cost": "耗时：本机单线程计算 {1:,} 个数，重复 {0} 次取最快的一次。",
+        "busy": "多次计时相差超过四分之一的不给倍数：机器正忙。",
         "softmax": "|>logit|>logit / T|>减去最大值|>exp|>概率",
         "softmax_sum": "exp 之和 = {:.6g}；概率 = exp / 和；概率相加为 {:.6g}",
     },
@@ -204,13 +206,17 @@ def relu(
     from vgglass.glass import charts, nonlinearities
 
     found = nonlinearities.respond(x)
-    base = found[0].nanoseconds
+    ratios = ["—" if (ratio := row.times(found[0])) is None else f"{ratio:.1f}" for row in found]
     rows = [[text["before"], *_figures(x.numpy()), "", ""]]
     rows += [
-        [row.name, *_figures(row.output), f"{row.nanoseconds:.2f}", f"{row.nanoseconds / base:.1f}"] for row in found
+        [row.name, *_figures(row.output), f"{row.nanoseconds:.2f}", ratio]
+        for row, ratio in zip(found, ratios, strict=True)
     ]
     console.print(output.table(text["responses"], rows))
-    console.print(text["cost"])
+    runs = nonlinearities.TIMED_ROUNDS * nonlinearities.TIMED_RUNS
+    console.print(text["cost"].format(runs, nonlinearities.TIMED_NUMBERS), soft_wrap=True)
+    if "—" in ratios:
+        console.print(text["busy"], soft_wrap=True)
     one = [replace(row, output=row.output[channel]) for row in found]
     output.warn(charts.responses(x[channel].numpy(), one, channel, out, chosen))
     console.print(text["written"].format(out), soft_wrap=True)

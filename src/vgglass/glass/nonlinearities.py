@@ -3,7 +3,8 @@
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -24,7 +25,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }  # fmt: skip
 MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
-TIMED_NUMBERS, TIMED_RUNS = 2**20, 25
+TIMED_NUMBERS, TIMED_ROUNDS, TIMED_RUNS = 2**18, 5, 20  # 1 MiB, which stays near the processor
+AGREEING = 1.25  # the highest ratio of one round over the lowest that still is one figure
 FAR = 3.0  # where the slope is taken: tanh and sigmoid have levelled off there
 
 SIZE, BATCH, WIDTH, HIDDEN, STEPS, LEARNING_RATE = 32, 64, 0.125, 64, 100, 0.002
@@ -36,44 +38,72 @@ SEED = 0
 class Response:
     """One function applied to a map.
 
-    zeros        share of the outputs that are exactly zero
-    nanoseconds  for one number, the median of several runs over a million of them on this machine
-    slope        of the function at FAR
-    doubling     largest |f(2x) - 2 f(x)| over the map's |f(x)| maximum: 0 where f is linear piece by piece
+    zeros     share of the outputs that are exactly zero
+    rounds    nanoseconds for one number by one thread, in each round the quickest of many runs
+    slope     of the function at FAR
+    doubling  largest |f(2x) - 2 f(x)| over the map's |f(x)| maximum: 0 where f is linear piece by piece
     """
 
     name: str
     output: NDArray[np.float32] = field(repr=False)
     zeros: float
-    nanoseconds: float
+    rounds: tuple[float, ...]
     slope: float
     doubling: float
+
+    @property
+    def nanoseconds(self) -> float:
+        return min(self.rounds)
+
+    def times(self, other: "Response") -> float | None:
+        """How many times another's cost this one's is; None where the rounds disagree, as on a busy machine."""
+        ratios = [mine / its for mine, its in zip(self.rounds, other.rounds, strict=True)]
+        return self.nanoseconds / other.nanoseconds if max(ratios) <= AGREEING * min(ratios) else None
 
 
 def respond(x: Tensor) -> list[Response]:
     """ReLU, tanh and sigmoid of a map of any shape."""
-    return [_response(name, function, x) for name, function in FUNCTIONS.items()]
+    costs = _costs(x)
+    return [_response(name, function, x, costs[name]) for name, function in FUNCTIONS.items()]
 
 
-def _response(name: str, function: Callable[[Tensor], Tensor], x: Tensor) -> Response:
+def _response(name: str, function: Callable[[Tensor], Tensor], x: Tensor, rounds: tuple[float, ...]) -> Response:
     output = function(x)
     far = torch.tensor(FAR, requires_grad=True)
     (slope,) = torch.autograd.grad(function(far), far)
     largest = float(output.abs().max())
     doubling = float((function(2 * x) - 2 * output).abs().max()) / largest if largest else 0.0
-    return Response(
-        name, output.numpy(), float((output == 0).float().mean()), _cost(function, x), float(slope), doubling
-    )
+    zeros = float((output == 0).float().mean())
+    return Response(name, output.numpy(), zeros, rounds, float(slope), doubling)
 
 
-def _cost(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
+def _costs(x: Tensor) -> dict[str, tuple[float, ...]]:
+    """Nanoseconds for one number, in rounds that every function has a part in."""
     many = x.flatten().repeat(-(-TIMED_NUMBERS // x.numel()))[:TIMED_NUMBERS].contiguous()
-    times = []
-    for _ in range(TIMED_RUNS):
-        start = time.perf_counter()
-        function(many)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) / TIMED_NUMBERS * 1e9
+    rounds: dict[str, list[float]] = {name: [] for name in FUNCTIONS}
+    with _one_thread():
+        for _ in range(TIMED_ROUNDS):
+            for name, function in FUNCTIONS.items():
+                quickest = min(_seconds(function, many) for _ in range(TIMED_RUNS))
+                rounds[name].append(quickest / TIMED_NUMBERS * 1e9)
+    return {name: tuple(each) for name, each in rounds.items()}
+
+
+def _seconds(function: Callable[[Tensor], Tensor], many: Tensor) -> float:
+    began = time.perf_counter()
+    function(many)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several wait for one another at each small layer: on a busy machine twenty times as long as one works."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -105,6 +135,11 @@ class Depth:
 
 def depth(column: str, function: str, steps: int) -> Depth:
     """Measure one column with one function, started by He et al.'s rule with the gain that torch gives the function."""
+    with _one_thread():
+        return _trained(column, function, steps)
+
+
+def _trained(column: str, function: str, steps: int) -> Depth:
     images, labels = _digits()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -123,6 +158,20 @@ def depth(column: str, function: str, steps: int) -> Depth:
         optimiser.step()
         losses.append(float(loss.detach()))
     return Depth(column, function, tuple(weights), gradients, tuple(losses), zeros)
+
+
+def verdicts(costs: Sequence[Response], deep: Sequence[Depth]) -> tuple[bool | None, bool, bool, bool]:
+    """Whether each of the four claims about ReLU holds by these figures: cheap, sparse, linear, trains deep.
+
+    None where the timings do not settle it. ReLU comes first, then the functions that it is compared with.
+    """
+    relu, *others = costs
+    ratios = [row.times(relu) for row in others]
+    known = [ratio for ratio in ratios if ratio is not None]
+    cheap = all(ratio > AGREEING for ratio in known) if len(known) == len(ratios) else None
+    sparse = deep[0].zeros > max(run.zeros for run in deep[1:])
+    linear = relu.doubling < min(row.doubling for row in others)
+    return cheap, sparse, linear, deep[0].learned
 
 
 def _network(column: str, function: str) -> tuple[VGG, dict[str, nn.Parameter]]:
