@@ -2,6 +2,7 @@
 
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,8 +110,8 @@ def test_no_class_in_common_is_an_error(tmp_path: Path) -> None:
 def test_an_empty_split_is_an_error(tmp_path: Path) -> None:
     pictures(tmp_path / "train", {"ant": 2, "bee": 2})
     (tmp_path / "test" / "ant").mkdir(parents=True)
-    with pytest.raises(DataError, match="has no test images; choose among test, train and all"):
-        api.evaluate(model(), tmp_path)
+    with pytest.raises(DataError, match="has no test images; choose among train and all"):
+        api.evaluate(model(), tmp_path, split="test")
 
 
 def test_one_image_has_figures_and_no_intervals(tmp_path: Path) -> None:
@@ -168,3 +169,22 @@ def test_mcnemars_test_by_hand() -> None:
     assert found.p == pytest.approx(2 / 2**10)
     assert found.is_larger_than_chance
     assert found.difference[0] == 1
+
+
+def test_classes_are_matched_as_a_person_sees_them(tmp_path: Path) -> None:
+    """By any normal form of Unicode; by case alone where one class fits, which is said."""
+    classes = ("café", "Dog", "elk", "ELK", "gnu", "yak")
+    apart = unicodedata.normalize("NFD", "café")
+    given = pictures(tmp_path, {apart: 1, "dog": 2, "Elk": 1, "GNU": 1, "gnu": 1})
+    said = io.StringIO()
+    found = api.judged(model(classes=classes), given, console=Console(file=said, width=300))
+    assert [classes[label] for label in found.labels] == ["café", "Dog", "Dog", "gnu"]
+    assert found.unknown == {"Elk": 1, "GNU": 1}
+    assert "class 'dog' is taken for the model's 'Dog'\n" in said.getvalue()
+    composed, decomposed = model(1, ["café", "b"]), model(2, ["b", apart])
+    given = pictures(tmp_path / "both", {"café": 2, "b": 2})
+    alone = [api.judged(one, given).log_probabilities for one in (composed, decomposed)]
+    together = api.judged(composed, given, ensemble=[decomposed])
+    mean = np.log((np.exp(alone[0]) + np.exp(alone[1][:, ::-1])) / 2)
+    assert together.log_probabilities == pytest.approx(mean, abs=1e-5)
+    assert api.compare(composed, decomposed, given).images == 4

@@ -214,8 +214,12 @@ def test_a_folder_may_be_named_in_another_normal_form(tmp_path: Path) -> None:
     planted(tmp_path, *both(f"Müller/{NFD}"))
     name = unicodedata.normalize("NFD", "Müller")
     assert open_data(tmp_path / name / "café").classes == ("cat", "dog")
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name / 'cafe'}: is not a folder")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name / 'cafe'}: is not a folder; name one")):
         open_data(tmp_path / name / "cafe")
+    with pytest.raises(
+        DataError, match=r"CAFÉ: is not a folder \(there is 'cafe\u0301', which differs by case alone\)"
+    ):
+        open_data(tmp_path / "Müller" / "CAFÉ")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +18,10 @@ from glass_subjects import model as drawn
 from pictures import photographs, save, scene
 from vgglass import api, modelfile
 from vgglass.api.judging import open_split
+from vgglass.cli import looking
 from vgglass.data.folder import image_files, survey
 from vgglass.data.listing import Folder, summary
-from vgglass.errors import DataError
+from vgglass.errors import DataError, UsageError
 from vgglass.prediction import expand
 
 
@@ -259,3 +263,29 @@ def test_check_train_evaluate_and_predict_agree(odd: Path, tmp_path: Path) -> No
     assert {kind: len(found[kind]) for kind in ("no-class", "no-image", "system-file", "linked-twice")} == {
         "no-class": 3, "no-image": 1, "system-file": 4, "linked-twice": 2,
     }  # fmt: skip
+
+
+def test_files_and_models_are_named_in_any_normal_form(tmp_path: Path) -> None:
+    composed, apart = "Größe.png", unicodedata.normalize("NFD", "Größe.png")
+    save(tmp_path / apart, scene(1))
+    assert expand([tmp_path / composed]) == [tmp_path / apart]
+    with pytest.raises(DataError, match=r"GRÖSSE.png: does not exist \(there is .*, which differs by case alone\)"):
+        expand([tmp_path / "GRÖSSE.png"])
+    modelfile.save(drawn("A"), tmp_path / unicodedata.normalize("NFD", "modèle.safetensors"))
+    assert api.load(tmp_path / "modèle.safetensors").record.classes == drawn("A").record.classes
+
+
+def test_what_lies_among_the_links_of_an_earlier_sorting_is_not_told(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", scene(1))
+    (tmp_path / "sorted" / "cat").mkdir(parents=True)
+    (tmp_path / "sorted" / "cat" / "a.png").symlink_to(tmp_path / "a.png")
+    said: list[str] = []
+    assert expand([tmp_path], tmp_path / "sorted", said.append) == expand([tmp_path], say=said.append)
+    assert said == [f"passed over: 1 counted already, reached by a link ({tmp_path / 'sorted/cat/a.png'})"]
+
+
+def test_a_target_is_named_in_any_normal_form() -> None:
+    subject: Any = SimpleNamespace(record=SimpleNamespace(classes=("dog", unicodedata.normalize("NFD", "café"))))
+    assert looking._class(subject, "café") == 1
+    with pytest.raises(UsageError, match="--target cow: is none of the 2 classes"):
+        looking._class(subject, "cow")

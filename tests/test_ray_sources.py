@@ -1,6 +1,7 @@
 """What a cluster is to predict, from folders and buckets: names in one order, and the bytes behind them."""
 
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def test_a_bucket_is_listed_and_read(scheme: str, model: Path, tmp_path: Path) -
     address = (
         f"{scheme}://{folder}".replace("%", "%25").replace(" ", "%20") if scheme == "file" else f"local://{folder}"
     )
-    found = sources.listed([address])
+    said: list[str] = []
+    found = sources.listed([address], said.append)
+    (sentence,) = said
+    assert re.fullmatch(r"passed over: 1 no image \(.*notes.txt\); 2 of a system or program \(.*\)", sentence)
     names = ["000000.png", "000001.png", "000002.png", "deep/é %41.PNG"]
     assert found.names == [os.fsencode(folder / name) for name in names]
     (folder / "000001.png").unlink()

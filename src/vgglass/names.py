@@ -22,6 +22,18 @@ def caseless(name: str) -> str:
     return as_seen(as_seen(name).casefold())
 
 
+def but_for_case(path: Path) -> str:
+    """For an error about a path that is not there, what is and differs by case alone; '' where nothing is."""
+    folder = existing(path.parent)
+    if path.exists():
+        return ""
+    try:
+        alike = sorted(other.name for other in folder.iterdir() if caseless(other.name) == caseless(path.name))
+    except OSError:
+        return ""
+    return f" (there is {alike[0]!r}, which differs by case alone)" if alike else ""
+
+
 def existing(path: Path) -> Path:
     """The path, or where nothing is there, the one that looks the same and exists."""
     if path.exists() or path.parent == path:

@@ -83,7 +83,11 @@ def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
     if manifest.names_one(path):
         return manifest.read(path, progress)
     if not path.is_dir():
-        raise DataError(path, "is not a folder", "name one with a subfolder for each class, or a manifest")
+        raise DataError(
+            path,
+            f"is not a folder{names.but_for_case(path)}",
+            "name one with a subfolder for each class, or a manifest",
+        )
     if idx.holds_idx(path):
         return idx.load(path)
     return scan(path, progress)

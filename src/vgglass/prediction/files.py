@@ -58,8 +58,9 @@ def expand(paths: Iterable[Path], apart: Path | None = None, say: Say = lambda s
     met = Met()
     new = [path for path in found if met.add(path)]
     files = [path for path in new if not _is_link_below(apart, Path(met.place(path)))] if apart else new
-    if sentence := summary(passed_over):
-        say(sentence)
+    links = apart.resolve() if apart else None
+    if said := summary(one for one in passed_over if not (links and one.path.absolute().is_relative_to(links))):
+        say(said)
     if not files:
         raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
     return files
@@ -71,7 +72,7 @@ def _is_link_below(folder: Path, image: Path) -> bool:
 
 def _named(path: Path, passed_over: list[PassedOver], say: Say) -> list[Path]:
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be read)
-        raise DataError(path, "does not exist", "check the path")
+        raise DataError(path, f"does not exist{names.but_for_case(path)}", "check the path")
     found = _below(path, passed_over, say)
     if not found:
         instead = summary(passed_over)
