@@ -223,6 +223,15 @@ def test_what_could_not_be_decoded_is_tried_again(folder: Path, monkeypatch: pyt
     assert cache.examined([folder / "cat" / "0.jpg"])[0].error == ""
 
 
+def test_another_limit_is_another_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "cat" / "0.jpg"
+    assert cache.examined([path])[0].error == ""
+    monkeypatch.setenv("VGGLASS_MAX_PIXELS", "1000")
+    assert "declares" in cache.examined([path])[0].error
+    monkeypatch.delenv("VGGLASS_MAX_PIXELS")
+    assert cache.examined([path])[0].error == ""
+
+
 def random_bytes(place: Path) -> None:
     place.mkdir()
     (place / cache.FILE).write_bytes(b"this is no database, and long enough to be looked at" * 40)

@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from vgglass.errors import ImageError
-from vgglass.images import WHITE, File, Pixels
+from vgglass.images import WHITE, File, Pixels, limits
 from vgglass.preprocess import Preprocessing
 
 SECONDS = 2.0  # of a processor, for one file
@@ -95,7 +95,8 @@ class Decoders:
     def _asked(self, work: str, source: File | bytes, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         given, data = _as_bytes(source)
         name = "image" if isinstance(source, bytes) else str(source)
-        header = {"work": work, "seconds": SECONDS, "bytes": len(data)} | given | about
+        limit = {"max_pixels": limits.max_pixels()}
+        header = {"work": work, "seconds": SECONDS, "bytes": len(data)} | limit | given | about
         for last in (False, True):
             process = self._free.get()
             try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
@@ -24,6 +25,7 @@ def calibrate(
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Make a model's probabilities mean what they say (temperature), and have it say when it is unsure (threshold)."""
     from vgglass import api

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def check(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="And move those files to DIR.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Everything for a program.")] = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Audit a folder before training: what is broken, odd, doubled or leaked.
 

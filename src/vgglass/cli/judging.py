@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
@@ -57,6 +58,7 @@ def evaluate(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Judge a model on images that it has not seen: figures with their intervals, per class, confusion matrix."""
     from vgglass import api
@@ -168,6 +170,7 @@ def compare(
     precision: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16, or auto: as predict.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Two models on the same images, and whether their difference is larger than chance (McNemar's exact test)."""
     from vgglass import api

@@ -7,6 +7,7 @@ import typer
 
 from vgglass.architecture import SMALLEST_IMAGE
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.language import KINDS, Language, language
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
@@ -108,6 +109,7 @@ def look(
     json: Annotated[bool, typer.Option("--json", help="The numbers alone; no picture is written.")] = False,
     download: Download = False,
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Every layer as pictures and numbers, with a page to open."""
     chosen, place = language(lang), output.position(at)
@@ -143,6 +145,7 @@ def fc(
     model: Annotated[str | None, typer.Option(help="For an image: a model file, or a pretrained name; vgg16.")] = None,
     download: Download = False,
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """A fully connected layer as a convolution: the same numbers both ways."""
     from vgglass import api

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import UsageError
 
@@ -52,6 +53,7 @@ def predict(
     actors: Annotated[int | None, typer.Option(min=1, help="With --ray: workers; else one a GPU, or a CPU.")] = None,
     shard: Annotated[int | None, typer.Option(min=1, help="With --ray: images a part (1000).")] = None,
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Name what is in images."""
     from vgglass import api, prediction

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.models import Download, fetched
 from vgglass.errors import MissingExtraError, UsageError
 
@@ -40,6 +41,7 @@ def serve(
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """A page that opens every layer; /predict, the Open Inference Protocol, /metrics; SIGHUP reloads the model."""
     for package in PACKAGES:

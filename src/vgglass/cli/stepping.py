@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.language import KINDS, Language, language
 from vgglass.cli.looking import Model, opened
 from vgglass.cli.models import Download
@@ -93,6 +94,7 @@ def step(
     json: Annotated[bool, typer.Option("--json", help="Every term for a program.")] = False,
     download: Download = False,
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """One number's arithmetic, term by term, checked against the network."""
     chosen, place = language(lang), output.position(at)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.language import Language, language
 from vgglass.errors import DataError, UsageError
 
@@ -107,6 +108,7 @@ def pool(
     at: At = None,
     out: Annotated[Path | None, typer.Option(help="The picture; KINDpool.png without.")] = None,
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Max, min or average pooling of an image, as the study note's script does it."""
     chosen, place = language(lang), output.position(at)
@@ -136,6 +138,7 @@ def conv(
     at: At = None,
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("conv.png"),
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Convolution of an image with one kernel, every product on request."""
     if as_ not in ("gather", "scatter"):
@@ -183,6 +186,7 @@ def relu(
     depth: Annotated[bool, typer.Option("--depth", help="Gradients by layer in columns A and E instead.")] = False,
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("relu.png"),
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """ReLU beside tanh and sigmoid: zeros, costs, and with --depth whether a deep network trains."""
     chosen = language(lang)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import judging, output, streams
+from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.models import Download, Preprocessing, fetched
 from vgglass.errors import InterruptedRunError, UsageError
 
@@ -90,6 +91,7 @@ def train(
     checkpoint_every: Annotated[str, typer.Option(help="Steps, such as 500, or a time: 30s, 5m, 1h.")] = "5m",
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
     download: Download = False,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Train a VGG network on a folder of photographs, or on a manifest (.parquet, .csv).
 

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from vgglass import images
 from vgglass.errors import ImageError, MissingExtraError
-from vgglass.images import Pixels
+from vgglass.images import Pixels, files, limits
 from vgglass.isolation import DECODERS
 
 VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of what is recorded, and by what
@@ -68,11 +67,9 @@ def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest:
     Raises MissingExtraError.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return Facts(0, b"", error="not a regular file")  # a pipe would wait for ever
-        data = path.read_bytes()
-    except OSError as error:
-        return Facts(0, b"", error=error.strerror or str(error))
+        data = files.read(path, limits.max_pixels())
+    except ImageError as error:
+        return Facts(0, b"", error=error.rule)
     digest = hashlib.sha256(data).digest()
     try:
         str(path).encode()
@@ -133,13 +130,17 @@ def _perceptual_hash(picture: Image.Image) -> int:
     return int(str(hashing().phash(picture)), 16)
 
 
+def _version() -> str:
+    return f"{VERSION}, {limits.max_pixels()} pixels"
+
+
 def as_text(facts: Facts) -> str:
-    return json.dumps([VERSION, facts.as_json()])
+    return json.dumps([_version(), facts.as_json()])
 
 
 def from_text(text: str) -> Facts:
     """Raises KeyError, TypeError or ValueError for text that `as_text` of this version did not write."""
     version, record = json.loads(text)
-    if version != VERSION:
+    if version != _version():
         raise ValueError(version)
     return Facts.from_json(record)

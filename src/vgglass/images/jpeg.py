@@ -61,7 +61,7 @@ class Header:
         out = self.width * self.height * eighths**2 / 64
         small = out * (3 + 4 if channels == 3 else 2)
         rate = 10e6 if self.frame in _ARITHMETIC or self.frame in _LOSSLESS else 80e6 if self.scans == 1 else 30e6
-        seconds = self.length / rate + out / 250e6 + (self.samples / 2e9 if self.scans > 1 else 0)
+        seconds = self.length / rate + out / 250e6 + (self.samples / 8e8 if self.scans > 1 else 0)
         return Cost(max(small, self.length + out * channels + 2 * self.coefficients), seconds)
 
 

@@ -55,8 +55,8 @@ def require(name: str, what: str, cost: Cost, limit: int) -> None:
     if cost.pixels > limit:
         raise ImageError(
             name,
-            f"declares {what}: decoding would take {_amounts(cost)}, more than {_amounts(_worth(limit))}",
-            f"make it smaller, or allow it by {OPTION} {_rounded_up(cost.pixels)}",
+            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_worth(limit), 'or')}",
+            _remedy(cost.pixels),
         )
 
 
@@ -66,7 +66,7 @@ def require_length(name: str, length: int, limit: int) -> None:
         raise ImageError(
             name,
             f"has {length:,} bytes, more than {limit * BYTES_A_PIXEL:,}",
-            f"make it smaller, or allow it by {OPTION} {_rounded_up(math.ceil(length / BYTES_A_PIXEL))}",
+            _remedy(math.ceil(length / BYTES_A_PIXEL)),
         )
 
 
@@ -74,11 +74,11 @@ def _worth(limit: int) -> Cost:
     return Cost(limit * BYTES_A_PIXEL, limit / PIXELS_A_SECOND)
 
 
-def _amounts(cost: Cost) -> str:
-    return f"{cost.memory / 1e6:,.0f} MB and {cost.seconds:,.1f} s"
+def _amounts(cost: Cost, word: str) -> str:
+    return f"{cost.memory / 1e6:,.0f} MB {word} {cost.seconds:,.1f} s"
 
 
-def _rounded_up(pixels: int) -> int:
-    """Two digits that a person can read."""
-    step = int(10 ** max(0, len(str(pixels)) - 2))
-    return -(-pixels // step) * step
+def _remedy(pixels: int) -> str:
+    step = int(10 ** max(0, len(str(pixels)) - 2))  # two digits are enough for a person
+    enough = -(-pixels // step) * step
+    return f"make it smaller, or allow it: {OPTION} {enough}, or {VARIABLE} in the environment"

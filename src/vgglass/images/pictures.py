@@ -22,7 +22,8 @@ _RATE = {"WEBP": 25e6, "AVIF": 25e6, "JPEG2000": 12e6, "BMP": 100e6, "GIF": 80e6
 _RAW_RATE, _SLOW_RAW_RATE = 75e6, 15e6  # bytes a second of PNG's and most of TIFF's compressions; of LZMA
 _JPEG2000_RATE = 6e6  # bytes a second, beside its pixels
 _RUN_LENGTHS = (1, 2)  # BMP's compressions that Pillow decodes in Python
-_RUN_RATE, _RUN_PIXELS = 2e6, 15e6  # bytes and pixels a second of these
+_RUN_RATE, _RUN_PIXELS = 2e6, 7.5e6  # bytes and pixels a second of these
+_COMPOSED_RATE = 80e6  # pixels a second, where alpha is composited
 _COLOUR_MAP = 320
 _TIFF_HEAD = re.compile(rb"II\x2a\0|MM\0\x2a")
 
@@ -171,6 +172,8 @@ def _held(kind: str, image: ImageFile, data: bytes, seconds: float) -> Cost:
     """With the file, what the decoder and Pillow keep, and the array of three channels that comes out."""
     kept = _BYTES_OF_16 if image.mode.startswith("I;16") else _BYTES.get(image.mode, _BYTES_OF_COLOUR)
     pixels = image.width * image.height
+    if image.has_transparency_data:
+        seconds += pixels / _COMPOSED_RATE
     decoding = len(data) + pixels * (kept + _HELD.get(kind, 0) + 3) + _BYTES_OF_ROW * image.height
     return Cost(max(decoding, pixels * (3 + _BYTES_OF_COLOUR)), seconds)
 
