@@ -19,6 +19,7 @@ from vgglass.images import Pixels
 
 Fit = Literal["crop", "pad", "squash"]
 INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "BICUBIC", "LANCZOS")}
+NARROWEST = 150  # longer by shorter side; what a square sees of it is nothing, and its resize fills memory
 ORDERS = {"L": 1, "RGB": 3, "BGR": 3}
 
 
@@ -152,7 +153,9 @@ def shorter_side_to(pixels: Pixels, side: int, interpolation: str) -> Pixels:
 def _scaled(height: int, width: int, shorter: int) -> tuple[int, int]:
     """Both sides with the shorter exact and the longer cut to whole pixels, as torchvision's Resize does."""
     longer = shorter * max(height, width) // min(height, width)
-    if shorter * longer > images.MAX_PIXELS:  # a file of some bytes can hold a line one pixel high
+    if (
+        longer > NARROWEST * shorter or shorter * longer > images.MAX_PIXELS
+    ):  # a file of some bytes can hold a line one pixel high
         raise ImageError(
             f"an image of {height}x{width}", f"too narrow to bring its shorter side to {shorter}", "crop or remove it"
         )

@@ -16,7 +16,7 @@ from vgglass.serving.metrics import Metrics
 from vgglass.views import View
 
 SECONDS = 5.0  # for one image; the largest that is allowed takes about one
-MEMORY = 2 << 30  # of address space: 80 million pixels with alpha need about 1.3 GiB
+MEMORY = 2 << 30  # of address space: four times what an image may take without --max-pixels
 STARTING = 60.0  # seconds until a new process must have said that it is ready
 PROCESSES = max(2, (os.cpu_count() or 2) // 2)  # two at least: one hostile file must not hold up all others
 
