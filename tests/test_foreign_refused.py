@@ -1,6 +1,9 @@
 """Foreign files that are refused, each in a sentence with a remedy: other networks, programs, links, absurd shapes."""
 
 import json
+import os
+import signal
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,7 @@ def test_numbers_that_are_none(number: float, tmp_path: Path) -> None:
         (torch.ones(2, 3, 3, 3, device="meta"), "a tensor of the device 'meta', which has a shape and no numbers"),
         (torch.ones(2, 3).to_sparse(), "is a sparse or nested tensor"),
         (torch.ones(2, 3, dtype=torch.complex64), r"holds torch\.complex64, not plain numbers"),
+        (torch.empty_strided((1 << 31, 1 << 31), (0, 0)), r"claims to hold 4,611,686,018,427,387,904 numbers"),
         (torch.ones(1).expand(1 << 20, 1 << 20), r"claims to hold 1,099,511,627,776 numbers, and no VGG has more"),
         (torch.ones(1).expand(1000, 1000), r"has the shape \(1000, 1000\) and stores fewer numbers"),
     ],
@@ -84,6 +88,29 @@ def test_tensors_that_are_no_plain_numbers(tensor: torch.Tensor, message: str, t
     state = torchvision_network("vgg11").state_dict() | {"features.3.weight": tensor}
     with pytest.raises(WeightsError, match=rf"features\.3\.weight in .*{message}"):
         read_foreign(saved(state, tmp_path))
+
+
+def test_numbers_of_four_bits(tmp_path: Path) -> None:
+    header = json.dumps({"a.weight": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "vgg.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(
+        WeightsError, match=r"a\.weight in .*: holds torch\.float4.*, which torch can't make float32 of"
+    ):
+        read_foreign(tmp_path / "vgg.safetensors")
+
+
+def test_a_compressed_pickle(tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.zeros(1000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(
+        WeightsError, match=r"is a compressed archive \(plain/.*\), which torch\.save never writes; unpack"
+    ):
+        read_foreign(tmp_path / "packed.pth")
 
 
 def test_a_bias_of_another_length(tmp_path: Path) -> None:
@@ -194,6 +221,74 @@ def test_links_are_refused(kind: str, tmp_path: Path) -> None:
         WeightsError, match=r"layers/conv2d/vars/0 in .*: is a link, which may lead to another file; in"
     ):
         read_foreign(path)
+
+
+@pytest.mark.parametrize("place", ["layers", "model_weights", "layers/conv2d", "top_level_model_weights"])
+def test_a_linked_file_is_not_even_opened(place: str, tmp_path: Path) -> None:
+    import h5py
+
+    os.mkfifo(tmp_path / "endless")  # to open it is to wait for ever
+    write_hdf5(tmp_path / "vgg.weights.h5", {place: h5py.ExternalLink("endless", "/layers")})
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    try:
+        with pytest.raises(WeightsError, match=f"{place} in .*: is a link, which may lead to another file"):
+            read_foreign(tmp_path / "vgg.weights.h5")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_filter_of_a_plug_in_is_not_looked_for(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "vgg.weights.h5", "w") as file:
+        way = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        way.set_chunk((4,))
+        way.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (1,))
+        space = h5py.h5s.create_simple((4,))
+        h5py.h5d.create(file.create_group("layers").id, b"a", h5py.h5t.IEEE_F32LE, space, way)
+    with pytest.raises(
+        WeightsError, match=r"layers/a in .*: is packed by filter 32015 of a plug-in, which is not loaded"
+    ):
+        read_foreign(tmp_path / "vgg.weights.h5")
+
+
+def test_arrays_of_hdf5_that_are_no_plain_numbers(tmp_path: Path) -> None:
+    import h5py
+
+    path, place = tmp_path / "vgg.weights.h5", "layers/conv2d/vars/0"
+    for value, held in (
+        (h5py.Empty("f4"), "nothing"),
+        ([b"text"], "object"),
+        (np.zeros(2, [("a", "f4"), ("b", "i4")]), r"\[\('a'"),
+        (np.zeros(2, "c8"), "complex64"),
+    ):
+        write_hdf5(path, {place: value})
+        with pytest.raises(WeightsError, match=f"layers/conv2d in .*: holds {held}.*, not plain numbers; in Python"):
+            read_foreign(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(place, data=np.array([file.ref], h5py.ref_dtype))
+    with pytest.raises(WeightsError, match="holds object, not plain numbers"):
+        read_foreign(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(place, (1 << 20,), np.dtype(("f4", (100_000,))), chunks=(1,))
+    with pytest.raises(WeightsError, match=r"holds .*100000.*, not plain numbers"):
+        read_foreign(path)
+
+
+def test_many_packed_arrays_are_counted_together(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "vgg.weights.h5", "w") as file:
+        for number in range(3):
+            file.create_dataset(f"layers/conv2d_{number}/vars/0", (1 << 28,), "f4", chunks=(1 << 20,), compression=1)
+    with pytest.raises(WeightsError, match=r"all that is in .*: claims to hold 805,306,368 numbers"):
+        read_foreign(tmp_path / "vgg.weights.h5")
 
 
 def test_external_storage_is_refused(tmp_path: Path) -> None:

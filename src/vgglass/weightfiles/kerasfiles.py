@@ -26,6 +26,7 @@ from vgglass.weightfiles.contents import (
 
 MOST_ENTRIES = 20_000  # groups and arrays of a file
 MOST_CONFIG_BYTES = 16 << 20
+FILTERS = (*range(1, 7), 32000)  # HDF5's own, and h5py's LZF
 LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # Keras 3, and 2.13 to 2.15
 NORM = ("weight", "bias", "running_mean", "running_var")  # gamma, beta, moving_mean, moving_variance
 ORDER = {name: place for place, names in enumerate((("kernel", "gamma"), ("bias", "beta"))) for name in names}
@@ -102,11 +103,14 @@ def _read(path: Path, source: Path | io.BytesIO, own_feed: str = "") -> Contents
     library = h5py("reading Keras weights")
     try:
         with library.File(source) as file:
+            found = dict(_datasets(path, library, file))  # first of all: a link that is followed opens another file
+            require_size(path, "all that is", sum(dataset.size or 0 for dataset in found.values()))
+            layers = file.get("layers")
+            names = "\n".join(layers if isinstance(layers, library.Group) else ())
             if "model_config" in file.attrs:
                 own_feed = _require_plain(path, file.attrs["model_config"])
-            elif scaled := re.search(r"^(rescaling|normalization)", "\n".join(file.get("layers", ())), re.MULTILINE):
+            elif scaled := re.search(r"^(rescaling|normalization)", names, re.MULTILINE):
                 own_feed = OWN_FEED.format(scaled[0])
-            found = dict(_datasets(path, library, file))
             parts = tuple((_numbered if _legacy_root(file) is None else _legacy)(path, file, found))
     except DAMAGED as error:
         if isinstance(error, WeightsError):
@@ -134,7 +138,18 @@ def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
                 if item.external or item.is_virtual:
                     rule = "keeps its numbers in another file, which is not opened"
                     raise WeightsError(f"{where} in {path}", rule, WEIGHTS_ALONE)
+                _require_own_filters(f"{where} in {path}", item)
                 yield where, item
+
+
+def _require_own_filters(where: str, dataset: Any) -> None:
+    """Raises WeightsError for an array that HDF5 would look for a plug-in in the file system to unpack."""
+    way = dataset.id.get_create_plist()
+    for number in range(way.get_nfilters()):
+        code = way.get_filter(number)[0]
+        if code not in FILTERS:
+            rule = f"is packed by filter {code} of a plug-in, which is not loaded"
+            raise WeightsError(where, rule, WEIGHTS_ALONE)
 
 
 def _numbered(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
@@ -195,6 +210,9 @@ def _part(layer: str, arrays: list[Array], name: str = "") -> Part:
 
 
 def _values(path: Path, key: str, dataset: Any) -> Array:
+    if dataset.shape is None or dataset.dtype.kind not in "fiu":  # references, text, structures
+        rule = f"holds {'nothing' if dataset.shape is None else dataset.dtype}, not plain numbers"
+        raise WeightsError(f"{key} in {path}", rule, WEIGHTS_ALONE)
     require_size(path, key, dataset.size)
     return as_float(dataset[()])
 

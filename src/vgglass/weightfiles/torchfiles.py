@@ -57,10 +57,11 @@ def read_safetensors(path: Path) -> Contents:
 
 
 def _require_no_program(path: Path) -> None:
-    """TorchScript and torch.export keep a program in a zip beside its weights."""
+    """TorchScript and torch.export keep a program in a zip beside its weights; torch.save packs nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             inside = {name.partition("/")[2] for name in archive.namelist()}
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, OSError, ValueError):
         return  # older pickles are no zip; what is damaged torch says
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
@@ -69,6 +70,9 @@ def _require_no_program(path: Path) -> None:
     if any(name.startswith(("models/", "serialized_exported_program")) for name in inside):
         remedy = f"where you trust it: model = torch.export.load('{path.name}').module(); {STATE_DICT}"
         raise WeightsError(path, "is an archive of torch.export, a program with weights in it", remedy)
+    if packed:  # a few kilobytes of zeros may unpack to more than memory holds
+        rule = f"is a compressed archive ({packed[0]}), which torch.save never writes"
+        raise WeightsError(path, rule, f"unpack it, or load it with torch and save it again: {STATE_DICT}")
 
 
 def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
@@ -118,4 +122,7 @@ def _float(path: Path, key: str, tensor: "Tensor") -> Any:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         rule = f"has the shape {tuple(tensor.shape)} and stores fewer numbers"
         raise WeightsError(where, rule, remedy)
-    return tensor.detach().float().numpy()
+    try:
+        return tensor.detach().float().numpy()
+    except NotImplementedError as error:  # four bits, two numbers a byte
+        raise WeightsError(where, f"holds {tensor.dtype}, which torch can't make float32 of", remedy) from error
