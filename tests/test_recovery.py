@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -20,10 +21,11 @@ from rich.console import Console
 from torch import nn
 
 import vgglass
+from vgglass import modelfile
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.interruption import Interruption, at_once
 from vgglass.model import VGG
-from vgglass.training import checkpoint, recipe, run, winograd
+from vgglass.training import checkpoint, extension, recipe, run, winograd
 from vgglass.training.checkpoint import Cadence, Progress
 from vgglass.training.journal import TIMINGS
 from vgglass.training.keeper import Keeper
@@ -43,7 +45,7 @@ def train(out: Path, precision: str, **options: Any) -> Path:
     torch.set_num_threads(1)  # a forked process has none of its parent's threads
     console = Console(file=(out.parent / f"{out.name}.txt").open("a"), width=200)
     plan = {} if options.get("resume") else PLAN | {"precision": precision}
-    return vgglass.train(out=out, console=console, workers=0, **options, **plan)
+    return vgglass.train(out=out, console=console, workers=0, **plan | options)
 
 
 def in_process(work: Callable[[], object]) -> int | None:
@@ -323,6 +325,53 @@ def test_a_signal_saves_and_leaves(
     assert in_process(work) == status
     assert in_process(lambda: train(out, precision, resume=True)) == 0
     assert content(out) == expected
+
+
+def test_more_epochs_for_a_finished_run(undisturbed: tuple[str, Any], tmp_path: Path) -> None:
+    """By the plateau schedule, which looks at no end, it is the run of so many from the start, killed or not."""
+    precision, expected = undisturbed
+    out = tmp_path / "run"
+    if precision == "float32":
+        before = 1
+        assert in_process(lambda: train(out, precision, epochs=before)) == 0
+        assert checkpoint.peek(out).finished
+        killed_at(out, 5, precision, resume=True, epochs=3)  # before a checkpoint of its own
+        assert checkpoint.read_run(out).recipe["epochs"] == 3
+    else:
+        before = 5  # which are then fewer
+        killed_at(out, 14, precision, checkpoint_every="3", epochs=before)
+    assert in_process(lambda: train(out, precision, resume=True, epochs=3)) == 0
+    assert content(out) == expected
+    assert checkpoint.read_run(out).extended == [[1, before]]
+    rate = "the learning rate stays 0.02, as in a run of 3 from the start"
+    assert rate in (tmp_path / "run.txt").read_text()
+
+
+def test_more_epochs_for_a_cosine(tmp_path: Path) -> None:
+    """The rate is that of the longer cosine from there on: 0.01 · (1 + cos(π · 2/4)) in place of 0 at half the way."""
+    for name in ("one", "two"):
+        plan = {"epochs": 2, "schedule": "cosine", "warmup_epochs": 0.0}
+        assert in_process(lambda: train(tmp_path / name, "float32", **plan)) == 0  # noqa: B023
+        assert in_process(lambda: train(tmp_path / name, "float32", resume=True, epochs=4)) == 0  # noqa: B023
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    rates = [row["learning_rate"] for row in content(tmp_path / "one")[1]]
+    assert rates[2:] == [pytest.approx(0.01 * (1 + math.cos(math.pi * step / 40))) for step in (29, 39)]
+    said = (
+        "epochs: 4 in place of 2; after 2 of them the learning rate goes on at 0.01 in place of 0: its cosine now ends"
+    )
+    assert said in (tmp_path / "one.txt").read_text()
+    record = modelfile.load_record(tmp_path / "one" / "last.safetensors")
+    assert (record.recipe["epochs"], record.recipe["extended"]) == (4, [[2, 2]])
+
+
+def test_a_run_that_lost_patience_has_its_way_named(tmp_path: Path) -> None:
+    progress, plan = Progress(epoch=7, best_epoch=4), recipe.read("digits").override(patience=3)
+    with pytest.raises(
+        TrainingError,
+        match=r"stopped after 7 epochs, the last 3 without a better one \(patience\); start another run from it: "
+        r"vgglass train FOLDER --train all --out ANOTHER --from .*last.safetensors\.",
+    ):
+        extension.require_patience(tmp_path, progress, plan)
 
 
 def test_a_second_signal_is_not_waited_for() -> None:

@@ -74,11 +74,19 @@ def test_what_fails_before_it_learns_is_not_in_the_second_trys_way(tmp_path: Pat
 def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already; use --resume, --overwrite or another --out"):
         vgglass.train(out=run)
-    with pytest.raises(TrainingError, match="has finished after 2 epochs; there is nothing to resume"):
+    with pytest.raises(
+        TrainingError, match=r"has finished after 2 epochs; there is nothing to resume, but more .*--resume --epochs 4"
+    ):
         vgglass.train(out=run, resume=True)
-    with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe"):
-        vgglass.train(out=run, resume=True, epochs=5)
-    with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe; leave the other options out"):
+    with pytest.raises(UsageError, match="--resume: goes on with the run's own recipe; leave all options out but --e"):
+        vgglass.train(out=run, resume=True, epochs=5, seed=1)
+    with pytest.raises(UsageError, match=r"--epochs 2: 2 are behind the run in .*; name more\."):
+        vgglass.train(out=run, resume=True, epochs=2)
+    with pytest.raises(UsageError, match="epochs 0: must be 1 or more"):
+        vgglass.train(out=run, resume=True, epochs=0)
+    with pytest.raises(
+        UsageError, match="--resume: goes on with the run's own recipe; leave all options out but --epochs"
+    ):
         vgglass.train(out=run, resume=True, overwrite=True)
     with pytest.raises(
         TrainingError, match="holds no run to resume; start it without --resume, with --overwrite where files"

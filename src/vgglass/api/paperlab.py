@@ -123,14 +123,14 @@ def _trained(
     from vgglass.evaluation.columns import scaled
     from vgglass.evaluation.paper import Trained
     from vgglass.training import checkpoint, diagnosis, journal
-    from vgglass.training.run import BEST
+    from vgglass.training.run import BEST, finished
 
     start = source / BEST if source else None
     if not (out / checkpoint.RUN).exists():
         train(folder, out=out, recipe=recipe, source=start, overwrite=True, console=console)
     else:
         _require_same(out, recipe, start, dataset)
-        if not checkpoint.peek(out).finished:
+        if not finished(out):
             train(folder, out=out, resume=True, console=console)
         else:
             console.print("trained already")

@@ -17,6 +17,7 @@ from vgglass.modelfile import ModelFile
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
     from vgglass.training.checkpoint import Run
+    from vgglass.training.display import Display
     from vgglass.training.recipe import Recipe
 
 
@@ -40,7 +41,8 @@ def train(
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
     source     a model file, a pretrained name or another framework's weights to start from
     preprocessing  how those weights' network is fed, as `starting_model` takes it
-    resume     go on where the run under `out` stopped, with its own recipe
+    resume     go on where the run under `out` stopped, with its own recipe; `epochs` alone may be others, also for a
+               run that has finished
     overwrite  remove an earlier run under `out` first
     workers    processes that decode; None for what suits the data
     checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
@@ -56,8 +58,10 @@ def train(
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
     conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
-    if resume and (recipe or overrides or source or preprocessing or overwrite):
-        raise UsageError("--resume", "goes on with the run's own recipe", "leave the other options out")
+    others = overrides.keys() - {"epochs"}
+    if resume and (recipe or others or source or preprocessing or overwrite):
+        raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
+    epochs = _epochs(overrides) if resume else None
     with ranks.joined() as group, ExitStack() as held:
         start: ModelFile | None = None  # which rank 0 alone looks at
 
@@ -71,9 +75,9 @@ def train(
             if goes_on:
                 if not resume:
                     _require_the_same(out, _plan(folder, recipe, source, overrides, preprocessing)[0], source)
-                if group.launched and run.finished(out):
+                if group.launched and run.finished(out, epochs):
                     return None
-                dataset, chosen, start = _resumed(out, folder, console)
+                dataset, chosen, start = _resumed(out, folder, epochs, display)
             else:
                 if not overwrite:
                     run.require_fresh(out)
@@ -91,6 +95,8 @@ def train(
             if not goes_on:
                 held.enter_context(_without_a_false_start(out))
                 _write_down(out, dataset, chosen, overwrite)
+            elif epochs:
+                checkpoint.write_run(out, chosen)
             return dataset, chosen
 
         begun = group.told(begin)
@@ -164,28 +170,52 @@ def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
         raise TrainingError(out, rule, "choose another --out, or remove that folder")
 
 
-def _resumed(out: Path, folder: str | Path | None, console: Console) -> "tuple[Dataset, Run, ModelFile | None]":
+def _resumed(
+    out: Path, folder: str | Path | None, epochs: int | None, display: "Display"
+) -> "tuple[Dataset, Run, ModelFile | None]":
     """The data of the run under `out`, what it is, and the model it starts from, where it has not started yet.
 
+    epochs  in all, in place of the recipe's
     Raises TrainingError for a run that is finished, and for other data than its own.
     """
-    from vgglass.training import checkpoint, planning, run
+    from vgglass.training import checkpoint, extension, planning, run
+    from vgglass.training.recipe import Recipe
 
-    chosen, progress = checkpoint.read_run(out), checkpoint.peek(out)
-    if run.finished(out):
-        done = "with its head fitted" if chosen.fits_head else f"after {progress.epoch} epochs"
-        raise TrainingError(out, f"has finished {done}", "there is nothing to resume")
-    dataset = read_training_data(folder or out / run.MANIFEST, console)
+    before, progress = checkpoint.read_run(out), checkpoint.peek(out)
+    chosen = extension.extended(out, before, progress, epochs) if epochs else before
+    if run.finished(out, epochs):
+        if chosen.fits_head:
+            raise TrainingError(out, "has finished with its head fitted", "there is nothing to resume")
+        extension.require_patience(out, progress, Recipe(**chosen.recipe))
+        remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
+        raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
+    dataset = read_training_data(folder or out / run.MANIFEST, display.console)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
     if (planning.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
+    display.say(extension.line(chosen, before, progress, len(dataset.split("train"))))
     start = None
-    if chosen.source and progress == checkpoint.Progress():
-        start = starting_model(chosen.source["model"], chosen.source.get("preprocessing"), console)
-        if start.record.digest != chosen.source["digest"]:
-            raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
+    if progress == checkpoint.Progress():
+        if not chosen.fits_head:
+            display.say(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
+        start = _start_of(chosen, display.console) if chosen.source else None
     return dataset, chosen, start
+
+
+def _start_of(chosen: "Run", console: Console) -> ModelFile:
+    """The model that a run began with. Raises TrainingError where it is another now."""
+    start = starting_model(chosen.source["model"], chosen.source.get("preprocessing"), console)
+    if start.record.digest != chosen.source["digest"]:
+        raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
+    return start
+
+
+def _epochs(overrides: dict[str, Any]) -> int | None:
+    """Those that are asked for, as a number. Raises UsageError."""
+    from vgglass.training.recipe import Recipe
+
+    return Recipe().override(**overrides).epochs if overrides else None
 
 
 def _named(source: Model) -> str:

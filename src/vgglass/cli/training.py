@@ -65,7 +65,7 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name or a .toml file.")] = None,
     architecture: Annotated[str | None, typer.Option(help="A to E, A-LRN, vgg11 to vgg19, each also with _bn.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of the network's input, 32 or more.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images; with --resume, in all.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="At its highest, after warm-up.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
@@ -82,7 +82,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in --out stopped; with --epochs, also beyond its end.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
     preview: Annotated[
         Path | None, typer.Option("--preview", help="Draw what the network would see to a .png file, and stop.")

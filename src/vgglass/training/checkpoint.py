@@ -49,6 +49,7 @@ class Run:
     convolution    'direct' or 'winograd', which round differently; a run of before there was a choice was direct
     scales         of the layers of a network that began with another's weights (see `scaling`), and factors, what its
                    fresh layers' weights were multiplied by
+    extended       of each change of the epochs: how many were behind the run, and how many it was to have before
     """
 
     recipe: dict[str, Any]
@@ -66,6 +67,7 @@ class Run:
     feature_precision: str = "float32"
     scales: dict[str, list[float]] = field(default_factory=dict)
     factors: dict[str, float] = field(default_factory=dict)
+    extended: list[list[int]] = field(default_factory=list)
 
     @property
     def fits_head(self) -> bool:
@@ -98,6 +100,14 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     metrics_bytes: int = 0
     finished: bool = False
+
+    def tired(self, patience: int) -> bool:
+        """Whether so many epochs brought none better; 0 is patient for ever."""
+        return 0 < patience <= self.epoch - self.best_epoch
+
+    def over(self, epochs: int, patience: int) -> bool:
+        """Whether nothing is left to do for a run of so many epochs."""
+        return self.epoch >= epochs or self.tired(patience)
 
 
 class Cadence:
@@ -202,7 +212,7 @@ def restore(out: Path, weights: Weights, optimizer: SGD, warn: Callable[[str], N
         try:
             tensors, progress = load(path)
         except TrainingError as error:
-            warn(f"{error} Going on from the one before it.")
+            warn(f"{error} It is put aside.")
             path.rename(path.with_suffix(DAMAGED))
             continue
         _put(tensors, weights, optimizer)

@@ -227,6 +227,5 @@ class Trainer:
             progress.plateau_from = progress.epoch
         elif progress.epoch - progress.plateau_from >= recipe.plateau_epochs:
             progress.rate_drops, progress.plateau_from = progress.rate_drops + 1, progress.epoch
-        tired = 0 < recipe.patience <= progress.epoch - progress.best_epoch
-        progress.finished = tired or progress.epoch >= recipe.epochs
+        progress.finished = progress.over(recipe.epochs, recipe.patience)
         return best

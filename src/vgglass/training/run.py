@@ -98,9 +98,12 @@ def require_fresh(out: Path) -> None:
         raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
 
 
-def finished(out: Path) -> bool:
-    """Whether nothing is left to do for the run there."""
-    return checkpoint.peek(out).finished or (checkpoint.read_run(out).fits_head and (out / BEST).exists())
+def finished(out: Path, epochs: int | None = None) -> bool:
+    """Whether nothing is left to do for the run there, which is to have so many epochs in place of its recipe's."""
+    run = checkpoint.read_run(out)
+    recipe = Recipe(**run.recipe)
+    over = checkpoint.peek(out).over(epochs or recipe.epochs, recipe.patience)
+    return over or (run.fits_head and (out / BEST).exists())
 
 
 def require_recipe(out: Path, recipe: Recipe) -> None:
@@ -139,7 +142,7 @@ def train(
             source = _with_a_head(dataset, run, source, extractors, conduct, display)
         network, weights = build(run, source, display, ranks)
         optimizer = make_optimizer(weights, Recipe(**run.recipe), scaling.from_json(run.scales))
-        progress = ranks.told(lambda: _restored(out, weights, optimizer, display, conduct))
+        progress = ranks.told(lambda: _restored(out, run, weights, optimizer, display, conduct))
         share_state(weights, optimizer, ranks)
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
         feed = make_feed(dataset, run, weights, conduct, extractors, display, ranks)
@@ -202,8 +205,10 @@ def _judge_the_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Pat
         modelfile.save(as_model_file(trainer, run, about, row), out / BEST)
 
 
-def _restored(out: Path, weights: Weights, optimizer: SGD, display: Display, conduct: Conduct) -> Progress:
+def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, conduct: Conduct) -> Progress:
     progress = checkpoint.restore(out, weights, optimizer, display.warn)
+    recipe = Recipe(**run.recipe)
+    progress.finished = progress.over(recipe.epochs, recipe.patience)  # epochs may have been added
     display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
     return progress
 
@@ -341,7 +346,9 @@ def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[s
         trainer.preprocessing,
         metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
         data=about,
-        recipe=run.recipe | ({"from": run.source} if run.source else {}),
+        recipe=run.recipe
+        | ({"from": run.source} if run.source else {})
+        | ({"extended": run.extended} if run.extended else {}),
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )  # fmt: skip
 
