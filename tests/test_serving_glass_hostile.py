@@ -1,6 +1,7 @@
 """The glass under people who ask for too much, for what is not there, and who leave."""
 
 import asyncio
+import gc
 import itertools
 import re
 import signal
@@ -381,6 +382,35 @@ def test_work_stops_when_it_is_cancelled(looks: Subjects) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+    asyncio.run(session())
+
+
+def test_who_leaves_a_stream_stops_nobody_else(looks: Subjects) -> None:
+    """A stream whose client left is cancelled again and again, until it ends; what it had begun is still put right."""
+
+    async def session() -> None:
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        name = looks.looked.keep(b"", decoded())
+        client, begun = Client(), threading.Event()
+
+        def endless(subject: Subject) -> None:
+            while True:
+                subject.logits()
+                begun.set()
+
+        task = asyncio.create_task(looks.ponder(client.request, name, endless))
+        await asyncio.to_thread(begun.wait)
+        client.leaves.set()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        del task
+        assert await looks.ponder(Client().request, name, lambda subject: subject.logits().shape) == (len(CLASSES),)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not told, "an exception that nobody retrieved becomes a traceback in the log"
 
     asyncio.run(session())
 

@@ -1,6 +1,7 @@
 """More than it can do: refused at once, never lost; clients that leave; a stop and a reload in the midst of it."""
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -94,6 +95,7 @@ def test_a_thousand_clients_that_leave_are_not_computed(slow: Served) -> None:
     assert computed < 300
     time.sleep(0.5)
     assert slow.metric("vgglass_batch_images_sum") == computed, "nothing goes on for those who left"
+    assert all("traceback" not in json.loads(line) for line in slow.log.read_text().splitlines()), "nor is it a mistake"
     assert slow.predict(image).status == 200
 
 

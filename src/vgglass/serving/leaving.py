@@ -1,5 +1,6 @@
 """Clients that leave before their answer: nothing is computed for them."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +13,12 @@ async def left(request: Request) -> None:
     message: Any = {}
     while message.get("type") != "http.disconnect":
         message = await request.receive()
+
+
+def hear(task: asyncio.Task[Any]) -> None:
+    """What becomes of work whose client has left; asyncio logs a traceback of an exception that nobody asked for."""
+    if not task.cancelled():
+        task.exception()
 
 
 class LeftError(RefusedError):

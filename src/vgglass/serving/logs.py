@@ -20,11 +20,13 @@ class _Lines(logging.Formatter):
 
 
 def start() -> None:
-    """Send our lines, and uvicorn's warnings, to standard error."""
+    """Send our lines, and the warnings of uvicorn, asyncio and Python, to standard error."""
     logging.raiseExceptions = False  # a reader of the log that went away must not fail requests
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
-    for logger, level in ((_logger, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
+    logging.captureWarnings(True)
+    others = (logging.getLogger(name) for name in ("uvicorn", "asyncio", "py.warnings"))
+    for logger, level in ((_logger, logging.INFO), *((each, logging.WARNING) for each in others)):
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
 

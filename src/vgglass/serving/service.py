@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,12 +70,7 @@ class Service:
         request.state.told["images"] = len(images)
         places = self.batcher.enter(len(images))
         try:
-            found = await self._in_time(
-                request,
-                asyncio.gather(
-                    *(self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
-                ),
-            )
+            found = await self._in_time(request, self._rows(places, predictor, images))
         finally:
             for place in places:  # also those whose turn to be decoded has not come
                 self.batcher.leave(place)
@@ -90,9 +85,10 @@ class Service:
         finally:
             self.batcher.leave(place)
 
-    async def _in_time(self, request: Request, work: Awaitable[T]) -> T:
+    async def _in_time(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Raises RefusedError where it takes too long or the client leaves: it goes no further then."""
-        job, left = asyncio.ensure_future(work), asyncio.create_task(leaving.left(request))
+        job, left = asyncio.create_task(work), asyncio.create_task(leaving.left(request))
+        job.add_done_callback(leaving.hear)
         try:
             async with asyncio.timeout_at(self._deadline(request)):
                 await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
@@ -107,6 +103,12 @@ class Service:
         finally:
             left.cancel()
             job.cancel()
+
+    async def _rows(
+        self, places: Sequence[Place], predictor: Predictor, images: Sequence[bytes | Pixels]
+    ) -> list[Row | ImageError]:
+        rows = (self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
+        return await asyncio.gather(*rows)
 
     async def _row(self, place: Place, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
         began = time.perf_counter()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
@@ -162,6 +162,7 @@ class Subjects:
         self._turns = {slow: asyncio.Lock() for slow in (False, True)}
         self._abandoned = threading.Event()
         self._waiting = 0
+        self._taking: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks weakly
 
     @property
     def missing(self) -> str | None:
@@ -219,6 +220,14 @@ class Subjects:
 
     async def _turn(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
         """`work` when those before it are done. Raises RefusedError where the client has left by then."""
+        # Shielded: where a response that had begun is cancelled, as its client left, the turn has still to be ended.
+        turn = asyncio.create_task(self._taken(request, work, slow=slow))
+        self._taking.add(turn)
+        turn.add_done_callback(self._taking.discard)
+        turn.add_done_callback(leaving.hear)
+        return await asyncio.shield(turn)
+
+    async def _taken(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
         self._waiting += 1
         try:
             async with self._turns[slow]:
