@@ -26,7 +26,7 @@ OPERATIONS = {
     ("get", "/glass/model"), ("get", "/glass/samples/{name}"), ("post", "/glass/images"), ("get", "/glass/playground"),
     *(("get", f"/glass/images/{{digest}}/{rest}") for rest in (
         "picture", "layers", "limit", "layers/{layer}", "maps/{layer}", "steps/{layer}", "softmax", "fields/{layer}",
-        "attributions/{method}", "effects/{layer}", "without", "scores",
+        "attributions/{method}", "class-map", "effects/{layer}", "without", "scores",
     )),
 }  # fmt: skip
 
