@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -57,6 +58,48 @@ def test_of_averaged_and_plain_weights_it_says_which(tmp_path: Path) -> None:
     foreign = read_foreign(saved(content, tmp_path))
     assert "the averaged weights under 'ema', not those under 'model'" in foreign.lines()[0]
     assert_parity(conversion.model_of(foreign, CLASSES), network, 1)
+
+
+@pytest.mark.parametrize(
+    ("layout", "taken", "said"),
+    [
+        ("params, params_ema", "averaged", "the averaged weights under 'params_ema', not those under 'params'"),
+        ("model, swa_model", "averaged", "the averaged weights under 'swa_model', not those under 'model'"),
+        (
+            "weights, averaged_model",
+            "averaged",
+            "the averaged weights under 'averaged_model', not those under 'weights'",
+        ),
+        ("model., ema.module.", "averaged", "the averaged weights under 'ema', not those beside them"),
+        ("net., net_ema.", "averaged", "the averaged weights under 'net_ema', not those beside them"),
+        (", ema.", "averaged", "the averaged weights under 'ema', not those beside them"),
+        (
+            "state_dict, callbacks/EMA/ema_state_dict",
+            "plain",
+            "the weights under 'state_dict', not the averaged ones under",
+        ),
+        ("model, ema/shadow_params/list", "plain", "the weights under 'model', not the averaged ones under 'ema'"),
+        ("model, ema_decay/numbers", "plain", ""),
+    ],
+)
+def test_where_an_average_stands_and_which_was_taken(layout: str, taken: str, said: str, tmp_path: Path) -> None:
+    plain = torchvision_network("vgg11").state_dict()
+    averaged = {key: tensor * 0.5 for key, tensor in plain.items()}
+    content: dict[str, Any] = {}
+    for place, state in zip(layout.split(", "), (plain, averaged), strict=True):
+        if place.endswith(".") or not place:
+            content |= {place + key: tensor for key, tensor in state.items()}
+            continue
+        value: Any = state
+        for key in reversed(place.split("/")[1:]):
+            kinds = {"list": list(state.values()), "numbers": {"decay": 0.9}}
+            value = kinds.get(key) or {key: value}
+        content[place.partition("/")[0]] = value
+    foreign = read_foreign(saved(content, tmp_path))
+    expected = {"plain": plain, "averaged": averaged}[taken]["features.0.weight"].numpy()
+    assert np.array_equal(foreign.network.weights["conv1_1.weight"], expected)
+    assert said in foreign.lines()[0]
+    assert ("averaged" in foreign.lines()[0]) == bool(said)
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "pytorch_model.bin", "model_best.pth.tar"])

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 from foreign_networks import CLASSES, export_onnx, saved, small_model, timm_network, torchvision_network
 from vgglass import api, modelfile
+from vgglass.cli import app
 from vgglass.conversion import from_foreign, read_foreign, to_foreign
 from vgglass.errors import ModelFileError, UsageError, WeightsError
 
@@ -376,7 +378,7 @@ def test_a_pooled_head_has_no_place_in_torchs_families(family: str, tmp_path: Pa
         to_foreign(small_model("vgg11", 224, head="pooled"), tmp_path / "vgg.pth", family)
 
 
-@pytest.mark.parametrize("name", ["vgg.pth", "vgg.weights.h5", "vgg.keras"])
+@pytest.mark.parametrize("name", ["vgg.torchscript", "vgg.pt2", "vgg.pth", "vgg.weights.h5", "vgg.keras"])
 def test_foreign_weights_where_a_model_file_is_expected(name: str, tmp_path: Path) -> None:
     path = saved(torchvision_network("vgg11").state_dict(), tmp_path, name)
     with pytest.raises(ModelFileError, match=f"not a vgglass model file; for another.*run: vgglass convert {path}"):
@@ -389,3 +391,17 @@ def test_preprocessing_is_of_foreign_weights_alone(tmp_path: Path) -> None:
         api.starting_model(tmp_path / "model.safetensors", "keras")
     with pytest.raises(UsageError, match="--preprocessing: is of the weights that --from names; add --from"):
         api.train(out=tmp_path / "run", preprocessing="keras")
+
+
+def test_a_summary_of_foreign_weights_names_convert(tmp_path: Path) -> None:
+    (tmp_path / "vgg.pth").write_bytes(b"PK" * 100)
+    result = CliRunner().invoke(app, ["summary", str(tmp_path / "vgg.pth")])
+    with pytest.raises(ModelFileError, match=r"for another framework's weights run: vgglass convert .*vgg\.pth"):
+        raise result.exception or AssertionError(result.output)
+
+
+def test_a_word_that_is_no_model_names_those_there_are() -> None:
+    with pytest.raises(
+        ModelFileError, match=r"vgg17: is neither a file nor a pretrained name; .* or one of vgg11"
+    ):
+        api.load("vgg17")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vgglass import conversion, modelfile, names, zoo
 from vgglass.engines.artifact import Artifact
-from vgglass.errors import MissingExtraError, UsageError
+from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile
 from vgglass.weightfiles import READERS
 
@@ -30,7 +30,11 @@ def load(model: Model) -> ModelFile:
         return model
     if str(model) in zoo.names() and not Path(model).exists():
         return modelfile.load(pretrained(str(model)))
-    return modelfile.load(names.existing(Path(model)))
+    path = names.existing(Path(model))
+    if not path.suffix and not path.exists():
+        remedy = f"name a .safetensors file, or one of {', '.join(zoo.names())}"
+        raise ModelFileError(model, "is neither a file nor a pretrained name", remedy)
+    return modelfile.load(path)
 
 
 def is_foreign(path: Path) -> bool:

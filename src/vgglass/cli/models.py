@@ -46,7 +46,7 @@ def summary(
     from vgglass import modelfile
     from vgglass.architecture import Architecture
 
-    if architecture.endswith(".safetensors"):
+    if architecture.endswith(".safetensors") or Path(architecture).is_file():
         _require_own(context, architecture)
         network = modelfile.load_record(Path(architecture)).architecture
     else:

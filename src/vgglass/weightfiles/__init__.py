@@ -18,6 +18,8 @@ READERS: dict[str, Callable[[Path], Contents]] = {
     ".bin": torchfiles.read_pickle,
     ".ckpt": torchfiles.read_pickle,
     ".tar": torchfiles.read_pickle,  # .pth.tar, as the PyTorch examples write it
+    ".torchscript": torchfiles.read_pickle,  # to be named as what it is
+    ".pt2": torchfiles.read_pickle,
     ".safetensors": torchfiles.read_safetensors,
     ".h5": kerasfiles.read_hdf5,
     ".hdf5": kerasfiles.read_hdf5,

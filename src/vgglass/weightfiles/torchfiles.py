@@ -4,7 +4,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Under which keys training programs keep a network's weights. Averaged ones are those that they judge by.
-AVERAGED = ("ema", "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_model_state_dict", "shadow")
+AVERAGED = re.compile(r"(.*_)?(ema|swa|shadow|averaged?)(_.*)?", re.IGNORECASE)
 PLAIN = ("state_dict", "model_state_dict", "model", "weights", "net", "network", "module", "params")
 COUNTERS = ("num_batches_tracked", "n_averaged")
 DEEPEST = 5  # dictionaries in one another; one that holds itself has no end
@@ -83,19 +83,64 @@ def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str
     for _ in range(DEEPEST):
         if not isinstance(content, dict):
             break
-        inner = {key: value for key, value in content.items() if isinstance(value, dict) and value}
-        averaged, plain = ([name for name in names if name in inner] for names in (AVERAGED, PLAIN))
+        inner = [key for key, value in content.items() if isinstance(value, dict) and _holds_tensors(value)]
+        averaged = [key for key in inner if AVERAGED.fullmatch(str(key))]
+        plain = [name for name in PLAIN if name in inner]
         if averaged and plain and not chosen:
             chosen = f"the averaged weights under {averaged[0]!r}, not those under {plain[0]!r}"
+        elif plain and not averaged and (others := _averaged_within(content, plain[0])):
+            chosen = f"the weights under {plain[0]!r}, not the averaged ones under {others!r}"
         if averaged or plain:
-            content = inner[(averaged + plain)[0]]
+            content = content[(averaged + plain)[0]]
             continue
         state = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
         if state or not content:
-            return state, chosen
+            return (state, chosen) if chosen else _averaged_among(state)
         break
     kind = type(content).__name__
     raise WeightsError(path, f"holds a {kind} without tensors, not a state dict", f"save the weights: {STATE_DICT}")
+
+
+def _holds_tensors(values: Mapping[object, object]) -> bool:
+    import torch
+
+    return any(isinstance(value, torch.Tensor) for _, inside in _nested(values) for value in inside.values())
+
+
+def _averaged_within(content: Mapping[object, object], taken: str) -> str:
+    """The key of averaged weights that stand elsewhere in a checkpoint than `taken`: 'callbacks.EMA'; '' for none."""
+    import torch
+
+    for place, inside in _nested({key: value for key, value in content.items() if key != taken}):
+        listed = [item for value in inside.values() if isinstance(value, list | tuple) for item in value[:1]]
+        numbers = _holds_tensors(inside) or any(isinstance(item, torch.Tensor) for item in listed)
+        if numbers and AVERAGED.fullmatch(place.rpartition(".")[2]):
+            return place
+    return ""
+
+
+def _nested(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[object, object]]]:
+    """A dictionary and those within it, each once, by their keys: '', 'callbacks', 'callbacks.EMA', ..."""
+    waiting: list[tuple[str, Mapping[object, object]]] = [("", content)]
+    seen: set[int] = set()
+    while waiting:
+        place, values = waiting.pop()
+        if id(values) not in seen:
+            seen.add(id(values))
+            yield place, values
+            inner = [(str(key), value) for key, value in values.items() if isinstance(value, dict)]
+            waiting += [(f"{place}.{key}".lstrip("."), value) for key, value in inner]
+
+
+def _averaged_among(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tensor"], str]:
+    """Of a flat state dict that holds a network twice, as 'ema.' or 'net_ema.' too, the averaged one."""
+    for prefix in dict.fromkeys(key.partition(".")[0] for key in state):
+        own = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
+        others = [key for key in state if not key.startswith(f"{prefix}.")]
+        twice = any(key.endswith(max(own, key=len).removeprefix("module.")) for key in others) if own else False
+        if AVERAGED.fullmatch(prefix) and twice:
+            return own, f"the averaged weights under {prefix!r}, not those beside them"
+    return state, ""
 
 
 def _parts(path: Path, state: Mapping[str, "Tensor"]) -> tuple[Part, ...]:
