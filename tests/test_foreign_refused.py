@@ -401,7 +401,5 @@ def test_a_summary_of_foreign_weights_names_convert(tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_no_model_names_those_there_are() -> None:
-    with pytest.raises(
-        ModelFileError, match=r"vgg17: is neither a file nor a pretrained name; .* or one of vgg11"
-    ):
+    with pytest.raises(ModelFileError, match=r"vgg17: is neither a file nor a pretrained name; .* or one of vgg11"):
         api.load("vgg17")

@@ -39,7 +39,22 @@ def test_recipe_errors(overrides: dict[str, Any], message: str) -> None:
 
 NUMBERS = [field.name for field in fields(Recipe) if field.type in (int, float)]
 OTHERS = [field.name for field in fields(Recipe) if field.type not in (int, float)]
-NO_SENSE = (math.inf, -math.inf, math.nan, "inf", "nan", -1, -0.5, 10**400, 10**40, True, None, "", [], b"1")
+NO_SENSE: tuple[Any, ...] = (
+    math.inf,
+    -math.inf,
+    math.nan,
+    "inf",
+    "nan",
+    -1,
+    -0.5,
+    10**400,
+    10**40,
+    True,
+    None,
+    "",
+    [],
+    b"1",
+)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -56,7 +71,8 @@ def test_a_number_out_of_any_sense_is_refused_by_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_number_for_a_word_is_refused(name: str) -> None:
-    for value in (math.inf, math.nan, 7, None, b"none", {}):
+    values: tuple[Any, ...] = (math.inf, math.nan, 7, None, b"none", {})
+    for value in values:
         with pytest.raises(UsageError, match=rf"recipe field {name}=.*: must be (text|true or false|whole numbers)"):
             Recipe(**{name: value})
 

@@ -79,9 +79,8 @@ def _gain(way: Way, plain: Way) -> float:
 
 def _measured(way: Way, plain: Way) -> float:
     """In turns, so that what else the machine does slows both; the first turn may compile."""
-    seconds = [(_seconds(*way), _seconds(*plain)) for _ in range(PROBE_ROUNDS)]
-    mine, other = (min(each) for each in zip(*seconds, strict=True))
-    return other / mine
+    rounds = [(_seconds(*plain), _seconds(*way)) for _ in range(PROBE_ROUNDS)]
+    return min(before for before, _ in rounds) / min(after for _, after in rounds)
 
 
 @torch.random.fork_rng()
