@@ -65,7 +65,9 @@ def test_alike_the_decoder_itself(text: str) -> None:
     assert killed(with_decoders(scene)) == 0
 
 
-def test_too_slow_is_killed_and_the_next_is_decoded() -> None:
+def test_too_slow_is_killed_and_the_next_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGGLASS_MAX_PIXELS", "200000000")  # the process's own limits are under test
+
     async def scene(decoders: Decoders) -> None:
         with pytest.raises(ImageError, match=r"took more than 0.05 s to decode; make it smaller"):
             await decoders.decode(large(6000), WAY, CENTRE)
@@ -75,13 +77,15 @@ def test_too_slow_is_killed_and_the_next_is_decoded() -> None:
     assert killed(with_decoders(scene, seconds=0.05)) == 1
 
 
-def test_too_much_memory_is_refused_and_the_next_is_decoded() -> None:
+def test_too_much_memory_is_refused_and_the_next_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VGGLASS_MAX_PIXELS", "200000000")  # the process's own limits are under test
+
     async def scene(decoders: Decoders) -> None:
-        with pytest.raises(ImageError, match=r"needs more than 800 MiB to decode; make it smaller first"):
+        with pytest.raises(ImageError, match=r"needs more than 500 MiB to decode; make it smaller first"):
             await decoders.decode(large(8000), WAY, CENTRE)
         await decoders.decode(encoded(photograph()), WAY, CENTRE)
 
-    with_decoders(scene, memory=800 << 20)
+    with_decoders(scene, memory=500 << 20)
 
 
 def test_one_that_dies_is_replaced() -> None:

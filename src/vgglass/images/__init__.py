@@ -145,17 +145,18 @@ def _decode_jpeg(
     _require(name, header, header.cost(eighths, channels), limit)
     fault = ""
     if simple:
-        try:
-            expected = tuple(-(-side * eighths // 8) for side in (header.height, header.width))
-            if simplejpeg.decode_jpeg_header(data, least, least)[:2] == expected:
-                pixels = simplejpeg.decode_jpeg(
-                    data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least
-                )
-                return conversion.upright(np.asarray(pixels), header.orientation), ""
-            fault = "its header can be read in two ways"
-        except ValueError as error:
-            # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
-            fault = str(error)
+        with told(name):
+            try:
+                expected = tuple(-(-side * eighths // 8) for side in (header.height, header.width))
+                if simplejpeg.decode_jpeg_header(data, least, least)[:2] == expected:
+                    pixels = simplejpeg.decode_jpeg(
+                        data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least
+                    )
+                    return conversion.upright(np.asarray(pixels), header.orientation), ""
+                fault = "its header can be read in two ways"
+            except ValueError as error:
+                # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
+                fault = str(error)
     if eighths < 8:
         _require(name, header, header.cost(8, channels), limit)
     picture = pictures.opened(name, "JPEG", data, limit)
