@@ -96,7 +96,9 @@ def survives(model: Path, folder: Path, out: Path, kills: int) -> None:
     assert [row["path"] for row in rows] == [str(folder / f"{number}.png") for number in range(len(rows))]
     assert rows == read(whole)
     assert len(rows) == len(list(folder.iterdir()))
-    assert sorted(path.name for path in out.parent.iterdir() if path.is_file()) == sorted([out.name, whole.name])
+    origins = [f".{name}.origin" for name in (out.name, whole.name)]
+    left = sorted(path.name for path in out.parent.iterdir() if path.is_file())
+    assert left == sorted([out.name, whole.name, *origins])
 
 
 def test_killed_on_the_way_to_parquet(model: Path, tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_a_full_disk_costs_no_row(model: Path, tmp_path: Path) -> None:
     journal.write_bytes(torn)
     assert len(whole) > 30_000
     assert "File too large" in limited(len(whole) - 1)
-    assert [path.name for path in tmp_path.glob(".rows*")] == []
+    assert [path.name for path in tmp_path.glob(".rows*.tmp")] == []
     predict(model, folder, "--out", out, "--resume")
     assert out.read_bytes() == whole
 
@@ -211,5 +213,6 @@ def test_rows_come_one_at_a_time_or_in_a_list(model: Path, tmp_path: Path) -> No
     assert lines(tmp_path / "rows.csv") == 2
     assert [first, *rows] == api.predict(model, [folder, folder / "0.png"], top=2)
     assert len(read(tmp_path / "rows.csv")) == 20
-    again = json.loads(predict(model, folder, "--out", tmp_path / "rows.csv", "--resume", "--json").stdout)
-    assert again == []
+    command_again = (model, folder, "--out", tmp_path / "rows.csv", "--resume", "--json")
+    assert json.loads(predict(*command_again, "--top", 2).stdout) == []
+    assert "rows.csv: is complete, and its rows came about with top 2" in predict(*command_again, status=2).stderr

@@ -1,11 +1,10 @@
 """A killed prediction goes on where it stopped: each image is in the file once, whatever was cut off when."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vgglass.errors import InterruptedRunError, UsageError
-from vgglass.prediction import Prediction, complete, recorded
-from vgglass.prediction.journal import Header, beside
+from vgglass.prediction import Prediction, complete, recorded, require_origin
+from vgglass.prediction.header import Header, line, parsed
+from vgglass.prediction.journal import beside
+from vgglass.prediction.origin import content
 
 FILES = [Path(name) for name in ("/a/1.png", "/a/two words.png", "/a/\udcff.png", "/a/4,\n.png", "/a/五.png")]
 HEADER = Header("0" * 64, 2, settings={"engine": "openvino", "views": 1})
@@ -33,7 +34,7 @@ class Answerer:
     def __init__(self) -> None:
         self.asked: list[Path] = []
 
-    def __call__(self, files: Sequence[Path]) -> Iterator[Prediction]:
+    def __call__(self, files: Iterable[Path]) -> Iterator[Prediction]:
         for path in files:
             self.asked.append(path)
             yield row(path)
@@ -86,7 +87,7 @@ def test_what_was_killed_between_the_file_and_the_journals_end_ends_well(tmp_pat
     assert len(list(recorded(answerer, FILES, out, HEADER, resume=True))) == 5
     assert answerer.asked == []
     assert out.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".rows.csv.origin", "rows.csv"]
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_what_a_killed_process_left_half_written_is_cleared_away(tmp_path: Path)
     (tmp_path / ".rows[1].csv.18.4711.tmp").mkdir()
     run(out)
     others = [".rows1.csv.17.4711.tmp", ".rows[1].csv.bak.tmp", ".rows[1].csv.old.1.tmp"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*others, "rows[1].csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, ".rows[1].csv.origin", "rows[1].csv"])
 
 
 def test_images_that_came_since_are_answered_too(tmp_path: Path) -> None:
@@ -150,12 +151,12 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path, text: bytes, resume: b
 
 
 @pytest.mark.parametrize(
-    "key_value", [("format", 2), ("settings", ["engine"]), ("unknown", 1)], ids=["format", "settings", "unknown"]
+    "key_value", [("format", 1), ("settings", ["engine"]), ("unknown", 1)], ids=["format", "settings", "unknown"]
 )
 def test_a_header_of_another_form_is_no_journals(tmp_path: Path, key_value: tuple[str, object]) -> None:
     out = tmp_path / "rows.csv"
     head, *rest = journal(out, 1).splitlines(keepends=True)
-    beside(out).write_bytes(json.dumps(json.loads(head) | dict([key_value])).encode() + b"\n" + b"".join(rest))
+    beside(out).write_bytes(line(parsed(head) | dict([key_value])) + b"".join(rest))
     with pytest.raises(UsageError, match="its first line is not that of a journal"):
         run(out, resume=True)
 
@@ -168,6 +169,120 @@ def test_what_follows_a_damaged_line_is_answered_again(tmp_path: Path, tail: byt
     answerer = Answerer()
     assert list(recorded(answerer, FILES, out, HEADER, resume=True)) == [row(path) for path in FILES]
     assert answerer.asked == FILES[2:]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_changed_bit_is_found(tmp_path: Path, data: st.DataObject) -> None:
+    """A flipped probability, class or path is a row that nobody computed."""
+    out = tmp_path / "rows.csv"
+    beside(out).unlink(missing_ok=True)
+    text = bytearray(journal(out, len(FILES)))
+    place = data.draw(st.integers(text.index(b"\n") + 1, len(text) - 1))
+    text[place] ^= 1 << data.draw(st.integers(0, 7))
+    beside(out).write_bytes(text)
+    answerer = Answerer()
+    assert list(recorded(answerer, FILES, out, HEADER, resume=True)) == [row(path) for path in FILES]
+    assert answerer.asked == FILES[-len(answerer.asked) :] != []
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / "images" / f"{number}.png" for number in range(5)]
+    for number, path in enumerate(found):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes([number]) * 100)
+    return found
+
+
+def begun(out: Path, images: Sequence[Path], rows: int) -> None:
+    running = recorded(Answerer(), images, out, HEADER, resume=False)
+    for _ in range(rows):
+        next(running)
+    running.close()  # type: ignore[attr-defined]
+
+
+def test_an_image_that_changed_since_is_answered_again(tmp_path: Path, images: list[Path]) -> None:
+    """Whatever its size and times: a row stands for what was read."""
+    out = tmp_path / "rows.csv"
+    begun(out, images, 4)
+    status = images[1].stat()
+    images[1].write_bytes(b"x" * 100)
+    os.utime(images[1], ns=(status.st_atime_ns, status.st_mtime_ns))
+    images[2].touch()  # the same content
+    images[3].unlink()
+    answerer = Answerer()
+    left = [images[0], images[1], images[2], images[4]]
+    rows = list(recorded(answerer, left, out, HEADER, resume=True))
+    assert [found.path for found in rows] == [str(images[number]) for number in (0, 2, 1, 4)]
+    assert answerer.asked == [images[1], images[4]]
+    assert len(out.read_text().splitlines()) == 5
+
+
+def test_what_could_not_be_read_and_can_is_answered_again(tmp_path: Path, images: list[Path]) -> None:
+    out, content = tmp_path / "rows.csv", images[0].read_bytes()
+    images[0].unlink()
+    begun(out, images, 2)
+    images[0].write_bytes(content)
+    answerer = Answerer()
+    assert len(list(recorded(answerer, images, out, HEADER, resume=True))) == 5
+    assert answerer.asked == [images[0], *images[2:]]
+
+
+def test_rows_of_other_images_are_not_mixed_in(tmp_path: Path, images: list[Path]) -> None:
+    out = tmp_path / "rows.csv"
+    begun(out, images, 2)
+    before = beside(out).read_bytes()
+    message = r"rows.csv.partial: holds rows of images that are not named now, such as .*0.png; repeat the command"
+    with pytest.raises(UsageError, match=message):
+        run(out, images[1:], resume=True)
+    assert beside(out).read_bytes() == before
+
+
+def test_a_complete_file_says_what_it_came_about_with(tmp_path: Path, images: list[Path]) -> None:
+    out = tmp_path / "rows.csv"
+    run(out, images)
+    require_origin(out, HEADER, images)
+    require_origin(out, HEADER, images[::-1])
+    for header, named in (
+        (replace(HEADER, model="1" * 64), "model 000000000000… and not 111111111111…"),
+        (replace(HEADER, top=1), "top 2 and not 1"),
+        (replace(HEADER, settings={"engine": "torch", "views": 1}), "engine openvino and not torch"),
+    ):
+        with pytest.raises(UsageError, match=f"rows.csv: is complete, and its rows came about with {named}; leave out"):
+            require_origin(out, header, images)
+    message = r"rows.csv: is complete, and its rows are of other images, or of these as they were before; leave out"
+    with pytest.raises(UsageError, match=message):
+        require_origin(out, HEADER, images[1:])
+    (tmp_path / "more.png").touch()
+    with pytest.raises(UsageError, match=message):
+        require_origin(out, HEADER, [*images, tmp_path / "more.png"])
+    status = images[0].stat()
+    images[0].write_bytes(b"y" * 100)
+    os.utime(images[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(UsageError, match=message):
+        require_origin(out, HEADER, images)
+
+
+@pytest.mark.parametrize("lost", ["rows.csv", ".rows.csv.origin"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"\0"), lambda path: path.write_bytes(b"")])
+def test_a_complete_file_of_unknown_origin_is_refused(
+    lost: str, damage: Callable[[Path], int], tmp_path: Path, images: list[Path]
+) -> None:
+    out = tmp_path / "rows.csv"
+    run(out, images)
+    damage(tmp_path / lost)
+    message = "rows.csv: is complete, and nothing tells what its rows came about with; leave out --resume to predict"
+    with pytest.raises(UsageError, match=message):
+        require_origin(out, HEADER, images)
+
+
+def test_what_is_no_regular_file_has_no_content(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "sparse.jpg").touch()
+    os.truncate(tmp_path / "sparse.jpg", 2 << 30)
+    names = ("pipe.jpg", "none.jpg", ".", "sparse.jpg")
+    assert [content(tmp_path / name) for name in names] == ["", "", "", f"{2 << 30} bytes"]
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -188,7 +303,8 @@ def test_a_signal_is_heeded_between_two_rows(tmp_path: Path, number: signal.Sign
 HOLDER = """
 import sys
 from pathlib import Path
-from vgglass.prediction.journal import Header, opened
+from vgglass.prediction.header import Header
+from vgglass.prediction.journal import opened
 with opened(Path(sys.argv[1]), Header("0" * 64, 2), False):
     print("ready", flush=True)
     sys.stdin.read()
@@ -212,7 +328,8 @@ CONTENDER = """
 import os, sys
 from pathlib import Path
 from vgglass.errors import UsageError
-from vgglass.prediction.journal import Header, opened
+from vgglass.prediction.header import Header
+from vgglass.prediction.journal import opened
 out, marker, owned = Path(sys.argv[1]), sys.argv[1] + ".owned", 0
 while owned < 200:
     try:

@@ -164,8 +164,6 @@ def predictions(
 
     if out:
         prediction.require(Path(out), map(Path, paths))
-        if resume and prediction.complete(Path(out)):
-            return iter(())
     elif resume:
         raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
     apart = Path(sort_into) if sort_into else None
@@ -173,11 +171,15 @@ def predictions(
     chosen = model if isinstance(model, Predictor) else predictor(model, **how)
     say(chosen.about, console)
 
-    def answer(files: Sequence[Path]) -> "Iterator[Prediction]":
+    def answer(files: Iterable[Path]) -> "Iterator[Prediction]":
         return prediction.predict(files, chosen, top)
 
     if out:
-        rows = prediction.recorded(answer, files, Path(out), prediction.header(chosen, top, files), resume)
+        header = prediction.header(chosen, top, files)
+        if resume and prediction.complete(Path(out)):
+            prediction.require_origin(Path(out), header, files)
+            return iter(())
+        rows = prediction.recorded(answer, files, Path(out), header, resume)
     else:
         rows = answer(files)
     rows = prediction.sorted_into(apart, rows) if apart else rows

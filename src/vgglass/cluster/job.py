@@ -17,7 +17,7 @@ from vgglass import __version__
 from vgglass.atomic import discard, replacing, temporaries
 from vgglass.cluster.sources import Images
 from vgglass.errors import UsageError
-from vgglass.prediction.journal import differences
+from vgglass.prediction.header import differences
 
 HEADER = "job.json"
 LOCK = ".lock"

@@ -22,7 +22,7 @@ from vgglass.cluster.connection import Node, connected, limit_threads
 from vgglass.errors import DataError, InterruptedRunError, ModelFileError, UserError
 from vgglass.interruption import at_once
 from vgglass.prediction import Prediction, tables
-from vgglass.prediction.journal import model_digest
+from vgglass.prediction.header import model_digest
 
 if TYPE_CHECKING:
     from rich.console import Console

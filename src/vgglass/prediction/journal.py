@@ -1,73 +1,33 @@
 """Rows on their way to a file: a line each in `rows.csv.partial`, so that what was killed goes on where it stopped.
 
-The first line says what the rows depend on. When all rows are there they become the file, and the journal is removed:
-where only the journal is left or both are, `--resume` ends the work; where only the file is, it is whole.
+The first line says what the rows depend on, each other one also what the image held; each begins with its checksum.
+When all rows are there they become the file, and the journal is removed: where only the journal is left or both are,
+`--resume` ends the work; where only the file is, it is whole, and `.rows.csv.origin` says what it came about with.
 """
 
 import fcntl
 import glob
-import hashlib
 import io
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vgglass.atomic import discard, temporaries
+from vgglass.data.loader import ahead
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.interruption import Interruption
-from vgglass.modelfile import Record
-from vgglass.prediction import tables
+from vgglass.prediction import origin, tables
 from vgglass.prediction.files import Met
+from vgglass.prediction.header import Header, differences, line, parsed, read_header
+from vgglass.prediction.origin import AHEAD, content
 from vgglass.prediction.rows import Prediction
-from vgglass.predictor import Predictor
 
 SUFFIX = ".partial"
-FORMAT = 1
 
-Answer = Callable[[Sequence[Path]], Iterator[Prediction]]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What the rows of a journal depend on.
-
-    model     digest of all in a model file that decides its answers
-    top       answers an image
-    folder    that relative paths start at; empty where there are none
-    settings  what else changes an answer, by the names that a person gives
-    """
-
-    model: str
-    top: int
-    folder: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def line(self) -> bytes:
-        return _line({"format": FORMAT, **asdict(self)})
-
-    def facts(self) -> dict[str, Any]:
-        return {"model": self.model, "top": self.top, "folder": self.folder, **self.settings}
-
-
-def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
-    """What the rows that a model gives to these files depend on."""
-    record = predictor.record
-    relative = any(not path.is_absolute() for path in files)
-    return Header(
-        model_digest(record), min(top, len(record.classes)), str(Path.cwd()) if relative else "", predictor.settings
-    )
-
-
-def model_digest(record: Record) -> str:
-    """SHA-256 of all in a model file that decides its answers."""
-    values = record.as_json()
-    names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
-    decisive = [values[name] for name in names]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+Answer = Callable[[Iterable[Path]], Iterator[Prediction]]
+Entry = tuple[Prediction, str]  # a row, and the `content` of its image
 
 
 class Journal:
@@ -84,26 +44,37 @@ class Journal:
         self._file.seek(0)
         reader = io.BufferedReader(self._file)
         try:
-            for line in reader:  # noqa: UP028 (yield from would close the file where it is left early)
-                yield line
+            for found in reader:  # noqa: UP028 (yield from would close the file where it is left early)
+                yield found
         finally:
             reader.detach()  # or it would close the file
 
+    def entries(self) -> Iterator[Entry]:
+        return (_entry(found) for number, found in enumerate(self.lines()) if number)
+
     def rows(self) -> Iterator[Prediction]:
-        return (_row(line) for number, line in enumerate(self.lines()) if number)
+        return (row for row, _ in self.entries())
+
+    def keep(self, chosen: Sequence[bool]) -> None:
+        """Leave the rows that are chosen."""
+        header, *lines = self.lines()
+        self.cut(len(header))
+        for found, wanted in zip(lines, chosen, strict=True):
+            if wanted:
+                self.write(found)
 
     def cut(self, length: int) -> None:
         self._file.truncate(length)
 
-    def write(self, line: bytes) -> None:
+    def write(self, found: bytes) -> None:
         """Add a line. Raises OSError on a full disk: what is left is whole lines and perhaps a torn one."""
-        rest = memoryview(line)
+        rest = memoryview(found)
         with _named(self.path):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
-    def add(self, row: Prediction) -> None:
-        self.write(_line(vars(row)))
+    def add(self, row: Prediction, found: str) -> None:
+        self.write(line(vars(row) | {"content": found}))
 
 
 def beside(out: Path) -> Path:
@@ -118,27 +89,62 @@ def complete(out: Path) -> bool:
 def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, resume: bool) -> Iterator[Prediction]:
     """A row for each file as it comes, those of the journal first; after the last one `out` is written.
 
-    Raises UsageError before the first row where another process writes to `out`, where rows would be lost, or where
-    those to be resumed came about in another way; InterruptedRunError on SIGINT, SIGTERM and
+    Rows of images that went or changed since are left out, and what changed is answered again. Raises UsageError before
+    the first row where another process writes to `out`, where rows would be lost, or where those to be resumed came
+    about in another way; InterruptedRunError on SIGINT, SIGTERM and
     SIGHUP; OSError.
     """
-    with opened(out, header, resume) as journal, Interruption() as interruption:
-        answered, count = Met(), 0
-        for row in journal.rows():
-            answered.add(Path(row.path))
-            count += 1
-            yield row
-        left = [path for path in files if path not in answered]
-        for row in answer(left) if left else ():
-            journal.add(row)
-            count += 1
-            yield row
-            if interruption.signal:
-                kept = f"{count:,} rows are kept in {journal.path}"
-                remedy = "go on with the same command and --resume"
-                raise InterruptedRunError(interruption.signal.name, interruption.signal, kept, remedy)
-        tables.write(journal.rows(), out, header.top)
-        journal.path.unlink(missing_ok=True)
+    with opened(out, header, resume) as journal:
+        chosen = _chosen(journal, files)
+        with Interruption() as interruption:
+            if not all(chosen):
+                journal.keep(chosen)
+            answered, count = Met(), 0
+            for row in journal.rows():
+                answered.add(Path(row.path))
+                count += 1
+                yield row
+            left = [path for path in files if path not in answered]
+            for row, found in _answers(answer, left) if left else ():
+                journal.add(row, found)
+                count += 1
+                yield row
+                if interruption.signal:
+                    kept = f"{count:,} rows are kept in {journal.path}"
+                    remedy = "go on with the same command and --resume"
+                    raise InterruptedRunError(interruption.signal.name, interruption.signal, kept, remedy)
+            tables.write(journal.rows(), out, header.top)
+            origin.write(out, header, ((Path(row.path), found) for row, found in journal.entries()))
+            journal.path.unlink(missing_ok=True)
+
+
+def _answers(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
+    """Each image is hashed before it is read: where it changes in between it is answered again on --resume."""
+    contents: deque[str] = deque()
+
+    def hashed() -> Iterator[Path]:
+        for path, found in ahead(lambda path: (path, content(path)), iter(files), AHEAD):
+            contents.append(found)
+            yield path
+
+    for row in answer(hashed()):
+        yield row, contents.popleft()
+
+
+def _chosen(journal: Journal, files: Sequence[Path]) -> list[bool]:
+    """Whether the image of each row is among the files and as it was. Raises UsageError for rows of others."""
+    named = Met()
+    for path in files:
+        named.add(path)
+
+    def stands(entry: Entry) -> bool:
+        path = Path(entry[0].path)
+        if path not in named and os.path.lexists(path):
+            rule = f"holds rows of images that are not named now, such as {entry[0].shown}"
+            raise UsageError(journal.path, rule, "repeat the command as it was, or remove this file to begin again")
+        return path in named and content(path) == entry[1]
+
+    return list(ahead(stands, journal.entries(), AHEAD))
 
 
 @contextmanager
@@ -196,68 +202,45 @@ def _whole(journal: Journal, header: Header) -> tuple[int, int]:
     Raises UsageError for a file that is no journal.
     """
     rows, length = -1, 0
-    for line in journal.lines():
+    for found in journal.lines():
         if rows < 0:
-            if not _is_header(line, header):
+            if not _is_header(found, header):
                 raise UsageError(journal.path, "its first line is not that of a journal", "move it away or remove it")
-        elif not _is_row(line):
+        elif not _is_row(found):
             break
-        rows, length = rows + 1, length + len(line)
+        rows, length = rows + 1, length + len(found)
     return max(rows, 0), length
 
 
 def _compare(journal: Journal, header: Header) -> None:
     """Raises UsageError where the journal's rows came about in another way."""
-    before, now = (_read_header(line).facts() for line in (next(journal.lines()), header.line()))
+    before, now = (read_header(parsed(found)).facts() for found in (next(journal.lines()), header.line()))
     if found := differences(before, now):
         remedy = "repeat the command as it was, or remove this file to begin again"
         raise UsageError(journal.path, f"its rows came about with {found}", remedy)
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is no longer as it was, for a person; '' where all is."""
-    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} {_short(before.get(name))} and not {_short(now.get(name))}" for name in other)
-
-
-def _short(value: Any) -> str:
-    text = str(value) if value is not None else "unsaid"
-    return f"{text[:12]}…" if len(text) == 64 else text  # a digest
-
-
-def _is_header(line: bytes, header: Header) -> bool:
+def _is_header(found: bytes, header: Header) -> bool:
     """Whether a line heads a journal; a torn one, after which there are no rows, only where it is our own."""
     try:
-        _read_header(line)
+        read_header(parsed(found))
     except (ValueError, TypeError, KeyError, AttributeError):
-        return not line.endswith(b"\n") and header.line().startswith(line)
+        return not found.endswith(b"\n") and header.line().startswith(found)
     return True
 
 
-def _read_header(line: bytes) -> Header:
-    values = json.loads(line)
-    header = Header(**{name: value for name, value in values.items() if name != "format"})
-    if values["format"] != FORMAT or not isinstance(header.settings, dict):
-        raise ValueError("another format")
-    return header
-
-
-def _is_row(line: bytes) -> bool:
+def _is_row(found: bytes) -> bool:
     try:
-        _row(line)
+        _entry(found)
     except (ValueError, TypeError, KeyError):
         return False
-    return line.endswith(b"\n")
+    return True
 
 
-def _row(line: bytes) -> Prediction:
-    values = json.loads(line)
-    return Prediction(**values | {"top": tuple((name, share) for name, share in values["top"])})
-
-
-def _line(values: dict[str, Any]) -> bytes:
-    """ASCII: a path whose bytes are not UTF-8 comes back as it was."""
-    return json.dumps(values).encode() + b"\n"
+def _entry(found: bytes) -> Entry:
+    values = parsed(found)
+    held = values.pop("content")
+    return Prediction(**values | {"top": tuple((name, share) for name, share in values["top"])}), held
 
 
 @contextmanager
