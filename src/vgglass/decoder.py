@@ -20,7 +20,8 @@ import numpy as np
 from vgglass import images
 from vgglass.data import examination
 from vgglass.errors import ImageError
-from vgglass.images import Pixels
+from vgglass.images import Pixels, limits
+from vgglass.images.limits import CostError
 from vgglass.isolation import receive, send
 from vgglass.preprocess import Preprocessing, fit, read, resize
 from vgglass.views import View, decoding, show
@@ -45,6 +46,7 @@ def main() -> None:
 
 def answer(job: dict[str, Any], data: bytes) -> Answer:
     """What the job asks for, or the three parts of an ImageError; what takes too long ends this process (SIGPROF)."""
+    os.environ[limits.VARIABLE] = str(job["max_pixels"])
     source: Any = data
     if "path" in job:
         source = Path(job["path"])
@@ -58,7 +60,8 @@ def answer(job: dict[str, Any], data: bytes) -> Answer:
     except ImageError as error:
         if isinstance(error.__cause__, MemoryError):
             return needs_memory()
-        return {"error": [str(error.value), error.rule, error.remedy], "bytes": 0}, ()
+        costly = isinstance(error, CostError)
+        return {"error": [str(error.value), error.rule, error.remedy], "costly": costly, "bytes": 0}, ()
     except MemoryError:
         return needs_memory()
     finally:
@@ -83,14 +86,16 @@ def _fitted(source: Any, job: dict[str, Any]) -> Answer:
 def _whole(source: Any, job: dict[str, Any]) -> Answer:
     """The picture as decoded, what the network sees, and an array without bytes whose sides are the fitted image's."""
     record = Preprocessing.from_json(job["preprocessing"])
-    fitted = read(source, record)
-    square = fit(fitted, record)
-    original = read(source, replace(record, jpeg_scaled=False)) if record.jpeg_scaled else fitted
+    original = read(source, record)
+    square, fitted = fit(original, record), np.empty((*original.shape[:2], 0), np.uint8)
+    if record.jpeg_scaled:
+        del original  # or both would lie in memory
+        original = read(source, replace(record, jpeg_scaled=False))
     height, width = original.shape[:2]
     scale = min(1.0, math.sqrt(SHOWN / (height * width)))
     sides = max(1, round(height * scale)), max(1, round(width * scale))
     shown = resize(original, *sides, record.interpolation)
-    return _stacked([shown, square, np.empty((*fitted.shape[:2], 0), np.uint8)])
+    return _stacked([shown, square, fitted])
 
 
 def _looked(source: Any, job: dict[str, Any]) -> Answer:
@@ -109,7 +114,7 @@ def _stacked(stacks: Sequence[Pixels]) -> Answer:
 
 def needs_memory() -> Answer:
     rule = f"needs more than {int(sys.argv[1]) >> 20} MiB to decode"
-    return {"error": ["image", rule, "make it smaller first"], "bytes": 0}, ()
+    return {"error": ["image", rule, "make it smaller first"], "costly": False, "bytes": 0}, ()
 
 
 def bound(spare: int = 0) -> None:

@@ -25,10 +25,13 @@ import numpy as np
 
 from vgglass.errors import ImageError
 from vgglass.images import WHITE, File, Pixels, limits
+from vgglass.images.limits import CostError
 from vgglass.preprocess import Preprocessing
 
-SECONDS = 2.0  # of a processor, for one file
-MEMORY = 512 << 20  # of address space, for one file: what the process itself needs comes to it
+# For one file where the limit on pixels is the usual one, of a processor's time and of memory (what the process itself
+# needs comes to it). Its header has promised half the time and less memory: processors differ.
+SECONDS = 4.0
+MEMORY = 512 << 20
 LENGTH = struct.Struct(">I")
 # One thread: the stacks of those of NumPy's library would count against the limit on memory.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -95,8 +98,7 @@ class Decoders:
     def _asked(self, work: str, source: File | bytes, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         given, data = _as_bytes(source)
         name = "image" if isinstance(source, bytes) else str(source)
-        limit = {"max_pixels": limits.max_pixels()}
-        header = {"work": work, "seconds": SECONDS, "bytes": len(data)} | limit | given | about
+        header: dict[str, Any] = {"work": work, "bytes": len(data)} | bounds() | given | about
         for last in (False, True):
             process = self._free.get()
             try:
@@ -104,7 +106,8 @@ class Decoders:
                 return process.ask(header, data)
             except DeathError as death:
                 if last or not death.is_from_outside:
-                    raise ImageError(name, death.rule(SECONDS), "replace or remove it, or save it anew") from death
+                    rule = death.rule(header["seconds"])
+                    raise ImageError(name, rule, "replace or remove it, or save it anew") from death
             except ImageError as error:
                 own = error.value in (given.get("path"), "image")
                 raise ImageError(name if own else error.value, error.rule, error.remedy) from None
@@ -128,7 +131,7 @@ class Process:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process lives)
         # A session of its own: Ctrl-C in a terminal goes to the command alone.
         self._process = subprocess.Popen(  # noqa: S603 (our own command)
-            command(MEMORY), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+            command(memory()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
             start_new_session=True, env=os.environ | ENVIRONMENT,
         )  # fmt: skip
         assert self._process.stdin
@@ -199,6 +202,17 @@ class DeathError(Exception):
         return f"its decoder broke down on it ({how})"
 
 
+def bounds() -> dict[str, Any]:
+    """A job's limits; where more pixels are allowed than usual, it has more time in proportion. Raises UsageError."""
+    pixels = limits.max_pixels()
+    return {"max_pixels": pixels, "seconds": SECONDS * max(1.0, pixels / limits.MAX_PIXELS)}
+
+
+def memory() -> int:
+    """A process's limit, in proportion as well."""
+    return round(MEMORY * max(1.0, limits.max_pixels() / limits.MAX_PIXELS))
+
+
 def command(memory: int) -> list[str]:
     """-P: a folder called vgglass where this was started is not our package."""
     return [sys.executable, "-P", "-m", "vgglass.decoder", str(memory)]
@@ -212,9 +226,9 @@ def stacks(header: Mapping[str, Any], data: bytes) -> list[Pixels]:
 
 
 def require_answer(header: Mapping[str, Any]) -> None:
-    """Raises ImageError where a job's answer is one."""
+    """Raises ImageError where a job's answer is one; CostError where the limit on pixels is the reason."""
     if "error" in header:
-        raise ImageError(*header["error"])
+        raise (CostError if header["costly"] else ImageError)(*header["error"])
 
 
 def send(pipe: IO[bytes], header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:

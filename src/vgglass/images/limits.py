@@ -19,6 +19,10 @@ VARIABLE = "VGGLASS_MAX_PIXELS"  # in the environment, so that every process tha
 OPTION = "--max-pixels"
 
 
+class CostError(ImageError):
+    """An image that costs more than is allowed."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What decoding takes: bytes at the peak, and seconds on a processor of 2020."""
@@ -51,9 +55,9 @@ def require_sides(name: str, width: int, height: int) -> None:
 
 
 def require(name: str, what: str, cost: Cost, limit: int) -> None:
-    """Raises ImageError where decoding `what` ('12000x9000 pixels') costs more than `limit` pixels stand for."""
+    """Raises CostError where decoding `what` ('12000x9000 pixels') costs more than `limit` pixels stand for."""
     if cost.pixels > limit:
-        raise ImageError(
+        raise CostError(
             name,
             f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_worth(limit), 'or')}",
             _remedy(cost.pixels),
@@ -61,9 +65,9 @@ def require(name: str, what: str, cost: Cost, limit: int) -> None:
 
 
 def require_length(name: str, length: int, limit: int) -> None:
-    """Raises ImageError for a file that alone takes more bytes than `limit` pixels stand for."""
+    """Raises CostError for a file that alone takes more bytes than `limit` pixels stand for."""
     if length > limit * BYTES_A_PIXEL:
-        raise ImageError(
+        raise CostError(
             name,
             f"has {length:,} bytes, more than {limit * BYTES_A_PIXEL:,}",
             _remedy(math.ceil(length / BYTES_A_PIXEL)),

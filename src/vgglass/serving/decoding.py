@@ -11,14 +11,17 @@ from typing import Any
 from vgglass import isolation
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
+from vgglass.images.limits import CostError
+from vgglass.isolation import DeathError
 from vgglass.preprocess import Preprocessing
 from vgglass.serving.metrics import Metrics
+from vgglass.serving.refusals import RefusedError
 from vgglass.views import View
 
-SECONDS = 5.0  # for one image; the largest that is allowed takes about one
-MEMORY = 2 << 30  # of address space: four times what an image may take without --max-pixels
+SECONDS = 15.0  # of the clock, for one image: a busy machine makes this of isolation.SECONDS
+CHEAP = 10_000_000  # pixels, as images.limits counts: what takes 0.4 s at most waits for nothing that takes longer
 STARTING = 60.0  # seconds until a new process must have said that it is ready
-PROCESSES = max(2, (os.cpu_count() or 2) // 2)  # two at least: one hostile file must not hold up all others
+PROCESSES = max(3, (os.cpu_count() or 2) // 2)  # one of them is kept for what is cheap
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +42,10 @@ class Decoders:
     """A few processes; each job has one to itself."""
 
     def __init__(
-        self, metrics: Metrics, processes: int = PROCESSES, seconds: float = SECONDS, memory: int = MEMORY
+        self, metrics: Metrics, processes: int = PROCESSES, seconds: float = SECONDS, memory: int | None = None
     ) -> None:
-        self.seconds, self.memory = seconds, memory
+        self.seconds, self.memory = seconds, memory or isolation.memory()
+        self._costly = asyncio.Semaphore(max(1, processes - 1))
         self._metrics = metrics
         self._free: asyncio.LifoQueue[Process | None] = asyncio.LifoQueue()  # None: to be started when needed
         self._running: set[Process] = set()
@@ -59,23 +63,42 @@ class Decoders:
             self._free.put_nowait(process)
 
     async def decode(self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]) -> list[Pixels]:
-        """The stack of each view of an encoded image, or of decoded pixels (H, W, C). Raises ImageError."""
+        """The stack of each view of an encoded image, or of decoded pixels (H, W, C).
+
+        Raises ImageError; RefusedError where a decoder can't be kept alive.
+        """
         return await self._decoded(image, record, views)
 
     async def whole(self, image: bytes, record: Preprocessing) -> Whole:
-        """The picture itself and what the network sees of it. Raises ImageError."""
+        """The picture itself and what the network sees of it. Raises ImageError, RefusedError."""
         original, square, fitted = await self._decoded(image, record, None)
         return Whole(original, square, (fitted.shape[0], fitted.shape[1]))
 
     async def _decoded(
         self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View] | None
     ) -> list[Pixels]:
-        process = await self._free.get()
-        # Shielded: where nobody waits for the answer any more, the process still has to be read to its end.
-        exchange = asyncio.create_task(self._exchange(process, image, record, views))
+        shape, data = ({}, image) if isinstance(image, bytes) else ({"shape": image.shape}, image.tobytes())
+        work = {"work": "whole"} if views is None else {"work": "show", "views": [astuple(view) for view in views]}
+        about = {"preprocessing": record.as_json(), "bytes": len(data)} | isolation.bounds()
+        begun = asyncio.Event()
+        # Shielded: where nobody waits for the answer any more, a process that has begun has to be read to its end.
+        exchange = asyncio.create_task(self._in_turn(work | about | shape, data, begun))
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._exchanged)
-        return await asyncio.shield(exchange)
+        try:
+            return await asyncio.shield(exchange)
+        except asyncio.CancelledError:
+            if not begun.is_set():
+                exchange.cancel()
+            raise
+
+    async def _in_turn(self, job: dict[str, Any], data: bytes, begun: asyncio.Event) -> list[Pixels]:
+        """What its header says is costly waits for others like it, and leaves one process to all the rest."""
+        try:
+            return await self._exchange(job | {"max_pixels": min(CHEAP, job["max_pixels"])}, data, begun)
+        except CostError:
+            async with self._costly:
+                return await self._exchange(job, data, begun)
 
     def stop(self) -> None:
         for process in self._running:
@@ -87,32 +110,41 @@ class Decoders:
         if not exchange.cancelled():
             exchange.exception()  # seen, also where the client that would have been told has left
 
-    async def _exchange(
-        self, process: Process | None, image: bytes | Pixels, record: Preprocessing, views: Sequence[View] | None
-    ) -> list[Pixels]:
-        try:
-            if process is None:
-                process = await self._started()
-            shape, data = ({}, image) if isinstance(image, bytes) else ({"shape": image.shape}, image.tobytes())
-            work = {"work": "whole"} if views is None else {"work": "show", "views": [astuple(view) for view in views]}
-            about = {"preprocessing": record.as_json(), "seconds": isolation.SECONDS, "bytes": len(data)}
-            async with asyncio.timeout(self.seconds):
-                header, answer = await _ask(process, work | about | shape, data)
-            isolation.require_answer(header)
-            return isolation.stacks(header, answer)
-        except ImageError:  # the decoder's own answer; a ValueError too
-            raise
-        except TimeoutError:
-            self._kill(process)
-            process = None
-            rule = f"took more than {self.seconds:g} s to decode"
-            raise ImageError("image", rule, "make it smaller, or save it in another format") from None
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError):  # dead, or out of its mind
-            self._kill(process)
-            process = None
-            raise ImageError("image", "its decoder broke down on it", "save it in another format") from None
-        finally:
-            self._free.put_nowait(process)
+    async def _exchange(self, job: dict[str, Any], data: bytes, begun: asyncio.Event) -> list[Pixels]:
+        for last in (False, True):
+            process = await self._free.get()
+            begun.set()
+            try:
+                process = process or await self._started()
+                async with asyncio.timeout(self.seconds):
+                    header, answer = await _ask(process, job, data)
+                isolation.require_answer(header)
+                return isolation.stacks(header, answer)
+            except ImageError:  # the decoder's own answer; a ValueError too
+                raise
+            except TimeoutError:
+                self._kill(process)
+                process = None
+                rule = f"took more than {self.seconds:g} s to decode"
+                raise ImageError("image", rule, "make it smaller, or save it in another format") from None
+            except DeathError as death:
+                self._kill(process)
+                process = None
+                if not death.is_from_outside:
+                    raise ImageError("image", death.rule(job["seconds"]), "save it in another format") from None
+                if last:
+                    value, rule = "the image's decoder", "was killed twice, as the system does where memory runs out"
+                    raise RefusedError(
+                        503, "decoder killed", value, rule, "try again in 1 s", {"Retry-After": "1"}
+                    ) from None
+            except (ValueError, KeyError):  # out of its mind
+                self._kill(process)
+                process = None
+                raise ImageError("image", "its decoder broke down on it", "save it in another format") from None
+            finally:
+                begun.clear()
+                self._free.put_nowait(process)
+        raise AssertionError
 
     async def _started(self) -> Process:
         # A session of its own: Ctrl-C in a terminal goes to the server alone, which finishes what it accepted.
@@ -134,12 +166,16 @@ class Decoders:
 
 
 async def _ask(process: Process, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Raises DeathError."""
     assert process.stdin is not None
     text = json.dumps(header).encode()
     process.stdin.write(isolation.LENGTH.pack(len(text)) + text)
     process.stdin.write(data)
-    await process.stdin.drain()
-    return await _received(process)
+    try:
+        await process.stdin.drain()
+        return await _received(process)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        raise DeathError(await process.wait(), "") from None
 
 
 async def _received(process: Process) -> tuple[dict[str, Any], bytes]:
