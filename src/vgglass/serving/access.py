@@ -94,10 +94,10 @@ class Access:
                 shown, rule = f"Origin {each[:100]!r}", f"is not this server's, {host[:100]!r}"
                 remedy = "ask from its own page, or from no page"
                 if name:
-                    ways = (
-                        f"--allow-host {place} if that is this server, --allow-origin {name} if it is a page elsewhere"
+                    remedy = (
+                        f"{PROXY}, or start with --allow-host {place} if that is this server, --allow-origin {name}"
                     )
-                    remedy = f"{PROXY}, or start with {ways}"
+                    remedy += " if it is a page elsewhere"
                 raise RefusedError(403, "foreign origin", shown, rule, remedy)
         if "cross-site" in _values(scope["headers"], b"sec-fetch-site"):
             shown, rule = "Sec-Fetch-Site: cross-site", "comes from another site's page"
