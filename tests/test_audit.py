@@ -66,7 +66,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
     audit = api.check(faulty)
     expected = {
-        "unreadable": [(["cat/text.jpg"], "not an image that vgglass reads (JPEG, PNG, WEBP, BMP, GIF, TIFF)")],
+        "unreadable": [(["cat/text.jpg"], "not an image that vgglass reads (JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, JPEG2000, TGA)")],
         "empty-file": [(["cat/nothing.jpg"], "the file is empty")],
         "truncated": [(["cat/cut.jpg"], found(audit)["truncated"][0][1])],
         "damaged": [(["cat/damaged.jpg"], "Corrupt JPEG data: premature end of data segment")],
