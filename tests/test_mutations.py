@@ -29,7 +29,12 @@ ALL = 20_000
 SAMPLE = range(0, ALL, 83)  # every seed with several mutations, for 83 is prime
 HERE = Path(__file__).parent
 # What is refused by our own rules, whatever Pillow does: each is a promise of the documentation.
-LIMITS = r"declares |no side may be longer|too narrow|checksum|channels|bands|pixels have no"
+LIMITS = (
+    r"declares |no side may be longer|too narrow|checksum|pixels of another kind"
+    r"|tags hold more|no palette|not read, number"
+)
+# JPEGs of four components whose header Pillow does not recognise and libjpeg reads without a word.
+READ_HERE_ALONE = ("05132-jpg_cmyk-head.jpg", "16981-jpg_cmyk-head.jpg")
 
 
 def wrong(name: str, pillow: str, ours: str, fault: str) -> str:
@@ -38,7 +43,7 @@ def wrong(name: str, pillow: str, ours: str, fault: str) -> str:
     Refused by Pillow's strict load: refused here, or accepted with its fault told. Accepted there: accepted here,
     except for our limits.
     """
-    if pillow and not ours and not fault:
+    if pillow and not ours and not fault and name not in READ_HERE_ALONE:
         return f"{name}: accepted, and Pillow says {pillow}"
     if ours and not pillow and not re.search(LIMITS, ours):
         return f"{name}: {ours}, and Pillow accepts it"
@@ -99,7 +104,7 @@ def test_all_of_them_by_the_decoder_itself() -> None:
     environment = os.environ | {"MALLOC_PERTURB_": "165"}
 
     def run(start: int) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, HERE / "judge_mutations.py", str(start), str(start + step)]
+        command = [sys.executable, str(HERE / "judge_mutations.py"), str(start), str(start + step)]
         return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
