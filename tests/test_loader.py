@@ -1,6 +1,7 @@
 """Batches: every sample once, the same bytes whatever the workers, and an honest word when one fails."""
 
 import ctypes
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -261,6 +262,23 @@ def test_signals_to_the_whole_group_are_left_to_the_run(photographs: list[Sample
         for process in multiprocessing.active_children():
             os.kill(process.pid or 0, number)
         assert len(list(batches)) == 10
+
+
+def test_no_room_for_semaphores(photographs: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mount of one's own would need root: the constructor that the full /dev/shm makes fail stands in for it."""
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(multiprocessing, "Semaphore", full)
+    message = r"2 processes that decode: could not be started: /dev/shm: No space left on device; .* --workers 0; then"
+    with (
+        pytest.raises(TrainingError, match=message),
+        TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=2) as loader,
+    ):
+        next(iter(loader.epoch(0)))
+    with TrainingLoader(photographs, COLOUR, 1, "none", 0, workers=0) as loader:
+        next(iter(loader.epoch(0)))
 
 
 def test_other_errors_pass_and_leave_no_process_behind(photographs: list[Sample]) -> None:

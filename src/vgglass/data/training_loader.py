@@ -5,6 +5,7 @@ whatever the number of workers, of ranks that share its batches, and wherever in
 N batch, S side, C channels.
 """
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -95,11 +96,23 @@ class TrainingLoader:
             (epoch, self.share.of(indices).tolist(), self.share.of(times).tolist())
             for indices, times in list(zip(chosen, before, strict=True))[start:]
         ]
-        self._batches = iter(self._loader)
+        self._batches = self._started()
         for batch in self._batches:
             if isinstance(batch, tuple):
                 raise ImageError(*batch)
             yield batch
+
+    def _started(self) -> "Iterator[Batch | Unreadable]":
+        """Raises TrainingError where /dev/shm has no room: torch would print a traceback from its own end."""
+        workers = self._loader.num_workers
+        try:  # a queue each and one back, of three semaphores, and an event's five
+            tried = [multiprocessing.Semaphore() for _ in range(3 * (workers + 1) + 5)] if workers else []
+        except OSError as error:
+            rule = f"could not be started: /dev/shm: {error.strerror}"
+            remedy = "make room there (docker run --shm-size=1g), or add --workers 0; then --resume"
+            raise TrainingError(f"{workers} processes that decode", rule, remedy) from error
+        del tried
+        return iter(self._loader)
 
     def __enter__(self) -> Self:
         return self
