@@ -1,7 +1,9 @@
 """Lists of images as spreadsheets, scripts and other systems write them: read where there is one reading."""
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,7 @@ from vgglass.data.folder import open_data
 from vgglass.errors import DataError
 from vgglass.prediction import expand
 
+Form = Literal["NFC", "NFD"]
 ROWS = "photos/cat/0.jpg,cat\nphotos/cat/1.jpg,cat\nphotos/dog/0.jpg,dog\n"
 PLAIN = "path,label\n" + ROWS
 
@@ -82,10 +85,10 @@ def test_a_separator_within_a_name_needs_quotes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_paths_are_found_in_another_normal_form(written: str, stored: str, folder: Path) -> None:
+def test_paths_are_found_in_another_normal_form(written: Form, stored: Form, folder: Path) -> None:
     for name in ("café/naïve.jpg", "가나/다.jpg", "plain/Å.jpg", "übung/x.jpg", "plain/ế.jpg"):
         save(folder / unicodedata.normalize(stored, name), scene(len(name)))
-        given, there = (unicodedata.normalize(form, name) for form in (written, stored))
+        given, there = unicodedata.normalize(written, name), unicodedata.normalize(stored, name)
         assert found(folder, f"path,label\n{given},a\n") == [(there, "a")]
         backslashes = given.replace("/", "\\")
         assert found(folder, f"path,label\n{backslashes},a\n") == [(there, "a")]
@@ -169,7 +172,12 @@ def test_a_long_list_of_another_normal_form_lists_each_folder_once(
     path.write_text("path\n" + "".join(f"é/{number}.jpg\n" for number in range(300)))
     listed: list[Path] = []
     whole = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda one: (listed.append(one), whole(one))[1])
+
+    def watched(one: Path) -> Iterator[Path]:
+        listed.append(one)
+        return whole(one)
+
+    monkeypatch.setattr(Path, "iterdir", watched)
     assert len(lists.read(path, ("path",)).rows) == 300
     assert listed == [tmp_path, folder]
 

@@ -445,6 +445,11 @@ def test_the_folder_that_names_start_at_is_found_once(monkeypatch: pytest.Monkey
     many = judged([[0.5, 0.5]], [0], sources)
     calls: list[int] = []
     whole = os.path.commonpath
-    monkeypatch.setattr(os.path, "commonpath", lambda paths: (calls.append(len(paths)), whole(paths))[1])
+
+    def watched(paths: Any) -> str:
+        calls.append(len(paths))
+        return str(whole(paths))
+
+    monkeypatch.setattr(os.path, "commonpath", watched)
     assert [many.names[index] for index in (0, 999, 1000)] == ["0/0.jpg", "0/999.jpg", "#1000"]
     assert calls == [3]
