@@ -14,6 +14,7 @@ from vgglass.data import findings
 from vgglass.data.audit import KINDS, SERIOUS, Audit, words
 from vgglass.data.examination import Facts
 from vgglass.errors import DataError, UsageError
+from vgglass.images import FORMATS
 from vgglass.preprocess import Preprocessing
 
 
@@ -66,7 +67,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
     audit = api.check(faulty)
     expected = {
-        "unreadable": [(["cat/text.jpg"], "not an image that vgglass reads (JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, JPEG2000, TGA)")],
+        "unreadable": [(["cat/text.jpg"], f"not an image that vgglass reads ({', '.join(FORMATS)})")],
         "empty-file": [(["cat/nothing.jpg"], "the file is empty")],
         "truncated": [(["cat/cut.jpg"], found(audit)["truncated"][0][1])],
         "damaged": [(["cat/damaged.jpg"], "Corrupt JPEG data: premature end of data segment")],

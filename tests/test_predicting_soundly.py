@@ -182,9 +182,9 @@ def test_a_complete_file_is_not_begun_anew(saved: Path, tmp_path: Path) -> None:
     assert len(list(api.predictions(saved, [tmp_path / "0.png"], out=out))) == 1
     whole = out.read_bytes()
     assert list(api.predictions(saved, [tmp_path / "0.png"], out=out, resume=True)) == []
-    for paths, how in (([tmp_path], {}), ([tmp_path / "1.png"], {}), ([tmp_path / "0.png"], {"top": 1})):
+    for paths, top in (([tmp_path], 5), ([tmp_path / "1.png"], 5), ([tmp_path / "0.png"], 1)):
         with pytest.raises(UsageError, match=r"rows\.csv: is complete, and its rows .*; leave out --resume to predict"):
-            api.predictions(saved, paths, out=out, resume=True, **how)
+            api.predictions(saved, paths, out=out, resume=True, top=top)
     assert out.read_bytes() == whole
     assert len(list(api.predictions(saved, [tmp_path / "1.png"], out=out))) == 1  # without resume: as asked
     assert out.read_bytes() != whole

@@ -61,7 +61,7 @@ def test_results_that_cannot_be_printed_are_an_error_and_words_beside_them_are_n
 ) -> None:
     def to_full() -> None:
         binary = FULL.open("wb", buffering=0) if unbuffered else FULL.open("wb")
-        prepare(monkeypatch, io.TextIOWrapper(binary, "utf-8", write_through=unbuffered))  # type: ignore[arg-type]
+        prepare(monkeypatch, io.TextIOWrapper(binary, "utf-8", write_through=unbuffered))
 
     def row() -> None:
         print("row")
