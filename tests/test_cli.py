@@ -24,29 +24,30 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 OPTIONS = {
     "demo": "--out",
-    "check": "--html --image-size --json --manifest --quarantine --recipe --yes",
+    "check": "--html --image-size --json --manifest --max-pixels --quarantine --recipe --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
-    " --learning-rate --out --overwrite --preprocessing --preview --recipe --resume --seed --set --train --workers",
-    "evaluate": "--download --engine --ensemble --explain --html --json --model --picture --precision --robustness"
-    " --split --views",
-    "compare": "--download --engine --json --precision --split --views",
-    "calibrate": "--download --engine --json --model --out --precision-target --split",
+    " --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --resume --seed --set"
+    " --train --workers",
+    "evaluate": "--download --engine --ensemble --explain --html --json --max-pixels --model --picture --precision"
+    " --robustness --split --views",
+    "compare": "--download --engine --json --max-pixels --precision --split --views",
+    "calibrate": "--download --engine --json --max-pixels --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
-    "predict": "--actors --download --engine --json --model --out --precision --ray --resume --shard --sort-into --top"
-    " --views",
+    "predict": "--actors --download --engine --json --max-pixels --model --out --precision --ray --resume --shard"
+    " --sort-into --top --views",
     "summary": "--channels --classes --head --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --preprocessing --to",
     "export": "--calibrate --dense --download --force --int8 --model",
     "verify": "--download --json",
-    "serve": "--allow-host --download --engine --host --insecure --model --port --precision --queue --timeout"
-    " --token-file --views",
-    "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --model --order --out"
-    " --rank --sanity --scale --target --without",
-    "step": "--all --at --channel --download --json --lang --layer --model",
-    "fc": "--download --lang --model",
-    "pool": "--at --kernel --kind --lang --out --padding --stride",
-    "conv": "--as --at --dilation --flip --kernel --lang --out --padding --per-channel --stride",
-    "relu": "--channel --depth --lang --out",
+    "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
+    " --precision --queue --root-path --timeout --token-file --views",
+    "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"
+    " --model --order --out --rank --sanity --scale --target --without",
+    "step": "--all --at --channel --download --json --lang --layer --max-pixels --model",
+    "fc": "--download --lang --max-pixels --model",
+    "pool": "--at --kernel --kind --lang --max-pixels --out --padding --stride",
+    "conv": "--as --at --dilation --flip --kernel --lang --max-pixels --out --padding --per-channel --stride",
+    "relu": "--channel --depth --lang --max-pixels --out",
     "softmax": "--lang --temperature",
 }
 

@@ -1,5 +1,6 @@
 """A model file with one bit that is not as it was saved: no command answers from it."""
 
+import json
 import os
 import re
 import shutil
@@ -60,10 +61,11 @@ def test_every_command_refuses_it(folder: Path, command: str, monkeypatch: pytes
 
 
 def test_verify_refuses_it_and_goes_on(folder: Path) -> None:
-    result = CliRunner().invoke(app, ["verify", *(str(folder / f"{name}.safetensors") for name in ("flipped", "good"))])
+    flipped, good = (str(folder / f"{name}.safetensors") for name in ("flipped", "good"))
+    result = CliRunner().invoke(app, ["verify", "--json", flipped, good])
     assert result.exit_code == 1
-    assert re.search(MATCH, result.output)
-    assert "good.safetensors" in result.output
+    assert re.search(MATCH, result.stderr)
+    assert {row["artifact"] for row in json.loads(result.stdout)} == {good}
 
 
 def test_python_and_the_server_refuse_it(folder: Path) -> None:

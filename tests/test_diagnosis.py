@@ -38,7 +38,7 @@ def test_a_network_that_does_not_start_is_named() -> None:
 
 def test_the_run_says_that_it_does_not_start(tmp_path: Path) -> None:
     console, text = quiet()
-    stuck = {"learning_rate": 0, "epochs": 3, "batch_size": 64, "label_smoothing": 0}
+    stuck = {"learning_rate": 1e-30, "epochs": 3, "batch_size": 64, "label_smoothing": 0}
     vgglass.train(out=tmp_path / "run", console=console, **QUICK | stuck)
     assert text.getvalue().count("The network has not started to learn") == 1
 

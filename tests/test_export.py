@@ -252,10 +252,13 @@ def test_verify_prints_every_runtime_and_fails_where_one_does(saved: Path, tmp_p
     file = api.load(saved)
     modelfile.save(replace(file, golden_logits=file.golden_logits + 1), tmp_path / "other.safetensors")
     artifacts = [str(tmp_path / "m.xml"), str(tmp_path / "other.safetensors")]
+    rows = json.loads(run(app, ["verify", "--json", *artifacts]).stdout)
+    wrong = [row["artifact"] for row in rows if not row["passed"]]
+    assert set(wrong) == {artifacts[1]}
     said = run(app, ["verify", *artifacts])
     assert said.exit_code == 1
-    assert said.output.count("OUT OF TOLERANCE") == 1
-    assert f"1 of {len(rows)} out of tolerance" in said.output
+    assert said.output.count("OUT OF TOLERANCE") == len(wrong) == len(rows) - 1
+    assert f"{len(wrong)} of {len(rows)} out of tolerance" in said.output
 
 
 def test_a_difference_that_is_no_number_is_out_of_tolerance(saved: Path) -> None:

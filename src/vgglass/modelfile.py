@@ -1,8 +1,8 @@
 """The one artifact: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
 
 Weights stand under vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits'
-(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass' and
-its SHA-256 under 'vgglass.sha256'; the record holds that of the weights.
+(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass',
+with a SHA-256 of the weights and one of itself. One key alone: safetensors writes several in any order.
 """
 
 import hashlib
@@ -178,8 +178,9 @@ def save(model: ModelFile, path: Path) -> Record:
     found = {name: array.shape for name, array in model.weights.items()}
     assert found == expected, f"weights do not fit {record.architecture.name}"
     tensors = dict(model.weights) | {"golden.images": model.golden_images, "golden.logits": model.golden_logits}
-    text = json.dumps(record.as_json(), ensure_ascii=False, allow_nan=False)
-    metadata = {"vgglass": text, "vgglass.sha256": _digest(text)}
+    values = record.as_json()
+    values["sha256"] = _digest(values)
+    metadata = {"vgglass": json.dumps(values, ensure_ascii=False, allow_nan=False)}
     try:
         with replacing(path) as temporary:
             safetensors.numpy.save_file(
@@ -208,15 +209,14 @@ def load(path: Path) -> ModelFile:
 def load_record(path: Path) -> Record:
     """Read the record and check the header against it, without reading the weights. Raises ModelFileError."""
     header = _read_header(path)
-    metadata = header.pop("__metadata__", {})
-    text = metadata.get("vgglass")
+    text = header.pop("__metadata__", {}).get("vgglass")
     if text is None:
         raise ModelFileError(path, "a safetensors file that vgglass did not write", "see 'vgglass convert --help'")
-    if metadata.get("vgglass.sha256", _digest(str(text))) != _digest(str(text)):  # older files have none
-        raise ModelFileError(path, "its record is not the one that was saved", "write or fetch the file again")
     try:
         record_json = json.loads(text)
         version = record_json["format_version"]
+        told = record_json.pop("sha256", None)  # which older files have not
+        is_sound = told in (None, _digest(record_json))
         if version in READABLE_VERSIONS:
             record = Record.from_json(record_json)
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
@@ -228,6 +228,8 @@ def load_record(path: Path) -> Record:
             f"has format version {version!r}, and this vgglass reads up to {FORMAT_VERSION}",
             "upgrade with: pip install --upgrade vgglass",
         )
+    if not is_sound:
+        raise ModelFileError(path, "its record is not the one that was saved", "write or fetch the file again")
     _check_tensors(path, record, header)
     return record
 
@@ -259,8 +261,8 @@ def _require_sound(path: Path, record: Record, weights: Weights) -> None:
             raise ModelFileError(path, rule, "its training diverged: take another file")
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
 
 
 def _read_header(path: Path) -> dict[str, Any]:

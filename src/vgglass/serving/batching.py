@@ -141,7 +141,11 @@ class Batcher:
                 if not ready.answer.done():
                     ready.answer.set_exception(
                         RefusedError(
-                            503, "engine failed", "the engine", f"failed ({error})", "try again, or tell its keeper"
+                            503,
+                            "engine failed",
+                            "the engine",
+                            f"failed ({str(error).rstrip('.')})",
+                            "try again, or tell who runs it",
                         )
                     )
             return
