@@ -439,6 +439,11 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, small: tupl
 
 def test_rows_that_were_cut_off_are_missed(tmp_path: Path) -> None:
     killed_at(tmp_path / "run", 15, "float32", checkpoint_every="1")
+    rows = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    for damaged in (b"\xff" + rows[1:], bytes(len(rows)), rows.replace(b":", b";")):
+        (tmp_path / "run" / "metrics.jsonl").write_bytes(damaged)
+        with pytest.raises(TrainingError, match=r"metrics.jsonl: is damaged \(.*\); put it back as it was"):
+            vgglass.train(out=tmp_path / "run", resume=True, console=Console(file=io.StringIO()))
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(TrainingError, match=r"metrics.jsonl: is shorter than the \d+ bytes of the checkpoint; put it"):
         vgglass.train(out=tmp_path / "run", resume=True, console=Console(file=io.StringIO()))

@@ -18,7 +18,7 @@ REDRAW_SECONDS = 10.0
 class Journal:
     """One row an epoch. A resumed run goes on after the bytes that its checkpoint knows of; what came later is cut.
 
-    Raises TrainingError where metrics.jsonl is shorter than that.
+    Raises TrainingError where metrics.jsonl is shorter than that, or damaged.
     """
 
     def __init__(self, out: Path, known_bytes: int) -> None:
@@ -28,7 +28,10 @@ class Journal:
             raise TrainingError(
                 out / METRICS, f"is shorter than the {known_bytes:,} bytes of the checkpoint", "put it back as it was"
             )
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+        try:
+            self.rows: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+        except ValueError as error:
+            raise TrainingError(out / METRICS, f"is damaged ({error})", "put it back as it was") from error
         self._drawn = 0.0
         self._tensorboard: Any = None
         if find_spec("tensorboard"):
