@@ -114,4 +114,4 @@ def _state(path: Path) -> State:
         found = [file.stat() for file in _files(path)]
     except OSError:
         return ()
-    return tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
+    return tuple((each.st_ctime_ns, each.st_size, each.st_ino) for each in found)
