@@ -1,5 +1,6 @@
 """What an image costs is judged by its header: no file takes more than the limit stands for, none is read in vain."""
 
+import io
 import os
 import re
 import struct
@@ -247,3 +248,15 @@ def test_the_limit_is_an_option_of_the_commands(monkeypatch: pytest.MonkeyPatch,
         typer.echo(limits.max_pixels())
 
     assert CliRunner().invoke(app, ["--max-pixels", "700"]).output == "700\n"
+
+
+def test_a_jpeg_that_pillow_decodes_takes_what_pillow_takes() -> None:
+    """Arithmetic coding: simplejpeg is not asked, and Pillow's four bytes a pixel come to the array's."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    place = data.index(b"\xff\xc0")
+    sides = struct.pack(">HH", 8000, 8000)
+    large = data[:place] + b"\xff\xc9" + data[place + 2 : place + 5] + sides + data[place + 9 :]
+    with pytest.raises(ImageError, match="declares 8000x8000 pixels: decoding would take 640 MB"):
+        decode(large, least=64)

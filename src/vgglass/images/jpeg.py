@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vgglass.errors import ImageError
 from vgglass.images import exif
-from vgglass.images.limits import Cost
+from vgglass.images.limits import BYTES_A_PIXEL, Cost
 
 SIGNATURE = b"\xff\xd8\xff"
 DCT_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive, in Huffman coding: these can be decoded smaller
@@ -60,9 +60,11 @@ class Header:
         """What decoding to 8 bits at some eighths of its size takes, and resizing what comes out."""
         out = self.width * self.height * eighths**2 / 64
         small = out * (3 + 4 if channels == 3 else 2)
-        rate = 10e6 if self.frame in _ARITHMETIC or self.frame in _LOSSLESS else 80e6 if self.scans == 1 else 30e6
+        by_pillow = self.frame in _ARITHMETIC or self.frame in _LOSSLESS
+        rate = 10e6 if by_pillow else 80e6 if self.scans == 1 else 30e6
         seconds = self.length / rate + out / 250e6 + (self.samples / 8e8 if self.scans > 1 else 0)
-        return Cost(max(small, self.length + out * channels + 2 * self.coefficients), seconds)
+        decoded = out * (BYTES_A_PIXEL if by_pillow else channels)
+        return Cost(max(small, self.length + decoded + 2 * self.coefficients), seconds)
 
 
 def read(name: str, data: bytes) -> Header:
