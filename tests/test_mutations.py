@@ -122,6 +122,7 @@ def test_all_of_them_by_the_decoder_itself() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("VGGLASS_MUTATIONS" not in os.environ, reason="takes long: set VGGLASS_MUTATIONS=1 to run it")
 def test_all_of_them_by_the_commands_and_the_server(tmp_path: Path) -> None:
     folder, file = folder_of(range(ALL), tmp_path / "photos"), save_model(tmp_path / "tiny.safetensors")
     out = tmp_path / "rows.jsonl"
