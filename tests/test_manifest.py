@@ -138,7 +138,7 @@ def test_faults_of_a_csv_are_named_with_their_line(dataset: Dataset, tmp_path: P
         b"path;split\nx;train\n": "line 1: holds 'path', 'split', separated by semicolons: no column is called 'label'",
         b"": "line 1: holds nothing: no column is called 'path'",
         good[:17]: "holds no rows; write a line for each image",
-        good + b"photos/cat/1.jpg,cat,dev\n": "line 3: split 'dev' is not one of train, validation, test",
+        good + b"photos/cat/1.jpg,cat,later\n": "line 3: split 'later' is not one of train, validation, test",
         good + b"photos/cat/1.jpg,cat,\n": "line 3: split '' is not one of",
         good + b"photos/cat/1.jpg, ,train\n": "line 3: its label is empty",
         good + b",cat,train\n": "line 3: its path is empty",

@@ -251,6 +251,23 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
     assert len(list((tmp_path / checkpoint.FOLDER).iterdir())) == 1
 
 
+def test_a_disk_that_fills_before_the_first_checkpoint_leaves_what_resume_needs(
+    undisturbed: tuple[str, Any], tmp_path: Path
+) -> None:
+    precision, expected = undisturbed
+    out = tmp_path / "run"
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # run.json and the manifest find room
+        with pytest.raises(TrainingError, match=r"could not be written .*; free space, then --resume"):
+            train(out, precision, checkpoint_every="1")
+
+    assert in_process(fill) == 0
+    assert checkpoint.newest_first(out) == []
+    assert in_process(lambda: train(out, precision, resume=True)) == 0
+    assert content(out) == expected
+
+
 def test_too_small_a_disk_is_said_before_the_first_step(
     tmp_path: Path, small: tuple[Weights, torch.optim.SGD], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from vgglass.api.data import read_training_data
 from vgglass.api.models import Model, features, require_torch, starting_model
 from vgglass.api.recipes import recipe_of
-from vgglass.errors import InterruptedRunError, TrainingError, UsageError, UserError
+from vgglass.errors import TrainingError, UsageError, UserError
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
@@ -135,14 +135,18 @@ def preview(
 
 @contextmanager
 def _without_a_false_start(out: Path) -> Iterator[None]:
-    """Remove what is written of a run that fails before anything is learned: it would be in the second try's way."""
+    """Remove what is written of a run that fails before anything is learned: it would be in the second try's way.
+
+    Not where the error names --resume, which needs what is written.
+    """
     from vgglass.training import checkpoint, run
 
     try:
         yield
     except (UserError, OSError) as error:
         learned = checkpoint.newest_first(out) or (out / run.BEST).exists()
-        if not learned and not isinstance(error, InterruptedRunError):
+        resumable = isinstance(error, UserError) and "--resume" in error.remedy
+        if not learned and not resumable:
             run.clear(out)
         raise
 

@@ -13,7 +13,6 @@ from vgglass.errors import DataError
 from vgglass.images import Pixels
 
 SPLITS = ("train", "validation", "test")
-SPLIT_FOLDERS = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgglass.data.dataset import SPLIT_FOLDERS, SPLITS
+from vgglass.data.dataset import SPLITS
+from vgglass.data.parts import part_of
 from vgglass.errors import DataError
 from vgglass.names import as_seen, by_case, caseless
 
@@ -192,9 +193,9 @@ def _cells(path: Path, found: str, separator: str, width: int, before: int) -> I
 
 
 def _split(name: str, place: str) -> str:
-    if as_seen(name.strip()).lower() not in SPLIT_FOLDERS:
-        raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
-    return SPLIT_FOLDERS[as_seen(name.strip()).lower()]
+    if part := part_of(name.strip()):
+        return part
+    raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
 
 
 class _Places:

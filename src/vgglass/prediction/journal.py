@@ -91,8 +91,7 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
 
     Rows of images that went or changed since are left out, and what changed is answered again. Raises UsageError before
     the first row where another process writes to `out`, where rows would be lost, or where those to be resumed came
-    about in another way; InterruptedRunError on SIGINT, SIGTERM and
-    SIGHUP; OSError.
+    about in another way; InterruptedRunError on SIGINT, SIGTERM and SIGHUP; OSError.
     """
     with opened(out, header, resume) as journal:
         chosen = _chosen(journal, files)

@@ -14,6 +14,7 @@ from vgglass.images import Pixels
 from vgglass.images.limits import CostError
 from vgglass.isolation import DeathError
 from vgglass.preprocess import Preprocessing
+from vgglass.serving import leaving
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError
 from vgglass.views import View
@@ -107,8 +108,7 @@ class Decoders:
 
     def _exchanged(self, exchange: asyncio.Task[list[Pixels]]) -> None:
         self._exchanges.discard(exchange)
-        if not exchange.cancelled():
-            exchange.exception()  # seen, also where the client that would have been told has left
+        leaving.hear(exchange)
 
     async def _exchange(self, job: dict[str, Any], data: bytes, begun: asyncio.Event) -> list[Pixels]:
         for last in (False, True):
@@ -137,7 +137,7 @@ class Decoders:
                     raise RefusedError(
                         503, "decoder killed", value, rule, "try again in 1 s", {"Retry-After": "1"}
                     ) from None
-            except (ValueError, KeyError):  # out of its mind
+            except (ValueError, KeyError):  # its answer makes no sense
                 self._kill(process)
                 process = None
                 raise ImageError("image", "its decoder broke down on it", "save it in another format") from None
