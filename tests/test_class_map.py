@@ -161,8 +161,12 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text))
         visit(page, server, "#layer=avgpool", "avgpool")
+        added = re.compile(r"^✓ mean of 9 places .* = .* logit = ")
+        expect(page.locator("#placesSum")).to_have_text(added)
+        of_the_sample = page.locator("#placesSum").inner_text()
         page.locator("#file").set_input_files(folder / "photo.png")
-        expect(page.locator("#placesSum")).to_have_text(re.compile(r"^✓ mean of 9 places .* = .* logit = "))
+        expect(page.locator("#placesSum")).not_to_have_text(of_the_sample)
+        expect(page.locator("#placesSum")).to_have_text(added)
         expect(page.locator("#places td")).to_have_count(9)
         seen = glass.open_subject(folder / "pooled.safetensors", folder / "photo.png")
         scores = glass.class_map(seen).scores

@@ -237,6 +237,22 @@ def test_a_worker_that_the_system_ends_is_named(photographs: list[Sample]) -> No
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_too_narrow_to_resize_is_named(tmp_path: Path, workers: int) -> None:
+    Image.new("RGB", (3000, 2)).save(tmp_path / "strip.png")
+    strip = Sample(
+        "strip.png", tmp_path / "strip.png", 0, hashlib.sha256((tmp_path / "strip.png").read_bytes()).digest()
+    )
+    message = r"strip\.png, an image of 2x3000: too narrow to bring its shorter side to \d+; crop or remove it"
+    with (
+        TrainingLoader([strip], COLOUR, 1, "none", 0, workers=workers) as loader,
+        pytest.raises(ImageError, match=message + ", then --resume"),
+    ):
+        list(loader.epoch(0))
+    with pytest.raises(ImageError, match=message):
+        list(evaluation_batches([strip], COLOUR, 1))
+
+
 @pytest.mark.filterwarnings("ignore:os.fork:DeprecationWarning")
 def test_a_file_that_a_worker_dies_of_is_named(photographs: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     def dying(source: Any, record: Preprocessing) -> Any:

@@ -33,6 +33,7 @@ LIMITS = (
     r"declares |no side may be longer|too narrow|checksum|pixels of another kind"
     r"|tags hold more|no palette|not read, number|needs more than \d+ MiB"
 )
+COST = re.compile(": decoding would take .*")  # check decodes the whole of a JPEG, predict what it needs of it
 # JPEGs of four components whose header Pillow does not recognise and libjpeg reads without a word.
 READ_HERE_ALONE = ("05132-jpg_cmyk-head.jpg", "16981-jpg_cmyk-head.jpg")
 
@@ -92,7 +93,8 @@ def compare(folder: Path, predicted: Mapping[str, str]) -> None:
     for name, found in facts.items():
         assert wrong(name, pillow[name], predicted[name], found.fault) == ""
         assert wrong(name, pillow[name], found.error, found.fault) == ""
-        assert (found.error == predicted[name]) or "too narrow" in predicted[name]
+        same = COST.sub("", found.error) == COST.sub("", predicted[name])
+        assert same or "too narrow" in predicted[name], name
         assert "broke down" not in predicted[name] + found.error, name
         assert "took more than" not in predicted[name] + found.error, name
 
@@ -133,12 +135,15 @@ def test_all_of_them_by_the_commands_and_the_server(tmp_path: Path) -> None:
     checked = json.loads(vgglass(1, "check", folder, "--json").stdout)
     assert checked["files"] == ALL
     assert checked["readable"] == sum(not error or "too narrow" in error for error in predicted.values())
+    for path in image_files(folder):
+        if "too narrow" in predicted[path.name]:
+            path.unlink()  # which train stops at, by name, where it is not cropped first
     learnt = vgglass(0, "train", folder, "--out", tmp_path / "run", "--epochs", 1, "--set", "image_size=32",
                      "--set", "width=0.125", "--set", "hidden=16")  # fmt: skip
     assert f"left out {ALL - checked['readable']} files that can't be read" in learnt.stderr
     with Served(tmp_path, file, "--queue", 64) as server:
         files = image_files(folder)
-        for start in range(0, ALL, 50):
+        for start in range(0, len(files), 50):
             some = files[start : start + 50]
             reply = server.ask("POST", "/predict", *form([(path.name, path.read_bytes()) for path in some]))
             assert reply.status == 200

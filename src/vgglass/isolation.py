@@ -110,7 +110,7 @@ class Decoders:
                     raise ImageError(name, rule, "replace or remove it, or save it anew") from death
             except ImageError as error:
                 own = error.value in (given.get("path"), "image")
-                raise ImageError(name if own else error.value, error.rule, error.remedy) from None
+                raise ImageError(name if own else f"{name}, {error.value}", error.rule, error.remedy) from None
             finally:
                 self._give_back(process)
         raise AssertionError

@@ -19,7 +19,7 @@ from torch.utils import data
 
 from vgglass.data.augment import AUGMENTATIONS, Colours, drawn_square
 from vgglass.data.dataset import Sample
-from vgglass.data.loader import Batch, original
+from vgglass.data.loader import Batch, original, square
 from vgglass.data.randomness import key
 from vgglass.data.share import WHOLE, Share
 from vgglass.errors import ImageError, TrainingError
@@ -190,7 +190,8 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         self.augmentation = AUGMENTATIONS[augmentation]
         self.square = self.augmentation.square and self.augmentation.square(record, colours)
         # Where every epoch starts from the same small squares they are made once.
-        self.squares = np.stack([self._fitted(sample) for sample in samples]) if small and not self.square else None
+        made = small and not self.square
+        self.squares = np.stack([square(sample, record) for sample in samples]) if made else None
 
     def __getitem__(self, task: Task) -> Batch | Unreadable:
         epoch, indices, before = task
@@ -214,10 +215,10 @@ class _Batches(data.Dataset[Batch | Unreadable]):
             self.reading[worker.id] = -1
         else:
             pixels = read(source, self.record, DECODERS.decode)
-        return fit(pixels, self.record) if self.square is None else drawn_square(pixels, self.square, seed)
-
-    def _fitted(self, sample: Sample) -> Pixels:
-        return fit(read(original(sample), self.record), self.record)
+        try:
+            return fit(pixels, self.record) if self.square is None else drawn_square(pixels, self.square, seed)
+        except ImageError as error:  # which knows of the pixels alone
+            raise ImageError(f"{self.samples[index].id}, {error.value}", error.rule, error.remedy) from None
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

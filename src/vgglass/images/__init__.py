@@ -106,7 +106,7 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
     kind = _kind(name, data)
     header = jpeg.read(name, data) if kind == "JPEG" else None
     if header is not None:
-        _require(name, header, header.cost(8, 3), limit)
+        _require(name, header, header.cost(8, 3, by_pillow=True), limit)
     picture = pictures.opened(name, kind, data, limit)
     with told(name):
         image = picture.image
@@ -142,7 +142,7 @@ def _decode_jpeg(
     """The pixels, and the damage that was passed over ('': none)."""
     simple = header.frame in jpeg.DCT_FRAMES and header.components in (1, 3)
     eighths = header.scaled(least) if simple else 8
-    _require(name, header, header.cost(eighths, channels), limit)
+    _require(name, header, header.cost(eighths, channels, by_pillow=not simple), limit)
     fault = ""
     if simple:
         with told(name):
@@ -157,8 +157,7 @@ def _decode_jpeg(
             except ValueError as error:
                 # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
                 fault = str(error)
-    if eighths < 8:
-        _require(name, header, header.cost(8, channels), limit)
+    _require(name, header, header.cost(8, channels, by_pillow=True), limit)
     picture = pictures.opened(name, "JPEG", data, limit)
     return conversion.upright(picture.pixels(channels, background), header.orientation), fault
 

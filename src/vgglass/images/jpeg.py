@@ -56,12 +56,11 @@ class Header:
             eighths for eighths in range(1, 9) if all(-(-side * eighths // 8) >= min(least, side) for side in sides)
         )
 
-    def cost(self, eighths: int, channels: int) -> Cost:
+    def cost(self, eighths: int, channels: int, *, by_pillow: bool = False) -> Cost:
         """What decoding to 8 bits at some eighths of its size takes, and resizing what comes out."""
         out = self.width * self.height * eighths**2 / 64
         small = out * (3 + 4 if channels == 3 else 2)
-        by_pillow = self.frame in _ARITHMETIC or self.frame in _LOSSLESS
-        rate = 10e6 if by_pillow else 80e6 if self.scans == 1 else 30e6
+        rate = 10e6 if self.frame in _ARITHMETIC or self.frame in _LOSSLESS else 80e6 if self.scans == 1 else 30e6
         seconds = self.length / rate + out / 250e6 + (self.samples / 8e8 if self.scans > 1 else 0)
         decoded = out * (BYTES_A_PIXEL if by_pillow else channels)
         return Cost(max(small, self.length + decoded + 2 * self.coefficients), seconds)
