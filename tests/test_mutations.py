@@ -124,7 +124,6 @@ def test_all_of_them_by_the_decoder_itself() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("VGGLASS_MUTATIONS" not in os.environ, reason="takes long: set VGGLASS_MUTATIONS=1 to run it")
 def test_all_of_them_by_the_commands_and_the_server(tmp_path: Path) -> None:
     folder, file = folder_of(range(ALL), tmp_path / "photos"), save_model(tmp_path / "tiny.safetensors")
     out = tmp_path / "rows.jsonl"
@@ -140,7 +139,7 @@ def test_all_of_them_by_the_commands_and_the_server(tmp_path: Path) -> None:
             path.unlink()  # which train stops at, by name, where it is not cropped first
     learnt = vgglass(0, "train", folder, "--out", tmp_path / "run", "--epochs", 1, "--set", "image_size=32",
                      "--set", "width=0.125", "--set", "hidden=16")  # fmt: skip
-    assert f"left out {ALL - checked['readable']} files that can't be read" in learnt.stderr
+    assert f"left out {ALL - checked['readable']} files that can't be read" in learnt.stdout
     with Served(tmp_path, file, "--queue", 64) as server:
         files = image_files(folder)
         for start in range(0, len(files), 50):
