@@ -81,7 +81,7 @@ def line(values: dict[str, Any]) -> bytes:
 def parsed(found: bytes) -> dict[str, Any]:
     """Raises ValueError for a line that is torn or damaged."""
     checksum, _, text = found.partition(b" ")
-    if not text.endswith(b"\n") or int(checksum, 16) != zlib.crc32(text[:-1]):
+    if not text.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text[:-1]):
         raise ValueError("its checksum differs")
     values: dict[str, Any] = json.loads(text)
     return values
