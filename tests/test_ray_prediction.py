@@ -77,9 +77,8 @@ POISON = """
 import sys
 if "default_worker.py" in " ".join(sys.orig_argv):
     import os
-    from pathlib import Path
-    read = Path.read_bytes
-    Path.read_bytes = lambda self: os.kill(os.getpid(), 9) if self.name == "000013.png" else read(self)
+    absolute = os.path.abspath  # the worker's last step before it hands a file to the process that decodes it
+    os.path.abspath = lambda path: os.kill(os.getpid(), 9) if str(path).endswith("000013.png") else absolute(path)
 """
 
 
