@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from timing import seconds
-from vgglass import api
+from vgglass import workflows
 from vgglass.architecture import Architecture
-from vgglass.data import idx
+from vgglass.data import sources
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.engines import Engine
 from vgglass.evaluation import metrics
 from vgglass.images import Pixels
+from vgglass.inference.predictor import LARGEST_BATCH, Predictor
 from vgglass.model import VGG
-from vgglass.predictor import LARGEST_BATCH, Predictor
 from vgglass.preprocess import Preprocessing, fit
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-mnist"
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    dataset = idx.load(FASHION) if FASHION.exists() else made_up()
+    dataset = sources.idx(FASHION) if FASHION.exists() else made_up()
     print(f"{IMAGES:,} images, images a second, medians of {runs} turns")
     print(f"{'width':>6} {'bare engine':>12} {'evaluate':>10} {'ratio':>7}   {'figures alone':>13}")
     for width in (0.125, 0.5):
@@ -44,7 +44,7 @@ def main() -> None:
         pairs = [(seconds(works[0]), seconds(works[1])) for _ in range(runs)]
         plain, whole = (IMAGES / statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(one / two for one, two in pairs)
-        judged = api.judged_on([predictor], dataset, "test")
+        judged = workflows.judged_on([predictor], dataset, "test")
         figures = statistics.median(seconds(partial(metrics.judge, judged)) for _ in range(runs))
         print(f"{width:>6} {plain:>12,.0f} {whole:>10,.0f} {ratio:>7.2f}   {figures:>11.2f} s")
 
@@ -52,7 +52,7 @@ def main() -> None:
 def ready(dataset: Dataset, width: float) -> Predictor:
     architecture = Architecture.named("A_bn", classes=10, channels=1, image_size=32, width=width)
     record = Preprocessing(32, 32, (73.0,), (90.0,), "L")
-    return api.judge(VGG(architecture).to_file(dataset.classes, record))
+    return workflows.judge(VGG(architecture).to_file(dataset.classes, record))
 
 
 def made_up() -> Dataset:
@@ -73,7 +73,7 @@ def bare(engine: Engine, batches: list[Pixels]) -> None:
 
 
 def evaluate(predictor: Predictor, dataset: Dataset) -> None:
-    metrics.judge(api.judged_on([predictor], dataset, "test"))
+    metrics.judge(workflows.judged_on([predictor], dataset, "test"))
 
 
 if __name__ == "__main__":

@@ -18,14 +18,15 @@ import numpy as np
 from PIL import Image
 
 from timing import seconds
-from vgglass import api, conversion, modelfile
+from vgglass import modelfile, workflows
 from vgglass.architecture import Architecture
 from vgglass.data.folder import image_files
-from vgglass.engines import Engine, machine
+from vgglass.engines import Engine, selection
 from vgglass.images import Pixels
+from vgglass.inference.predictor import Predictor
 from vgglass.model import VGG
-from vgglass.predictor import Predictor
 from vgglass.preprocess import Preprocessing, fit, read
+from vgglass.weights import to_foreign
 
 HYMENOPTERA = Path(__file__).parents[2] / "shared" / "data" / "hymenoptera"
 SCRIPT = Path(__file__).with_name("torchvision_script.py")
@@ -78,12 +79,12 @@ def models(folder: Path, photographs: Path) -> tuple[Path, Path, Path]:
     file, weights, small = folder / "vgg16.safetensors", folder / "vgg16.pth", folder / "int8.xml"
     network = VGG(Architecture.named("vgg16"))
     modelfile.save(network.to_file(tuple(map(str, range(1000))), record), file)
-    conversion.to_foreign(modelfile.load(file), weights, "torchvision")
+    to_foreign(modelfile.load(file), weights, "torchvision")
     calibration = folder / "calibration" / "0"
     calibration.mkdir(parents=True)
     for path in list(photographs.iterdir())[:40]:
         shutil.copy(path, calibration / path.name)
-    api.export(file, small, calibrate=calibration.parent, force=True)
+    workflows.export(file, small, calibrate=calibration.parent, force=True)
     return file, weights, small
 
 
@@ -94,7 +95,7 @@ def processes(folder: Path, photographs: Path, file: Path, weights: Path, small:
     out = folder / "rows.csv"
     predict = [sys.executable, "-m", "vgglass", "predict", "--out", out, "--model"]
     ways = {"float32": [*predict, file, "--precision", "float32"], "int8": [*predict, small]}
-    if machine.cpu()[1]:
+    if selection.cpu()[1]:
         ways["bfloat16"] = [*predict, file, "--precision", "bfloat16"]
     script = [sys.executable, SCRIPT, weights]
     for images, turns in ((photographs, runs), (one, 2 * runs)):
@@ -115,7 +116,7 @@ def processes(folder: Path, photographs: Path, file: Path, weights: Path, small:
 def pipeline(photographs: Path, file: Path, small: Path, runs: int) -> None:
     print("\npipeline (decode, fit, infer) beside the bare engine on arrays in memory, images a second")
     for name, model, precision in (("float32", file, "float32"), ("int8", small, "auto")):
-        predictor, paths = api.predictor(model, precision=precision), sorted(photographs.iterdir())[:96]
+        predictor, paths = workflows.predictor(model, precision=precision), sorted(photographs.iterdir())[:96]
         record = predictor.record.preprocessing
         batches = np.split(np.stack([fit(read(path, record), record) for path in paths]), len(paths) // 16)
         works = partial(bare, predictor.engines[False], batches), partial(through, predictor, paths)

@@ -50,14 +50,14 @@ def project(step: float, images: int) -> None:
 
 def trained(folder: Path, out: Path, way: str, seed: int, epochs: int, width: float) -> float:
     """Test accuracy of a short run by two ranks."""
-    from vgglass import api
+    from vgglass import workflows
 
     options = [f"all_reduce={way}", f"width={width}", "hidden=64", "precision=float32"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vgglass"]
     command += ["train", str(folder), "--recipe", "fashion-mnist", "--out", str(out), "--seed", str(seed)]
     command += ["--epochs", str(epochs), *(word for option in options for word in ("--set", option))]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return api.evaluate(out / "best.safetensors", folder).top1
+    return workflows.evaluate(out / "best.safetensors", folder).top1
 
 
 def shortened(folder: Path, images: int, out: Path) -> Path:

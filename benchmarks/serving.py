@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from timing import seconds
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.architecture import Architecture
 from vgglass.engines import Engine
 from vgglass.model import VGG
@@ -38,7 +38,7 @@ def main() -> None:
         file = Path(name) / "vgg16.safetensors"
         record = Preprocessing(224, 256, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), jpeg_scaled=True)
         modelfile.save(VGG(Architecture.named("vgg16")).to_file(tuple(map(str, range(1000))), record), file)
-        predictor = api.predictor(file, precision=chosen.precision)
+        predictor = workflows.predictor(file, precision=chosen.precision)
         with (Path(name) / "log").open("wb") as log:
             command = [sys.executable, "-m", "vgglass", "serve", "--model", str(file), "--port", "0"]
             server = subprocess.Popen(

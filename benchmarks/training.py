@@ -40,9 +40,9 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
 
     from rich.console import Console
 
-    from vgglass.interruption import Interruption
     from vgglass.model import VGG
     from vgglass.preprocess import Preprocessing
+    from vgglass.signals import Interruption
     from vgglass.training import arithmetic, process, winograd
     from vgglass.training import run as runs
     from vgglass.training.checkpoint import Cadence, Progress

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 import vgglass
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.data.dataset import Dataset
 from vgglass.data.folder import open_data
 from vgglass.data.loader import evaluation_batches
@@ -106,7 +106,7 @@ def fitted(name: str, folder: Path) -> ModelFile:
 
 
 def features(model: ModelFile, data: Dataset, split: str) -> tuple[Any, Any]:
-    engine = api.engine(model, "openvino", "auto", output="avgpool")
+    engine = workflows.engine(model, "openvino", "auto", output="avgpool")
     batches = list(evaluation_batches(data.split(split), model.record.preprocessing, 16))
     labels = np.concatenate([batch.labels for batch in batches])
     return np.concatenate([engine(batch.images) for batch in batches]), labels

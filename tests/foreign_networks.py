@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.onnx import TrainingMode
 from torchvision.models import vgg as torchvision_vgg
 
-from vgglass import conversion
+from vgglass import weights
 from vgglass.architecture import Architecture
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 
 CLASSES = tuple("abcdefg")
 SMALL = {"classes": 7, "width": 1 / 32, "hidden": 32}
-NAMES = conversion.PUBLISHED["torchvision"]
+NAMES = weights.PUBLISHED["torchvision"]
 
 
 def randomise(network: nn.Module) -> nn.Module:
@@ -86,7 +86,7 @@ def assert_parity(model: ModelFile, network: Callable[[Tensor], Tensor], number:
 def small_model(name: str, image_size: int = 224, **options: Any) -> ModelFile:
     network = VGG(Architecture.named(name, image_size=image_size, **SMALL | options))
     randomise(network)
-    return network.to_file(CLASSES, conversion.preprocessing("torchvision", network.architecture))
+    return network.to_file(CLASSES, weights.preprocessing("torchvision", network.architecture))
 
 
 def saved(content: object, folder: Path, name: str = "weights.pth") -> Path:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from vgglass.architecture import Architecture
-from vgglass.evaluation.judged import Judged
+from vgglass.evaluation.predictions import Judged
 from vgglass.modelfile import Record
 from vgglass.preprocess import Preprocessing
 

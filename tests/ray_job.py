@@ -17,7 +17,7 @@ from PIL import Image
 
 from vgglass import modelfile
 from vgglass.architecture import Architecture
-from vgglass.cluster.prediction import How, Worker
+from vgglass.cluster.predict import How, Worker
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vgglass.architecture import Architecture
-from vgglass.engines import machine
+from vgglass.engines import selection
 from vgglass.errors import UsageError
 from vgglass.training import arithmetic
 from vgglass.training.arithmetic import choose
@@ -23,8 +23,8 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[torch.dtype, str], fl
     """What a measurement finds, for a test to change."""
     found = {(torch.float32, "direct"): 1.0, (torch.float32, "winograd"): 0.5, (torch.bfloat16, "direct"): 0.2}
     monkeypatch.setattr(arithmetic, "_seconds", lambda precision, way: found[precision, way])
-    monkeypatch.setattr(machine, "remembered", lambda what, measure: measure())
-    monkeypatch.setattr(machine, "measurements", lambda: Path("here"))
+    monkeypatch.setattr(selection, "remembered", lambda what, measure: measure())
+    monkeypatch.setattr(selection, "measurements", lambda: Path("here"))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     return found
 

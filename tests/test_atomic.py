@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vgglass.atomic import abandoned, discard, replacing, temporaries
+from vgglass.files import abandoned, discard, replacing, temporaries
 
 
 def files(folder: Path) -> list[str]:
@@ -94,7 +94,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from vgglass.atomic import abandoned, discard, replacing, temporaries
+from vgglass.files import abandoned, discard, replacing, temporaries
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pictures import damaged, photographs, save, scene
-from vgglass import api
-from vgglass.data import findings
+from vgglass import workflows
+from vgglass.data import audit
 from vgglass.data.audit import KINDS, SERIOUS, Audit, words
 from vgglass.data.examination import Facts
 from vgglass.errors import DataError, UsageError
@@ -65,7 +65,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
-    audit = api.check(faulty)
+    audit = workflows.check(faulty)
     expected = {
         "unreadable": [(["cat/text.jpg"], f"not an image that vgglass reads ({', '.join(FORMATS)})")],
         "empty-file": [(["cat/nothing.jpg"], "the file is empty")],
@@ -99,7 +99,7 @@ def test_one_of_each_fault_is_found_and_nothing_else(faulty: Path) -> None:
 
 
 def test_a_sound_folder_has_no_findings(tmp_path: Path) -> None:
-    audit = api.check(photographs(tmp_path, cat=5, dog=6))
+    audit = workflows.check(photographs(tmp_path, cat=5, dog=6))
     assert audit.findings == {}
     assert not audit.serious
     facts = audit.as_json()
@@ -119,7 +119,7 @@ def test_leaks_and_how_far_they_may_flatter(tmp_path: Path) -> None:
         save(tmp_path / "test" / name / "twin.jpg", scene(1000 * label), quality=50)
     (tmp_path / "test" / "dog" / "wrong.jpg").write_bytes((tmp_path / "train" / "cat" / "5.jpg").read_bytes())
     save(tmp_path / "extra" / "of-no-class.jpg", scene(9000))
-    audit = api.check(tmp_path)
+    audit = workflows.check(tmp_path)
     assert [paths for paths, _ in found(audit)["leak"]] == [
         ["train/cat/0.jpg", "test/cat/twin.jpg"],
         ["train/cat/5.jpg", "test/dog/wrong.jpg"],
@@ -134,7 +134,7 @@ def test_leaks_and_how_far_they_may_flatter(tmp_path: Path) -> None:
 
 
 def test_two_labels_and_two_sides_alone_are_serious(faulty: Path) -> None:
-    audit = api.check(faulty)
+    audit = workflows.check(faulty)
     mild = {kind: cases for kind, cases in audit.findings.items() if kind not in SERIOUS}
     assert not replace(audit, findings=mild).serious
     for kind in SERIOUS:
@@ -144,30 +144,30 @@ def test_two_labels_and_two_sides_alone_are_serious(faulty: Path) -> None:
 def test_the_chosen_network_decides_what_is_cut_and_what_is_small(tmp_path: Path) -> None:
     photographs(tmp_path, cat=1, dog=1)
     save(tmp_path / "cat" / "wide.jpg", scene(7, 100, 250))
-    assert [paths for paths, _ in found(api.check(tmp_path))["large-cut"]] == [["cat/wide.jpg"]]
-    assert "small" in found(api.check(tmp_path))
+    assert [paths for paths, _ in found(workflows.check(tmp_path))["large-cut"]] == [["cat/wide.jpg"]]
+    assert "small" in found(workflows.check(tmp_path))
     recipe = tmp_path / "pad.toml"
     recipe.write_text('fit = "pad"\nimage_size = 100\n')
-    assert found(api.check(tmp_path, recipe=str(recipe))) == {"no-image": [(["pad.toml"], "")]}
-    assert "small" in found(api.check(tmp_path, recipe=str(recipe), image_size=224))
+    assert found(workflows.check(tmp_path, recipe=str(recipe))) == {"no-image": [(["pad.toml"], "")]}
+    assert "small" in found(workflows.check(tmp_path, recipe=str(recipe), image_size=224))
     with pytest.raises(UsageError, match="recipe 'none': no such file"):
-        api.check(tmp_path, recipe="none")
+        workflows.check(tmp_path, recipe="none")
 
 
 def test_what_the_crop_cuts_away_by_hand() -> None:
     record = Preprocessing(224, 256, (0.0,) * 3, (1.0,) * 3)
     # 200x400 becomes 256x512, of which 224x224 is seen
-    assert findings.cut_away(Facts(1, b"", height=200, width=400), record) == pytest.approx(1 - 224**2 / (256 * 512))
+    assert audit.cut_away(Facts(1, b"", height=200, width=400), record) == pytest.approx(1 - 224**2 / (256 * 512))
     whole = replace(record, fit="squash")
-    assert findings.cut_away(Facts(1, b"", height=200, width=400), whole) == 0
-    assert findings.cut_away(Facts(1, b"", height=1, width=5000), record) is None
+    assert audit.cut_away(Facts(1, b"", height=200, width=400), whole) == 0
+    assert audit.cut_away(Facts(1, b"", height=1, width=5000), record) is None
 
 
 def test_a_format_is_odd_only_beside_a_usual_one() -> None:
     jpeg, png = Facts(1, b"", format="JPEG"), Facts(1, b"", format="PNG")
-    assert findings.usual_format([jpeg] * 9 + [png]) == "JPEG"
-    assert findings.usual_format([jpeg] * 8 + [png]) == ""
-    assert findings.usual_format([]) == ""
+    assert audit.usual_format([jpeg] * 9 + [png]) == "JPEG"
+    assert audit.usual_format([jpeg] * 8 + [png]) == ""
+    assert audit.usual_format([]) == ""
 
 
 def test_every_kind_is_explained_in_both_languages() -> None:
@@ -183,8 +183,8 @@ def test_manifests_and_archives_can_be_checked(faulty: Path, tmp_path: Path) -> 
     (tmp_path / "data.csv").write_text(
         f"path,label\n{faulty}/cat/1.jpg,a\n{faulty}/cat/copy.jpg,b\n{faulty}/cat/text.jpg,b\n"
     )
-    audit = api.check(tmp_path / "data.csv")
+    audit = workflows.check(tmp_path / "data.csv")
     assert {kind: len(cases) for kind, cases in audit.findings.items()} == {"unreadable": 1, "label-conflict": 1}
     assert audit.as_json()["findings"]["unreadable"][0]["files"][0]["class"] == ""
     with pytest.raises(DataError, match="is not a folder; name one with a subfolder for each class, or a manifest"):
-        api.check(tmp_path / "none")
+        workflows.check(tmp_path / "none")

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vgglass.data.augment import AUGMENTATIONS, ColourShift, ScaleJitter, colour_components, drawn_square, strong
-from vgglass.data.mix import mix
-from vgglass.data.randomness import drawn_from, key
+from vgglass.data.augment import AUGMENTATIONS, ColourShift, ScaleJitter, colour_components, drawn_square, mix, strong
+from vgglass.data.sampling import drawn_from, key
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit
 from vgglass.training.recipe import CHOICES

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from glass_subjects import model as drawn
 from glass_subjects import photograph
 from training_runs import QUICK, quiet
-from vgglass import api, modelfile, prediction
+from vgglass import inference, modelfile, workflows
 from vgglass.cli import app
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.folder import scan
 from vgglass.engines import export
 from vgglass.errors import DataError, UsageError
-from vgglass.evaluation import calibration
-from vgglass.prediction import Prediction
+from vgglass.evaluation import temperature
+from vgglass.inference import Prediction
 
 run = CliRunner().invoke
 TARGET = 0.9
@@ -32,24 +32,24 @@ TARGET = 0.9
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not very good at the digits, so that there is something to reject; as bad on a machine with quick bfloat16."""
     how = QUICK | {"epochs": 3, "seed": 1, "precision": "float32", "convolution": "direct"}
-    return api.train(out=tmp_path_factory.mktemp("trained") / "run", console=quiet()[0], **how)
+    return workflows.train(out=tmp_path_factory.mktemp("trained") / "run", console=quiet()[0], **how)
 
 
 @pytest.fixture(scope="module")
 def calibrated(trained: Path) -> Path:
     out = trained.with_name("calibrated.safetensors")
-    api.calibrate(trained, out=out, precision_target=TARGET)
+    workflows.calibrate(trained, out=out, precision_target=TARGET)
     return out
 
 
 def test_a_calibrated_model_is_better_calibrated_on_test_images(trained: Path, calibrated: Path) -> None:
-    before, after = api.judged(trained), api.judged(calibrated)
+    before, after = workflows.judged(trained), workflows.judged(calibrated)
     assert before.split == after.split == "test"
     assert (before.predicted == after.predicted).all()
-    one, two = (calibration.calibration(each) for each in (before, after))
+    one, two = (temperature.calibration(each) for each in (before, after))
     assert two.nll < one.nll
     assert two.ece < one.ece
-    found = api.evaluate(calibrated)
+    found = workflows.evaluate(calibrated)
     assert found.used_for == ""
     assert found.selective is not None
     assert found.selective.interval is not None
@@ -59,9 +59,9 @@ def test_a_calibrated_model_is_better_calibrated_on_test_images(trained: Path, c
         found.selective.precision
         == after.right[np.exp(after.log_probabilities.max(1)) >= found.selective.threshold].mean()
     )
-    assert api.evaluate(trained).selective is None
-    assert api.evaluate(calibrated, ensemble=[trained]).selective is None
-    assert api.evaluate(calibrated, split="validation").used_for == "selection"
+    assert workflows.evaluate(trained).selective is None
+    assert workflows.evaluate(calibrated, ensemble=[trained]).selective is None
+    assert workflows.evaluate(calibrated, split="validation").used_for == "selection"
 
 
 def test_only_the_record_changes(trained: Path, calibrated: Path) -> None:
@@ -69,48 +69,50 @@ def test_only_the_record_changes(trained: Path, calibrated: Path) -> None:
     about = after.record.data["calibration"]
     assert about["split"] == "validation"
     assert about["images"] == 180
-    assert about["digest"] == digits.load().digest("validation") == after.record.data["digests"]["validation"]
+    assert about["digest"] == sources.digits().digest("validation") == after.record.data["digests"]["validation"]
     assert after.record.reject_threshold == about["threshold"]["value"]
     data = {name: value for name, value in after.record.data.items() if name != "calibration"}
     assert replace(after.record, temperature=None, reject_threshold=None, data=data) == before.record
     for name, weights in before.weights.items():
         np.testing.assert_array_equal(weights, after.weights[name])
     np.testing.assert_array_equal(before.golden_logits, after.golden_logits)
-    assert all(check.passed for check in api.verify(calibrated))
+    assert all(check.passed for check in workflows.verify(calibrated))
 
 
 def test_calibrating_again_begins_anew(calibrated: Path, tmp_path: Path) -> None:
     record = modelfile.load_record(calibrated)
-    again = api.calibrate(calibrated, out=tmp_path / "again.safetensors")
+    again = workflows.calibrate(calibrated, out=tmp_path / "again.safetensors")
     assert again.temperature == pytest.approx(record.temperature, rel=1e-3)
     assert modelfile.load_record(again.path).reject_threshold is None
 
 
 def test_a_calibrated_model_is_exported_as_such(calibrated: Path, tmp_path: Path) -> None:
     graph = tmp_path / "graph.xml"
-    api.export(calibrated, graph)
+    workflows.export(calibrated, graph)
     assert export.read(graph).record == modelfile.load_record(calibrated)
-    one, two = (api.judged(each).log_probabilities for each in (calibrated, graph))
+    one, two = (workflows.judged(each).log_probabilities for each in (calibrated, graph))
     np.testing.assert_allclose(one, two, atol=1e-4)
     with pytest.raises(UsageError, match="is an exported graph, which is not written to; calibrate the model file"):
-        api.calibrate(graph)
+        workflows.calibrate(graph)
 
 
 def test_images_that_calibrated_are_told_from_test_images(trained: Path, tmp_path: Path) -> None:
-    others = digits.write_images("test", tmp_path / "others")
-    out = api.calibrate(trained, others, split="all", out=tmp_path / "m.safetensors").path
-    assert api.evaluate(out, others).used_for == "calibration"
-    assert api.evaluate(out, others, ensemble=[trained]).used_for == "calibration"
+    others = sources.write_images("test", tmp_path / "others")
+    out = workflows.calibrate(trained, others, split="all", out=tmp_path / "m.safetensors").path
+    assert workflows.evaluate(out, others).used_for == "calibration"
+    assert workflows.evaluate(out, others, ensemble=[trained]).used_for == "calibration"
     assert "used for calibration: these images chose" in run(app, ["evaluate", str(others), "--model", str(out)]).output
 
 
 def test_without_a_wrong_answer_there_is_no_temperature(trained: Path, tmp_path: Path) -> None:
-    folder, answers = digits.write_images("test", tmp_path / "digits"), api.judged(trained)
-    wrong = {sample.id for sample, right in zip(digits.load().split("test"), answers.right, strict=True) if not right}
+    folder, answers = sources.write_images("test", tmp_path / "digits"), workflows.judged(trained)
+    wrong = {
+        sample.id for sample, right in zip(sources.digits().split("test"), answers.right, strict=True) if not right
+    }
     for path in folder.rglob("*.png"):
         if path.stem in wrong:
             path.unlink()
-    found = api.calibrate(trained, folder, out=tmp_path / "m.safetensors", precision_target=TARGET)
+    found = workflows.calibrate(trained, folder, out=tmp_path / "m.safetensors", precision_target=TARGET)
     assert found.temperature is None
     assert found.threshold is not None
     assert found.threshold.precision == 1
@@ -121,27 +123,27 @@ def test_what_may_not_calibrate_is_refused(trained: Path, tmp_path: Path) -> Non
     before = trained.read_bytes()
     for split in ("test", "all"):
         with pytest.raises(UsageError, match=f"--split {split}: has the images of the headline figure"):
-            api.calibrate(trained, split=split)
+            workflows.calibrate(trained, split=split)
     with pytest.raises(DataError, match="the train images of the embedded digits: have trained the model, which is"):
-        api.calibrate(trained, split="train")
+        workflows.calibrate(trained, split="train")
     for share in (0.0, 1.0, 95.0):
         with pytest.raises(UsageError, match=f"--precision-target {share:g}: is a share between 0 and 1"):
-            api.calibrate(trained, precision_target=share)
+            workflows.calibrate(trained, precision_target=share)
     with pytest.raises(DataError, match=re.escape("a precision of 0.9999: can't be vouched for by 180 images")):
-        api.calibrate(trained, precision_target=0.9999)
+        workflows.calibrate(trained, precision_target=0.9999)
     with pytest.raises(UsageError, match="--out: names the calibrated model file and is missing"):
-        api.calibrate(modelfile.load(trained))
+        workflows.calibrate(modelfile.load(trained))
     file = modelfile.load(trained)
-    whole = digits.write_images("validation", tmp_path / "whole")
+    whole = sources.write_images("validation", tmp_path / "whole")
     digest = scan(whole).digest("all")
     kept = replace(file, record=replace(file.record, data={"digests": {"test": digest}}))
     with pytest.raises(UsageError, match="--split all: has the images of the headline figure"):
-        api.calibrate(kept, whole, out=tmp_path / "m.safetensors")
-    only = digits.write_images("test", tmp_path / "only" / "test").parent
+        workflows.calibrate(kept, whole, out=tmp_path / "m.safetensors")
+    only = sources.write_images("test", tmp_path / "only" / "test").parent
     with pytest.raises(UsageError, match="--split all: has the images of the headline figure"):
-        api.calibrate(trained, only, split="all")
+        workflows.calibrate(trained, only, split="all")
     with pytest.raises(DataError, match="has no validation images"):
-        api.calibrate(trained, only)
+        workflows.calibrate(trained, only)
     assert trained.read_bytes() == before
 
 
@@ -164,17 +166,17 @@ def test_the_command_says_what_it_found_and_replaces_the_model(trained: Path, tm
 
 
 def test_predict_says_unsure_everywhere(calibrated: Path, tmp_path: Path) -> None:
-    folder = digits.write_images("test", tmp_path / "digits")
+    folder = sources.write_images("test", tmp_path / "digits")
     threshold = modelfile.load_record(calibrated).reject_threshold
     assert threshold is not None
-    rows = api.predict(calibrated, [folder])
+    rows = workflows.predict(calibrated, [folder])
     assert {row.unsure for row in rows} == {True, False}
     assert all(row.unsure == (row.probability < threshold) for row in rows)
     assert [row["unsure"] for row in map(Prediction.as_json, rows)] == [row.unsure for row in rows]
-    prediction.write(rows, tmp_path / "rows.csv", 5)
+    inference.write(rows, tmp_path / "rows.csv", 5)
     table = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["unsure"] for row in table] == ["true" if row.unsure else "false" for row in rows]
-    prediction.write(rows, tmp_path / "rows.parquet", 5)
+    inference.write(rows, tmp_path / "rows.parquet", 5)
     assert pyarrow.parquet.read_table(tmp_path / "rows.parquet")["unsure"].to_pylist() == [row.unsure for row in rows]
     printed = run(
         app, ["predict", str(folder), "--model", str(calibrated), "--sort-into", str(tmp_path / "sorted")]
@@ -185,8 +187,8 @@ def test_predict_says_unsure_everywhere(calibrated: Path, tmp_path: Path) -> Non
 
 
 def test_a_model_without_a_threshold_is_never_unsure(trained: Path, tmp_path: Path) -> None:
-    folder = digits.write_images("test", tmp_path / "digits") / "3"
-    row = api.predict(trained, [folder])[0]
+    folder = sources.write_images("test", tmp_path / "digits") / "3"
+    row = workflows.predict(trained, [folder])[0]
     assert row.unsure is None
     assert row.as_json().keys() == {"path", "top"}
 
@@ -197,7 +199,7 @@ def test_an_answer_at_the_threshold_is_given(tmp_path: Path) -> None:
 
     def answer(threshold: float) -> Prediction:
         record = replace(file.record, reject_threshold=threshold)
-        return api.predict(api.predictor(replace(file, record=record), precision="float32"), [picture])[0]
+        return workflows.predict(workflows.predictor(replace(file, record=record), precision="float32"), [picture])[0]
 
     at = answer(0).probability
     assert answer(at).unsure is False

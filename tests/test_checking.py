@@ -12,10 +12,9 @@ from playwright.sync_api import Browser, Page
 
 from pictures import damaged, photographs, save, scene
 from test_cli import vgglass
-from vgglass import api, images
+from vgglass import images, workflows
 from vgglass.cli.output import visible
-from vgglass.data import manifest, quarantine
-from vgglass.data import page as report
+from vgglass.data import manifest, report
 from vgglass.data.audit import KINDS
 from vgglass.data.dataset import Sample
 from vgglass.data.folder import Entry, open_data
@@ -100,10 +99,10 @@ def test_quarantine_lists_and_moves_only_with_yes(folder: Path, tmp_path: Path) 
 
 
 def test_a_move_that_fails_leaves_a_list_of_what_was_moved(folder: Path, tmp_path: Path) -> None:
-    condemned = quarantine.condemned(api.check(folder))
+    condemned = report.condemned(workflows.check(folder))
     (folder / condemned[3][0].id).unlink()
     with pytest.raises(FileNotFoundError):
-        quarantine.write(condemned, tmp_path / "away", moving=True)
+        report.write_quarantine(condemned, tmp_path / "away", moving=True)
     rows = listed(tmp_path / "away")
     assert [row["path"] for row in rows] == [entry.id for entry, _ in condemned[:3]]
     assert all((tmp_path / "away" / row["path"]).exists() for row in rows)
@@ -111,23 +110,23 @@ def test_a_move_that_fails_leaves_a_list_of_what_was_moved(folder: Path, tmp_pat
 
 
 def test_each_move_is_on_the_list_before_the_next(folder: Path, tmp_path: Path) -> None:
-    place, condemned = tmp_path / "away", quarantine.condemned(api.check(folder))
+    place, condemned = tmp_path / "away", report.condemned(workflows.check(folder))
 
     def watched() -> Iterator[tuple[Entry, str]]:
         for done, leaving in enumerate(condemned):
             assert len(listed(place)) == done  # what a kill here would leave behind
             yield leaving
 
-    quarantine.write(watched(), place, moving=True)
+    report.write_quarantine(watched(), place, moving=True)
     assert len(listed(place)) == len(condemned)
 
 
 def test_a_quarantine_lies_apart_from_the_data(folder: Path, tmp_path: Path) -> None:
     for place in (folder / "away", folder, tmp_path):
         with pytest.raises(UsageError, match=r"lies within .* or around it; name a folder elsewhere"):
-            quarantine.require_place(folder, place)
+            report.require_place(folder, place)
     with pytest.raises(UsageError, match=r"moves files of class folders, and .* has none"):
-        quarantine.require_place(tmp_path / "data.csv", tmp_path / "away")
+        report.require_place(tmp_path / "data.csv", tmp_path / "away")
 
 
 def test_options_that_go_together_and_not(folder: Path, tmp_path: Path) -> None:
@@ -204,7 +203,7 @@ def test_train_evaluate_and_predict_from_a_manifest(tmp_path: Path) -> None:
 @pytest.fixture
 def page(browser: Browser, folder: Path, tmp_path: Path) -> Iterator[Page]:
     """The page as it opens; afterwards nothing may have failed or been logged."""
-    report.write(api.check(folder), tmp_path / "report.html")
+    report.write_page(workflows.check(folder), tmp_path / "report.html")
     page, problems = browser.new_page(viewport={"width": 1280, "height": 900}), []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text))
@@ -251,7 +250,7 @@ def test_no_path_ends_the_pages_script(tmp_path: Path) -> None:
     photographs(tmp_path / "photos", cat=2, dog=2)
     (tmp_path / "photos" / "cat" / "<").mkdir()
     (tmp_path / "photos" / "cat" / "<" / "script>.jpg").write_text("text")  # its path holds </script>
-    report.write(api.check(tmp_path / "photos"), tmp_path / "report.html")
+    report.write_page(workflows.check(tmp_path / "photos"), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("</script>") == 1
 
 
@@ -261,7 +260,7 @@ def test_the_page_bounds_its_pictures(tmp_path: Path) -> None:
         save(tmp_path / "cat" / f"small-{number}.jpg", scene(700 + number, 40, 40))
     for number in range(report.FILES + 2):
         (tmp_path / "dog" / f"copy-{number}.jpg").write_bytes((tmp_path / "dog" / "0.jpg").read_bytes())
-    facts = report.facts(api.check(tmp_path))
+    facts = report.facts(workflows.check(tmp_path))
     small = next(row for row in facts["findings"] if row["kind"] == "small")
     assert (small["count"], len(small["cases"])) == (report.CASES + 3, report.CASES)
     copies = next(row for row in facts["findings"] if row["kind"] == "duplicate")

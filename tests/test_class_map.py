@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from glass_subjects import CLASSES, model, photograph, subject
 from pages import visit
 from served import Served
-from vgglass import api, glass, modelfile
+from vgglass import glass, modelfile, workflows
 from vgglass.cli import app
 from vgglass.errors import UsageError
-from vgglass.glass.class_map import reckon
+from vgglass.glass.attribution import reckon
 from vgglass.preprocess import fit
 
 OPTIONS: dict[str, Any] = {"head": "pooled", "image_size": 96, "width": 0.125}
@@ -78,7 +78,7 @@ def test_the_border_of_a_size_that_32_does_not_divide_has_its_nearest_place() ->
 def test_openvino_gives_the_same_map(here: glass.Subject) -> None:
     file = model("vgg11", **OPTIONS)
     square = fit(photograph(), file.record.preprocessing)[None]
-    pool5, logits = (api.engine(file, "openvino", "float32", output=name)(square)[0] for name in ("pool5", "fc8"))
+    pool5, logits = (workflows.engine(file, "openvino", "float32", output=name)(square)[0] for name in ("pool5", "fc8"))
     for target in range(len(CLASSES)):
         weights, bias = file.weights["fc8.weight"][target].astype(np.float64), float(file.weights["fc8.bias"][target])
         found = reckon(pool5, weights, bias, float(logits[target]), target)
@@ -197,10 +197,10 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["graph.xml", "graph.onnx"])
 @pytest.mark.parametrize("dense", [False, True])
 def test_an_exported_graph_answers_alike(folder: Path, name: str, dense: bool, tmp_path: Path) -> None:
-    checks, _ = api.export(folder / "pooled.safetensors", tmp_path / name, dense=dense)
+    checks, _ = workflows.export(folder / "pooled.safetensors", tmp_path / name, dense=dense)
     assert checks
     assert all(check.passed for check in checks)
-    assert all(check.passed for check in api.verify(tmp_path / name))
+    assert all(check.passed for check in workflows.verify(tmp_path / name))
 
 
 def test_an_int8_graph_answers_alike(folder: Path, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_int8_graph_answers_alike(folder: Path, tmp_path: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph(seed=index)).save(place / f"{index}.png")
     source, calibrate = folder / "pooled.safetensors", tmp_path / "photos"
-    checks, agreement = api.export(source, tmp_path / "int8.xml", calibrate=calibrate, force=True)
+    checks, agreement = workflows.export(source, tmp_path / "int8.xml", calibrate=calibrate, force=True)
     assert all(check.passed for check in checks)
     assert agreement is not None
     assert agreement.probability < 0.1

@@ -18,7 +18,7 @@ from PIL import Image
 
 from foreign_networks import torchvision_network
 from vgglass import modelfile
-from vgglass.data import digits
+from vgglass.data import sources
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -168,7 +168,7 @@ def test_compare_says_whether_a_difference_is_larger_than_chance(model: Path, tm
 
 
 def test_predict_files_as_table_json_and_csv(model: Path, tmp_path: Path) -> None:
-    folder = digits.write_images("test", tmp_path / "digits") / "7"
+    folder = sources.write_images("test", tmp_path / "digits") / "7"
     count = len(list(folder.iterdir()))
     assert "digit-" in vgglass("predict", "--model", model, folder).stdout
     rows = json.loads(vgglass("predict", "--model", model, folder, "--json", "--top", 2).stdout)
@@ -363,7 +363,7 @@ def test_light_install_predicts_without_torch(model: Path, tmp_path: Path) -> No
     subprocess.run([*pip, "--require-hashes", "-r", str(root / "constraints-base.txt")], check=True)
     subprocess.run([*pip, "--no-deps", str(root)], check=True)
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 1
-    folder = digits.write_images("test", tmp_path / "digits") / "3"
+    folder = sources.write_images("test", tmp_path / "digits") / "3"
     light = subprocess.run(
         [python, "-m", "vgglass", "predict", "--model", model, folder, "--json"],
         capture_output=True, text=True, check=True,

@@ -22,12 +22,12 @@ from foreign_networks import (
     timm_network,
     torchvision_network,
 )
-from vgglass import conversion, modelfile
+from vgglass import modelfile, weights
 from vgglass.architecture import Architecture
 from vgglass.cli import app
-from vgglass.conversion import recognition
 from vgglass.errors import UsageError
-from vgglass.weightfiles import Part
+from vgglass.weights import recognition
+from vgglass.weights.formats import Part
 
 # torchvision and timm
 
@@ -36,12 +36,12 @@ from vgglass.weightfiles import Part
 def test_torchvision_small(name: str, tmp_path: Path) -> None:
     network = torchvision_network(name)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    model = conversion.from_foreign(tmp_path / "weights.pth", CLASSES)
+    model = weights.from_foreign(tmp_path / "weights.pth", CLASSES)
     assert model.record.architecture == Architecture.named(name, **SMALL)
     assert model.record.recipe == {"converted_from": "torchvision"}
     assert_parity(model, network)
 
-    conversion.to_foreign(model, tmp_path / "back.pth", "torchvision")
+    weights.to_foreign(model, tmp_path / "back.pth", "torchvision")
     network.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True), strict=True)
     assert_parity(model, network)
 
@@ -74,7 +74,7 @@ def test_class_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_torchvision_at_another_size(size: int, tmp_path: Path) -> None:
     network = torchvision_network("vgg11")
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    model = conversion.from_foreign(tmp_path / "weights.pth", CLASSES, size)
+    model = weights.from_foreign(tmp_path / "weights.pth", CLASSES, size)
     assert model.record.architecture.image_size == size
     assert model.record.preprocessing.resize == round(size * 256 / 224)
     assert_parity(model, network)
@@ -84,7 +84,7 @@ def test_torchvision_at_another_size(size: int, tmp_path: Path) -> None:
 def test_timm_small(name: str, size: int, tmp_path: Path) -> None:
     network = timm_network(name)
     safetensors.torch.save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    model = conversion.from_foreign(tmp_path / "weights.safetensors", CLASSES, size)
+    model = weights.from_foreign(tmp_path / "weights.safetensors", CLASSES, size)
     assert model.record.architecture == Architecture.named(name, image_size=size, **SMALL)
     assert_parity(model, network)
 
@@ -94,20 +94,20 @@ def test_timm_small(name: str, size: int, tmp_path: Path) -> None:
 def test_to_torch_family(family: str, suffix: str, tmp_path: Path) -> None:
     model = small_model("vgg11_bn")
     path = tmp_path / f"weights{suffix}"
-    conversion.to_foreign(model, path, family)
+    weights.to_foreign(model, path, family)
     state = safetensors.torch.load_file(path) if suffix == ".safetensors" else torch.load(path, weights_only=True)
     network = {"torchvision": torchvision_network, "timm": timm_network}[family]("vgg11_bn")
     network.load_state_dict(state, strict=True)
     assert state["features.1.num_batches_tracked"] == 0
     assert_parity(model, network)
-    again = conversion.from_foreign(path, CLASSES)
+    again = weights.from_foreign(path, CLASSES)
     assert modelfile.weights_digest(again.weights) == modelfile.weights_digest(model.weights)
 
 
 def test_grey_network(tmp_path: Path) -> None:
     network = timm_network("vgg11", channels=1)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
-    model = conversion.from_foreign(tmp_path / "weights.pt", CLASSES)
+    model = weights.from_foreign(tmp_path / "weights.pt", CLASSES)
     assert model.record.preprocessing.channel_order == "L"
     assert_parity(model, network)
 
@@ -116,7 +116,7 @@ def test_grey_network(tmp_path: Path) -> None:
 def test_width_is_read_from_the_shapes(width: float) -> None:
     architecture = Architecture.named("vgg16", width=width, head="pooled", classes=2)
     body: dict[str, Part] = {}
-    for entry in conversion.key_table(Architecture.named("vgg16", width=width), "torchvision").values():
+    for entry in weights.key_table(Architecture.named("vgg16", width=width), "torchvision").values():
         if entry.layer.kind == "conv":
             zeros = np.broadcast_to(np.float32(0), entry.shape)
             earlier = body.get(entry.layer.name, Part(entry.key, {}))
@@ -128,12 +128,12 @@ def test_width_is_read_from_the_shapes(width: float) -> None:
 def test_pooling_matrix(inputs: int) -> None:
     line = torch.randn(1, 1, inputs)
     expected = nn.functional.adaptive_avg_pool1d(line, 7)[0, 0]
-    found = conversion.pooling_matrix(7, inputs) @ line[0, 0].numpy()
+    found = weights.pooling_matrix(7, inputs) @ line[0, 0].numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_pooling_matrix_by_hand() -> None:
-    assert conversion.pooling_matrix(2, 3).tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5]]
+    assert weights.pooling_matrix(2, 3).tolist() == [[0.5, 0.5, 0], [0, 0.5, 0.5]]
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", None])
@@ -142,7 +142,7 @@ def test_wrapped_parallel_and_half(wrapper: str | None, dtype: torch.dtype, tmp_
     network = torchvision_network("vgg11_bn").to(dtype)
     state: dict[str, Any] = {f"module.{key}": tensor for key, tensor in network.state_dict().items()}
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "weights.pt")
-    model = conversion.from_foreign(tmp_path / "weights.pt", CLASSES)
+    model = weights.from_foreign(tmp_path / "weights.pt", CLASSES)
     assert {array.dtype for array in model.weights.values()} == {np.dtype(np.float32)}
     assert_parity(model, network.float())
 
@@ -150,7 +150,7 @@ def test_wrapped_parallel_and_half(wrapper: str | None, dtype: torch.dtype, tmp_
 def test_bfloat16_safetensors(tmp_path: Path) -> None:
     network = timm_network("vgg11").to(torch.bfloat16)
     safetensors.torch.save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    model = conversion.from_foreign(tmp_path / "weights.safetensors", CLASSES)
+    model = weights.from_foreign(tmp_path / "weights.safetensors", CLASSES)
     assert_parity(model, network.float())
 
 
@@ -159,7 +159,7 @@ def test_preprocessing_is_torchvisions_own() -> None:
 
     for name in NAMES:
         transforms = get_model_weights(name).IMAGENET1K_V1.transforms()
-        record = conversion.preprocessing("torchvision", Architecture.named(name))
+        record = weights.preprocessing("torchvision", Architecture.named(name))
         assert (record.size, record.resize) == (*transforms.crop_size, *transforms.resize_size)
         assert record.mean == tuple(255 * value for value in transforms.mean)
         assert record.std == tuple(255 * value for value in transforms.std)
@@ -170,9 +170,9 @@ def test_preprocessing_is_timms_own() -> None:
     import timm
     from timm.data import resolve_data_config
 
-    for name in conversion.PUBLISHED["timm"]:
+    for name in weights.PUBLISHED["timm"]:
         config = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-        record = conversion.preprocessing("timm", Architecture.named(name))
+        record = weights.preprocessing("timm", Architecture.named(name))
         assert (3, record.size, record.size) == config["input_size"]
         assert record.resize == round(record.size / config["crop_pct"])
         assert record.mean == tuple(255 * value for value in config["mean"])
@@ -245,7 +245,7 @@ def test_keras_formats(keras: Any, file: str, named: bool, tmp_path: Path) -> No
 
         with h5py.File(path, "w") as group:
             legacy_h5_format.save_weights_to_hdf5_group(group, network)
-    model = conversion.from_foreign(path, CLASSES)
+    model = weights.from_foreign(path, CLASSES)
     assert model.record.architecture == Architecture.named("vgg16", image_size=64, **SMALL)
     assert_parity(model, keras_forward(network))
 
@@ -254,11 +254,11 @@ def test_keras_formats(keras: Any, file: str, named: bool, tmp_path: Path) -> No
 def test_keras_round_trip(keras: Any, name: str, size: int, tmp_path: Path) -> None:
     path = tmp_path / "vgg.weights.h5"
     model = small_model(name, size)
-    conversion.to_foreign(model, path, "keras")
+    weights.to_foreign(model, path, "keras")
     network = keras_network(keras, name, size)
     network.load_weights(path)
     assert_parity(model, keras_forward(network))
-    again = conversion.from_foreign(path, CLASSES)
+    again = weights.from_foreign(path, CLASSES)
     assert again.record.architecture == model.record.architecture
     assert modelfile.weights_digest(again.weights) == modelfile.weights_digest(model.weights)
 
@@ -267,7 +267,7 @@ def test_keras_round_trip(keras: Any, name: str, size: int, tmp_path: Path) -> N
 def test_keras_grey(keras: Any, tmp_path: Path) -> None:
     network = keras_network(keras, "vgg16", channels=1)
     network.save_weights(tmp_path / "grey.weights.h5")
-    model = conversion.from_foreign(tmp_path / "grey.weights.h5", CLASSES)
+    model = weights.from_foreign(tmp_path / "grey.weights.h5", CLASSES)
     assert model.record.preprocessing.channel_order == "L"
     assert_parity(model, keras_forward(network))
 
@@ -280,11 +280,11 @@ def test_keras_2_13_groups(keras: Any, tmp_path: Path) -> None:
     network.save_weights(tmp_path / "old.weights.h5")
     with h5py.File(tmp_path / "old.weights.h5", "a") as file:
         file.move("layers", "_layer_checkpoint_dependencies")
-    assert_parity(conversion.from_foreign(tmp_path / "old.weights.h5", CLASSES), keras_forward(network))
+    assert_parity(weights.from_foreign(tmp_path / "old.weights.h5", CLASSES), keras_forward(network))
 
 
 def test_keras_preprocessing_is_its_own(keras: Any) -> None:
-    record = conversion.preprocessing("keras", Architecture.named("vgg16"))
+    record = weights.preprocessing("keras", Architecture.named("vgg16"))
     pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
     expected = keras.applications.vgg16.preprocess_input(pixels.astype(np.float32))
     from vgglass.preprocess import normalise
@@ -311,7 +311,7 @@ def test_torchvision_full_size(name: str, scratch: Path) -> None:
     torch.save(network.state_dict(), scratch / "weights.pth")
     classes = tuple(map(str, range(1000)))
     for size in (224, 96):
-        model = conversion.from_foreign(scratch / "weights.pth", classes, size)
+        model = weights.from_foreign(scratch / "weights.pth", classes, size)
         assert model.record.architecture == Architecture.named(name, image_size=size)
         assert_parity(model, network, number=1)
 
@@ -325,10 +325,10 @@ def test_timm_full_size(name: str, scratch: Path) -> None:
         empty = timm.create_model(name, num_classes=7)
     network = randomise(empty.to_empty(device="cpu"))
     safetensors.torch.save_file(network.state_dict(), scratch / "weights.safetensors")
-    model = conversion.from_foreign(scratch / "weights.safetensors", CLASSES, 96)
+    model = weights.from_foreign(scratch / "weights.safetensors", CLASSES, 96)
     assert_parity(model, network, number=1)
-    model = conversion.from_foreign(scratch / "weights.safetensors", CLASSES)
-    conversion.to_foreign(model, scratch / "back.pth", "timm")
+    model = weights.from_foreign(scratch / "weights.safetensors", CLASSES)
+    weights.to_foreign(model, scratch / "back.pth", "timm")
     network.load_state_dict(torch.load(scratch / "back.pth", weights_only=True), strict=True)
     assert_parity(model, network, number=1)
 
@@ -342,11 +342,11 @@ def test_keras_full_size(keras: Any, name: str, scratch: Path) -> None:
     generator = np.random.default_rng(0)
     network.set_weights([fill(generator, weight.shape) for weight in network.weights])
     network.save_weights(scratch / "there.weights.h5")
-    model = conversion.from_foreign(scratch / "there.weights.h5", CLASSES)
+    model = weights.from_foreign(scratch / "there.weights.h5", CLASSES)
     assert model.record.architecture == Architecture.named(name, classes=7)
     assert_parity(model, keras_forward(network), number=1)
 
-    conversion.to_foreign(model, scratch / "back.weights.h5", "keras")
+    weights.to_foreign(model, scratch / "back.weights.h5", "keras")
     network.set_weights([np.zeros(weight.shape, np.float32) for weight in network.weights])
     network.load_weights(scratch / "back.weights.h5")
     assert_parity(model, keras_forward(network), number=1)

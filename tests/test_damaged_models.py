@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pictures import photographs
 from test_modelfile import small_model
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.cli import app
 from vgglass.errors import ModelFileError
 from vgglass.serving.models import Options
@@ -70,7 +70,13 @@ def test_verify_refuses_it_and_goes_on(folder: Path) -> None:
 
 def test_python_and_the_server_refuse_it(folder: Path) -> None:
     path = folder / "flipped.safetensors"
-    for work in (api.load, api.predictor, api.engine, api.starting_model, lambda path: served(path, Options())):
+    for work in (
+        workflows.load,
+        workflows.predictor,
+        workflows.engine,
+        workflows.starting_model,
+        lambda path: served(path, Options()),
+    ):
         with pytest.raises(ModelFileError, match=MATCH):
             work(path)
 
@@ -78,9 +84,9 @@ def test_python_and_the_server_refuse_it(folder: Path) -> None:
 def test_a_bit_that_changes_no_time_stamp_is_seen(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "flipped.safetensors"
     shutil.copy(folder / "good.safetensors", path)
-    assert api.load(path).record.classes == ("cat", "dog", "雪")
+    assert workflows.load(path).record.classes == ("cat", "dog", "雪")
     state = path.stat()
     shutil.copy(folder / "flipped.safetensors", path)
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     with pytest.raises(ModelFileError, match=MATCH):
-        api.load(path)
+        workflows.load(path)

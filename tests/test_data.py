@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.dataset import natural
 from vgglass.data.folder import image_files, open_data, scan, trainable
 from vgglass.data.split import divide
@@ -32,13 +32,13 @@ def flat(folder: Path, **counts: int) -> Path:
 
 
 def test_digits_are_split_for_good() -> None:
-    data = digits.load()
+    data = sources.digits()
     assert {name: len(samples) for name, samples in data.splits.items()} == {
         "train": 1257, "validation": 180, "test": 360,
     }  # fmt: skip
     ids = [sample.id for sample in data.split("all")]
     assert len(set(ids)) == 1797
-    assert data.split("test")[0].id == digits.load().split("test")[0].id
+    assert data.split("test")[0].id == sources.digits().split("test")[0].id
     counts = np.bincount([sample.label for sample in data.split("test")])
     assert counts.min() >= 34  # stratified: about 36 of each
 
@@ -136,7 +136,7 @@ def test_idx_archives(tmp_path: Path) -> None:
 
 
 def test_divide_leaves_nobody_out() -> None:
-    samples = digits.load().split("all")
+    samples = sources.digits().split("all")
     parts, left_out = divide(samples, ("validation", "test"), {})
     assert left_out == ()
     assert sum(map(len, parts.values())) == len(samples)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from glass_subjects import model
-from vgglass import api
-from vgglass.engines import NAMES, machine, selection
+from vgglass import workflows
+from vgglass.engines import NAMES, selection
 from vgglass.engines.selection import choose
 from vgglass.engines.torch import halving
 from vgglass.errors import MissingExtraError, UsageError
@@ -51,7 +51,7 @@ def near(found: NDArray[np.float32], expected: NDArray[np.float32], tolerance: f
 @pytest.mark.parametrize("name", ["A", "A-LRN", "C_bn"])
 def test_every_engine_gives_every_output_of_the_walk(name: str, engine: str, output: str, head: str) -> None:
     file = coloured(model(name, head=head))
-    run = api.engine(file, engine, "float32", output=output)  # type: ignore[arg-type]
+    run = workflows.engine(file, engine, "float32", output=output)  # type: ignore[arg-type]
     assert (run.name, run.precision) == (engine, "float32")
     expected = walked(file, file.golden_images, output)
     assert near(run(file.golden_images), expected.reshape(len(expected), -1) if output == "avgpool" else expected)
@@ -67,19 +67,19 @@ def test_a_dense_engine_takes_any_size(engine: str, sides: tuple[int, int], head
     with torch.inference_mode():
         batch = torch.from_numpy(normalise(images, file.record.preprocessing))
         expected = VGG.from_file(file).dense(batch).contiguous().numpy()
-    assert near(api.engine(file, engine, "float32", dense=True)(images), expected)
+    assert near(workflows.engine(file, engine, "float32", dense=True)(images), expected)
 
 
 def test_an_output_that_the_head_has_not() -> None:
     with pytest.raises(UsageError, match="layer 'fc7': vgg11 has fc8"):
-        api.engine(model("A", head="pooled"), "openvino", "float32", output="fc7")
+        workflows.engine(model("A", head="pooled"), "openvino", "float32", output="fc7")
 
 
 @pytest.mark.parametrize("engine", NAMES)
 def test_a_batch_answers_as_its_images_one_by_one(engine: str) -> None:
     file = model("A")
     images = np.random.default_rng(1).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
-    run = api.engine(file, engine, "float32")
+    run = workflows.engine(file, engine, "float32")
     single = np.concatenate([run(image[None]) for image in images])
     batch = run(images)
     assert near(batch, single)
@@ -88,23 +88,23 @@ def test_a_batch_answers_as_its_images_one_by_one(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
 def test_bfloat16_stays_near(engine: str) -> None:
-    if engine == "openvino" and not machine.cpu()[1]:
+    if engine == "openvino" and not selection.cpu()[1]:
         pytest.skip("this CPU has no bfloat16")
     file = model("A")
-    found = api.engine(file, engine, "bfloat16")(file.golden_images)
+    found = workflows.engine(file, engine, "bfloat16")(file.golden_images)
     assert near(found, file.golden_logits, 0.1)
     assert not near(found, file.golden_logits, 1e-5)  # it does multiply in eight bits
 
 
 def test_auto_measures_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     file = model("A")
-    monkeypatch.setattr(machine, "GPU", Path("/nowhere"))
-    monkeypatch.setattr(machine, "cpu", lambda: ("Some CPU", True))
+    monkeypatch.setattr(selection, "GPU", Path("/nowhere"))
+    monkeypatch.setattr(selection, "cpu", lambda: ("Some CPU", True))
     for gain, precision in ((2.04, "bfloat16"), (0.56, "float32")):
-        monkeypatch.setattr(machine, "bfloat16_gain", lambda name, gain=gain: gain)
+        monkeypatch.setattr(selection, "bfloat16_gain", lambda name, gain=gain: gain)
         reason = f"the quickest on a CPU; bfloat16 was measured {gain:.1f} times as fast as float32 here"
         assert str(choose(file)) == f"openvino, {precision}: {reason}"
-    monkeypatch.setattr(machine, "cpu", lambda: ("Some CPU", False))
+    monkeypatch.setattr(selection, "cpu", lambda: ("Some CPU", False))
     assert choose(file).why == "the quickest on a CPU; this CPU has no arithmetic in bfloat16"
     assert choose(file, "torch").precision == "float32"
     assert choose(file, "onnxruntime").precision == "float32"
@@ -118,17 +118,17 @@ def test_a_measurement_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def measure() -> float:
         return float(next(figures))
 
-    assert [machine.remembered(what, measure) for what in ("a", "a", "b", "a", "b")] == [1, 1, 2, 1, 2]
-    kept = next(path for path in machine.measurements().glob("*.json") if '"a' in path.read_text().replace("\\", ""))
+    assert [selection.remembered(what, measure) for what in ("a", "a", "b", "a", "b")] == [1, 1, 2, 1, 2]
+    kept = next(path for path in selection.measurements().glob("*.json") if '"a' in path.read_text().replace("\\", ""))
     good = kept.read_bytes()
     for number, damaged in enumerate(
         (b"", b"{", b"[]", b"7", bytes(80), good[:-9], good.replace(b"1.0", b"1.1")), start=3
     ):
         kept.write_bytes(damaged)
-        assert machine.remembered("a", measure) == number
-        assert machine.remembered("a", measure) == number
+        assert selection.remembered("a", measure) == number
+        assert selection.remembered("a", measure) == number
     monkeypatch.setenv("VGGLASS_CACHE", str(kept / "below a file"))
-    assert [machine.remembered("a", measure) for _ in range(2)] == [10, 11]
+    assert [selection.remembered("a", measure) for _ in range(2)] == [10, 11]
 
 
 def test_two_starts_at_once_take_one_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +140,14 @@ def test_two_starts_at_once_take_one_measurement(tmp_path: Path, monkeypatch: py
         return float(next(figures))
 
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: machine.remembered("a", measure), range(4))) == {0.0}
+        assert set(pool.map(lambda _: selection.remembered("a", measure), range(4))) == {0.0}
 
 
 def test_bfloat16_is_measured_here() -> None:
-    if not machine.cpu()[1]:
+    if not selection.cpu()[1]:
         pytest.skip("this CPU has no bfloat16")
-    assert machine._measured() > 0
-    assert machine.processor()
+    assert selection._measured() > 0
+    assert selection.processor()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_bfloat16_is_measured_here() -> None:
 def test_what_does_not_go_together_is_refused(
     engine: str, precision: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "cpu", lambda: ("Old CPU", False))
+    monkeypatch.setattr(selection, "cpu", lambda: ("Old CPU", False))
     with pytest.raises(UsageError, match=message):
         choose(model("A"), engine, precision)
 
@@ -173,7 +173,7 @@ def test_a_missing_extra_is_named(engine: str, package: str, extra: str, monkeyp
     monkeypatch.setattr(selection, "find_spec", lambda name: None if name == package else find_spec(name))
     message = rf"{package}: needed for the engine {engine}, is not installed; run: pip install 'vgglass\[{extra}\]'"
     with pytest.raises(MissingExtraError, match=message):
-        api.engine(model("A"), engine, "float32")
+        workflows.engine(model("A"), engine, "float32")
 
 
 def test_a_batch_too_large_for_the_gpu_is_halved() -> None:

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pictures import damaged, photographs, save, scene
-from vgglass import zoo
-from vgglass.data import cache, examination
+from vgglass.data import examination
 from vgglass.data.examination import as_text, examine, from_text
 from vgglass.data.folder import image_files
 from vgglass.errors import ImageError
 from vgglass.isolation import DECODERS
+from vgglass.weights import zoo
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_hostile_bytes_are_facts_not_tracebacks(
 
 
 def stored() -> int:
-    with sqlite3.connect(zoo.cache_folder() / cache.FILE) as database:
+    with sqlite3.connect(zoo.cache_folder() / examination.FILE) as database:
         return int(database.execute("SELECT COUNT(*) FROM entries").fetchone()[0])
 
 
@@ -121,21 +121,21 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def test_only_new_contents_are_decoded(folder: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     paths = image_files(folder)
     steps: list[tuple[int, int]] = []
-    first = cache.examined(paths, lambda done, total: steps.append((done, total)))
+    first = examination.examined(paths, lambda done, total: steps.append((done, total)))
     assert steps == [(done, 6) for done in range(1, 7)]
     assert sorted(decoded) == sorted(facts.sha256 for facts in first)
     decoded.clear()
     paths[0].touch()
     paths[2].rename(folder / "moved.jpg")
     paths[2] = folder / "moved.jpg"
-    assert cache.examined(paths) == first
+    assert examination.examined(paths) == first
     assert decoded == []
     save(paths[1], scene(99))
-    again = cache.examined(paths)
+    again = examination.examined(paths)
     assert decoded == [again[1].sha256] != [first[1].sha256]
     monkeypatch.setattr(examination, "VERSION", "another")
     decoded.clear()
-    assert cache.examined(paths) == again
+    assert examination.examined(paths) == again
     assert len(decoded) == 6
 
 
@@ -195,21 +195,21 @@ def test_nothing_vouches_for_a_content_that_changed(folder: Path, change: Callab
     size = max(path.stat().st_size, other.stat().st_size) + 1
     for padded in (path, other):  # what follows the end of a JPEG is passed over
         padded.write_bytes(padded.read_bytes().ljust(size, b"\0"))
-    before = [facts.phash for facts in cache.examined([path, other])]
+    before = [facts.phash for facts in examination.examined([path, other])]
     assert before[0] != before[1]
     change(path, other.read_bytes())
-    assert [facts.phash for facts in cache.examined([path, other])] == [before[1], before[1]]
+    assert [facts.phash for facts in examination.examined([path, other])] == [before[1], before[1]]
 
 
 def test_what_could_not_be_opened_is_tried_again(folder: Path) -> None:
     path = folder / "cat" / "0.jpg"
     content = path.read_bytes()
     path.unlink()
-    assert cache.examined([path])[0].error == "No such file or directory"
+    assert examination.examined([path])[0].error == "No such file or directory"
     path.write_bytes(b"")
-    assert cache.examined([path])[0].error == "the file is empty"
+    assert examination.examined([path])[0].error == "the file is empty"
     path.write_bytes(content)
-    assert cache.examined([path])[0].error == ""
+    assert examination.examined([path])[0].error == ""
 
 
 def refuse(data: bytes) -> dict[str, Any]:
@@ -219,27 +219,27 @@ def refuse(data: bytes) -> dict[str, Any]:
 def test_what_could_not_be_decoded_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(DECODERS, "look", refuse)
-        assert cache.examined([folder / "cat" / "0.jpg"])[0].error == "too large today"
-    assert cache.examined([folder / "cat" / "0.jpg"])[0].error == ""
+        assert examination.examined([folder / "cat" / "0.jpg"])[0].error == "too large today"
+    assert examination.examined([folder / "cat" / "0.jpg"])[0].error == ""
 
 
 def test_another_limit_is_another_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "cat" / "0.jpg"
-    assert cache.examined([path])[0].error == ""
+    assert examination.examined([path])[0].error == ""
     monkeypatch.setenv("VGGLASS_MAX_PIXELS", "1000")
-    assert "declares" in cache.examined([path])[0].error
+    assert "declares" in examination.examined([path])[0].error
     monkeypatch.delenv("VGGLASS_MAX_PIXELS")
-    assert cache.examined([path])[0].error == ""
+    assert examination.examined([path])[0].error == ""
 
 
 def random_bytes(place: Path) -> None:
     place.mkdir()
-    (place / cache.FILE).write_bytes(b"this is no database, and long enough to be looked at" * 40)
+    (place / examination.FILE).write_bytes(b"this is no database, and long enough to be looked at" * 40)
 
 
 def another_table(place: Path) -> None:
     place.mkdir()
-    with sqlite3.connect(place / cache.FILE) as database:
+    with sqlite3.connect(place / examination.FILE) as database:
         database.execute("CREATE TABLE entries (name TEXT)")
 
 
@@ -251,35 +251,35 @@ def test_a_cache_that_fails_costs_time_alone(
 ) -> None:
     spoil(tmp_path / "cache")
     if not any(tmp_path.glob("cache/*")) and (tmp_path / "cache").is_dir():
-        (tmp_path / "cache" / cache.FILE).mkdir()  # a folder in its place: it can't be opened
+        (tmp_path / "cache" / examination.FILE).mkdir()  # a folder in its place: it can't be opened
     with caplog.at_level(logging.WARNING):
-        found = cache.examined(image_files(folder))
+        found = examination.examined(image_files(folder))
     assert len(found) == 6
     assert not any(facts.error for facts in found)
     assert len(caplog.records) == 1
-    assert f"{cache.FILE} is damaged (" in caplog.text or f"{cache.FILE} can't be used (" in caplog.text
+    assert f"{examination.FILE} is damaged (" in caplog.text or f"{examination.FILE} can't be used (" in caplog.text
 
 
 def test_a_damaged_entry_is_examined_again(folder: Path, decoded: list[bytes]) -> None:
     paths = image_files(folder)
-    first = cache.examined(paths)
+    first = examination.examined(paths)
     decoded.clear()
-    with closing(sqlite3.connect(zoo.cache_folder() / cache.FILE)) as database, database:
+    with closing(sqlite3.connect(zoo.cache_folder() / examination.FILE)) as database, database:
         database.execute("UPDATE entries SET value = replace(CAST(value AS TEXT), '240', '241')")
-    assert cache.examined(paths) == first
+    assert examination.examined(paths) == first
     assert len(decoded) == 6
     decoded.clear()
-    assert cache.examined(paths) == first
+    assert examination.examined(paths) == first
     assert decoded == []
 
 
 def test_a_damaged_cache_is_begun_anew(folder: Path, decoded: list[bytes]) -> None:
     paths = image_files(folder)
-    first = cache.examined(paths)
-    (zoo.cache_folder() / cache.FILE).write_bytes(os.urandom(20_000))
-    assert cache.examined(paths) == first
+    first = examination.examined(paths)
+    (zoo.cache_folder() / examination.FILE).write_bytes(os.urandom(20_000))
+    assert examination.examined(paths) == first
     decoded.clear()
-    assert cache.examined(paths) == first
+    assert examination.examined(paths) == first
     assert decoded == []
 
 
@@ -294,12 +294,12 @@ def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: 
     killed = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert killed.stdout
     for line in killed.stdout:
-        if int(line) > cache.CHUNK:
+        if int(line) > examination.CHUNK:
             killed.send_signal(signal.SIGKILL)
             break
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    assert stored() >= cache.CHUNK
+    assert stored() >= examination.CHUNK
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate()[1] for process in both] == [b"", b""]
     assert stored() == 126

@@ -17,7 +17,7 @@ from onnx import helper
 from typer.testing import CliRunner
 
 from glass_subjects import model, photograph
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.cli import app
 from vgglass.engines import export, graph
 from vgglass.engines import onnx as onnx_engine
@@ -59,11 +59,11 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_record_and_the_golden_inputs_travel(saved: Path, name: str, dense: bool, tmp_path: Path) -> None:
-    checks, agreement = api.export(saved, tmp_path / name, dense=dense)
+    checks, agreement = workflows.export(saved, tmp_path / name, dense=dense)
     assert agreement is None
     assert {check.engine for check in checks} == {"openvino"} | ({"onnxruntime"} if name == "m.onnx" else set())
     assert all(check.passed and check.difference < 1e-5 and check.agreement == 1 for check in checks)
-    file, artifact = api.load(saved), api.opened(tmp_path / name)
+    file, artifact = workflows.load(saved), workflows.opened(tmp_path / name)
     assert artifact.record == file.record  # class names, preprocessing and digest verbatim
     assert (artifact.golden_images == file.golden_images).all()
     assert (artifact.golden_logits == file.golden_logits).all()
@@ -73,18 +73,18 @@ def test_the_record_and_the_golden_inputs_travel(saved: Path, name: str, dense: 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_graph_predicts_as_its_model_does(saved: Path, name: str, tmp_path: Path) -> None:
     images = [photograph(70, 90, seed=seed) for seed in range(3)]
-    api.export(saved, tmp_path / name)
-    api.export(saved, tmp_path / f"dense-{name}", dense=True)
+    workflows.export(saved, tmp_path / name)
+    workflows.export(saved, tmp_path / f"dense-{name}", dense=True)
     for artifact, views in ((name, "centre"), (name, "crops"), (f"dense-{name}", "dense"), (f"dense-{name}", "scales")):
-        expected = np.stack(list(api.judge(saved, views=views).stream(images)))  # type: ignore[arg-type]
-        found = np.stack(list(api.judge(api.opened(tmp_path / artifact), views=views).stream(images)))  # type: ignore[arg-type]
+        expected = np.stack(list(workflows.judge(saved, views=views).stream(images)))  # type: ignore[arg-type]
+        found = np.stack(list(workflows.judge(workflows.opened(tmp_path / artifact), views=views).stream(images)))  # type: ignore[arg-type]
         assert np.abs(np.exp(found) - np.exp(expected)).max() < 1e-5
-    usual = api.predictor(tmp_path / f"dense-{name}").views
+    usual = workflows.predictor(tmp_path / f"dense-{name}").views
     assert [view.name for view in usual] == ["dense"]
 
 
 def test_the_onnx_graph_is_sound_and_batch_norm_is_folded(saved: Path, tmp_path: Path) -> None:
-    api.export(saved, tmp_path / "m.onnx")
+    workflows.export(saved, tmp_path / "m.onnx")
     graph = onnx.load_model(tmp_path / "m.onnx")
     onnx.checker.check_model(graph, full_check=True)
     assert {node.op_type for node in graph.graph.node} == {
@@ -102,21 +102,21 @@ def test_a_graph_that_answers_otherwise_is_not_kept(
     saved: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / name
-    api.export(saved, place)
+    workflows.export(saved, place)
     before = place.read_bytes()
     monkeypatch.setattr(graph, "BATCH_NORM_EPSILON", 1.0)  # a fold gone wrong
     message = (
         rf"{name}: answers otherwise than the model: openvino float32 differs by .* of the largest logit; it was not"
     )
     with pytest.raises(ModelFileError, match=message):
-        api.export(saved, place)
+        workflows.export(saved, place)
     assert place.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_full_disk_leaves_the_old_graph(saved: Path, tmp_path: Path) -> None:
     place = tmp_path / "m.onnx"
-    api.export(saved, place)
+    workflows.export(saved, place)
     before = place.read_bytes()
 
     code = f"""
@@ -147,34 +147,34 @@ api.export({str(saved)!r}, {str(place)!r})
 def test_damaged_records_are_refused(
     saved: Path, name: str, change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
 ) -> None:
-    api.export(saved, tmp_path / name)
+    workflows.export(saved, tmp_path / name)
     with pytest.raises(ModelFileError, match=message):
-        api.opened(rewritten(tmp_path / name, change))
+        workflows.opened(rewritten(tmp_path / name, change))
 
 
 def test_foreign_and_damaged_graphs_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.xml: does not exist; check the path"):
-        api.opened(tmp_path / "no.xml")
+        workflows.opened(tmp_path / "no.xml")
     place = tmp_path / "m.onnx"
     onnx.save_model(helper.make_model(helper.make_graph([], "g", [], [])), place)
     with pytest.raises(
         ModelFileError,
         match=r"m\.onnx: a graph that vgglass did not write; make one with vgglass export, .* with vgglass convert",
     ):
-        api.opened(place)
+        workflows.opened(place)
     place.write_bytes(b"\xff" * 100)
     with pytest.raises(ModelFileError, match=r"m\.onnx: not an ONNX graph, or damaged .*; make it again with vgglass"):
-        api.opened(place)
+        workflows.opened(place)
     graph = tmp_path / "m.xml"
-    api.export(saved, graph)
+    workflows.export(saved, graph)
     whole = graph.read_bytes()
     graph.write_bytes(whole[:5000])
     with pytest.raises(ModelFileError, match=r"m\.xml: OpenVINO can't read it or its \.bin .*; make it again"):
-        api.opened(graph)
+        workflows.opened(graph)
     graph.write_bytes(whole)
     graph.with_suffix(".bin").unlink()
     with pytest.raises(ModelFileError, match=r"m\.xml: OpenVINO can't read it or its \.bin"):
-        api.opened(graph)
+        workflows.opened(graph)
 
 
 @pytest.mark.parametrize(
@@ -196,18 +196,18 @@ def test_foreign_and_damaged_graphs_are_refused(saved: Path, tmp_path: Path) -> 
 def test_what_an_artifact_is_not_is_refused(
     saved: Path, name: str, dense: bool, engine: str, precision: str, output: Any, message: str, tmp_path: Path
 ) -> None:
-    api.export(saved, tmp_path / name, dense=dense)
+    workflows.export(saved, tmp_path / name, dense=dense)
     with pytest.raises(UsageError, match=message):
-        api.engine(api.opened(tmp_path / name), engine, precision, output=output)
+        workflows.engine(workflows.opened(tmp_path / name), engine, precision, output=output)
 
 
 def test_views_that_an_artifact_does_not_hold_are_refused(saved: Path, tmp_path: Path) -> None:
-    api.export(saved, tmp_path / "m.xml")
-    api.export(saved, tmp_path / "d.xml", dense=True)
+    workflows.export(saved, tmp_path / "m.xml")
+    workflows.export(saved, tmp_path / "d.xml", dense=True)
     with pytest.raises(UsageError, match=r"takes images of the training size alone; .*export it with --dense"):
-        api.predictor(tmp_path / "m.xml", views="dense")
+        workflows.predictor(tmp_path / "m.xml", views="dense")
     with pytest.raises(UsageError, match=r"takes images of any size; .*export it without --dense"):
-        api.predictor(tmp_path / "d.xml", views="crops")
+        workflows.predictor(tmp_path / "d.xml", views="crops")
 
 
 def test_places_and_combinations_that_there_are_none_of(saved: Path, tmp_path: Path) -> None:
@@ -217,16 +217,16 @@ def test_places_and_combinations_that_there_are_none_of(saved: Path, tmp_path: P
         ("m.xml", {"calibrate": tmp_path, "dense": True}, "--int8 --dense: int8 is calibrated at the training size"),
     ):
         with pytest.raises(UsageError, match=message):
-            api.export(saved, tmp_path / name, **options)
+            workflows.export(saved, tmp_path / name, **options)
 
 
 def test_missing_extras_are_named(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
     with pytest.raises(MissingExtraError, match=r"onnx: needed for ONNX graphs, .* run: pip install 'vgglass\[onnx\]'"):
-        api.export(saved, tmp_path / "m.onnx")
-    monkeypatch.setattr("vgglass.api.exporting.find_spec", lambda name: None)
+        workflows.export(saved, tmp_path / "m.onnx")
+    monkeypatch.setattr("vgglass.workflows.export.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"nncf: needed for int8, .* run: pip install 'vgglass\[int8\]'"):
-        api.export(saved, tmp_path / "m.xml", calibrate=tmp_path)
+        workflows.export(saved, tmp_path / "m.xml", calibrate=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -237,7 +237,7 @@ def test_only_a_saved_model_is_exported() -> None:
 
 def test_verify_prints_every_runtime_and_fails_where_one_does(saved: Path, tmp_path: Path) -> None:
     for name in FORMATS:
-        api.export(saved, tmp_path / name)
+        workflows.export(saved, tmp_path / name)
     artifacts = [str(saved), *(str(tmp_path / name) for name in FORMATS)]
     said = run(app, ["verify", *artifacts])
     assert said.exit_code == 0
@@ -249,7 +249,7 @@ def test_verify_prints_every_runtime_and_fails_where_one_does(saved: Path, tmp_p
         (".xml", "openvino"), (".onnx", "openvino"), (".onnx", "onnxruntime"),
     ]  # fmt: skip
     assert all(row["passed"] and row["images_per_second"] > 0 for row in rows)
-    file = api.load(saved)
+    file = workflows.load(saved)
     modelfile.save(replace(file, golden_logits=file.golden_logits + 1), tmp_path / "other.safetensors")
     artifacts = [str(tmp_path / "m.xml"), str(tmp_path / "other.safetensors")]
     rows = json.loads(run(app, ["verify", "--json", *artifacts]).stdout)
@@ -262,9 +262,9 @@ def test_verify_prints_every_runtime_and_fails_where_one_does(saved: Path, tmp_p
 
 
 def test_a_difference_that_is_no_number_is_out_of_tolerance(saved: Path) -> None:
-    file = api.load(saved)
+    file = workflows.load(saved)
     weights = dict(file.weights) | {"fc8.bias": np.full_like(file.weights["fc8.bias"], np.nan)}
-    assert not any(check.passed for check in api.verify(replace(file, weights=weights)))
+    assert not any(check.passed for check in workflows.verify(replace(file, weights=weights)))
 
 
 def test_export_says_what_it_wrote(saved: Path, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_graph_never_stands_beside_weights_of_another(
 ) -> None:
     """Killed while the files are put in their places: what is left is refused, not run."""
     place = tmp_path / "m.xml"
-    api.export(saved, place)
+    workflows.export(saved, place)
     replace_ = Path.replace
 
     def killed(self: Path, target: Path) -> Path:
@@ -298,4 +298,4 @@ def test_a_graph_never_stands_beside_weights_of_another(
     with pytest.raises(KeyboardInterrupt):
         export.export(unsaved(model("B_bn", seed=1)), place)
     with pytest.raises(ModelFileError, match="does not exist"):
-        api.opened(place)
+        workflows.opened(place)

@@ -18,9 +18,8 @@ from typer.testing import CliRunner
 
 from glass_subjects import model, photograph
 from training_runs import quiet
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.cli import app
-from vgglass.data.calibration import divide
 from vgglass.data.folder import open_data
 from vgglass.engines import export, selection, verify
 from vgglass.engines import onnx as onnx_engine
@@ -28,13 +27,14 @@ from vgglass.engines import openvino as openvino_engine
 from vgglass.engines.artifact import describe, parse
 from vgglass.errors import DataError, MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile
+from vgglass.workflows.export import divide_for_int8
 
 run = CliRunner().invoke
 
 
 def saved_model(path: Path, **options: Any) -> ModelFile:
     modelfile.save(model("A", **options), path)
-    return api.load(path)
+    return workflows.load(path)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_graph_of_other_classes_than_its_record_is_refused(saved: ModelFile, n
         place = put(other, describe(saved), tmp_path / name)
         message = rf"{name}: gives \(1, {classes}\) for an image where its record says \(1, 7\); make it again"
         with pytest.raises(ModelFileError, match=message):
-            api.predictor(place)
+            workflows.predictor(place)
 
 
 @pytest.mark.parametrize(("name", "engine"), [("m.xml", "openvino"), ("m.onnx", "openvino"), ("m.onnx", "onnxruntime")])
@@ -66,10 +66,10 @@ def test_a_graph_that_can_not_take_its_golden_images_is_refused(
     other = saved_model(tmp_path / "other.safetensors", image_size=96)
     place = put(other, describe(saved), tmp_path / name)
     with pytest.raises(ModelFileError, match=rf"{name}: {engine} can't run it \(.+\); make it again"):
-        api.predictor(place, engine=engine)
+        workflows.predictor(place, engine=engine)
     place = put(saved, describe(saved, dense=True), tmp_path / name)
     with pytest.raises(ModelFileError, match=r"gives \(1, 7\) for an image where its record says \(1, 7, 1, 1\)"):
-        api.predictor(place, engine=engine)
+        workflows.predictor(place, engine=engine)
 
 
 def test_an_onnx_with_an_unknown_operation_is_refused(saved: ModelFile, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_an_onnx_with_an_unknown_operation_is_refused(saved: ModelFile, tmp_path
     onnx.save_model(graph, place)
     for engine in ("openvino", "onnxruntime"):
         with pytest.raises(ModelFileError, match=rf"m\.onnx: {engine} can't run it"):
-            api.predictor(place, engine=engine)
+            workflows.predictor(place, engine=engine)
 
 
 def external(graph: onnx.ModelProto) -> None:
@@ -104,7 +104,7 @@ def test_weights_that_lie_elsewhere_are_refused(
     change(graph)
     place.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelFileError, match=r"m\.onnx: holds what vgglass export does not write, or its weights lie"):
-        api.opened(place)
+        workflows.opened(place)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_one_bit_of_an_exported_weight(saved: ModelFile, name: str, tmp_path: Pa
     file.write_bytes(data)
     match = f"{name}: its weights are not those that were exported; make it again with vgglass export"
     with pytest.raises(ModelFileError, match=match):
-        api.predictor(tmp_path / name)
+        workflows.predictor(tmp_path / name)
 
 
 def test_an_export_without_a_digest_of_its_weights_is_read(saved: ModelFile, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_an_export_without_a_digest_of_its_weights_is_read(saved: ModelFile, tmp
 def test_an_int8_graph_is_held_to_its_own_logits(saved: ModelFile, tmp_path: Path) -> None:
     spoilt = replace(saved, golden_logits=saved.golden_logits * 1.2)
     put(saved, describe(spoilt, precision="int8"), tmp_path / "m.xml")
-    (check,) = api.verify(tmp_path / "m.xml")
+    (check,) = workflows.verify(tmp_path / "m.xml")
     assert (check.precision, check.passed) == ("int8", False)
     assert check.difference == pytest.approx(1 / 6, abs=0.01)
     assert verify.TOLERANCES == {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
@@ -186,10 +186,10 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(saved: ModelFile, at: s
     left = list(tmp_path.glob(".m.xml.*.tmp"))
     assert len(left) == 1
     with pytest.raises(ModelFileError, match="does not exist"):
-        api.opened(place)
+        workflows.opened(place)
     export.export(saved, place)  # clears away what the killed one left
     assert not list(tmp_path.glob(".m.xml.*.tmp"))
-    assert all(check.passed for check in api.verify(place))
+    assert all(check.passed for check in workflows.verify(place))
 
 
 def test_an_export_under_way_is_left_alone(saved: ModelFile, tmp_path: Path) -> None:
@@ -202,10 +202,10 @@ def test_an_export_under_way_is_left_alone(saved: ModelFile, tmp_path: Path) -> 
 def test_files_of_others_are_not_written_over(saved: ModelFile, tmp_path: Path) -> None:
     (tmp_path / "net.bin").write_text("somebody's")
     with pytest.raises(UsageError, match=r"net\.bin: is there already, and not as the weights of net\.xml;"):
-        api.export(saved, tmp_path / "net.xml")
+        workflows.export(saved, tmp_path / "net.xml")
     (tmp_path / "m.onnx").mkdir()
     with pytest.raises(UsageError, match=r"m\.onnx: is a folder; name a file"):
-        api.export(saved, tmp_path / "m.onnx")
+        workflows.export(saved, tmp_path / "m.onnx")
 
 
 def test_force_is_for_int8(tmp_path: Path) -> None:
@@ -219,10 +219,10 @@ def test_no_image_both_calibrates_and_compares(tmp_path: Path) -> None:
             path = tmp_path / "split" / part / "猫" / f"{part}{seed}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(photograph(64, 64, seed=seed)).save(path)
-    chosen, others = divide(open_data(tmp_path / "split"))
+    chosen, others = divide_for_int8(open_data(tmp_path / "split"))
     assert [Path(sample.id).name for sample in others] == ["test6.png", "test7.png", "test8.png"]
     assert len(chosen) == 6
-    chosen, others = divide(open_data(tmp_path / "split" / "train"))
+    chosen, others = divide_for_int8(open_data(tmp_path / "split" / "train"))
     assert not {sample.digest for sample in chosen} & {sample.digest for sample in others}
     alone = tmp_path / "alone" / "train" / "猫"
     alone.mkdir(parents=True)
@@ -230,16 +230,16 @@ def test_no_image_both_calibrates_and_compares(tmp_path: Path) -> None:
         Image.fromarray(photograph(64, 64)).save(alone / name)
     message = "has too few different images to calibrate on some and compare on others; add images"
     with pytest.raises(DataError, match=message):
-        divide(open_data(tmp_path / "alone"))
+        divide_for_int8(open_data(tmp_path / "alone"))
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch", "onnxruntime"])
 def test_outputs_that_there_are_not_are_refused(saved: ModelFile, engine: str) -> None:
     for output in ("conv1_1", "fc6", "nonsense"):
         with pytest.raises(UsageError, match=f"output '{output}': is not one of fc8, fc7, avgpool, pool5; choose one"):
-            api.engine(saved, engine, "float32", output=output)  # type: ignore[arg-type]
+            workflows.engine(saved, engine, "float32", output=output)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="output 'fc7' of a dense engine: a map is made of class scores alone"):
-        api.engine(saved, engine, "float32", output="fc7", dense=True)
+        workflows.engine(saved, engine, "float32", output="fc7", dense=True)
 
 
 def test_a_missing_feature_engine_is_said_before_anything_is_written(
@@ -248,7 +248,7 @@ def test_a_missing_feature_engine_is_said_before_anything_is_written(
     monkeypatch.setattr(selection, "find_spec", lambda name: None if name == "onnx" else object())
     source = saved_model(tmp_path / "m.safetensors", channels=1, image_size=32)
     with pytest.raises(MissingExtraError, match=r"onnx: needed for the engine onnxruntime"):
-        api.train(
+        workflows.train(
             out=tmp_path / "run", source=source, train="head", feature_engine="onnxruntime", console=quiet()[0]
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
@@ -257,9 +257,9 @@ def test_a_missing_feature_engine_is_said_before_anything_is_written(
 def test_a_network_of_a_size_that_32_does_not_divide(tmp_path: Path) -> None:
     """fc6 spans 32 pixels of 40: what is scored whole may be smaller than the training size."""
     file = model("A", image_size=40)
-    sizes = [view.scale for view in api.predictor(file, views="scales").views]
+    sizes = [view.scale for view in workflows.predictor(file, views="scales").views]
     assert sizes == [34, 40, 46]
     for views in ("scales", "dense@32", "crops"):
-        (answer,) = api.predictor(file, views=views, precision="float32").stream([photograph()])
+        (answer,) = workflows.predictor(file, views=views, precision="float32").stream([photograph()])
         assert isinstance(answer, np.ndarray)
         assert np.exp(answer).sum() == pytest.approx(1)

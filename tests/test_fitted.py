@@ -21,9 +21,9 @@ from PIL import Image
 from rich.console import Console
 
 import vgglass
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.architecture import Architecture
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
@@ -49,7 +49,7 @@ def in_its_own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some of the digits as files: 300 to learn from, 100 to validate on, 100 to judge by."""
-    root, data = tmp_path_factory.mktemp("digits"), digits.load()
+    root, data = tmp_path_factory.mktemp("digits"), sources.digits()
     parts = {"train": ("train", 0, 300), "val": ("train", 300, 400), "test": ("test", 0, 100)}
     for part, (split, first, last) in parts.items():
         for sample in data.split(split)[first:last]:
@@ -126,10 +126,10 @@ def test_the_convolutions_are_the_models_own(fitted: Fitted, pretrained: Path) -
 def test_the_file_is_judged_as_the_fit_was(folder: Path, fitted: Fitted) -> None:
     """An ordinary network: evaluated by an engine on the digits it gives the figure that the run printed."""
     model, _ = fitted["as-it-is"]
-    evaluation = api.evaluate(model, folder, split="test", console=Console(quiet=True))
+    evaluation = workflows.evaluate(model, folder, split="test", console=Console(quiet=True))
     assert evaluation.top1 == pytest.approx(model.record.metrics["test"]["top1"], abs=1 / 100 + 1e-9)
     assert evaluation.used_for == ""  # neither test nor validation chose anything
-    assert api.evaluate(model, folder, split="validation", console=Console(quiet=True)).used_for == ""
+    assert workflows.evaluate(model, folder, split="validation", console=Console(quiet=True)).used_for == ""
 
 
 def test_again_it_takes_the_features_and_gives_the_same_bits(
@@ -360,7 +360,7 @@ def test_fresh_layers_give_deviation_one_in_order() -> None:
 
 
 def test_small_photographs_are_not_enlarged_to_be_cropped() -> None:
-    samples = digits.load().split("train")
+    samples = sources.digits().split("train")
     plan = Recipe(image_size=128, channels=1)
     assert planning.measure(samples, plan, None)[0].resize == 128
     large = [replace(sample, source=np.zeros((300, 200, 1), np.uint8)) for sample in samples[:3]]

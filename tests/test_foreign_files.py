@@ -18,9 +18,9 @@ from foreign_networks import (
     timm_network,
     torchvision_network,
 )
-from vgglass import api, conversion, modelfile
+from vgglass import modelfile, weights, workflows
 from vgglass.architecture import Architecture
-from vgglass.conversion import from_foreign, read_foreign
+from vgglass.weights import from_foreign, read_foreign
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "vgg16-imagenet-conv" / "vgg16_notop.weights.h5"
 
@@ -47,7 +47,7 @@ def test_dictionaries_around_the_weights(wrappers: tuple[str, ...], tmp_path: Pa
         content = {"epoch": 3, "optimizer": {"state": {}}, wrapper: content}
     foreign = read_foreign(saved(content, tmp_path))
     assert not foreign.contents.chosen
-    assert_parity(conversion.model_of(foreign, CLASSES), network, 1)
+    assert_parity(weights.model_of(foreign, CLASSES), network, 1)
 
 
 def test_of_averaged_and_plain_weights_it_says_which(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_of_averaged_and_plain_weights_it_says_which(tmp_path: Path) -> None:
     content = {"model": plain, "ema": averaged | {"n_averaged": torch.tensor(7)}}
     foreign = read_foreign(saved(content, tmp_path))
     assert "the averaged weights under 'ema', not those under 'model'" in foreign.lines()[0]
-    assert_parity(conversion.model_of(foreign, CLASSES), network, 1)
+    assert_parity(weights.model_of(foreign, CLASSES), network, 1)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_five_classes(tmp_path: Path) -> None:
         " ImageNet)",
         "taken: 8 convolutions, fc6, fc7, fc8 of 5 outputs; nothing left out",
     )
-    assert_parity(conversion.model_of(foreign, tuple("abcde")), network, 1)
+    assert_parity(weights.model_of(foreign, tuple("abcde")), network, 1)
 
 
 def test_a_classifier_of_ones_own_is_left_out(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_classifier_of_ones_own_is_left_out(tmp_path: Path) -> None:
     foreign = read_foreign(saved(network.state_dict(), tmp_path))
     said = foreign.lines()[1]
     assert said.startswith("taken: 8 convolutions; left out: classifier.0, classifier.3; fc8 is zero, so that every")
-    model = conversion.model_of(foreign)
+    model = weights.model_of(foreign)
     assert model.record.classes == ("unnamed 1", "unnamed 2")
     assert (model.record.architecture.head, model.record.architecture.image_size) == ("pooled", 224)
     assert not model.golden_logits.any()
@@ -166,7 +166,7 @@ def test_one_dense_layer_is_the_pooled_head(key: str, tmp_path: Path) -> None:
     state |= {f"{key}.{name}": tensor for name, tensor in linear.state_dict().items()}
     foreign = read_foreign(saved(state, tmp_path))
     assert "one dense layer of 7 outputs, assumed to follow a global average; nothing left out" in foreign.lines()[1]
-    model = conversion.model_of(foreign, CLASSES, 64)
+    model = weights.model_of(foreign, CLASSES, 64)
     assert_parity(model, lambda batch: linear(network.features(batch).mean((2, 3))))
 
 
@@ -177,7 +177,7 @@ def test_timm_without_classes_keeps_fc6_and_fc7(tmp_path: Path) -> None:
     foreign = read_foreign(tmp_path / "timm.safetensors")
     assert foreign.family == "timm"
     assert "taken: 8 convolutions, fc6, fc7; nothing left out; fc8 is zero" in foreign.lines()[1]
-    assert_same_convolutions(conversion.model_of(foreign), network.features)
+    assert_same_convolutions(weights.model_of(foreign), network.features)
 
 
 def test_convolutions_without_biases(tmp_path: Path) -> None:
@@ -206,19 +206,19 @@ def test_starting_model_says_what_it_took_and_has_a_digest(tmp_path: Path) -> No
 
     path = saved(torchvision_network("vgg11").state_dict(), tmp_path)
     console = Console(record=True, width=400)
-    model = api.starting_model(path, console=console)
+    model = workflows.starting_model(path, console=console)
     assert len(model.record.digest) == 64
     assert console.export_text().splitlines() == list(read_foreign(path).lines())
     modelfile.save(model, tmp_path / "model.safetensors")
-    assert api.starting_model(tmp_path / "model.safetensors").record == model.record
-    assert api.starting_model(model) is model
+    assert workflows.starting_model(tmp_path / "model.safetensors").record == model.record
+    assert workflows.starting_model(model) is model
 
 
 def test_the_real_convolutions() -> None:
     """Thirteen convolutions of ImageNet as Keras 3 wrote them."""
     if not REAL.exists():
         pytest.skip(f"{REAL} is not here")
-    model = api.starting_model(REAL)
+    model = workflows.starting_model(REAL)
     assert model.record.architecture == Architecture.named("vgg16", classes=2, head="pooled")
     assert model.record.preprocessing.channel_order == "BGR"
     import h5py

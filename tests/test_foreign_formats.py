@@ -20,10 +20,10 @@ from foreign_networks import (
     timm_network,
     torchvision_network,
 )
-from vgglass import conversion, modelfile
+from vgglass import modelfile, weights
 from vgglass.architecture import Architecture
-from vgglass.conversion import from_foreign, read_foreign
 from vgglass.errors import WeightsError
+from vgglass.weights import from_foreign, read_foreign
 
 # Keras
 
@@ -79,7 +79,7 @@ def test_keras_without_its_top(keras: Any, file: str, tmp_path: Path) -> None:
     foreign = read_foreign(tmp_path / file)
     assert "Keras does (BGR, mean of ImageNet subtracted)" in foreign.lines()[0]
     assert "taken: 13 convolutions; nothing left out; fc8 is zero" in foreign.lines()[1]
-    assert_same_convolutions(conversion.model_of(foreign, image_size=64), keras_forward(network))
+    assert_same_convolutions(weights.model_of(foreign, image_size=64), keras_forward(network))
 
 
 @KERAS_ARRAYS
@@ -122,7 +122,7 @@ def test_keras_with_augmentation_dropout_and_scaling(keras: Any, file: str, tmp_
 @KERAS_ARRAYS
 def test_a_pooled_model_goes_to_keras_and_back(keras: Any, tmp_path: Path) -> None:
     model, path = small_model("vgg16", 64, head="pooled"), tmp_path / "pooled.weights.h5"
-    conversion.to_foreign(model, path, "keras")
+    weights.to_foreign(model, path, "keras")
     base = keras_base(keras)
     pooled = keras.layers.GlobalAveragePooling2D()(base.output)
     network = keras.Model(base.input, keras.layers.Dense(7)(pooled))
@@ -142,7 +142,7 @@ def test_safetensors_of_keras(keras: Any, tmp_path: Path) -> None:
     safetensors.numpy.save_file(arrays, tmp_path / "keras.safetensors")
     foreign = read_foreign(tmp_path / "keras.safetensors")
     assert foreign.family == "keras"
-    assert_parity(conversion.model_of(foreign, CLASSES, 64), keras_forward(network), 1)
+    assert_parity(weights.model_of(foreign, CLASSES, 64), keras_forward(network), 1)
 
 
 # ONNX
@@ -156,7 +156,7 @@ def test_onnx_as_torch_exports_it(name: str, folded: bool, tmp_path: Path) -> No
     foreign = read_foreign(path, "torchvision")
     assert foreign.network.architecture.batch_norm == (name == "vgg16_bn" and not folded)
     assert foreign.family == "onnx"
-    assert_parity(conversion.model_of(foreign, CLASSES), network, 1)
+    assert_parity(weights.model_of(foreign, CLASSES), network, 1)
 
 
 def test_timm_as_onnx(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_timm_as_onnx(tmp_path: Path) -> None:
 def test_a_keras_archive_needs_no_more_than_weights_and_config(tmp_path: Path) -> None:
     path = tmp_path / "vgg.weights.h5"
     model = small_model("vgg16", 32)
-    conversion.to_foreign(model, path, "keras")
+    weights.to_foreign(model, path, "keras")
     with zipfile.ZipFile(tmp_path / "vgg.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, "model.weights.h5")
         archive.writestr("config.json", "{}")
@@ -236,5 +236,5 @@ def test_the_file_that_keras_has_published_since_2016(tmp_path: Path) -> None:
                 group[name.decode()] = array.transpose(2, 3, 1, 0) if tensor == "weight" else array
     foreign = read_foreign(tmp_path / "notop.h5")
     assert foreign.lines()[1].startswith("taken: 13 convolutions; nothing left out")
-    found = conversion.model_of(foreign).weights
+    found = weights.model_of(foreign).weights
     assert all((found[name] == model.weights[name]).all() for name in found if name.startswith("conv"))

@@ -15,10 +15,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from foreign_networks import CLASSES, export_onnx, saved, small_model, timm_network, torchvision_network
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.cli import app
-from vgglass.conversion import from_foreign, read_foreign, to_foreign
 from vgglass.errors import ModelFileError, UsageError, WeightsError
+from vgglass.weights import from_foreign, read_foreign, to_foreign
 
 # Other networks
 
@@ -192,9 +192,9 @@ def test_damaged_archives_and_graphs(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_keras_archive_that_claims_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vgglass.weightfiles import kerasfiles
+    from vgglass.weights import keras_files
 
-    monkeypatch.setattr(kerasfiles, "MOST_NUMBERS", 10)
+    monkeypatch.setattr(keras_files, "MOST_NUMBERS", 10)
     path = keras_archive(tmp_path / "vgg.keras", {}, b"?" * 41)
     with pytest.raises(WeightsError, match=r"its model\.weights\.h5 claims 41 bytes, and no VGG's has more than 40"):
         read_foreign(path)
@@ -354,7 +354,7 @@ def test_onnx_needs_to_be_told_how_it_is_fed(tmp_path: Path) -> None:
 def test_a_graph_that_vgglass_exported_is_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     modelfile.save(small_model("vgg11", 32), tmp_path / "vgg.safetensors")
-    api.export(tmp_path / "vgg.safetensors", tmp_path / "vgg.onnx")
+    workflows.export(tmp_path / "vgg.safetensors", tmp_path / "vgg.onnx")
     with pytest.raises(WeightsError, match="is a graph that vgglass export wrote; convert the model file that it came"):
         read_foreign(tmp_path / "vgg.onnx", "torchvision")
 
@@ -382,15 +382,15 @@ def test_a_pooled_head_has_no_place_in_torchs_families(family: str, tmp_path: Pa
 def test_foreign_weights_where_a_model_file_is_expected(name: str, tmp_path: Path) -> None:
     path = saved(torchvision_network("vgg11").state_dict(), tmp_path, name)
     with pytest.raises(ModelFileError, match=f"not a vgglass model file; for another.*run: vgglass convert {path}"):
-        api.load(path)
+        workflows.load(path)
 
 
 def test_preprocessing_is_of_foreign_weights_alone(tmp_path: Path) -> None:
     modelfile.save(small_model("vgg11", 32), tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match="--preprocessing keras: is how another framework's network is fed"):
-        api.starting_model(tmp_path / "model.safetensors", "keras")
+        workflows.starting_model(tmp_path / "model.safetensors", "keras")
     with pytest.raises(UsageError, match="--preprocessing: is of the weights that --from names; add --from"):
-        api.train(out=tmp_path / "run", preprocessing="keras")
+        workflows.train(out=tmp_path / "run", preprocessing="keras")
 
 
 def test_a_summary_of_foreign_weights_names_convert(tmp_path: Path) -> None:
@@ -402,4 +402,4 @@ def test_a_summary_of_foreign_weights_names_convert(tmp_path: Path) -> None:
 
 def test_a_word_that_is_no_model_names_those_there_are() -> None:
     with pytest.raises(ModelFileError, match=r"vgg17: is neither a file nor a pretrained name; .* or one of vgg11"):
-        api.load("vgg17")
+        workflows.load("vgg17")

@@ -12,7 +12,7 @@ from PIL import Image
 from glass_subjects import CLASSES, model, photograph, subject
 from vgglass import glass
 from vgglass.architecture import Architecture
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, ablation, dense
 from vgglass.glass.receptive_field import Box
@@ -150,7 +150,7 @@ def _triples(here: Subject, count: int, seed: int) -> list[Arithmetic]:
 
 
 def _digit() -> Subject:
-    sample = digits.load().split("test")[0]
+    sample = sources.digits().split("test")[0]
     assert isinstance(sample.source, np.ndarray)
     return glass.open_subject(model("vgg11_bn", image_size=32, channels=1, seed=7), sample.source)
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pages import CLASSES, DROP, save_named, visit
 from served import Served
-from vgglass import api, glass
+from vgglass import glass, workflows
 from vgglass.cli import app
 from vgglass.glass import Subject
 
@@ -84,7 +84,7 @@ def choose(page: Page, layer: str, row: int, column: int) -> None:
 def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     drop(page, folder / "photo.jpg")
-    (row,) = api.predict(folder / "small.safetensors", [folder / "photo.jpg"])
+    (row,) = workflows.predict(folder / "small.safetensors", [folder / "photo.jpg"])
     assert page.locator("#bars .class").all_text_contents() == [name for name, _ in row.top[:5]]
     shown = [float(text) for text in page.locator("#bars .probability").all_text_contents()]
     assert shown == pytest.approx([share for _, share in row.top[:5]], abs=1e-4)

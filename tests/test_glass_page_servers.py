@@ -12,7 +12,7 @@ from conftest import CHROMIUM
 from glass_subjects import model, photograph
 from pages import DROP, PASTE, save_named, visit
 from served import Served, encoded
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +71,13 @@ def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> No
 
 
 def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
-    api.export(folder / "small.safetensors", folder / "graph.xml")
+    workflows.export(folder / "small.safetensors", folder / "graph.xml")
     with Served(folder, folder / "graph.xml") as server:
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
         expect(page.locator("#problem")).to_contain_text("An exported graph is served")
         page.set_input_files("#file", folder / "photo.jpg")
-        (row,) = api.predict(folder / "small.safetensors", [folder / "photo.jpg"])
+        (row,) = workflows.predict(folder / "small.safetensors", [folder / "photo.jpg"])
         expect(page.locator("#bars .class").first).to_have_text(row.top[0][0])
         assert not page.is_visible("#strip")
         page.close()

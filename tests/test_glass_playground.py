@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from glass_subjects import photograph
 from vgglass.errors import UsageError
 from vgglass.glass import Geometry
-from vgglass.glass.playground import NUMBERS, Play, grey, numbers, play
+from vgglass.glass.operations import NUMBERS, Play, grey, numbers, play
 
 SQUARE = np.arange(16, dtype=np.float64).reshape(4, 4)
 

@@ -159,7 +159,7 @@ def test_an_avif_whose_exif_holds_more_than_the_file_is_refused() -> None:
 def test_pixels_are_converted_in_strips_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encoded(Image.effect_noise((37, 29), 90).convert("RGBA"), "PNG")
     whole = decode(data)
-    monkeypatch.setattr("vgglass.images.conversion._STRIP", 100)  # two rows
+    monkeypatch.setattr("vgglass.images.pillow._STRIP", 100)  # two rows
     np.testing.assert_array_equal(decode(data), whole)
 
 

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 import vgglass
 from glass_subjects import model, photograph
 from training_runs import QUICK, quiet
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.cli import app
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.folder import open_data
-from vgglass.engines import NAMES, machine
+from vgglass.engines import NAMES, selection
 from vgglass.errors import DataError, UsageError
-from vgglass.evaluation.agreement import agreement, paired_interval
+from vgglass.evaluation.predictions import agreement, paired_interval
 from vgglass.preprocess import fit, read
 
 run = CliRunner().invoke
@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits that the training never saw, as a flat folder of class folders."""
     folder = tmp_path_factory.mktemp("digits")
-    data = digits.load()
+    data = sources.digits()
     for place, sample in enumerate(data.split("test")):
         assert isinstance(sample.source, np.ndarray)
         path = folder / data.classes[sample.label] / f"{place}.png"
@@ -73,7 +73,7 @@ def test_a_trained_network_keeps_its_answers_in_eight_bits(trained: Path, pictur
     assert said.exit_code == 0, said.output
     for part in ("top-1 agreement", "float32,", "95 % interval", "largest probability difference", "int8"):
         assert part in said.output
-    artifact = api.opened(place)
+    artifact = workflows.opened(place)
     assert artifact.precision == "int8"  # type: ignore[union-attr]
     figures: dict[str, Any] = artifact.int8  # type: ignore[union-attr]
     assert figures["top1_agreement"] >= 0.98
@@ -85,7 +85,7 @@ def test_a_trained_network_keeps_its_answers_in_eight_bits(trained: Path, pictur
     (row,) = json.loads(run(app, ["verify", "--json", str(place)]).stdout)
     assert (row["engine"], row["precision"], row["passed"]) == ("openvino", "int8", True)
     with pytest.raises(UsageError, match=r"--precision float32 on .*small\.xml: was exported as int8; leave"):
-        api.predictor(place, precision="float32")
+        workflows.predictor(place, precision="float32")
 
 
 def test_an_int8_graph_that_agrees_too_seldom_is_refused(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_an_int8_graph_that_agrees_too_seldom_is_refused(tmp_path: Path) -> None
     export = {"calibrate": folder, "console": quiet()[0]}
     message = r"int8 agrees with float32 on \d+\.\d% of \d+ images: less than 98%; calibrate on images like those"
     with pytest.raises(DataError, match=message):
-        api.export(tmp_path / "m.safetensors", tmp_path / "m.xml", **export)  # type: ignore[arg-type]
+        workflows.export(tmp_path / "m.safetensors", tmp_path / "m.xml", **export)  # type: ignore[arg-type]
     assert not (tmp_path / "m.xml").exists()
-    _, found = api.export(tmp_path / "m.safetensors", tmp_path / "m.xml", force=True, **export)  # type: ignore[arg-type]
+    _, found = workflows.export(tmp_path / "m.safetensors", tmp_path / "m.xml", force=True, **export)  # type: ignore[arg-type]
     assert found is not None
     assert found.top1_agreement < 0.98
     assert found.top1 is not None
@@ -116,7 +116,7 @@ def test_other_classes_can_be_calibrated_on_and_not_judged_by(trained: Path, pic
         for path in list(folder.iterdir())[:8]:
             (renamed / f"kind {folder.name}" / path.name).symlink_to(path)
     console, text = quiet()
-    _, found = api.export(trained, tmp_path / "m.xml", calibrate=renamed, force=True, console=console)
+    _, found = workflows.export(trained, tmp_path / "m.xml", calibrate=renamed, force=True, console=console)
     assert found is not None
     assert found.top1 is None
     assert "the folder's classes are not the model's: agreement alone can be told" in text.getvalue()
@@ -127,7 +127,7 @@ def test_one_image_is_too_few_to_calibrate_and_compare(trained: Path, tmp_path: 
         (tmp_path / "images" / name).mkdir(parents=True)
     Image.fromarray(photograph()).save(tmp_path / "images" / "a" / "1.png")
     with pytest.raises(DataError, match="images"):
-        api.export(trained, tmp_path / "m.xml", calibrate=tmp_path / "images", console=quiet()[0])
+        workflows.export(trained, tmp_path / "m.xml", calibrate=tmp_path / "images", console=quiet()[0])
 
 
 @pytest.mark.slow
@@ -137,16 +137,16 @@ def test_every_precision_agrees_on_a_thousand_real_images(tmp_path: Path) -> Non
     console, quick = quiet()[0], dict[str, Any](epochs=2, width=0.125)
     trained = vgglass.train(FASHION, out=tmp_path / "run", recipe="fashion-mnist", console=console, **quick)
     samples = open_data(FASHION).split("test")[:1000]
-    record = api.load(trained).record.preprocessing
+    record = workflows.load(trained).record.preprocessing
     images = np.stack([fit(read(sample.source, record), record) for sample in samples])
-    logits = {name: api.engine(trained, name, "float32")(images) for name in NAMES}
+    logits = {name: workflows.engine(trained, name, "float32")(images) for name in NAMES}
     expected = logits["torch"]
     for found in logits.values():
         assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
     best = expected.argmax(axis=1)
     for name in ("openvino", "torch"):
-        if name == "torch" or machine.cpu()[1]:
-            assert (api.engine(trained, name, "bfloat16")(images).argmax(axis=1) == best).mean() >= 0.99
-    _, figures = api.export(trained, tmp_path / "small.xml", calibrate=FASHION, console=console)
+        if name == "torch" or selection.cpu()[1]:
+            assert (workflows.engine(trained, name, "bfloat16")(images).argmax(axis=1) == best).mean() >= 0.99
+    _, figures = workflows.export(trained, tmp_path / "small.xml", calibrate=FASHION, console=console)
     assert figures is not None
-    assert (api.engine(api.opened(tmp_path / "small.xml"))(images).argmax(axis=1) == best).mean() >= 0.98
+    assert (workflows.engine(workflows.opened(tmp_path / "small.xml"))(images).argmax(axis=1) == best).mean() >= 0.98

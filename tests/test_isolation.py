@@ -20,9 +20,9 @@ from vgglass.data.examination import examine
 from vgglass.data.loader import square
 from vgglass.errors import ImageError
 from vgglass.images import decode
+from vgglass.inference.views import decoding, parse, show
 from vgglass.isolation import Decoders
 from vgglass.preprocess import fit, read
-from vgglass.views import decoding, parse, show
 
 RECORD = model("A").record
 WAY = RECORD.preprocessing

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pictures import photographs, save, scene
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 from vgglass.data.folder import Survey, open_data, survey, trainable
+from vgglass.data.layout import part_of
 from vgglass.data.listing import summary
-from vgglass.data.parts import part_of
 from vgglass.errors import DataError
 
 NFD = unicodedata.normalize("NFD", "café")
@@ -148,7 +148,7 @@ def test_a_part_that_can_not_be_used_is_in_nobodys_way(
 def test_training_goes_on_without_a_test_part_that_it_can_not_use(tmp_path: Path) -> None:
     planted(tmp_path / "photos", "test/1.png", "val/")
     photographs(tmp_path / "photos" / "train", cat=4, dog=4)
-    best = api.train(
+    best = workflows.train(
         tmp_path / "photos", out=tmp_path / "run", image_size=32, epochs=1, batch_size=4, width=0.0625, hidden=8
     )
     assert modelfile.load_record(best).data["images"] == {"train": 6, "validation": 2}

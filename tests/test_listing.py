@@ -16,13 +16,13 @@ from rich.console import Console
 
 from glass_subjects import model as drawn
 from pictures import photographs, save, scene
-from vgglass import api, modelfile
-from vgglass.api.judging import open_split
-from vgglass.cli import looking
+from vgglass import modelfile, workflows
+from vgglass.cli import look
 from vgglass.data.folder import image_files, survey
 from vgglass.data.listing import Folder, summary
 from vgglass.errors import DataError, UsageError
-from vgglass.prediction import expand
+from vgglass.inference import expand
+from vgglass.workflows.evaluate import open_split
 
 
 def encoded(kind: str, seed: int = 0) -> bytes:
@@ -147,7 +147,7 @@ def test_links_among_folders_end(tmp_path: Path) -> None:
             (tmp_path / f"{number}" / f"to {other}").symlink_to(tmp_path / f"{other}")
     assert len(image_files(tmp_path)) == 10
     assert len(survey(tmp_path).entries) == 100  # each class holds all pictures, which check calls a conflict
-    assert "label-conflict" in api.check(tmp_path).findings
+    assert "label-conflict" in workflows.check(tmp_path).findings
 
 
 def test_class_folders_may_be_links(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_check_train_evaluate_and_predict_agree(odd: Path, tmp_path: Path) -> No
     """On what is an image and what class it has; and every file is a row, an image of no class, or counted."""
     text = io.StringIO()
     console = Console(file=text, width=1000)
-    audit = api.check(odd, console=console)
+    audit = workflows.check(odd, console=console)
     checked = {entry.id: audit.label(entry) for entry in audit.survey.entries}
     readable = {entry.id for entry in audit.survey.entries if not entry.facts.error}
     assert set(checked) - readable == {
@@ -219,7 +219,7 @@ def test_check_train_evaluate_and_predict_agree(odd: Path, tmp_path: Path) -> No
     assert checked["data/test_set/cat/0.jpg"] == checked["data/Training/Cat/noname"] == "Cat"
     assert checked["data/Training/dog/linked/x.jpg"] == "dog"
 
-    trained = api.data.read_training_data(odd, console)
+    trained = workflows.data.read_training_data(odd, console)
     assert {sample.id: trained.classes[sample.label] for sample in trained.split("all")} == {
         name: checked[name] for name in readable
     }
@@ -237,12 +237,12 @@ def test_check_train_evaluate_and_predict_agree(odd: Path, tmp_path: Path) -> No
     assert (split, [sample.id for sample in dataset.split("test")]) == (
         "test", [name for name in checked if name.startswith("data/test_set/")],
     )  # fmt: skip
-    judged = api.judged(model, odd, console=console)
+    judged = workflows.judged(model, odd, console=console)
     assert [str(Path(str(path)).relative_to(odd)) for path in judged.sources] == [s.id for s in dataset.split("test")]
     assert [model.record.classes[label] for label in judged.labels] == ["Cat"] * 3 + ["dog"] * 3
 
     modelfile.save(model, tmp_path / "model.safetensors")
-    rows = api.predict(tmp_path / "model.safetensors", [odd], console=console)
+    rows = workflows.predict(tmp_path / "model.safetensors", [odd], console=console)
     predicted = {str(Path(row.path).relative_to(odd)): row.error for row in rows}
     of_no_class = {
         "data/sample.jpg",
@@ -272,7 +272,7 @@ def test_files_and_models_are_named_in_any_normal_form(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"GRÖSSE.png: does not exist \(there is .*, which differs by case alone\)"):
         expand([tmp_path / "GRÖSSE.png"])
     modelfile.save(drawn("A"), tmp_path / unicodedata.normalize("NFD", "modèle.safetensors"))
-    assert api.load(tmp_path / "modèle.safetensors").record.classes == drawn("A").record.classes
+    assert workflows.load(tmp_path / "modèle.safetensors").record.classes == drawn("A").record.classes
 
 
 def test_what_lies_among_the_links_of_an_earlier_sorting_is_not_told(tmp_path: Path) -> None:
@@ -286,6 +286,6 @@ def test_what_lies_among_the_links_of_an_earlier_sorting_is_not_told(tmp_path: P
 
 def test_a_target_is_named_in_any_normal_form() -> None:
     subject: Any = SimpleNamespace(record=SimpleNamespace(classes=("dog", unicodedata.normalize("NFD", "café"))))
-    assert looking._class(subject, "café") == 1
+    assert look._class(subject, "café") == 1
     with pytest.raises(UsageError, match="--target cow: is none of the 2 classes"):
-        looking._class(subject, "cow")
+        look._class(subject, "cow")

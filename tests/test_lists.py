@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from pictures import photographs, save, scene
-from vgglass.api.data import open_data_set
 from vgglass.data import lists
 from vgglass.data.folder import open_data
 from vgglass.errors import DataError
-from vgglass.prediction import expand
+from vgglass.inference import expand
+from vgglass.workflows.data import open_data_set
 
 Form = Literal["NFC", "NFD"]
 ROWS = "photos/cat/0.jpg,cat\nphotos/cat/1.jpg,cat\nphotos/dog/0.jpg,dog\n"

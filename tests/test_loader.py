@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, ahead, evaluation_batches
@@ -70,7 +70,7 @@ def same(one: list[Batch], two: list[Batch]) -> bool:
 
 
 def test_evaluation_sees_every_sample_once_in_order() -> None:
-    samples = digits.load().split("validation")
+    samples = sources.digits().split("validation")
     batches = list(evaluation_batches(samples, GREY, 64))
     assert [len(batch.labels) for batch in batches] == [64, 64, 52]
     assert np.concatenate([batch.labels for batch in batches]).tolist() == [sample.label for sample in samples]
@@ -87,7 +87,7 @@ def test_results_come_in_order_and_errors_come_through() -> None:
 @pytest.mark.parametrize("start", [0, 4])
 def test_every_sample_id_exactly_once_an_epoch(workers: int, start: int) -> None:
     """Also where the run broke off after four batches of the second epoch and went on from there."""
-    samples = numbered(digits.load().split("validation"))
+    samples = numbered(sources.digits().split("validation"))
     before = epochs(TrainingLoader(samples, GREY, 20, "shift", seed=3, workers=1), 1)[:start]
     with TrainingLoader(samples, GREY, 20, "shift", seed=3, workers=workers) as loader:
         assert len(loader) == 9
@@ -113,7 +113,7 @@ def test_batches_are_the_same_bytes_whatever_the_workers(name: str, photographs:
 
 def test_small_images_in_memory_are_made_once_and_alike() -> None:
     """The squares kept over the epochs give what fitting every time gives, and stay as they were."""
-    samples = numbered(digits.load().split("validation")[:40])
+    samples = numbered(sources.digits().split("validation")[:40])
     batches = epochs(TrainingLoader(samples, GREY, 8, "none", seed=0), 0, 1)
     for batch in batches:
         for image, label in zip(batch.images, batch.labels, strict=True):
@@ -148,7 +148,7 @@ def test_the_callers_randomness_is_left_alone(photographs: list[Sample]) -> None
 
 
 def test_batches_are_of_one_size_but_for_one_and_hold_every_sample() -> None:
-    samples = numbered(digits.load().split("validation")[:11])
+    samples = numbered(sources.digits().split("validation")[:11])
     batches = epochs(TrainingLoader(samples, GREY, 4, "none", seed=0), 0)
     assert [len(batch.labels) for batch in batches] == [4, 4, 3]
     assert sorted(np.concatenate([batch.labels for batch in batches])) == list(range(11))

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from glass_subjects import CLASSES, model, photograph
-from vgglass import glass, lettering
+from vgglass import glass, plotting
 from vgglass.errors import UsageError
-from vgglass.glass import Subject, attribution, looking, sheets
+from vgglass.glass import Subject, attribution, look, sheets
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_kernels_of_a_network_fed_bgr_are_drawn_in_rgb(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "walk", None)
+    monkeypatch.setattr(look, "walk", None)
     monkeypatch.setattr(attribution, "attribute", None)
     for wanted, message in (
         (glass.Wanted(target=7), "class 7: the classes are numbered 0 to 6"),
@@ -262,16 +262,16 @@ def test_a_notebook_shows_pictures(here: Subject) -> None:
 def test_lettering_without_a_font_is_said_and_english_is_drawn(
     here: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lettering, "_fonts", list)
-    assert lettering.missing_font(("汉字" * 9,)).startswith(
+    monkeypatch.setattr(plotting, "_fonts", list)
+    assert plotting.missing_font(("汉字" * 9,)).startswith(
         "No font here can write 汉字汉字汉字汉字汉字汉字…: install a CJK font"
     )
-    assert lettering.missing_font(()) == ""
+    assert plotting.missing_font(()) == ""
     latin, chinese = frozenset(map(ord, "abc;")), frozenset(map(ord, "汉字"))
-    monkeypatch.setattr(lettering, "_fonts", lambda: [(None, latin), (None, chinese)])
-    assert lettering.unwritable(("abc", "汉字", "汉字;")) == ["汉字;"]  # a text is drawn in one font
+    monkeypatch.setattr(plotting, "_fonts", lambda: [(None, latin), (None, chinese)])
+    assert plotting.unwritable(("abc", "汉字", "汉字;")) == ["汉字;"]  # a text is drawn in one font
     monkeypatch.undo()
-    monkeypatch.setattr(lettering, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
+    monkeypatch.setattr(plotting, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
     seen = glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=()))
     assert glass.write(seen, tmp_path, lang="zh").startswith("No font here can write")
     english = sheets.grid(seen.layers[0].maps, "conv1_1   64×64×8", lang="en").image
@@ -281,8 +281,8 @@ def test_lettering_without_a_font_is_said_and_english_is_drawn(
 
 
 def test_chinese_legends_are_drawn_where_there_is_a_font(here: Subject, tmp_path: Path) -> None:
-    if lettering.unwritable(("汉字",)):
+    if plotting.unwritable(("汉字",)):
         pytest.skip("no CJK font on this machine")
     sheet = sheets.grid(np.ones((1, 8, 8), np.float32), "t", lang="zh")
     assert "色标" in sheet.legend
-    assert lettering.font("色标", 14).getname()[0] in lettering.CJK_FONTS
+    assert plotting.font("色标", 14).getname()[0] in plotting.CJK_FONTS

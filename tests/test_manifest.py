@@ -12,11 +12,11 @@ from pyarrow import parquet
 
 from pictures import photographs, save, scene
 from vgglass import images
-from vgglass.data import digits, manifest
+from vgglass.data import manifest, sources
 from vgglass.data.dataset import Dataset
 from vgglass.data.folder import open_data, trainable
 from vgglass.errors import DataError
-from vgglass.prediction import expand
+from vgglass.inference import expand
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def test_files_that_went_or_changed_are_named_before_anything_starts(dataset: Da
 
 
 def test_digits_have_no_paths(tmp_path: Path) -> None:
-    manifest.write(digits.load(), tmp_path / "digits.parquet")
+    manifest.write(sources.digits(), tmp_path / "digits.parquet")
     found = open_data(tmp_path / "digits.parquet")
-    assert ids(found) == ids(digits.load())
-    assert manifest.digest(found) == manifest.digest(digits.load())
+    assert ids(found) == ids(sources.digits())
+    assert manifest.digest(found) == manifest.digest(sources.digits())
     with pytest.raises(DataError, match="holds rows without a path: its images lie in an archive"):
         expand([tmp_path / "digits.parquet"])
     table = parquet.read_table(tmp_path / "digits.parquet", partitioning=None)
@@ -164,7 +164,7 @@ def test_a_csv_to_predict_needs_paths_alone_and_no_package(dataset: Dataset, tmp
     (tmp_path / "data.csv").write_text("path\nphotos/cat/0.jpg\nno.jpg\n")
     code = (
         "import sys; sys.modules['pyarrow'] = sys.modules['imagehash'] = sys.modules['scipy'] = None\n"
-        "from pathlib import Path; from vgglass.prediction import expand\n"
+        "from pathlib import Path; from vgglass.inference import expand\n"
         "print(*expand([Path('data.csv')]), sep='\\n')\n"
         "from vgglass.errors import MissingExtraError\n"
         "for late in (lambda: expand([Path('data.parquet')]),):\n"

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from sklearn import metrics as reference
 
 from judgements import answers, judged
-from vgglass import figures
+from vgglass import plotting
 from vgglass.errors import DataError
 from vgglass.evaluation import metrics
 from vgglass.evaluation.headline import rankings
-from vgglass.evaluation.intervals import bootstrap, wilson
-from vgglass.lettering import unwritable
+from vgglass.evaluation.statistics import bootstrap, wilson
+from vgglass.plotting import unwritable
 
 
 @pytest.mark.parametrize(("images", "classes", "known"), [(300, 8, None), (300, 8, 6), (90, 3, None), (50, 2, None)])
@@ -141,7 +141,7 @@ def test_class_names_without_a_font_are_numbered_and_said(tmp_path: Path) -> Non
     names = ("ant", "\U0001f41d")  # no font of matplotlib's has the bee
     if not unwritable(names):
         pytest.skip("this machine has a font for emoji")
-    said = figures.confusion(np.eye(2, dtype=np.int64), names, "t", tmp_path / "c.png")
+    said = plotting.confusion(np.eye(2, dtype=np.int64), names, "t", tmp_path / "c.png")
     assert said
     assert "classes are numbered" in said[0]
     assert (tmp_path / "c.png").stat().st_size > 1000

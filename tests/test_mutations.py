@@ -20,8 +20,8 @@ from glass_subjects import model
 from judge_mutations import judged, looked, strictly
 from mutations import MUTATIONS, image, sources
 from served import Served, form, save_model
-from vgglass import api
-from vgglass.data.cache import examined
+from vgglass import workflows
+from vgglass.data.examination import examined
 from vgglass.data.folder import image_files
 from vgglass.images import FORMATS
 
@@ -81,7 +81,7 @@ def test_a_sample_is_judged_as_pillow_does() -> None:
 
 def test_a_sample_is_predicted_and_checked_alike(tmp_path: Path) -> None:
     folder = folder_of(SAMPLE[::2], tmp_path / "photos")
-    compare(folder, {Path(row.path).name: row.error for row in api.predict(model("A"), [folder])})
+    compare(folder, {Path(row.path).name: row.error for row in workflows.predict(model("A"), [folder])})
 
 
 def compare(folder: Path, predicted: Mapping[str, str]) -> None:

@@ -12,12 +12,11 @@ import pytest
 
 from vgglass.architecture import COLUMNS
 from vgglass.errors import UsageError
-from vgglass.evaluation import paper, published
-from vgglass.evaluation.columns import SIDES, Rate, Trial, both, resolution, right_in, scaled, tables, trials, views
-from vgglass.evaluation.detection import detectable, quantiles
-from vgglass.evaluation.intervals import wilson
-from vgglass.evaluation.paper import Lab, Trained
-from vgglass.evaluation.paper_words import WORDS
+from vgglass.evaluation.statistics import detectable, quantiles, wilson
+from vgglass.replication import published
+from vgglass.replication.lab import Lab, Trained, markdown
+from vgglass.replication.tables import SIDES, Rate, Trial, both, resolution, right_in, scaled, tables, trials, views
+from vgglass.replication.words import WORDS
 from vgglass.training import diagnosis, recipe
 
 ORACLE = Path(__file__).parents[2] / "shared" / "oracles" / "paper.json"
@@ -215,7 +214,7 @@ def test_rows_stand_beside_the_papers_and_apart_from_it() -> None:
 
 def test_a_column_that_did_not_start_has_no_figure() -> None:
     found = lab(started=False)
-    text = paper.markdown(found, "en")
+    text = markdown(found, "en")
     row = next(line for line in text.splitlines() if line.startswith("| D | 37 | 37 |"))
     assert row == "| D | 37 | 37 | did not start | — | — | — | *256* | *256* | *27.0* | *8.8* |"
     assert "D did not start: the lowest loss of an epoch, in training or validation, is 2.300" in text
@@ -223,7 +222,7 @@ def test_a_column_that_did_not_start_has_no_figure() -> None:
     assert "Fewer than two columns started" in text
     assert found.as_json()["tables"][0]["rows"][1]["top1"] is None
     assert found.as_json()["tables"][0]["rows"][1]["started"] is False
-    assert "未能起步" in paper.markdown(found, "zh")
+    assert "未能起步" in markdown(found, "zh")
 
 
 def test_starting_is_leaving_the_loss_of_a_guess() -> None:
@@ -236,30 +235,30 @@ def test_starting_is_leaving_the_loss_of_a_guess() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_page_says_what_was_done(lang: str) -> None:
-    text = paper.markdown(lab(used_for="selection"), lang)
+    text = markdown(lab(used_for="selection"), lang)
     assert "{" not in text
     for figure in ("2,000", "0.125", "512", "1.960", "0.842", "| A | 37 | 37 | 25.0 |"):
         assert figure in text
     assert ("used for selection" if lang == "en" else "已用于模型选择") in text
-    assert ("used for selection" if lang == "en" else "已用于模型选择") not in paper.markdown(lab(), lang)
+    assert ("used for selection" if lang == "en" else "已用于模型选择") not in markdown(lab(), lang)
     assert ("The paper's Table 5" if lang == "en" else "论文的表 5") in text
-    assert ("The paper's Table 5" if lang == "en" else "论文的表 5") not in paper.markdown(lab(sides="256-512"), lang)
+    assert ("The paper's Table 5" if lang == "en" else "论文的表 5") not in markdown(lab(sides="256-512"), lang)
     begun = replace(lab(), trained=(replace(lab().trained[1], began_from_a=True),))
-    assert "--from-a" in paper.markdown(begun, lang)
+    assert "--from-a" in markdown(begun, lang)
     assert WORDS["en"].keys() == WORDS["zh"].keys()
 
 
 def test_a_dense_test_of_one_place_is_said() -> None:
-    assert "the dense test has one place" in paper.markdown(lab(), "en")  # 37 // 32 = 32 // 32
+    assert "the dense test has one place" in markdown(lab(), "en")  # 37 // 32 = 32 // 32
     at_224 = tables({A: None}, np.zeros(4, int), 224)  # 256 // 32 - 224 // 32 + 1 = 2
     large = replace(lab(), recipe=lab().recipe | {"image_size": 224}, tables=at_224)
-    assert "the dense test has one place" not in paper.markdown(large, "en")
+    assert "the dense test has one place" not in markdown(large, "en")
 
 
 def test_five_classes_have_no_top_5() -> None:
     scores = logs([0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1])
     found = tables({A: {"single": scores, "several": scores}}, np.zeros(2, int), 32)
     assert [row.top5 for row in found[0].rows] == [None]
-    page = paper.markdown(replace(lab(), tables=found), "en")
+    page = markdown(replace(lab(), tables=found), "en")
     assert "top-5 error" not in page
     assert "| A | 37 | 37 | 50.0 |" in page

@@ -15,12 +15,12 @@ from PIL import Image
 import vgglass
 from test_cli import vgglass as command
 from training_runs import quiet
-from vgglass import api, modelfile
-from vgglass.data import digits
+from vgglass import modelfile, workflows
+from vgglass.data import sources
 from vgglass.errors import DataError, TrainingError, UsageError
 from vgglass.evaluation import metrics
-from vgglass.evaluation.columns import both
-from vgglass.evaluation.paper import Lab
+from vgglass.replication.lab import Lab
+from vgglass.replication.tables import both
 
 SMALL: dict[str, Any] = {"columns": ("A", "D"), "epochs": 3, "width": 0.125}
 
@@ -59,7 +59,7 @@ def test_figures_are_those_of_evaluate_on_the_test_digits(trained: tuple[Path, L
     best = out / "runs" / "A" / "best.safetensors"
     assert (lab.split, lab.used_for, lab.images["test"]) == ("test", "", 360)
     for table, views in zip(lab.tables, ("dense@37", "dense@32,37,41"), strict=False):
-        rate, expected = table.rows[0].top1, api.evaluate(best, split="test", views=views)
+        rate, expected = table.rows[0].top1, workflows.evaluate(best, split="test", views=views)
         assert rate is not None
         assert 1 - rate.error / 100 == pytest.approx(expected.top1)
         rate = table.rows[0].top5
@@ -71,9 +71,12 @@ def test_figures_are_those_of_evaluate_on_the_test_digits(trained: tuple[Path, L
 
 @pytest.mark.slow
 def test_dense_and_crops_are_averaged_as_views_are(trained: tuple[Path, Lab]) -> None:
-    best, images = trained[0] / "runs" / "D" / "best.safetensors", [one.source for one in digits.load().split("test")]
+    best, images = (
+        trained[0] / "runs" / "D" / "best.safetensors",
+        [one.source for one in sources.digits().split("test")],
+    )
     found = [
-        metrics.answered(api.judge(best, views=views).stream(images[:20]))
+        metrics.answered(workflows.judge(best, views=views).stream(images[:20]))
         for views in ("dense@32,37,41", "crops@32,37,41", "dense@32,37,41+crops@32,37,41")
     ]
     assert both(found[0], found[1]) == pytest.approx(found[2], abs=1e-9)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glass_subjects import model, photograph
-from vgglass import api, modelfile, prediction
-from vgglass.cli import predicting
-from vgglass.engines import machine, selection
+from vgglass import inference, modelfile, workflows
+from vgglass.cli import predict
+from vgglass.engines import selection
 from vgglass.errors import ImageError, ModelFileError, UsageError
 from vgglass.images import Pixels
-from vgglass.prediction import Prediction
-from vgglass.prediction.files import expand
-from vgglass.predictor import PATIENCE, Predictor
+from vgglass.inference import Prediction
+from vgglass.inference.inputs import expand
+from vgglass.inference.predictor import PATIENCE, Predictor
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ print("alive")
 
 def test_a_model_written_to_in_place_is_noticed(saved: Path) -> None:
     image = photograph()
-    predictor = api.predictor(saved, precision="float32")
+    predictor = workflows.predictor(saved, precision="float32")
     list(predictor.stream([image]))
     other = saved.with_name("other.safetensors")
     modelfile.save(model("A", seed=1), other)
@@ -87,15 +87,15 @@ def test_a_model_written_to_in_place_is_noticed(saved: Path) -> None:
 
 def test_a_model_that_another_takes_the_place_of_goes_on(saved: Path) -> None:
     image = photograph()
-    predictor = api.predictor(saved, precision="float32")
+    predictor = workflows.predictor(saved, precision="float32")
     before = list(predictor.stream([image]))
     modelfile.save(model("A", seed=1), saved)  # renames into place
     assert np.array_equal(list(predictor.stream([image])), before)  # type: ignore[arg-type]
-    assert not np.allclose(list(api.predictor(saved).stream([image])), before)  # type: ignore[arg-type]
+    assert not np.allclose(list(workflows.predictor(saved).stream([image])), before)  # type: ignore[arg-type]
 
 
 def test_unreadable_files_hold_up_nobody_and_no_memory() -> None:
-    predictor = api.predictor(model("A", image_size=224), precision="float32")  # 16 fill a batch
+    predictor = workflows.predictor(model("A", image_size=224), precision="float32")  # 16 fill a batch
     taken = 0
 
     def sources() -> Iterator[Pixels | Path]:
@@ -115,7 +115,7 @@ def test_unreadable_files_hold_up_nobody_and_no_memory() -> None:
 
 def counted(sizes: list[int], **how: str) -> Predictor:
     """A predictor that notes how many images each call to its engine has."""
-    plain = api.predictor(model("A", image_size=224, width=0.0625), precision="float32", **how)
+    plain = workflows.predictor(model("A", image_size=224, width=0.0625), precision="float32", **how)
     ((dense, engine),) = plain.engines.items()
 
     def calls(images: Pixels) -> NDArray[np.float32]:
@@ -141,36 +141,36 @@ def test_large_pictures_go_through_one_by_one() -> None:
 
 
 def test_evaluation_is_in_float32_unless_told_otherwise(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cpu", lambda: ("Quick CPU", True))
-    monkeypatch.setattr(machine, "bfloat16_gain", lambda name: 2.0)
-    assert api.judge(saved).settings["precision"] == "float32"
-    assert api.judge(saved, precision="auto").settings["precision"] == "bfloat16"
-    assert api.predictor(saved).settings["precision"] == "bfloat16"
-    monkeypatch.setattr(machine, "bfloat16_gain", lambda name: 1.19)
-    assert api.predictor(saved).settings["precision"] == "float32"  # not worth its eight bits
+    monkeypatch.setattr(selection, "cpu", lambda: ("Quick CPU", True))
+    monkeypatch.setattr(selection, "bfloat16_gain", lambda name: 2.0)
+    assert workflows.judge(saved).settings["precision"] == "float32"
+    assert workflows.judge(saved, precision="auto").settings["precision"] == "bfloat16"
+    assert workflows.predictor(saved).settings["precision"] == "bfloat16"
+    monkeypatch.setattr(selection, "bfloat16_gain", lambda name: 1.19)
+    assert workflows.predictor(saved).settings["precision"] == "float32"  # not worth its eight bits
 
 
 def test_a_gpu_is_for_model_files(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    api.export(saved, tmp_path / "m.xml")
-    monkeypatch.setattr(machine, "has_gpu", lambda: True)
-    assert selection.choose(api.opened(tmp_path / "m.xml")).engine == "openvino"
-    assert selection.choose(api.load(saved), precision="float32").engine == "torch"
+    workflows.export(saved, tmp_path / "m.xml")
+    monkeypatch.setattr(selection, "has_gpu", lambda: True)
+    assert selection.choose(workflows.opened(tmp_path / "m.xml")).engine == "openvino"
+    assert selection.choose(workflows.load(saved), precision="float32").engine == "torch"
 
 
 def test_what_rows_depend_on_is_told_apart(tmp_path: Path) -> None:
     """Weights never saved, a temperature, a threshold, the folder that paths start at, engine and views."""
     file = model("A")
-    plain = api.predictor(file, precision="float32")
-    header = prediction.header(plain, 5, [Path("/a.png")])
+    plain = workflows.predictor(file, precision="float32")
+    header = inference.header(plain, 5, [Path("/a.png")])
     others = [
-        api.predictor(model("A", seed=1), precision="float32"),
-        api.predictor(replace(file, record=replace(file.record, temperature=2.0)), precision="float32"),
-        api.predictor(replace(file, record=replace(file.record, reject_threshold=0.5)), precision="float32"),
-        api.predictor(file, engine="torch", precision="float32"),
-        api.predictor(file, precision="float32", views="crops"),
+        workflows.predictor(model("A", seed=1), precision="float32"),
+        workflows.predictor(replace(file, record=replace(file.record, temperature=2.0)), precision="float32"),
+        workflows.predictor(replace(file, record=replace(file.record, reject_threshold=0.5)), precision="float32"),
+        workflows.predictor(file, engine="torch", precision="float32"),
+        workflows.predictor(file, precision="float32", views="crops"),
     ]
-    headers = [header, *(prediction.header(other, 5, [Path("/a.png")]) for other in others)]
-    headers += [prediction.header(plain, 2, [Path("/a.png")]), prediction.header(plain, 5, [Path("a.png")])]
+    headers = [header, *(inference.header(other, 5, [Path("/a.png")]) for other in others)]
+    headers += [inference.header(plain, 2, [Path("/a.png")]), inference.header(plain, 5, [Path("a.png")])]
     assert len({found.line() for found in headers}) == len(headers)
     assert headers[-1].folder == str(Path.cwd())
 
@@ -179,21 +179,21 @@ def test_a_complete_file_is_not_begun_anew(saved: Path, tmp_path: Path) -> None:
     for place in range(2):
         Image.fromarray(photograph(seed=place)).save(tmp_path / f"{place}.png")
     out = tmp_path / "rows.csv"
-    assert len(list(api.predictions(saved, [tmp_path / "0.png"], out=out))) == 1
+    assert len(list(workflows.predictions(saved, [tmp_path / "0.png"], out=out))) == 1
     whole = out.read_bytes()
-    assert list(api.predictions(saved, [tmp_path / "0.png"], out=out, resume=True)) == []
+    assert list(workflows.predictions(saved, [tmp_path / "0.png"], out=out, resume=True)) == []
     for paths, top in (([tmp_path], 5), ([tmp_path / "1.png"], 5), ([tmp_path / "0.png"], 1)):
         with pytest.raises(UsageError, match=r"rows\.csv: is complete, and its rows .*; leave out --resume to predict"):
-            api.predictions(saved, paths, out=out, resume=True, top=top)
+            workflows.predictions(saved, paths, out=out, resume=True, top=top)
     assert out.read_bytes() == whole
-    assert len(list(api.predictions(saved, [tmp_path / "1.png"], out=out))) == 1  # without resume: as asked
+    assert len(list(workflows.predictions(saved, [tmp_path / "1.png"], out=out))) == 1  # without resume: as asked
     assert out.read_bytes() != whole
 
 
 def test_rows_do_not_replace_what_they_are_read_from(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\nx.png\n")
     with pytest.raises(UsageError, match=r"--out .*list\.csv: is what the images are read from; name another file"):
-        api.predictions(saved, [tmp_path / "list.csv"], out=tmp_path / "list.csv")
+        workflows.predictions(saved, [tmp_path / "list.csv"], out=tmp_path / "list.csv")
 
 
 def test_images_of_ones_own_below_the_links_are_predicted(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_lists_of_other_systems_and_tables_in_lists(tmp_path: Path, monkeypatch:
 
 
 def test_a_class_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    predicting._show(iter([Prediction("a.png", (("\x1b]0;owned\x07", 0.9), ("\x1b[2J", 0.1)))]))
+    predict._show(iter([Prediction("a.png", (("\x1b]0;owned\x07", 0.9), ("\x1b[2J", 0.1)))]))
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert r"\x1b]0;owned\x07" in said
@@ -222,5 +222,5 @@ def test_a_class_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str])
 def test_links_lead_to_the_image_itself(tmp_path: Path) -> None:
     (tmp_path / "real.png").touch()
     (tmp_path / "alias.png").symlink_to(tmp_path / "real.png")
-    list(prediction.sorted_into(tmp_path / "sorted", iter([Prediction(str(tmp_path / "alias.png"), (("cat", 1.0),))])))
+    list(inference.sorted_into(tmp_path / "sorted", iter([Prediction(str(tmp_path / "alias.png"), (("cat", 1.0),))])))
     assert (tmp_path / "sorted" / "cat" / "alias.png").readlink() == tmp_path / "real.png"

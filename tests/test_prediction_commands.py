@@ -19,7 +19,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import glass_subjects
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 
 COUNT = 300
 
@@ -208,10 +208,10 @@ def test_a_list_on_standard_input(model: Path, tmp_path: Path) -> None:
 
 def test_rows_come_one_at_a_time_or_in_a_list(model: Path, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "images", 20)
-    rows = api.predictions(model, [folder], top=2, out=tmp_path / "rows.csv")
+    rows = workflows.predictions(model, [folder], top=2, out=tmp_path / "rows.csv")
     first = next(rows)
     assert lines(tmp_path / "rows.csv") == 2
-    assert [first, *rows] == api.predict(model, [folder, folder / "0.png"], top=2)
+    assert [first, *rows] == workflows.predict(model, [folder, folder / "0.png"], top=2)
     assert len(read(tmp_path / "rows.csv")) == 20
     command_again = (model, folder, "--out", tmp_path / "rows.csv", "--resume", "--json")
     assert json.loads(predict(*command_again, "--top", 2).stdout) == []

@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vgglass.errors import InterruptedRunError, UsageError
-from vgglass.prediction import Prediction, complete, recorded, require_origin
-from vgglass.prediction.header import Header, line, parsed
-from vgglass.prediction.journal import beside
-from vgglass.prediction.origin import content
+from vgglass.inference import Prediction, complete, recorded, require_origin
+from vgglass.inference.header import Header, line, parsed
+from vgglass.inference.resume import beside, content
 
 FILES = [Path(name) for name in ("/a/1.png", "/a/two words.png", "/a/\udcff.png", "/a/4,\n.png", "/a/五.png")]
 HEADER = Header("0" * 64, 2, settings={"engine": "openvino", "views": 1})
@@ -303,8 +302,8 @@ def test_a_signal_is_heeded_between_two_rows(tmp_path: Path, number: signal.Sign
 HOLDER = """
 import sys
 from pathlib import Path
-from vgglass.prediction.header import Header
-from vgglass.prediction.journal import opened
+from vgglass.inference.header import Header
+from vgglass.inference.resume import opened
 with opened(Path(sys.argv[1]), Header("0" * 64, 2), False):
     print("ready", flush=True)
     sys.stdin.read()
@@ -328,8 +327,8 @@ CONTENDER = """
 import os, sys
 from pathlib import Path
 from vgglass.errors import UsageError
-from vgglass.prediction.header import Header
-from vgglass.prediction.journal import opened
+from vgglass.inference.header import Header
+from vgglass.inference.resume import opened
 out, marker, owned = Path(sys.argv[1]), sys.argv[1] + ".owned", 0
 while owned < 200:
     try:

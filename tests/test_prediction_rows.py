@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from vgglass.cli import output, predicting
+from vgglass.cli import output, predict
 from vgglass.errors import DataError, UsageError
-from vgglass.prediction import Prediction, expand, require, sorted_into, write
-from vgglass.prediction.sorting import folder_name
+from vgglass.inference import Prediction, expand, require, sorted_into, write
+from vgglass.inference.links import folder_name
 
 ROWS = [
     Prediction("a,b.png", (("猫", 2 / 3), ('the "dog"', 1 / 3))),
@@ -60,7 +60,7 @@ def test_json_lines_are_read_back(tmp_path: Path) -> None:
 
 
 def test_parquet_has_types_and_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vgglass.prediction.tables.GROUP", 3)
+    monkeypatch.setattr("vgglass.inference.tables.GROUP", 3)
     write(iter(ROWS), tmp_path / "rows.parquet", 2)
     file = parquet.ParquetFile(tmp_path / "rows.parquet")
     assert file.metadata.num_row_groups == 2
@@ -86,7 +86,7 @@ def test_a_place_for_rows_is_judged_before_the_work(tmp_path: Path) -> None:
     require(tmp_path / "rows.JSONL")
     code = (
         "import sys; sys.modules['pyarrow'] = None\n"
-        "from pathlib import Path; from vgglass.prediction import require\n"
+        "from pathlib import Path; from vgglass.inference import require\n"
         "require(Path('rows.csv')); require(Path('rows.parquet'))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -212,7 +212,7 @@ def test_links_are_no_images_of_their_own(tmp_path: Path) -> None:
 
 def test_long_tables_come_in_pages(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Prediction(f"{number}.png", (("cat", 0.5),)) for number in range(2001)]
-    predicting._show(iter(rows))
+    predict._show(iter(rows))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [number for number, line in enumerate(lines) if line[0] == "image"] == [0, 1001, 2002]
     assert [line[0] for line in lines if line[0] != "image"] == [row.path for row in rows]

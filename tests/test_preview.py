@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.augment import AUGMENTATIONS
-from vgglass.lettering import unwritable
+from vgglass.plotting import unwritable
 from vgglass.preprocess import Preprocessing, normalise
 from vgglass.training.preview import mixture, preview, seen, shown, spread
 
@@ -19,7 +19,7 @@ GREY = Preprocessing(32, 32, (72.0,), (90.0,), "L")
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 def test_a_sheet_is_drawn_for_every_augmentation(name: str, tmp_path: Path) -> None:
-    data = digits.load()
+    data = sources.digits()
     state = torch.get_rng_state()
     assert preview(data.split("train"), data.classes, GREY, name, 0, tmp_path / "preview.png") == ""
     assert torch.equal(torch.get_rng_state(), state)
@@ -31,7 +31,7 @@ def test_a_sheet_is_drawn_for_every_augmentation(name: str, tmp_path: Path) -> N
 
 
 def test_rows_are_spread_over_the_classes() -> None:
-    samples = digits.load().split("train")
+    samples = sources.digits().split("train")
 
     def labels(*wanted: int, count: int) -> list[int]:
         return [sample.label for sample in spread([one for one in samples if one.label in wanted], count)]
@@ -43,7 +43,7 @@ def test_rows_are_spread_over_the_classes() -> None:
 
 
 def test_each_row_is_one_image() -> None:
-    samples = digits.load().split("train")[:8]
+    samples = sources.digits().split("train")[:8]
     columns = seen(samples, tuple("0123456789"), GREY, "none", 0, None)
     assert len(columns) == 8
     for pixels, mixtures in columns:
@@ -72,5 +72,5 @@ def test_class_names_without_a_font_are_said(tmp_path: Path) -> None:
     names = ("\U0001f41c", "\U0001f41d")  # no font of matplotlib's has the ant and the bee
     if not unwritable(names):
         pytest.skip("this machine has a font for emoji")
-    samples = [replace(sample, label=sample.label % 2) for sample in digits.load().split("train")[:6]]
+    samples = [replace(sample, label=sample.label % 2) for sample in sources.digits().split("train")[:6]]
     assert "No font here can write" in preview(samples, names, GREY, "none", 0, tmp_path / "preview.png")

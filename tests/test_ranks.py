@@ -20,15 +20,15 @@ from torch import distributed as dist
 import vgglass
 from rank_runs import EXACT, STEPS, free_port, outcome, samples_of, together, trained
 from training_runs import QUICK, quiet
-from vgglass.data import digits
-from vgglass.data.share import Share
+from vgglass.data import sources
+from vgglass.data.sampling import Share
 from vgglass.data.training_loader import TrainingLoader, batch_sizes, epoch_batches
 from vgglass.errors import TrainingError
 from vgglass.preprocess import Preprocessing
 from vgglass.training import features, memory, ranks, recipe
 from vgglass.training.ranks import ALONE, Group
 
-IDS = [sample.id for sample in digits.load().split("train")]
+IDS = [sample.id for sample in sources.digits().split("train")]
 
 
 def require_close(one: Path, two: Path, within: float = 1e-10) -> None:
@@ -76,7 +76,7 @@ def test_shares_are_the_batch(samples: int, size: int, count: int, epoch: int) -
 def test_a_share_holds_the_same_pixels(weights: Any) -> None:
     """What is drawn for a sample does not depend on who draws it, nor where samples come more than once an epoch."""
     record = Preprocessing(32, 32, (0.0,), (1.0,), "L")
-    samples = digits.load().split("train")[:40]
+    samples = sources.digits().split("train")[:40]
 
     def images(share: Share) -> list[Any]:
         loader = TrainingLoader(samples, record, 12, "shift", seed=3, weights=weights, workers=0, share=share)
@@ -92,7 +92,7 @@ def test_cores_are_divided_among_the_ranks_of_a_machine(monkeypatch: pytest.Monk
     record = Preprocessing(96, 96, (0.0,), (1.0,), "L")
     for neighbours, workers in ((1, 2), (2, 1), (16, 1)):
         share = Share(0, 16, neighbours)
-        loader = TrainingLoader(digits.load().split("train"), record, 64, "none", seed=0, share=share)
+        loader = TrainingLoader(sources.digits().split("train"), record, 64, "none", seed=0, share=share)
         assert loader._loader.num_workers == workers
 
 

@@ -13,8 +13,8 @@ from torch import distributed as dist
 import vgglass
 from rank_runs import EXACT, together, trained
 from training_runs import QUICK, quiet
-from vgglass.data import digits
-from vgglass.data.share import Share
+from vgglass.data import sources
+from vgglass.data.sampling import Share
 from vgglass.errors import TrainingError
 from vgglass.training import planning, ranks, recipe
 from vgglass.training import run as runs
@@ -36,7 +36,7 @@ def test_what_these_ranks_can_not_do(tmp_path: Path, count: int, more: dict[str,
 
 
 def test_nothing_to_share() -> None:
-    record, _ = planning.settle(recipe.read("digits").override(**QUICK), digits.load(), None, None)
+    record, _ = planning.settle(recipe.read("digits").override(**QUICK), sources.digits(), None, None)
 
     class Four(ranks.Ranks):
         share = Share(0, 4, 4)

@@ -18,10 +18,10 @@ import pytest
 
 import vgglass
 from ray_job import ENVIRONMENT, command, finished, made, needs_ray, network, pictures, rows, said
-from vgglass import api
+from vgglass import workflows
 from vgglass.cluster import connection, job, sources
 from vgglass.cluster.connection import Node
-from vgglass.cluster.prediction import Attempts, How, Pool, Worker
+from vgglass.cluster.predict import Attempts, How, Pool, Worker
 from vgglass.errors import (
     DataError,
     InterruptedRunError,
@@ -360,7 +360,7 @@ def test_a_worker_gives_the_rows_of_plain_prediction(model: Path, tmp_path: Path
     (folder / "damaged.png").write_bytes(b"")
     how = How(str(model), 99, None, "openvino", "float32", "", 1)
     part.write_bytes(made(how, list(sources.listed([str(folder)]).names))[0])
-    list(api.predictions(model, [folder], top=10, out=plain, engine="openvino", precision="float32"))
+    list(workflows.predictions(model, [folder], top=10, out=plain, engine="openvino", precision="float32"))
     assert [row[::3] for row in rows(part)] == [row[::3] for row in rows(plain)]
     assert [row[2] or 0 for row in rows(part)] == pytest.approx([row[2] or 0 for row in rows(plain)], abs=1e-6)
     facts = Worker(how).facts()

@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 
 from ray_job import ENVIRONMENT, needs_ray, network, pictures
-from vgglass import api
-from vgglass.cluster import connection, serving
+from vgglass import workflows
+from vgglass.cluster import connection, serve
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 
 TOKEN = "0123456789abcdef" * 2
@@ -24,7 +24,7 @@ import os, sys
 from vgglass.cluster.connection import connected
 with connected("local"):
     from ray import serve
-    from vgglass.cluster.serving import Arguments, application
+    from vgglass.cluster.serve import Arguments, application
     serve.start(http_options={"port": int(sys.argv[1])})
     serve.run(application(Arguments(model=sys.argv[2], engine="openvino", precision="float32", token_file=sys.argv[3])))
     print("ready", flush=True)
@@ -69,7 +69,9 @@ def test_a_replica_answers_as_the_server_does_and_a_killed_one_is_replaced(port:
     image = (folder / "000000.png").read_bytes()
     status, body = ask(port, "POST", "/predict?top=2", image)
     assert status == 200, body
-    [expected] = api.predict(tmp_path / "small.safetensors", [folder], top=2, engine="openvino", precision="float32")
+    [expected] = workflows.predict(
+        tmp_path / "small.safetensors", [folder], top=2, engine="openvino", precision="float32"
+    )
     found = json.loads(body)["images"][0]["top"]
     assert [each["class"] for each in found] == [name for name, _ in expected.top]
     assert [each["probability"] for each in found] == pytest.approx([share for _, share in expected.top], abs=1e-6)
@@ -97,23 +99,23 @@ def _line(process: psutil.Process) -> str:
 def test_wrong_arguments_are_told_before_any_replica_starts(tmp_path: Path) -> None:
     rule = r"hosts=models\.example: lets others than this machine ask, and asks them for no token; add token_file=FILE"
     with pytest.raises(UsageError, match=rule):
-        serving.application(serving.Arguments(model="vgg16", hosts="models.example"))
+        serve.application(serve.Arguments(model="vgg16", hosts="models.example"))
     with pytest.raises(UsageError, match="can't be read"):
-        serving.application(serving.Arguments(token_file=str(tmp_path / "none")))
+        serve.application(serve.Arguments(token_file=str(tmp_path / "none")))
     with pytest.raises(ModelFileError, match=r"none\.safetensors"):
-        serving.application(serving.Arguments(model=str(tmp_path / "none.safetensors")))
+        serve.application(serve.Arguments(model=str(tmp_path / "none.safetensors")))
 
 
 def test_arguments_are_checked() -> None:
     for wrong in ({"replicas": 0}, {"timeout": 0}, {"images": 5000}, {"modell": "x"}, {"queue": -1}):
         with pytest.raises(ValidationError):
-            serving.Arguments(**wrong)
-    assert serving.Arguments.model_validate({"model": "m", "replicas": "8", "cpus": "2"}).replicas == 8
+            serve.Arguments(**wrong)
+    assert serve.Arguments.model_validate({"model": "m", "replicas": "8", "cpus": "2"}).replicas == 8
 
 
 def test_names_and_pages_elsewhere_are_separated_by_commas() -> None:
-    arguments = serving.Arguments(hosts="photos.example,other.example:8443", origins="https://a.example,http://b:81/")
-    access = serving._access(arguments)
+    arguments = serve.Arguments(hosts="photos.example,other.example:8443", origins="https://a.example,http://b:81/")
+    access = serve._access(arguments)
     assert {"photos.example", "other.example"} < access.hosts
     assert access.guests == {"https://a.example", "http://b:81"}
 
@@ -121,4 +123,4 @@ def test_names_and_pages_elsewhere_are_separated_by_commas() -> None:
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"run: pip install 'vgglass\[ray\]'"):
-        serving.application(serving.Arguments())
+        serve.application(serve.Arguments())

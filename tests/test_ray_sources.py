@@ -9,8 +9,8 @@ import pytest
 
 from ray_job import made, network, pictures, rows
 from vgglass import modelfile
-from vgglass.cluster import job, prediction, sources
-from vgglass.cluster.prediction import How, Worker
+from vgglass.cluster import job, predict, sources
+from vgglass.cluster.predict import How, Worker
 from vgglass.errors import DataError, UsageError
 
 
@@ -73,4 +73,4 @@ def test_the_header_says_what_the_rows_depend_on(model: Path, tmp_path: Path) ->
     job.claim(tmp_path, begun, {})
     assert job.recorded(tmp_path) == {"format": 1, **asdict(begun)}
     assert facts["model"] != modelfile.load(model).record.digest
-    assert prediction.SHARD == 1000
+    assert predict.SHARD == 1000

@@ -23,8 +23,8 @@ from torch import nn
 import vgglass
 from vgglass import modelfile
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
-from vgglass.interruption import Interruption, at_once
 from vgglass.model import VGG
+from vgglass.signals import Interruption, at_once
 from vgglass.training import checkpoint, extension, recipe, run, winograd
 from vgglass.training.checkpoint import Cadence, Progress
 from vgglass.training.journal import TIMINGS

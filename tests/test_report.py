@@ -16,12 +16,12 @@ from playwright.sync_api import Browser, Page
 from glass_subjects import model
 from pictures import save, scene
 from test_cli import vgglass
-from vgglass import api, modelfile
-from vgglass.api.reporting import training_rows
+from vgglass import modelfile, workflows
 from vgglass.errors import DataError, UsageError
 from vgglass.evaluation import metrics, report
-from vgglass.evaluation.judged import Judged
 from vgglass.evaluation.metrics import Evaluation
+from vgglass.evaluation.predictions import Judged
+from vgglass.workflows.report import training_rows
 
 HOSTILE = "<img src=x onerror=alert(1)> {0}"
 CLASSES = (HOSTILE, "ants", "猫")
@@ -70,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def written(trained: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    return path, api.report(trained, photos, path, explain=True, robustness=True)
+    return path, workflows.report(trained, photos, path, explain=True, robustness=True)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_both_languages_say_the_same_things() -> None:
 
 def test_the_same_answers_make_the_same_page(trained: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
-        api.report(trained, photos, tmp_path / name)
+        workflows.report(trained, photos, tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert HOSTILE not in text
@@ -333,7 +333,7 @@ def test_cautions_are_said(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_every_use_of_images_has_its_caution() -> None:
-    from vgglass.api.judging import USES
+    from vgglass.workflows.evaluate import USES
 
     assert report.words()["en"]["cautions"].keys() == set(USES) - {""}
 
@@ -398,8 +398,8 @@ def test_of_an_ensemble_the_first_is_looked_at(browser: Browser, trained: Path, 
     second = model("A", seed=1, classes=3)
     modelfile.save(replace(second, record=replace(second.record, classes=CLASSES[::-1])), tmp_path / "m.safetensors")
     others = [tmp_path / "m.safetensors"]
-    evaluation = api.report(trained, photos, tmp_path / "r.html", explain=True, ensemble=others)
-    assert evaluation.top1 == api.evaluate(trained, photos, ensemble=others).top1
+    evaluation = workflows.report(trained, photos, tmp_path / "r.html", explain=True, ensemble=others)
+    assert evaluation.top1 == workflows.evaluate(trained, photos, ensemble=others).top1
     for page in opened(browser, tmp_path / "r.html"):
         assert f"best.safetensors + {tmp_path.name}/m.safetensors" in page.inner_text("dl >> nth=0")
         assert "Looked at here is the first model of the ensemble alone." in page.inner_text("#mistakes")
@@ -407,11 +407,11 @@ def test_of_an_ensemble_the_first_is_looked_at(browser: Browser, trained: Path, 
 
 def test_a_graph_has_no_features_to_explain_by(trained: Path, photos: Path, tmp_path: Path) -> None:
     graph = tmp_path / "graph.xml"
-    api.export(trained, graph)
+    workflows.export(trained, graph)
     with pytest.raises(UsageError, match=r"graph\.xml: gives class scores, not fc7; take the model file"):
-        api.report(graph, photos, tmp_path / "r.html", explain=True)
+        workflows.report(graph, photos, tmp_path / "r.html", explain=True)
     assert not (tmp_path / "r.html").exists()
-    api.report(graph, photos, tmp_path / "r.html", robustness=True)
+    workflows.report(graph, photos, tmp_path / "r.html", robustness=True)
     assert (tmp_path / "r.html").exists()
 
 
@@ -435,8 +435,8 @@ def test_names_of_absolute_and_relative_paths(
     rows = [f"{CLASSES[1]}/{images[0].name}", f"{CLASSES[1]}/../{CLASSES[1]}/{images[1].name}", images[2]]
     (photos / "test" / "list.csv").write_text("path,label\n" + "".join(f"{row},{CLASSES[1]}\n" for row in rows))
     monkeypatch.chdir(photos / "test")
-    assert api.report(trained, "list.csv", tmp_path / "r.html").images == 3
-    names = api.judged(trained, "list.csv").names
+    assert workflows.report(trained, "list.csv", tmp_path / "r.html").images == 3
+    names = workflows.judged(trained, "list.csv").names
     assert names == (images[0].name, f"../{CLASSES[1]}/{images[1].name}", images[2].name)
 
 

@@ -11,12 +11,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from glass_subjects import model
 from pictures import save, scene
-from vgglass import api
+from vgglass import workflows
 from vgglass.evaluation import robustness as room
-from vgglass.evaluation.intervals import wilson
-from vgglass.evaluation.judged import Judged
-from vgglass.evaluation.neighbours import nearest
+from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.report import nearest
 from vgglass.evaluation.robustness import DISTURBANCES, PLAIN, robustness
+from vgglass.evaluation.statistics import wilson
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit
 
@@ -61,8 +61,8 @@ def test_the_plain_point_is_what_evaluation_answers(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{index}.png", scene(index, 90, 70)) for index in range(35)]
     file = model("A", classes=2, image_size=32)
     file = replace(file, record=replace(file.record, preprocessing=replace(file.record.preprocessing, resize=40)))
-    engine = api.engine(file, precision="float32")
-    predicted = np.stack(list(api.judge(file).stream(paths))).argmax(axis=1)  # type: ignore[arg-type]
+    engine = workflows.engine(file, precision="float32")
+    predicted = np.stack(list(workflows.judge(file).stream(paths))).argmax(axis=1)  # type: ignore[arg-type]
     answers = Judged(file.record, "test", tuple(paths), np.array(labels), np.zeros((35, 2)))
     found = robustness(answers, engine)
     for points in found.curves.values():

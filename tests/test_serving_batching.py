@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from glass_subjects import model, photograph
 from served import JPEG, MAIN, Served, photographs, save_model
-from vgglass import api
+from vgglass import workflows
 from vgglass.images import Pixels
 from vgglass.serving.batching import Batcher
 from vgglass.serving.metrics import Metrics
@@ -18,7 +18,7 @@ from vgglass.serving.refusals import RefusedError
 
 
 def test_a_batch_that_fails_fails_no_other() -> None:
-    plain = api.predictor(model("A"), precision="float32")
+    plain = workflows.predictor(model("A"), precision="float32")
     engine = plain.engines[False]
     failures = 1
 

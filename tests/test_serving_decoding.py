@@ -16,11 +16,11 @@ from served import encoded
 from vgglass import isolation
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
+from vgglass.inference.views import decoding, parse, show
 from vgglass.preprocess import read
 from vgglass.serving.decoding import Decoders
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError
-from vgglass.views import decoding, parse, show
 
 RECORD = model("A").record
 WAY = RECORD.preprocessing

@@ -16,7 +16,7 @@ from PIL import Image
 
 from glass_subjects import CLASSES, model, photograph
 from served import JPEG, Reply, Served, encoded
-from vgglass import api, glass, modelfile
+from vgglass import glass, modelfile, workflows
 from vgglass.glass import Subject, sheets
 from vgglass.glass.receptive_field import Box
 from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
@@ -372,7 +372,7 @@ def test_samples_are_pictures_that_the_network_takes(seen: Seen) -> None:
 
 def test_an_exported_graph_has_no_glass(tmp_path: Path) -> None:
     modelfile.save(model("A"), tmp_path / "good.safetensors")
-    api.export(tmp_path / "good.safetensors", tmp_path / "graph.xml")
+    workflows.export(tmp_path / "good.safetensors", tmp_path / "graph.xml")
     with Served(tmp_path, tmp_path / "graph.xml") as server:
         told = server.ask("GET", "/glass/model").json
         assert (told["glass"], told["missing"]) == (False, "graph")

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from glass_subjects import CLASSES, model, photograph
 from served import JPEG, Served, burst, encoded, memory, photographs, save_model
-from vgglass import api, glass, modelfile
+from vgglass import glass, modelfile, workflows
 from vgglass.glass import Subject
 from vgglass.model import VGG
 from vgglass.preprocess import normalise
@@ -162,7 +162,7 @@ def test_every_small_window_is_played_or_explained(server: Served) -> None:
 
 def fresh() -> Looked:
     file = model("A", image_size=32)
-    return Looked(api.predictor(file), file, threading.Event())
+    return Looked(workflows.predictor(file), file, threading.Event())
 
 
 def whole(seed: int, side: int = 32) -> Whole:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from served import Served, photographs, save_model
-from vgglass import api, modelfile
+from vgglass import modelfile, workflows
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_file_that_went_and_came_back(server: Served, good: Path) -> None:
 
 
 def test_an_exported_graph_serves_too(good: Path, tmp_path: Path) -> None:
-    api.export(good, tmp_path / "graph.xml")
+    workflows.export(good, tmp_path / "graph.xml")
     with Served(tmp_path, tmp_path / "graph.xml") as server:
         about = server.predict(photographs(1)[0]).json["model"]
         assert (about["name"], about["digest"]) == ("graph", modelfile.load_record(good).digest)

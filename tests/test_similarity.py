@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from pictures import save, scene
-from vgglass.data import digits
+from vgglass.data import sources
+from vgglass.data.duplicates import BITS, Twins, components, twins
 from vgglass.data.examination import Facts, examine
-from vgglass.data.similarity import BITS, Twins, components, twins
 from vgglass.images import Pixels
 
 
@@ -51,7 +51,7 @@ def test_blank_pictures_are_twins_only_of_their_equals(tmp_path: Path) -> None:
 
 
 def test_tiny_digits_are_not_all_duplicates(tmp_path: Path) -> None:
-    samples = digits.load().split("validation")
+    samples = sources.digits().split("validation")
     found = [facts(np.repeat(np.asarray(sample.source), 3, axis=2), tmp_path) for sample in samples]
     assert len(twins(found).pairs) <= 1  # of 16,110 pairs
 
@@ -88,7 +88,7 @@ def test_pairs_are_the_same_however_many_rows_are_compared_at_once(
 ) -> None:
     found = [facts(copy, tmp_path) for seed in range(3) for copy in altered(scene(seed)).values()]
     whole = twins(found).pairs.tolist()
-    monkeypatch.setattr("vgglass.data.similarity.CELLS", 1)
+    monkeypatch.setattr("vgglass.data.duplicates.CELLS", 1)
     assert sorted(twins(found).pairs.tolist()) == sorted(whole)
     assert len(whole) == 18
     assert twins([]).pairs.tolist() == []

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from training_runs import WHOLE, one_epoch, trainer
-from vgglass.data import balance, digits
-from vgglass.data.mix import mix
+from vgglass.data import dataset, sources
+from vgglass.data.augment import mix
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
 from vgglass.training import planning, recipe
@@ -74,9 +74,9 @@ def test_a_step_of_mixed_images() -> None:
 
 def test_class_weights_are_those_of_the_loss() -> None:
     one, _ = trainer(balance="weights", **WHOLE)
-    images = balance.counts(digits.load().split("train"), 10)
+    images = dataset.class_counts(sources.digits().split("train"), 10)
     assert one.class_weights is not None
-    assert one.class_weights.tolist() == pytest.approx(balance.class_weights(images))
+    assert one.class_weights.tolist() == pytest.approx(dataset.class_weights(images))
     one.class_weights = torch.arange(10.0)
     batch, labels = next(iter(one.feed.training(0, 0)))
     logits = one.network.train()(batch)
@@ -87,9 +87,9 @@ def test_class_weights_are_those_of_the_loss() -> None:
 def test_the_sampler_draws_by_class() -> None:
     one, _ = trainer(balance="sampler")
     assert isinstance(one.feed, ImageFeed)
-    samples = digits.load().split("train")
+    samples = sources.digits().split("train")
     assert one.feed.loader.weights is not None
-    assert np.array_equal(one.feed.loader.weights, balance.sample_weights(samples, balance.counts(samples, 10)))
+    assert np.array_equal(one.feed.loader.weights, dataset.sample_weights(samples, dataset.class_counts(samples, 10)))
 
 
 def test_a_step_is_seeded_and_rated_by_its_place() -> None:
@@ -107,7 +107,7 @@ def test_the_average_is_what_is_validated() -> None:
     one, _ = trainer(ema=0.9)
     before = one.network.get_parameter("fc8.bias").detach().clone()
     one.weights.average["fc8.bias"][3] = 1e6
-    threes = np.mean([sample.label == 3 for sample in digits.load().split("validation")])
+    threes = np.mean([sample.label == 3 for sample in sources.digits().split("validation")])
     assert one.validate()["validation_accuracy"] == pytest.approx(threes)
     assert torch.equal(one.network.get_parameter("fc8.bias"), before)
 
@@ -139,7 +139,7 @@ def test_epochs_that_are_no_better() -> None:
 
 def test_paper_initialisation_is_fed_0_to_255() -> None:
     record, _ = planning.measure(
-        digits.load().split("train"), recipe.read("digits").override(initialisation="paper"), None
+        sources.digits().split("train"), recipe.read("digits").override(initialisation="paper"), None
     )
     assert record.std == (1.0,)
     assert 70 < record.mean[0] < 85

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import vgglass
 from training_runs import QUICK, quiet, trainer
-from vgglass import api, modelfile
-from vgglass.data import digits, manifest
+from vgglass import modelfile, workflows
+from vgglass.data import manifest, sources
 from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.training import checkpoint, memory, planning, recipe
 from vgglass.training import run as runs
@@ -49,7 +49,7 @@ def test_a_run_leaves_its_files(run: Path) -> None:
     assert record.data["images"] == {"train": 1257, "validation": 180, "test": 360}
     assert record.recipe["width"] == 0.0625
     assert record.data["selected_on"] == "validation"
-    assert record.data["manifest"] == manifest.digest(digits.load())
+    assert record.data["manifest"] == manifest.digest(sources.digits())
     assert manifest.digest(manifest.read(run / "manifest.parquet")) == record.data["manifest"]
 
 
@@ -104,7 +104,7 @@ def test_what_a_run_refuses(run: Path, tmp_path: Path) -> None:
 
 def test_other_validation_images_are_other_data(run: Path, tmp_path: Path) -> None:
     """They choose the best epoch and stop the run; a file's name chooses its place and its augmentation."""
-    data = digits.load()
+    data = sources.digits()
     first, *rest = data.split("validation")
     renamed = replace(data.split("train")[0], id="another name")
     changed = (
@@ -166,7 +166,7 @@ def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
-    data = digits.load()
+    data = sources.digits()
     record, _ = planning.settle(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
@@ -188,10 +188,10 @@ def test_curves_in_tensorboard_outlive_a_kill(tmp_path: Path) -> None:
 
 def test_evaluation_says_what_its_images_were_used_for(run: Path) -> None:
     best = run / "best.safetensors"
-    assert api.evaluate(best).used_for == ""
-    assert api.evaluate(best, split="validation").used_for == "selection"
-    assert api.evaluate(best, split="train").used_for == "training"
-    assert api.evaluate(best, split="all").used_for == "training"
+    assert workflows.evaluate(best).used_for == ""
+    assert workflows.evaluate(best, split="validation").used_for == "selection"
+    assert workflows.evaluate(best, split="train").used_for == "training"
+    assert workflows.evaluate(best, split="all").used_for == "training"
 
 
 def test_loading_what_is_not_there(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 from rich.console import Console
 
 import vgglass
-from vgglass import api, modelfile
-from vgglass.data import digits
+from vgglass import modelfile, workflows
+from vgglass.data import sources
 from vgglass.data.loader import Batch
 from vgglass.data.training_loader import epoch_batches
 from vgglass.errors import TrainingError, UsageError
@@ -174,7 +174,7 @@ def test_the_head_alone_learns_and_the_model_is_whole(source: Path, tmp_path: Pa
 def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Path) -> None:
     """The head on cached features against the head behind frozen convolutions, from the same seed."""
     cached, _ = train(tmp_path / "cached", source, dropout=0)
-    data, plan = digits.load(), recipe.read("transfer").override(**SHORT, **SIZES, dropout=0)
+    data, plan = sources.digits(), recipe.read("transfer").override(**SHORT, **SIZES, dropout=0)
     given = modelfile.load(source)
     torch.manual_seed(0)
     network = VGG(plan.network(10))
@@ -187,7 +187,7 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     preprocessing = cached.record.preprocessing
     samples, extract = (
         data.split("train"),
-        api.features(network.to_file(data.classes, preprocessing), "torch", "float32", "pool5"),
+        workflows.features(network.to_file(data.classes, preprocessing), "torch", "float32", "pool5"),
     )
     from vgglass.data.loader import evaluation_batches
     from vgglass.training.schedule import learning_rate
@@ -225,7 +225,7 @@ def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, m
     train(tmp_path / "one", source)
     files = sorted(cache.iterdir())
     assert len(files) == 2  # training and validation images
-    monkeypatch.setattr(vgglass.api.training, "features", None)  # nobody asks for it
+    monkeypatch.setattr(vgglass.workflows.train, "features", None)  # nobody asks for it
     _, said = train(tmp_path / "two", source, seed=1, hidden=16)
     assert "computing" not in said
     assert sorted(cache.iterdir()) == files
@@ -355,7 +355,8 @@ def test_features_know_what_has_no_weights() -> None:
     run = SimpleNamespace(preprocessing={}, feature_engine="torch", feature_precision="float32")
     display = Display(Console(file=io.StringIO()))
     plain, normalised = (
-        features.Cache(model(architecture=name), cast("Run", run), api.features, 0, display) for name in ("A", "A-LRN")
+        features.Cache(model(architecture=name), cast("Run", run), workflows.features, 0, display)
+        for name in ("A", "A-LRN")
     )
     assert plain._about["weights"] == normalised._about["weights"]
     assert plain._about != normalised._about

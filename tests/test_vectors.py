@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vgglass.data import vectors
-from vgglass.data.vectors import VectorStore
+from vgglass.data import store as vector_store
+from vgglass.data.store import VectorStore
 
 KEYS = [number.to_bytes(32) for number in range(1200)]
 VALUES = np.arange(1200 * 3, dtype=np.float32).reshape(1200, 3)
@@ -89,7 +89,7 @@ def test_a_place_that_cannot_be_written_costs_time_alone(cache: Path, caplog: py
 def test_the_least_recently_used_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = filled("first"), filled("second")
     os.utime(first, (1, 1))
-    monkeypatch.setattr(vectors, "LARGEST", second.stat().st_size)
+    monkeypatch.setattr(vector_store, "LARGEST", second.stat().st_size)
     store("third").close()
     assert not first.exists()
     assert second.exists()

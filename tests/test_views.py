@@ -14,15 +14,16 @@ from PIL import Image
 from torch.nn import functional as F
 
 from glass_subjects import model, photograph
-from vgglass import api, views
+from vgglass import workflows
 from vgglass.engines import Engine
 from vgglass.errors import ImageError, UsageError
 from vgglass.images import Pixels
+from vgglass.inference import views
+from vgglass.inference.predictor import Predictor
+from vgglass.inference.views import View, parse
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
-from vgglass.predictor import Predictor
 from vgglass.preprocess import fit, normalise
-from vgglass.views import View, parse
 
 
 def answers(predictor: Predictor, *images: Pixels) -> NDArray[np.float64]:
@@ -61,7 +62,7 @@ def test_dense_is_every_window_averaged(engine: str, height: int, width: int, sc
     size = (longer, shorter) if width >= height else (shorter, longer)
     whole = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
     expected = np.mean([softmax(by_windows(file, side)) for side in (whole, np.ascontiguousarray(whole[:, ::-1]))], 0)
-    found = answers(api.predictor(file, views=f"dense@{scale}", engine=engine, precision="float32"), image)[0]
+    found = answers(workflows.predictor(file, views=f"dense@{scale}", engine=engine, precision="float32"), image)[0]
     assert np.abs(found - expected).max() <= 1e-4 * expected.max()
 
 
@@ -122,30 +123,30 @@ def test_a_network_that_sees_the_whole_has_one_centre() -> None:
 def test_what_plus_joins_is_averaged_at_the_softmax() -> None:
     file, image = model("A"), photograph()
     alone = {
-        text: answers(api.predictor(file, views=text, precision="float32"), image)[0]
+        text: answers(workflows.predictor(file, views=text, precision="float32"), image)[0]
         for text in ("dense@64", "dense@96", "crops@70")
     }
-    found = answers(api.predictor(file, views="dense@64,96+crops@70", precision="float32"), image)[0]
+    found = answers(workflows.predictor(file, views="dense@64,96+crops@70", precision="float32"), image)[0]
     expected = (alone["dense@64"] + alone["dense@96"]) / 4 + alone["crops@70"] / 2
     assert found == pytest.approx(expected, abs=1e-6)
     crops = views.crops(image, file.record.preprocessing, 70)
-    each = [softmax(row.astype(np.float64)) for row in api.engine(file, "torch", "float32")(crops)]
+    each = [softmax(row.astype(np.float64)) for row in workflows.engine(file, "torch", "float32")(crops)]
     assert alone["crops@70"] == pytest.approx(np.mean(each, axis=0), abs=1e-6)
 
 
 def test_the_temperature_is_heeded_before_the_average() -> None:
     file, image = model("A"), photograph()
     warm = replace(file, record=replace(file.record, temperature=3.0))
-    engine = api.engine(file, "torch", "float32")
+    engine = workflows.engine(file, "torch", "float32")
     crops = views.crops(image, file.record.preprocessing, 64)
     expected = np.mean([softmax(row.astype(np.float64) / 3) for row in engine(crops)], axis=0)
-    assert answers(api.predictor(warm, views="crops", precision="float32"), image)[0] == pytest.approx(
+    assert answers(workflows.predictor(warm, views="crops", precision="float32"), image)[0] == pytest.approx(
         expected, abs=1e-6
     )
 
 
 def test_a_strip_is_too_long_to_be_scored_whole() -> None:
-    predictor = api.predictor(model("A"), views="dense")
+    predictor = workflows.predictor(model("A"), views="dense")
     fits, strip = predictor.stream([np.zeros((10, 640, 3), np.uint8), np.zeros((10, 641, 3), np.uint8)])
     assert not isinstance(fits, ImageError)
     assert isinstance(strip, ImageError)
@@ -166,7 +167,7 @@ class Counting:
 def stream_of(
     file: ModelFile, sources: Sequence[Path | Pixels]
 ) -> tuple[list[NDArray[np.float64] | ImageError], list[int]]:
-    plain = api.predictor(file, engine="openvino", precision="float32")
+    plain = workflows.predictor(file, engine="openvino", precision="float32")
     counting = Counting(plain.engines[False])
     predictor = replace(plain, engines={False: replace(plain.engines[False], run=counting)})
     return list(predictor.stream(sources)), counting.sizes
@@ -180,7 +181,7 @@ def test_order_is_kept_and_batches_are_filled(data: st.DataObject) -> None:
     images = [photograph(40, 50, seed=seed) for seed in range(3)]
     sources = [images[place % 3] if good else Path("/nowhere") for place, good in enumerate(readable)]
     found, sizes = stream_of(file, sources)
-    expected = api.predictor(file, engine="openvino", precision="float32").log_probabilities(
+    expected = workflows.predictor(file, engine="openvino", precision="float32").log_probabilities(
         [[fit(image, file.record.preprocessing)[None]] for image in images]
     )
     assert len(found) == len(sources)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vgglass.architecture import Architecture
-from vgglass.data import balance, digits
+from vgglass.data import dataset, sources
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
 from vgglass.training import memory
@@ -109,35 +109,35 @@ def test_lrn_computes_in_bfloat16_too() -> None:
 
 
 def test_effective_numbers_by_hand() -> None:
-    worth = balance.effective_numbers(np.array([1, 2, 1000]))
+    worth = dataset.effective_numbers(np.array([1, 2, 1000]))
     assert worth == pytest.approx([1.0, 1 + 0.999, (1 - 0.999**1000) / 0.001])
-    class_weights = balance.class_weights(np.array([1, 2, 1000]))
+    class_weights = dataset.class_weights(np.array([1, 2, 1000]))
     assert class_weights * worth == pytest.approx(np.full(3, class_weights[0]))
     assert (class_weights * [1, 2, 1000]).sum() / 1003 == pytest.approx(1)
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=2, max_size=20))
 def test_fewer_images_never_weigh_less(images: list[int]) -> None:
-    found = balance.class_weights(np.array(sorted(images)))
+    found = dataset.class_weights(np.array(sorted(images)))
     assert all(one >= two - 1e-12 for one, two in itertools.pairwise(found))
 
 
 def test_the_sampler_draws_every_class_as_often() -> None:
-    samples = digits.load().split("train")[:100]
-    images = balance.counts(samples, 10)
-    shares = balance.sample_weights(samples, images)
+    samples = sources.digits().split("train")[:100]
+    images = dataset.class_counts(samples, 10)
+    shares = dataset.sample_weights(samples, images)
     labels = np.array([sample.label for sample in samples])
     assert [shares[labels == label].sum() for label in range(10)] == pytest.approx([0.1] * 10)
 
 
 def test_uneven_classes_are_shown() -> None:
     names = ("ants", "bees", "wasps")
-    assert balance.line(np.array([10, 25, 29]), names, "none") == ""
-    said = balance.line(np.array([10, 5000, 31]), names, "none")
+    assert dataset.balance_line(np.array([10, 25, 29]), names, "none") == ""
+    said = dataset.balance_line(np.array([10, 5000, 31]), names, "none")
     assert said.startswith("uneven classes: from ants 10 (worth 10), wasps 31 (worth 31), bees 5,000 (worth 993) to")
     assert said.endswith("nothing makes up for it; --set balance=weights or balance=sampler would")
-    assert balance.line(np.array([10, 25, 29]), names, "sampler") == ""
-    assert balance.line(np.array([10, 25, 31]), names, "sampler").endswith("each class is drawn equally often")
+    assert dataset.balance_line(np.array([10, 25, 29]), names, "sampler") == ""
+    assert dataset.balance_line(np.array([10, 25, 31]), names, "sampler").endswith("each class is drawn equally often")
 
 
 def test_forecast_by_hand() -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from vgglass import modelfile, zoo
+from vgglass import modelfile
 from vgglass.architecture import Architecture
-from vgglass.conversion import to_foreign
 from vgglass.errors import MissingExtraError, WeightsError
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
+from vgglass.weights import to_foreign, zoo
 
 CLASSES = ("ant", "bee", "crane", "crane")
 

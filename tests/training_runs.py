@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from vgglass import api
-from vgglass.data import digits
-from vgglass.interruption import Interruption
+from vgglass import workflows
+from vgglass.data import sources
+from vgglass.signals import Interruption
 from vgglass.training import checkpoint, planning, recipe
 from vgglass.training import run as runs
 from vgglass.training.checkpoint import Progress
@@ -29,12 +29,12 @@ def quiet() -> tuple[Console, io.StringIO]:
 def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     """A run of the digits before its first step."""
     console, text = quiet()
-    display, data = Display(console), digits.load()
+    display, data = Display(console), sources.digits()
     plan = recipe.read("digits").override(**QUICK | overrides)
     run, _ = planning.settle(plan, data, None, None)
     conduct = runs.Conduct(checkpoint.Cadence("1h"))
     network, weights = runs.build(run, None, display)
-    feed = runs.make_feed(data, run, weights, conduct, api.features, display)
+    feed = runs.make_feed(data, run, weights, conduct, workflows.features, display)
     keeper = Keeper(Path("nowhere"), conduct.cadence, 2, Interruption())
     optimizer = runs.make_optimizer(weights, plan)
     return runs.make_trainer(run, network, weights, optimizer, feed, data, display, keeper, Progress()), text

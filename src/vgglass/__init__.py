@@ -25,25 +25,18 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from vgglass.api import (
-        calibrate,
-        check,
-        compare,
-        engine,
-        evaluate,
-        export,
-        load,
-        paper,
-        predict,
-        pretrained,
-        report,
-        train,
-        verify,
-    )
     from vgglass.model import VGG
+    from vgglass.workflows.calibrate import calibrate
+    from vgglass.workflows.data import check
+    from vgglass.workflows.evaluate import compare, evaluate, predict
+    from vgglass.workflows.export import export, verify
+    from vgglass.workflows.models import engine, load, pretrained
+    from vgglass.workflows.paper import paper
+    from vgglass.workflows.report import report
+    from vgglass.workflows.train import train
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'vgglass' has no attribute {name!r}")
-    return getattr(import_module("vgglass.model" if name == "VGG" else "vgglass.api"), name)
+    return getattr(import_module("vgglass.model" if name == "VGG" else "vgglass.workflows"), name)

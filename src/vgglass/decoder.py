@@ -22,9 +22,9 @@ from vgglass.data import examination
 from vgglass.errors import ImageError
 from vgglass.images import Pixels, limits
 from vgglass.images.limits import CostError
+from vgglass.inference.views import View, decoding, show
 from vgglass.isolation import receive, send
 from vgglass.preprocess import Preprocessing, fit, read, resize
-from vgglass.views import View, decoding, show
 
 SHOWN = 4_000_000  # pixels of a picture on the page; a larger one is made smaller
 SPARE = 512 << 20  # what is imported later

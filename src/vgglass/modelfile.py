@@ -24,14 +24,17 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from vgglass.architecture import Architecture, Shape, scaled_widths
-from vgglass.atomic import replacing
 from vgglass.errors import ModelFileError, UserError
+from vgglass.files import replacing
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
-from vgglass.weightfiles import READERS
 
 FORMAT_VERSION = 2  # since 2 an architecture has a head, and a width for each convolution
 READABLE_VERSIONS = (1, 2)
+# Of other frameworks' weights, which `convert` and `--from` read.
+FOREIGN_SUFFIXES = frozenset(
+    {".pt", ".pth", ".bin", ".ckpt", ".tar", ".torchscript", ".pt2", ".h5", ".hdf5", ".keras", ".onnx"}
+)
 MAX_HEADER_BYTES = 8 << 20  # 22,000 class names need less than 1 MB
 MAX_TENSORS = 1000  # VGG-19 with batch norm has 118
 
@@ -272,7 +275,7 @@ def _read_header(path: Path) -> dict[str, Any]:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
             if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
                 remedy = "name a .safetensors file that vgglass wrote"
-                if path.suffix in READERS.keys() - {".safetensors"}:
+                if path.suffix in FOREIGN_SUFFIXES:
                     remedy = f"for another framework's weights run: vgglass convert {path} {path.stem}.safetensors"
                 raise ModelFileError(path, "not a vgglass model file", remedy)
             header = json.loads(file.read(length))

@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import (
-    calibrating,
-    checking,
-    exporting,
-    judging,
-    looking,
-    models,
-    paperlab,
-    predicting,
-    serving,
-    stepping,
+    calibrate,
+    check,
+    convert,
+    evaluate,
+    export,
+    look,
+    operations,
+    paper,
+    predict,
+    serve,
+    step,
     streams,
-    teaching,
-    training,
+    train,
 )
 from vgglass.errors import UserError
 
@@ -33,13 +33,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    training.demo, checking.check, training.train, judging.evaluate, judging.compare,
-    calibrating.calibrate, paperlab.paper, predicting.predict, models.summary, models.convert,
-    exporting.export, exporting.verify, serving.serve,
-    looking.look, stepping.step, looking.fc, teaching.pool, teaching.conv, teaching.relu,
+    train.demo, check.check, train.train, evaluate.evaluate, evaluate.compare,
+    calibrate.calibrate, paper.paper, predict.predict, convert.summary, convert.convert,
+    export.export, export.verify, serve.serve,
+    look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,
 ):  # fmt: skip
     app.command()(command)
-app.command(context_settings={"ignore_unknown_options": True})(teaching.softmax)  # -1.5 is a number, not an option
+app.command(context_settings={"ignore_unknown_options": True})(operations.softmax)  # -1.5 is a number, not an option
 
 
 def _version(wanted: bool) -> None:

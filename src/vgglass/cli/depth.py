@@ -43,12 +43,12 @@ TEXT = {
 
 def depth(out: Path, lang: str) -> None:
     """Measure, print and draw."""
-    from vgglass import api
+    from vgglass import workflows
 
-    api.require_torch("operations on images")
+    workflows.require_torch("operations on images")
     import torch
 
-    from vgglass.glass import charts, nonlinearities
+    from vgglass.glass import nonlinearities, sheets
 
     text, console = TEXT[lang], output.console()
     console.print(text["about"].format(nonlinearities.STEPS), soft_wrap=True)
@@ -74,9 +74,9 @@ def depth(out: Path, lang: str) -> None:
         text["linear"].format(holds[2], *(row.doubling for row in costs), *(row.slope for row in costs)),
         text["deep"].format(
             holds[3], *(run.reach for run in deep), nonlinearities.STEPS, *(run.losses[-1] for run in deep),
-            ", ".join(charts.NAMES[run.function] for run in deep if run.learned) or "—",
+            ", ".join(sheets.NAMES[run.function] for run in deep if run.learned) or "—",
         ),
         sep="\n", soft_wrap=True,
     )  # fmt: skip
-    output.warn(charts.claims(costs, list(found.values()), out, lang))
+    output.warn(sheets.claims(costs, list(found.values()), out, lang))
     console.print(text["written"].format(out), soft_wrap=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vgglass import __version__
-from vgglass.atomic import discard, replacing, temporaries
 from vgglass.cluster.sources import Images
 from vgglass.errors import UsageError
-from vgglass.prediction.header import differences
+from vgglass.files import discard, replacing, temporaries
+from vgglass.inference.header import differences
 
 HEADER = "job.json"
 LOCK = ".lock"

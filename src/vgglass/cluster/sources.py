@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vgglass import prediction
+from vgglass import inference
 from vgglass.data.dataset import PassedOver
 from vgglass.data.listing import bears_image_name, of_system, summary
 from vgglass.errors import DataError, UsageError
 from vgglass.images import File
-from vgglass.prediction.files import Say
+from vgglass.inference.inputs import Say
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -60,7 +60,7 @@ def listed(paths: Sequence[str], say: Say = lambda sentence: None) -> Images:
     """
     buckets = [path for path in paths if SEPARATOR in path]
     if not buckets:
-        files = prediction.expand(map(Path, paths), say=say)
+        files = inference.expand(map(Path, paths), say=say)
         return Images("", sorted(os.fsencode(path.absolute()) for path in files))
     if len(paths) > 1:
         raise UsageError(buckets[0], "a bucket is predicted alone", "give it a command and an --out of its own")

@@ -1,12 +1,14 @@
-"""What every kind of data becomes: samples with labels, in splits, under frozen class names."""
+"""What every kind of data becomes: samples with labels, in splits, under frozen class names; classes of few images."""
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgglass.data.examination import Facts
 from vgglass.errors import DataError
@@ -90,3 +92,48 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [
         (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in re.split(r"(\d+)", name) if part
     ] + [(2, 0, name)]
+
+
+# Classes of few images: their effective number, and the weights that make up for it.
+
+BETA = 0.999  # Cui et al. (2019), one of the four they try
+UNEVEN = 3.0  # largest class over smallest, from which the figures are shown
+
+
+def class_counts(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = np.bincount([sample.label for sample in samples], minlength=classes)
+    return found
+
+
+def effective_numbers(images: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(1 - beta^n) / (1 - beta) for each class: what n images are worth, as more of a kind add less."""
+    return (1 - np.power(BETA, images.astype(np.float64))) / (1 - BETA)
+
+
+def class_weights(images: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Inverse effective numbers, scaled so that the mean over all images is 1."""
+    weights = 1 / effective_numbers(images)
+    scaled: NDArray[np.float64] = weights * images.sum() / (weights * images).sum()
+    return scaled
+
+
+def sample_weights(samples: Sequence[Sample], images: NDArray[np.int64]) -> NDArray[np.float64]:
+    """For a sampler that draws every class equally often."""
+    shares: NDArray[np.float64] = 1 / images[[sample.label for sample in samples]].astype(np.float64)
+    return np.asarray(shares / shares.sum())
+
+
+def balance_line(images: NDArray[np.int64], classes: Sequence[str], balance: str) -> str:
+    """What a person should know of uneven classes; '' where they are even."""
+    if images.max() < UNEVEN * images.min():
+        return ""
+    order = np.argsort(images, kind="stable")
+    worth = effective_numbers(images)
+    few = ", ".join(f"{classes[place]} {images[place]:,} (worth {worth[place]:.0f})" for place in order[:3])
+    many = f"{classes[order[-1]]} {images[order[-1]]:,} (worth {worth[order[-1]]:.0f})"
+    done = {
+        "none": "nothing makes up for it; --set balance=weights or balance=sampler would",
+        "weights": "the loss weighs them by the inverse of that worth",
+        "sampler": "each class is drawn equally often",
+    }
+    return f"uneven classes: from {few} to {many} images; {done[balance]}"

@@ -7,10 +7,9 @@ from itertools import product
 from pathlib import Path
 
 from vgglass import names
-from vgglass.data import digits, idx, manifest, split
-from vgglass.data.cache import Progress, examined
+from vgglass.data import manifest, sources, split
 from vgglass.data.dataset import SPLITS, Dataset, PassedOver, Sample
-from vgglass.data.examination import Facts
+from vgglass.data.examination import Facts, Progress, examined
 from vgglass.data.layout import understand
 from vgglass.data.listing import Folder, shown
 from vgglass.errors import DataError
@@ -78,7 +77,7 @@ class Survey:
 def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
     """The data set of a folder (classes, or idx files) or a manifest, or the embedded digits when none is given."""
     if path is None:
-        return digits.load()
+        return sources.digits()
     path = names.existing(path)
     if manifest.names_one(path):
         return manifest.read(path, progress)
@@ -88,8 +87,8 @@ def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
             f"is not a folder{names.but_for_case(path)}",
             "name one with a subfolder for each class, or a manifest",
         )
-    if idx.holds_idx(path):
-        return idx.load(path)
+    if sources.holds_idx(path):
+        return sources.idx(path)
     return scan(path, progress)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgglass.data.dataset import SPLITS
-from vgglass.data.parts import part_of
+from vgglass.data.layout import part_of
 from vgglass.errors import DataError
 from vgglass.names import as_seen, by_case, caseless
 

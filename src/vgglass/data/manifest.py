@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vgglass.atomic import replacing
-from vgglass.data import digits, idx, lists
-from vgglass.data.cache import Progress, examined
+from vgglass.data import lists, sources
 from vgglass.data.dataset import SPLITS, Dataset, Sample, natural
+from vgglass.data.examination import Progress, examined
 from vgglass.errors import DataError, MissingExtraError
+from vgglass.files import replacing
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -66,7 +66,7 @@ def read(path: Path, progress: Progress | None = None) -> Dataset:
     if any(row["path"] for row in rows):
         samples = _files(path, rows, root, classes, progress)
     else:
-        archive = idx.load(root) if about["root"] else digits.load()
+        archive = sources.idx(root) if about["root"] else sources.digits()
         samples, name = _arrays(path, rows, archive, classes), archive.name
     left_out = tuple((name, reason) for name, reason in about["left_out"])
     return Dataset(name, classes, _by_split([row["split"] for row in rows], samples), left_out)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vgglass.data.dataset import Sample
-from vgglass.data.similarity import Integers, components, twins
+from vgglass.data.duplicates import Integers, components, twins
 
 HELD_OUT_SHARE = 0.15  # of each class, for each of validation and test
 BETWEEN = "near duplicate of"  # how the reason begins for which a new image is left out

@@ -20,13 +20,12 @@ from torch.utils import data
 from vgglass.data.augment import AUGMENTATIONS, Colours, drawn_square
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, original, square
-from vgglass.data.randomness import key
-from vgglass.data.share import WHOLE, Share
+from vgglass.data.sampling import WHOLE, Share, key
 from vgglass.errors import ImageError, TrainingError
 from vgglass.images import Pixels
-from vgglass.interruption import SIGNALS
 from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read
+from vgglass.signals import SIGNALS
 
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 TINY = 64  # up to this side images that lie in memory are made sooner than a process hands them over

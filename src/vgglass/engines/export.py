@@ -12,15 +12,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from vgglass.atomic import abandoned, beside, discard, synced
 from vgglass.engines.artifact import Artifact, describe, parse
 from vgglass.engines.selection import FORMATS, MODULES
 from vgglass.engines.verify import Check, verify
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
+from vgglass.files import abandoned, beside, discard, synced
 from vgglass.modelfile import ModelFile
 
 if TYPE_CHECKING:
     import openvino
+
+
+import logging
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import openvino
+
+from vgglass.engines.openvino import build_graph
+from vgglass.images import Pixels
 
 
 def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
@@ -120,3 +130,28 @@ def _sync(files: Iterable[Path]) -> None:
     for file in files:
         with file.open("rb+") as opened:
             os.fsync(opened.fileno())
+
+
+# Weights and activations in eight bits: post-training quantisation by NNCF (an extra: vgglass[int8]).
+
+
+def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
+    """The graph of a model with ranges calibrated on `count` images, each a batch of one (1, S, S, C).
+
+    In a thread of its own: NNCF makes cores as it likes, and signals do not come to that thread (see `openvino.core`).
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_quantise, model, images, count).result()
+
+
+def _quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # NNCF, and torch on its behalf, warn of what is not used here
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import nncf
+        preset = nncf.QuantizationPreset.MIXED
+        return nncf.quantize(build_graph(model), nncf.Dataset(images), preset=preset, subset_size=count)
+    finally:
+        logging.disable(before)

@@ -1,14 +1,25 @@
 """Which engine and precision a network runs with on this machine, and why."""
 
+import hashlib
+import json
+import platform
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
-from vgglass.engines import NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision, machine
+import numpy as np
+
+from vgglass.engines import NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision
 from vgglass.engines.artifact import AGAIN, Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
+from vgglass.files import replacing
 from vgglass.modelfile import ModelFile
+from vgglass.weights import zoo
 
 Source = ModelFile | Artifact
 
@@ -40,7 +51,7 @@ def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Cho
             f"--precision {precision}", f"is not one of auto, {', '.join(PRECISIONS)}", "choose one of them"
         )
     if engine == "auto":
-        gpu = isinstance(source, ModelFile) and machine.has_gpu()
+        gpu = isinstance(source, ModelFile) and has_gpu()
         name, why = ("torch", "a GPU is there") if gpu else ("openvino", "the quickest on a CPU")
     else:
         name, why = engine, "as asked"
@@ -130,7 +141,7 @@ def _require_bfloat16(engine: str) -> None:
     """torch computes it on every machine, if slowly."""
     if engine == "onnxruntime":
         raise UsageError("--precision bfloat16", "onnxruntime multiplies in float32 on a CPU", "take another engine")
-    if engine == "openvino" and not machine.cpu()[1]:
+    if engine == "openvino" and not cpu()[1]:
         raise UsageError("--precision bfloat16", "this CPU has no arithmetic in bfloat16", "take float32 or auto")
 
 
@@ -138,15 +149,115 @@ def _quickest(engine: str) -> tuple[Precision, str]:
     if engine == "onnxruntime":
         return "float32", "all that onnxruntime has on a CPU"
     if engine == "torch":
-        if not machine.has_gpu():
+        if not has_gpu():
             return "float32", "torch's own on a CPU"
         import torch
 
         capable = torch.cuda.is_bf16_supported(including_emulation=False)
         return ("bfloat16", "this GPU computes in it") if capable else ("float32", "this GPU has no bfloat16")
-    name, capable = machine.cpu()
+    name, capable = cpu()
     if not capable:
         return "float32", "this CPU has no arithmetic in bfloat16"
-    gain = machine.bfloat16_gain(name)
+    gain = bfloat16_gain(name)
     chosen: Precision = "bfloat16" if gain >= FASTER else "float32"
     return chosen, f"bfloat16 was measured {gain:.1f} times as fast as float32 here"
+
+
+# What this machine has to run a network with.
+
+CPUINFO = Path("/proc/cpuinfo")
+GPU = Path("/dev/nvidiactl")  # asking torch takes seconds
+PROBE = (256, 28, 3)  # channels, side and number of the convolutions that the two precisions are compared on
+TURNS = 5
+
+
+def has_gpu() -> bool:
+    """Whether torch is installed and sees a GPU."""
+    if not GPU.exists() or not find_spec("torch"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def cpu() -> tuple[str, bool]:
+    """This CPU's name and OpenVINO's version, and whether it has instructions for bfloat16."""
+    import openvino
+
+    from vgglass.engines.openvino import core
+
+    capable = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return f"{core().get_property('CPU', 'FULL_DEVICE_NAME')}, OpenVINO {openvino.__version__}", capable
+
+
+def processor() -> str:
+    """This CPU's name, without OpenVINO."""
+    names = re.findall(r"^model name\s*: (.+)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def bfloat16_gain(name: str) -> float:
+    """How many times as fast as float32 bfloat16 is on the CPU of this name: some have it and are slow at it.
+
+    Takes about half a second the first time.
+    """
+    return remembered(f"OpenVINO's bfloat16 beside float32, {name}", _measured)
+
+
+def remembered(what: str, measure: Callable[[], float]) -> float:
+    """A figure as it was first measured here: measured at each start it would differ, and what is chosen by it too.
+
+    what  names the figure and all that it hangs on
+    Kept in the cache folder with its SHA-256; a file that is not as it was written is measured again, and where nothing
+    can be written that happens each time.
+    """
+    path = measurements() / f"{_digest(what)}.json"
+    if (known := _known(path, what)) is not None:
+        return known
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with zoo.locked(path.with_suffix(".lock")):  # another start may be measuring now
+            if (known := _known(path, what)) is not None:
+                return known
+            gain = measure()
+            kept = json.dumps([what, gain])
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps({"measured": kept, "sha256": _digest(kept)}), encoding="utf-8")
+            return gain
+    except OSError:
+        return measure()
+
+
+def measurements() -> Path:
+    """The folder that `remembered` keeps its figures in."""
+    return zoo.cache_folder() / "measured"
+
+
+def _known(path: Path, what: str) -> float | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        named, gain = json.loads(found["measured"])
+        if found["sha256"] == _digest(found["measured"]) and named == what:
+            return float(gain)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # not measured yet, or damaged
+    return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _measured() -> float:
+    from vgglass.engines.openvino import convolutions
+
+    channels, side, count = PROBE
+    image = np.ones((1, channels, side, side), np.float32)
+    works = {precision: convolutions(channels, side, count, precision) for precision in ("float32", "bfloat16")}
+    seconds: dict[str, list[float]] = {precision: [] for precision in works}
+    for _ in range(TURNS + 1):
+        for precision, work in works.items():
+            began = time.perf_counter()
+            work(image)
+            seconds[precision].append(time.perf_counter() - began)
+    return min(seconds["float32"][1:]) / min(seconds["bfloat16"][1:])

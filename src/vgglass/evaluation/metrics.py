@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.errors import ImageError, MissingExtraError
-from vgglass.evaluation.calibration import Calibration, Selective, calibration, selective
-from vgglass.evaluation.headline import headline
-from vgglass.evaluation.judged import Judged
-from vgglass.evaluation.protocol import Protocol
+from vgglass.evaluation.headline import Protocol, headline
+from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.temperature import Calibration, Selective, calibration, selective
 
 
 @dataclass(frozen=True)

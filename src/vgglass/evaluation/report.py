@@ -6,7 +6,7 @@ N images, K classes.
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,18 +16,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgglass import pages
-from vgglass.atomic import replacing
+from vgglass import web
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
-from vgglass.evaluation.judged import Judged
 from vgglass.evaluation.metrics import Evaluation
-from vgglass.evaluation.neighbours import Features, nearest
+from vgglass.evaluation.predictions import Judged
 from vgglass.evaluation.robustness import Robustness
+from vgglass.files import replacing
 from vgglass.images import Pixels
+from vgglass.inference.predictor import BATCH_PIXELS, LARGEST_BATCH
 from vgglass.isolation import DECODERS
-from vgglass.predictor import BATCH_PIXELS, LARGEST_BATCH
 from vgglass.preprocess import fit, read
+
+# Which training images a network takes an image for: the nearest by its features. M images, N training images.
+
+Features = NDArray[np.floating[Any]]  # (images, D)
+
+
+def nearest(
+    images: Features, training: Iterable[Features], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The places of the `count` training images nearest to each image, and their cosines, both (M, count).
+
+    training  the features of the training images, batch by batch; of equal cosines the earlier image comes first
+    """
+    wanted = _unit(images)
+    cosines = np.concatenate([wanted @ _unit(batch).T for batch in training], axis=1)
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    return order, np.take_along_axis(cosines, order, axis=1)
+
+
+def _unit(features: Features) -> NDArray[np.float64]:
+    """Each of length 1; one without a direction stays 0, and its cosines are 0."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return features / np.where(lengths == 0, 1, lengths)
+
 
 Source = Path | Pixels
 
@@ -66,9 +89,9 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
     inside = template.replace("/*SCRIPT*/", script)
     body = inside.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", pages.script(words()))
+    page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", web.script(words()))
     with replacing(path) as temporary:
-        temporary.write_text(page.replace("/*FACTS*/null", pages.script(facts)), encoding="utf-8")
+        temporary.write_text(page.replace("/*FACTS*/null", web.script(facts)), encoding="utf-8")
 
 
 def words() -> dict[str, Any]:
@@ -188,7 +211,7 @@ def _mistakes(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer | 
         near = _neighbours(judged, chosen, explainer) if explainer.training else None
         for place, (index, row) in enumerate(zip(chosen, rows, strict=True)):
             overlay = explainer.attribute(judged.sources[index], row["predicted"])
-            row["overlay"] = pages.thumbnail(np.asarray(overlay), LARGE)
+            row["overlay"] = web.thumbnail(np.asarray(overlay), LARGE)
             if near:
                 row["neighbours"] = near[place]
     return rows
@@ -205,7 +228,7 @@ def _neighbours(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer)
     def neighbour(place: int, cosine: float) -> dict[str, Any]:
         sample = explainer.training[place]
         return {
-            "picture": pages.thumbnail(_pixels(sample.source, SMALL), SMALL), "label": sample.label, "cosine": cosine
+            "picture": web.thumbnail(_pixels(sample.source, SMALL), SMALL), "label": sample.label, "cosine": cosine
         }  # fmt: skip
 
     return [
@@ -217,7 +240,7 @@ def _neighbours(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer)
 def _shown(judged: Judged, index: int, side: int) -> dict[str, Any]:
     source, predicted = judged.sources[index], int(judged.predicted[index])
     return {
-        "picture": pages.thumbnail(_pixels(source, side), side),
+        "picture": web.thumbnail(_pixels(source, side), side),
         "name": judged.names[index],
         "predicted": predicted,
         "probability": float(np.exp(judged.log_probabilities[index, predicted])),

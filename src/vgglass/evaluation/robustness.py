@@ -13,8 +13,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from vgglass import images
-from vgglass.evaluation.intervals import wilson
-from vgglass.evaluation.judged import Judged
+from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.statistics import wilson
 from vgglass.images import Pixels
 from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read, resize

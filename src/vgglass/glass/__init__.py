@@ -10,11 +10,10 @@ What they return is arrays and plain dataclasses; a notebook shows those with a 
 """
 
 from vgglass.glass.ablation import ablate, rank
-from vgglass.glass.attribution import attribute, class_model
-from vgglass.glass.class_map import class_map
+from vgglass.glass.attribution import attribute, class_map, class_model
 from vgglass.glass.dense import both_ways, score_map
 from vgglass.glass.layers import walk
-from vgglass.glass.looking import Look, Wanted, look, write
+from vgglass.glass.look import Look, Wanted, look, write
 from vgglass.glass.nonlinearities import depth, respond
 from vgglass.glass.operations import Geometry, gather, kernel, pool, scatter, softmax
 from vgglass.glass.receptive_field import effective_field, on_original, receptive_field

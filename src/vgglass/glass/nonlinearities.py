@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgglass.architecture import Architecture
-from vgglass.data import digits
+from vgglass.data import sources
 from vgglass.data.loader import square
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing, normalise
@@ -198,6 +198,6 @@ def _zeros(network: VGG, images: Tensor) -> float:
 @cache
 def _digits() -> tuple[Tensor, Tensor]:
     record = Preprocessing(SIZE, SIZE, (78.0,), (96.0,), "L")  # about the digits' own mean and deviation
-    samples = digits.load().split("train")
+    samples = sources.digits().split("train")
     pixels = np.stack([square(sample, record) for sample in samples])
     return torch.from_numpy(normalise(pixels, record)), torch.tensor([sample.label for sample in samples])

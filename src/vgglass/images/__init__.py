@@ -11,12 +11,10 @@ import numpy as np
 import simplejpeg
 
 from vgglass.errors import ImageError
-from vgglass.images import conversion, files, formats, jpeg, limits, pictures
-from vgglass.images.conversion import Pixels
-from vgglass.images.damage import told
-from vgglass.images.files import File
-from vgglass.images.formats import FORMAT_OF, FORMATS, SUFFIXES
+from vgglass.images import files, jpeg, limits, pillow
+from vgglass.images.files import FORMAT_OF, FORMATS, SUFFIXES, File
 from vgglass.images.limits import MAX_PIXELS
+from vgglass.images.pillow import Pixels, told
 
 __all__ = [
     "FORMATS", "FORMAT_OF", "MAX_PIXELS", "SUFFIXES", "WHITE", "Examined", "File", "Pixels", "decode", "examine",
@@ -47,7 +45,7 @@ def decode(
     kind = _kind(name, data)
     if kind == "JPEG":
         return _decode_jpeg(name, data, jpeg.read(name, data), channels, background, least, limit)[0]
-    return pictures.opened(name, kind, data, limit).pixels(channels, background)
+    return pillow.opened(name, kind, data, limit).pixels(channels, background)
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def examine(data: bytes) -> Examined:
     kind = _kind("image", data)
     if kind == "JPEG":
         return _examine_jpeg(data, limit)
-    picture = pictures.opened("image", kind, data, limit)
+    picture = pillow.opened("image", kind, data, limit)
     pixels = picture.pixels(3, WHITE)
     height, width = pixels.shape[:2]
     return Examined(
@@ -91,7 +89,7 @@ def examine(data: bytes) -> Examined:
 
 def format_of(source: Path) -> str:
     """The format that a file has by its content, a member of FORMATS, whatever its name. Raises ImageError."""
-    return formats.told(str(source), *files.ends(source, formats.HEAD, formats.TAIL))
+    return files.told(str(source), *files.ends(source, files.HEAD, files.TAIL))
 
 
 def plain(source: Path) -> tuple[Pixels, list[str]]:
@@ -107,7 +105,7 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
     header = jpeg.read(name, data) if kind == "JPEG" else None
     if header is not None:
         _require(name, header, header.cost(8, 3, by_pillow=True), limit)
-    picture = pictures.opened(name, kind, data, limit)
+    picture = pillow.opened(name, kind, data, limit)
     with told(name):
         image = picture.image
         image.load()
@@ -123,7 +121,7 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
 def _kind(name: str, data: bytes) -> str:
     if not data:
         raise ImageError(name, "the file is empty", "replace or remove it")
-    return formats.told(name, data[: formats.HEAD], data[-formats.TAIL :])
+    return files.told(name, data[: files.HEAD], data[-files.TAIL :])
 
 
 def _examine_jpeg(data: bytes, limit: int) -> Examined:
@@ -152,14 +150,14 @@ def _decode_jpeg(
                     pixels = simplejpeg.decode_jpeg(
                         data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least
                     )
-                    return conversion.upright(np.asarray(pixels), header.orientation), ""
+                    return pillow.upright(np.asarray(pixels), header.orientation), ""
                 fault = "its header can be read in two ways"
             except ValueError as error:
                 # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
                 fault = str(error)
     _require(name, header, header.cost(8, channels, by_pillow=True), limit)
-    picture = pictures.opened(name, "JPEG", data, limit)
-    return conversion.upright(picture.pixels(channels, background), header.orientation), fault
+    picture = pillow.opened(name, "JPEG", data, limit)
+    return pillow.upright(picture.pixels(channels, background), header.orientation), fault
 
 
 def _require(name: str, header: jpeg.Header, cost: limits.Cost, limit: int) -> None:

@@ -1,14 +1,92 @@
-"""A file's bytes: of a regular file alone, and of one that is small enough to hold an image within the limit."""
+"""A regular file's bytes, if it is small enough for an image within the limit; and its format, by its first bytes."""
 
+import ctypes
+import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from PIL import _imaging
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TgaImagePlugin import TgaImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
 from vgglass.errors import ImageError
-from vgglass.images import limits
+from vgglass.images import headers, jpeg, limits
+
+# The formats that are read, each told by its first bytes, whatever the file's name says. A few decoders that are
+# common in photographs, tested here and safe by their makers' intent; none that runs a program (EPS), follows
+# references or draws (SVG, PDF, WMF), or is written in Python and old. TGA has no first bytes of its own and is told
+# by the signature at its end (TGA 2.0): without, any bytes at all could be one.
+
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "BMP": BmpImageFile, "GIF": GifImageFile,
+    "TIFF": TiffImageFile, "AVIF": AvifImageFile, "JPEG2000": Jpeg2KImageFile, "TGA": TgaImageFile,
+}  # fmt: skip
+FORMATS = tuple(_READERS)
+FORMAT_OF = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".apng": "PNG", ".webp": "WEBP",
+    ".bmp": "BMP", ".dib": "BMP", ".gif": "GIF", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".avifs": "AVIF",
+    ".jp2": "JPEG2000", ".j2k": "JPEG2000", ".jpc": "JPEG2000", ".jpf": "JPEG2000", ".jpx": "JPEG2000",
+    ".j2c": "JPEG2000", ".tga": "TGA",
+}  # fmt: skip
+SUFFIXES = frozenset(FORMAT_OF)
+
+_SIGNATURES = {
+    jpeg.SIGNATURE: "JPEG", headers.SIGNATURE: "PNG", b"BM": "BMP", b"GIF87a": "GIF", b"GIF89a": "GIF",
+    **dict.fromkeys(headers.SIGNATURES, "TIFF"),
+    b"\xff\x4f\xff\x51": "JPEG2000", b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG2000",
+}  # fmt: skip
+_TGA_FOOTER = b"TRUEVISION-XFILE.\0"
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+HEAD = 64  # bytes from a file's start that tell its format, but for a TGA
+TAIL = 26  # bytes from its end that tell a TGA
+
+# libtiff writes what it thinks of a file to standard error, past Python and past us; Pillow says it in an exception.
+with suppress(AttributeError, OSError):  # a Pillow that was built without it, or with it inside
+    _libtiff = ctypes.CDLL(_imaging.__file__)
+    _libtiff.TIFFSetWarningHandler(None)
+    _libtiff.TIFFSetErrorHandler(None)
+
+
+def told(name: str, head: bytes, tail: bytes) -> str:
+    """The format of a file by its first HEAD and last TAIL bytes: a member of FORMATS. Raises ImageError."""
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12], *(head[place : place + 4] for place in range(16, min(len(head), _box(head)), 4))}
+        if brands & set(_AVIF_BRANDS):
+            return "AVIF"
+        if brands & set(_HEIF_BRANDS):
+            raise ImageError(
+                name, "HEIC, which vgglass does not read", "convert it to JPEG, as the package pillow-heif can"
+            )
+    if tail.endswith(_TGA_FOOTER):
+        return "TGA"
+    raise ImageError(name, f"not an image that vgglass reads ({', '.join(FORMATS)})", "convert, replace or remove it")
+
+
+def opened(kind: str, data: bytes) -> ImageFile:
+    """What Pillow's reader of that format makes of the header. Raises what Pillow raises."""
+    return _READERS[kind](io.BytesIO(data))
+
+
+def _box(head: bytes) -> int:
+    return int.from_bytes(head[:4])
 
 
 class File(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vgglass.errors import ImageError
-from vgglass.images import exif
+from vgglass.images import headers
 from vgglass.images.limits import BYTES_A_PIXEL, Cost
 
 SIGNATURE = b"\xff\xd8\xff"
@@ -73,7 +73,7 @@ def read(name: str, data: bytes) -> Header:
         body = data[start + 4 : end]
         if marker in _STARTS_OF_FRAME and frame is None:
             frame = (marker, body)
-        elif marker == _APP1 and body.startswith(exif.PREFIX):
+        elif marker == _APP1 and body.startswith(headers.PREFIX):
             tags = tags or body
         elif marker == _APP1 and body.startswith(_XMP):
             xmp = xmp or body
@@ -99,7 +99,7 @@ def read(name: str, data: bytes) -> Header:
         scans=scans,
         samples=pixels * passed,
         coefficients=0 if whole else pixels * sum(share.values()),
-        orientation=exif.orientation(tags, xmp),
+        orientation=headers.orientation(tags, xmp),
         length=len(data),
     )
 

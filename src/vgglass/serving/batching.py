@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
-from vgglass.predictor import Predictor
+from vgglass.inference.predictor import Predictor
 from vgglass.serving import logs
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError

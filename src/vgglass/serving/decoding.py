@@ -12,12 +12,12 @@ from vgglass import isolation
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.images.limits import CostError
+from vgglass.inference.views import View
 from vgglass.isolation import DeathError
 from vgglass.preprocess import Preprocessing
 from vgglass.serving import leaving
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError
-from vgglass.views import View
 
 SECONDS = 15.0  # of the clock, for one image: a busy machine makes this of isolation.SECONDS
 CHEAP = 10_000_000  # pixels, as images.limits counts: what takes 0.4 s at most waits for nothing that takes longer

@@ -15,11 +15,10 @@ from vgglass.architecture import SMALLEST_IMAGE
 
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
-    from vgglass.glass.attribution import Attribution
-    from vgglass.glass.class_map import ClassMap
+    from vgglass.glass.attribution import Attribution, ClassMap
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
-    from vgglass.glass.playground import Play
+    from vgglass.glass.operations import Play
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.steps import Arithmetic
     from vgglass.modelfile import Record

@@ -219,7 +219,7 @@ def _add_playground(routes: APIRouter, subjects: Subjects) -> None:
         image: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$", description="Whose pixels to take.")] = None,
     ) -> Response:  # fmt: skip
         from vgglass.glass import Geometry
-        from vgglass.glass.playground import grey, numbers, play
+        from vgglass.glass.operations import grey, numbers, play
 
         looked = subjects.looked
 

@@ -6,12 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgglass import api
+from vgglass import workflows
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.verify import check
 from vgglass.errors import ModelFileError, UserError
+from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
-from vgglass.predictor import Predictor
 from vgglass.serving import logs
 from vgglass.serving.metrics import Metrics
 
@@ -90,12 +90,12 @@ def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predicto
             rule = f"can't be copied to {folder} ({error.strerror or error})"
             raise ModelFileError(path, rule, "check the path, and the space there") from error
         try:
-            source = api.opened(Path(folder) / path.name)
+            source = workflows.opened(Path(folder) / path.name)
         except ModelFileError as error:
             raise ModelFileError(
                 path, error.rule, error.remedy.replace(str(Path(folder) / path.name), str(path))
             ) from error
-        predictor = api.predictor(source, views=options.views, engine=options.engine, precision=options.precision)
+        predictor = workflows.predictor(source, views=options.views, engine=options.engine, precision=options.precision)
         for dense, engine in predictor.engines.items():
             found = check(source, engine, dense=dense)
             if not found.passed:

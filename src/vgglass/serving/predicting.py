@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from vgglass.errors import ImageError
+from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import Record
-from vgglass.predictor import Predictor
 from vgglass.serving.documentation import PREDICTION, PREDICTIONS
 from vgglass.serving.multipart import Part, parts
 from vgglass.serving.refusals import RefusedError, json_response

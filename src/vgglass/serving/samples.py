@@ -17,9 +17,9 @@ def _digit(number: int) -> Callable[[], bytes]:
     """One of the embedded digits' test images."""
 
     def picture() -> bytes:
-        from vgglass.data import digits
+        from vgglass.data import sources
 
-        dataset = digits.load()
+        dataset = sources.digits()
         found = next(sample for sample in dataset.splits["test"] if sample.label == number)
         return _png(Image.fromarray(found.source[..., 0]))  # type: ignore[index]
 

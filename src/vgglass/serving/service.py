@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
-from vgglass.predictor import Predictor
+from vgglass.inference.predictor import Predictor
 from vgglass.preprocess import Preprocessing
 from vgglass.serving import leaving
 from vgglass.serving.batching import Answer, Batcher, Place

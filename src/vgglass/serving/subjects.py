@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 
+from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
-from vgglass.predictor import Predictor
 from vgglass.preprocess import placement
 from vgglass.serving import leaving
 from vgglass.serving.decoding import Whole

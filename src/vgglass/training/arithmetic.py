@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from vgglass.architecture import Architecture
-from vgglass.engines import machine
+from vgglass.engines import selection
 from vgglass.errors import UsageError
 from vgglass.training import winograd
 from vgglass.training.recipe import Recipe
@@ -31,7 +31,9 @@ def choose(recipe: Recipe, architecture: Architecture, images: int, device: torc
     lines.append(f"convolution: {convolution} ({how})")
     if "measured" in why + how:
         fixed = f"--set precision={precision} --set convolution={convolution}"
-        lines.append(f"measured once on this machine and kept in {machine.measurements()}; the same anywhere: {fixed}")
+        lines.append(
+            f"measured once on this machine and kept in {selection.measurements()}; the same anywhere: {fixed}"
+        )
     return precision, convolution, "\n".join(lines)
 
 
@@ -73,8 +75,8 @@ def choose_precision(wanted: str, device: torch.device, convolution: str = "dire
 def _gain(way: Way, plain: Way) -> float:
     """How many times as fast as the plain way another is, by the processor, its threads and torch's version."""
     ways = " beside ".join(f"{precision} {convolution}" for precision, convolution in (way, plain))
-    here = f"{machine.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    return machine.remembered(f"{ways}, {here}", lambda: _measured(way, plain))
+    here = f"{selection.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return selection.remembered(f"{ways}, {here}", lambda: _measured(way, plain))
 
 
 def _measured(way: Way, plain: Way) -> float:

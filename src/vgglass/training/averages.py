@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vgglass import modelfile
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
+from vgglass.data.store import VectorStore
 from vgglass.data.training_loader import TrainingLoader
-from vgglass.data.vectors import VectorStore
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.training.checkpoint import Run

@@ -23,8 +23,8 @@ from rich.filesize import decimal
 from torch import Tensor
 from torch.optim import SGD
 
-from vgglass.atomic import discard, replacing, temporaries
 from vgglass.errors import TrainingError, UsageError
+from vgglass.files import discard, replacing, temporaries
 from vgglass.training.weights import Weights
 
 RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"

@@ -18,18 +18,19 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 from rich.filesize import decimal
 
-from vgglass import modelfile, zoo
-from vgglass.atomic import abandoned, discard, replacing
+from vgglass import modelfile
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
 from vgglass.data.training_loader import TrainingLoader
 from vgglass.engines import Output
 from vgglass.errors import TrainingError
+from vgglass.files import abandoned, discard, replacing
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.training.checkpoint import Run
 from vgglass.training.display import Display
 from vgglass.training.recipe import Recipe
+from vgglass.weights import zoo
 
 Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
 Extractors = Callable[[ModelFile, str, str, Output], Extractor]  # of a model: engine, precision, which layer's output

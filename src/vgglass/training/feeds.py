@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import Batch, evaluation_batches
-from vgglass.data.share import WHOLE, Share
+from vgglass.data.sampling import WHOLE, Share
 from vgglass.data.training_loader import TrainingLoader, epoch_batches
 from vgglass.preprocess import Preprocessing, normalise
 

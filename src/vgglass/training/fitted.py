@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from vgglass import __version__
-from vgglass.data import balance
-from vgglass.data.dataset import Dataset, Sample
-from vgglass.data.similarity import twins
+from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights
+from vgglass.data.duplicates import twins
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record, golden_images
 from vgglass.preprocess import Preprocessing
@@ -54,10 +53,10 @@ def fit(
     display.say(transfer.start(network, source, tuple(run.classes)))
     averages = Averages(_headless(network, run), run, extractors, workers, display)
     samples = dataset.split("train")
-    images = balance.counts(samples, len(run.classes))
-    display.say(balance.line(images, run.classes, recipe.balance))
+    images = class_counts(samples, len(run.classes))
+    display.say(balance_line(images, run.classes, recipe.balance))
     display.warn(_lone(samples, run.classes))
-    weights = np.ones(len(run.classes)) if recipe.balance == "none" else balance.class_weights(images)
+    weights = np.ones(len(run.classes)) if recipe.balance == "none" else class_weights(images)
     views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
     groups = twins([sample.described() for sample in samples]).group
     found = probe.fit(views, _labels(samples), groups, weights, recipe.seed)

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vgglass import figures
-from vgglass.atomic import replacing
+from vgglass import plotting
 from vgglass.errors import TrainingError
+from vgglass.files import replacing
 
 METRICS, CURVES, TENSORBOARD = "metrics.jsonl", "curves.png", "tensorboard"
 TIMINGS = ("seconds", "images_per_second", "waited")  # of a row: what two runs of one seed do not share
@@ -46,7 +46,7 @@ class Journal:
         with replacing(self.out / METRICS) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if last or time.monotonic() - self._drawn > REDRAW_SECONDS:
-            figures.curves(self.rows, self.out / CURVES)
+            plotting.curves(self.rows, self.out / CURVES)
             self._drawn = time.monotonic()
         if self._tensorboard:
             for name in ("loss", "accuracy"):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgglass.errors import InterruptedRunError, TrainingError
-from vgglass.interruption import Interruption
+from vgglass.signals import Interruption
 from vgglass.training import checkpoint
 from vgglass.training.checkpoint import Cadence
 from vgglass.training.ranks import ALONE, Ranks

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from vgglass.data.augment import AUGMENTATIONS
-from vgglass.data.mix import mix
+from vgglass.data.augment import AUGMENTATIONS, mix
 from vgglass.errors import TrainingError
 from vgglass.model import VGG, Step
 from vgglass.preprocess import Preprocessing

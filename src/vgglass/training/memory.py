@@ -9,7 +9,7 @@ import torch
 from rich.filesize import decimal
 
 from vgglass.architecture import Architecture
-from vgglass.data.share import WHOLE, Share
+from vgglass.data.sampling import WHOLE, Share
 from vgglass.errors import TrainingError
 from vgglass.training import transfer, winograd
 from vgglass.training.recipe import Recipe

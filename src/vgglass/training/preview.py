@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgglass import figures
-from vgglass.data.augment import AUGMENTATIONS, Colours
+from vgglass import plotting
+from vgglass.data.augment import AUGMENTATIONS, Colours, mix
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import square
-from vgglass.data.mix import mix
 from vgglass.data.training_loader import TrainingLoader
 from vgglass.images import Pixels
-from vgglass.lettering import missing_font, unwritable
+from vgglass.plotting import missing_font, unwritable
 from vgglass.preprocess import Preprocessing, normalise
 
 IMAGES, EPOCHS = 8, 7
@@ -99,7 +98,7 @@ def mixture(target: Tensor, names: Sequence[str]) -> str:
 
 def _draw(columns: Sequence[tuple[Pixels, list[str]]], names: Sequence[str], title: str, path: Path) -> None:
     headings = ["evaluation", *(f"epoch {number}" for number in range(1, len(columns)))]
-    with figures.picture(TILE * len(columns) + 1, TILE * len(names) + 0.5, path) as figure:
+    with plotting.picture(TILE * len(columns) + 1, TILE * len(names) + 0.5, path) as figure:
         figure.suptitle(title)
         grid = figure.subplots(len(names), len(columns), squeeze=False)
         for (row, column), axes in np.ndenumerate(grid):

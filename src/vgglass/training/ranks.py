@@ -22,8 +22,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from vgglass import __version__
-from vgglass.data.randomness import key
-from vgglass.data.share import WHOLE, Share
+from vgglass.data.sampling import WHOLE, Share, key
 from vgglass.errors import TrainingError, UserError
 
 if TYPE_CHECKING:

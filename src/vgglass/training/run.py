@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from torch.optim import SGD
 
 from vgglass import __version__, modelfile
-from vgglass.atomic import replacing
-from vgglass.data import balance, manifest
-from vgglass.data.dataset import Dataset, Sample
+from vgglass.data import manifest
+from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights, sample_weights
 from vgglass.data.training_loader import TrainingLoader, batch_sizes
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
-from vgglass.interruption import Interruption, at_once
+from vgglass.files import replacing
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
+from vgglass.signals import Interruption, at_once
 from vgglass.training import (
     checkpoint,
     diagnosis,
@@ -246,14 +246,14 @@ def make_trainer(
     keeper: Keeper, progress: Progress, ranks: Ranks = ALONE,
 ) -> Trainer:  # fmt: skip
     recipe, samples = Recipe(**run.recipe), dataset.split("train")
-    images = balance.counts(samples, len(run.classes))
-    display.say(balance.line(images, run.classes, recipe.balance))
-    class_weights = None
+    images = class_counts(samples, len(run.classes))
+    display.say(balance_line(images, run.classes, recipe.balance))
+    loss_weights = None
     if recipe.balance == "weights":
-        class_weights = torch.tensor(balance.class_weights(images), dtype=weights.master_dtype, device=device())
+        loss_weights = torch.tensor(class_weights(images), dtype=weights.master_dtype, device=device())
     return Trainer(
         recipe, network, weights, optimizer, feed, Preprocessing.from_json(run.preprocessing),
-        batch_sizes(len(samples), run.batch_size), class_weights, display, keeper, progress, ranks,
+        batch_sizes(len(samples), run.batch_size), loss_weights, display, keeper, progress, ranks,
     )  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def make_feed(
     preprocessing = Preprocessing.from_json(run.preprocessing)
     draws = None
     if recipe.balance == "sampler":
-        draws = balance.sample_weights(samples, balance.counts(samples, len(run.classes)))
+        draws = sample_weights(samples, class_counts(samples, len(run.classes)))
     if recipe.train == "head":
         model = weights.as_network().to_file(dataset.classes, preprocessing)
         cache = features.Cache(model, run, extractors, conduct.workers, display)

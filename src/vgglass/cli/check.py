@@ -1,0 +1,142 @@
+"""vgglass check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
+from vgglass.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgglass.data.audit import Audit, Case
+
+SHOWN = 10  # cases of a kind
+FILES = 4  # of a case
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(help="One subfolder a class, flat or in train/val/test; or a manifest.")],
+    recipe: Annotated[str | None, typer.Option(help="Whose crop is judged: a shipped name or a .toml file.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the network's input; the recipe's without.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Write the readable images, divided, to this .parquet; sides in it are kept.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the images concerned.")] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write DIR/quarantine.csv: what ought to go, and why.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="And move those files to DIR.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Everything for a program.")] = False,
+    max_pixels: MaxPixels = None,
+) -> None:
+    """Audit a folder before training: what is broken, odd, doubled or leaked.
+
+    Exit status 1 where something damages training or the score, which these kinds do:
+    unreadable, empty-file, truncated, damaged: what can't be read, or not whole;
+    too-narrow: can't be resized;
+    label-conflict, leak: one picture under two classes, or in two splits. Otherwise 0.
+
+    The other kinds that it knows:
+    duplicate, near-duplicate: the same picture twice;
+    imbalance: a class of three times another's images;
+    class-names: alike but for case; empty-class: a folder without images;
+    no-class: images in no class's folder; no-image: neither by name nor by content;
+    system-file: thumbnails, recycle bins, hidden files; linked-twice: reached again by a link;
+    wrong-suffix, odd-format: another format than the name or the others have;
+    animated: several frames; odd-mode: CMYK, alpha, palettes; deep: over 8 bits;
+    rotated: by EXIF; extreme-aspect: a side three times the other;
+    large-cut: the crop takes most away; small: less than the network's input.
+    """
+    if yes and quarantine is None:
+        raise UsageError("--yes", "moves files to the folder of --quarantine", "add --quarantine DIR")
+    if yes and manifest:
+        raise UsageError("--manifest", "would name files that --yes moves away", "write it in a second run")
+    from vgglass import workflows
+    from vgglass.data import manifest as table
+    from vgglass.data import report
+    from vgglass.data import report as removal
+    from vgglass.data.split import BETWEEN
+
+    if manifest and manifest.suffix != ".parquet":
+        raise UsageError(f"--manifest {manifest}", "is written as Parquet", "end it in .parquet")
+    if quarantine:
+        removal.require_place(folder, quarantine)
+    if manifest and manifest.exists():
+        table.sides(manifest)  # what is no manifest is said before the work
+    found = workflows.check(folder, recipe=recipe, image_size=image_size)
+    notes = output.console(stderr=json)
+    if json:
+        output.print_json(found.as_json())
+    else:
+        _show(found, notes)
+    if html:
+        report.write_page(found, html)
+        notes.print(f"Written: {html} (open it in a browser)", soft_wrap=True)
+    if quarantine:
+        condemned = removal.condemned(found)
+        path = removal.write_quarantine(condemned, quarantine, moving=yes)
+        moved = "moved there" if yes else "ought to go; add --yes to move them there"
+        notes.print(f"Written: {path}: {len(condemned)} files {moved}", soft_wrap=True)
+    if manifest:
+        dataset = workflows.write_manifest(found, manifest)
+        counts = _counted({name: len(samples) for name, samples in dataset.splits.items()})
+        notes.print(f"Written: {manifest}: {counts}", soft_wrap=True)
+        torn = [f"{name}: {reason}" for name, reason in dataset.left_out if reason.startswith(BETWEEN)]
+        if torn:
+            notes.print(f"left out {len(torn)} that would join two splits:", style="yellow")
+            notes.print(*map(output.visible, torn), sep="\n", soft_wrap=True)
+    if found.serious:
+        raise typer.Exit(1)
+
+
+def _show(audit: "Audit", console: Console) -> None:
+    from vgglass.data.audit import SERIOUS, words
+
+    text, facts = words()["en"], audit.as_json()
+    console.print(
+        f"{facts['name']}: {facts['files']:,} files, {facts['readable']:,} readable, {facts['bytes'] / 1e6:,.1f} MB",
+        style="bold", soft_wrap=True,
+    )  # fmt: skip
+    if facts["understood"]:
+        console.print(facts["understood"], markup=False, highlight=False, soft_wrap=True)
+    console.print(_counted({text["splits"][name]: count for name, count in facts["splits"].items()}))
+    if formats := {name: count for name, count in facts["formats"].items() if name}:
+        console.print(_counted(formats))
+    if facts["median_cut"] is not None:
+        cut = f"{facts['median_cut']:.0%}"
+        console.print(text["cropNote"][facts["fit"]].format(facts["resize"], facts["size"], cut), soft_wrap=True)
+    rows = [[row.name, f"{row.images:,}", f"{row.effective:.1f}"] for row in audit.balance]
+    console.print()
+    console.print(output.table("class|>training images|>effective number", rows))
+    if audit.ratio:
+        console.print(f"largest class by smallest: {audit.ratio:.2f}")
+    for kind, cases in audit.findings.items():
+        title, note, template = text["kinds"][kind]
+        console.print(f"\n{title} ({kind}): {len(cases)}", style="bold red" if kind in SERIOUS else "bold yellow")
+        console.print(note, soft_wrap=True)
+        if kind == "leak":
+            for row in audit.flattery:
+                name = text["splits"][row.split]
+                console.print(text["flattery"].format(row.twins, row.images, name, f"{row.points:.1f}"), soft_wrap=True)
+        for case in cases[:SHOWN]:
+            console.print(f"  {output.visible(_line(audit, case, template))}", soft_wrap=True)
+        if len(cases) > SHOWN:
+            console.print(f"  {text['more'].format(len(cases) - SHOWN)}")
+    if not audit.findings:
+        console.print(f"\n{text['nothing']}")
+
+
+def _counted(counts: dict[str, Any]) -> str:
+    return "   ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _line(audit: "Audit", case: "Case", template: str) -> str:
+    names = [case.path] if case.path else [entry.id for entry in case.entries[:FILES]]
+    if len({entry.label for entry in case.entries}) > 1:
+        names = [f"{entry.id} ({audit.label(entry)})" for entry in case.entries[:FILES]]
+    more = f" and {len(case.entries) - FILES} more" if len(case.entries) > FILES else ""
+    detail = template.format(case.detail) if case.detail else ""
+    return ": ".join(part for part in (" = ".join(names) + more, detail) if part)

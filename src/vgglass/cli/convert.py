@@ -1,0 +1,217 @@
+"""vgglass summary, vgglass convert; and weights by name for the commands that take --model."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgglass.cli import output
+from vgglass.cli.output import KINDS, Language, language
+from vgglass.errors import DataError, UsageError
+from vgglass.names import by_case
+
+COLUMNS = {
+    "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
+    "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>累积步幅",
+}
+POOLED = {"en": ", pooled head", "zh": "（平均池化头部）"}
+TOTALS = {
+    "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"
+    " {memory} of float32 layer outputs.",
+    "zh": "{name}：{weights} 个带权重的层，{parameters:,} 个参数，每张图 {macs:,} 次乘加（{gmac:.3f} G），"
+    "各层输出（float32）共 {memory}。",
+}
+
+Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
+Preprocessing = Annotated[
+    str | None, typer.Option(help="torchvision or keras: how foreign weights' network is fed, where no file tells.")
+]
+
+
+def summary(
+    context: typer.Context,
+    architecture: Annotated[str, typer.Argument(help="A to E, A-LRN, vgg11 to vgg19 (_bn), or a model file.")],
+    classes: Annotated[int, typer.Option(help="Outputs of fc8.")] = 1000,
+    channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
+    image_size: Annotated[int, typer.Option(help="Side of the input.")] = 224,
+    width: Annotated[float, typer.Option(help="Multiplier of the convolutions' channels.")] = 1.0,
+    head: Annotated[str, typer.Option(help="vgg: fc6, fc7 and fc8; pooled: pool5's average and fc8.")] = "vgg",
+    hidden: Annotated[int, typer.Option(help="Outputs of fc6 and fc7.")] = 4096,
+    json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    lang: Language = None,
+) -> None:
+    """Layers, shapes, parameters, multiply-adds, memory and receptive fields of an architecture."""
+    from vgglass import modelfile
+    from vgglass.architecture import Architecture
+
+    if architecture.endswith(".safetensors") or Path(architecture).is_file():
+        _require_own(context, architecture)
+        network = modelfile.load_record(Path(architecture)).architecture
+    else:
+        network = Architecture.named(
+            architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden,
+            head=head,
+        )  # fmt: skip
+    layers = network.layers()
+    memory = [4 * math.prod(layer.output_shape) for layer in layers]  # float32
+    if json:
+        output.print_json(
+            {
+                "name": network.name,
+                "column": network.column,
+                "head": network.head,
+                "widths": network.widths,
+                "weight_layers": sum(layer.kind in ("conv", "linear") for layer in layers),
+                "parameters": network.parameters,
+                "multiply_adds": network.multiply_adds,
+                "layers": [
+                    {
+                        "name": layer.name,
+                        "kind": layer.kind,
+                        "input_shape": layer.input_shape,
+                        "output_shape": layer.output_shape,
+                        "parameters": layer.parameters,
+                        "multiply_adds": layer.multiply_adds,
+                        "memory_bytes": size,
+                        "receptive_field": layer.receptive_field,
+                        "jump": layer.jump,
+                    }
+                    for layer, size in zip(layers, memory, strict=True)
+                ],
+            }
+        )
+        return
+    chosen = language(lang)
+    rows = [
+        [
+            layer.name,
+            KINDS[chosen][layer.kind],
+            "×".join(str(side) for side in (*layer.output_shape[:0:-1], layer.output_shape[0])),
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+            _bytes(size),
+            str(layer.receptive_field),
+            str(layer.jump),
+        ]
+        for layer, size in zip(layers, memory, strict=True)
+    ]
+    console = output.console()
+    console.print(output.table(COLUMNS[chosen], rows))
+    console.print()
+    console.print(
+        TOTALS[chosen].format(
+            name=network.name + (POOLED[chosen] if network.head == "pooled" else ""),
+            weights=sum(layer.kind in ("conv", "linear") for layer in layers),
+            parameters=network.parameters,
+            macs=network.multiply_adds,
+            gmac=network.multiply_adds / 1e9,
+            memory=_bytes(sum(memory)),
+        ),
+        soft_wrap=True,
+    )
+
+
+def _require_own(context: typer.Context, file: str) -> None:
+    """Raises UsageError for options that a file has answered already."""
+    for name in ("classes", "channels", "image_size", "width", "head", "hidden"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')} {context.params[name]}"
+            raise UsageError(
+                option, f"{file} says itself what its layers are, its widths among them", "leave the option out"
+            )
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Weights as .pth, .safetensors, .h5, .keras, .onnx; or a model file.")],
+    destination: Annotated[Path, typer.Argument(help="The file to write.")],
+    classes: Annotated[str | None, typer.Option(help="A text file, one class name a line; or 'imagenet'.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Size the head to another input.")] = None,
+    preprocessing: Preprocessing = None,
+    to: Annotated[str | None, typer.Option(help="torchvision, timm or keras: from a model file to theirs.")] = None,
+) -> None:
+    """Bring weights from torchvision, timm or Keras into a model file, or back."""
+    from vgglass import modelfile, weights, workflows
+
+    workflows.require_torch("converting weights")
+    console = output.console()
+    if to:
+        for name, value in {"--classes": classes, "--image-size": image_size, "--preprocessing": preprocessing}.items():
+            if value is not None:
+                raise UsageError(name, "has no place in another framework's weights", "leave it out with --to")
+        weights.to_foreign(modelfile.load(source), destination, to)
+        console.print(f"{destination}: weights for {to}; class names and preprocessing stay behind", soft_wrap=True)
+        return
+    if source.suffix == ".safetensors" and not workflows.is_foreign(source):
+        modelfile.load_record(source)
+        rule, remedy = "is a vgglass model file already", f"add --to and one of {', '.join(weights.FAMILIES)}"
+        raise UsageError(source, rule, remedy)
+    if destination.suffix != ".safetensors":
+        raise UsageError(destination, "a model file ends in .safetensors", "choose such a name")
+    foreign = weights.read_foreign(source, preprocessing)
+    console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
+    if classes is None and foreign.network.has_classes:
+        outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
+        raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
+    names = _class_names(classes) if classes else None
+    for alike in by_case(names or ()).values():
+        if len(alike) > 1:
+            console.print(f"{' and '.join(map(repr, alike))} differ in case alone", style="yellow", markup=False)
+    record = modelfile.save(weights.model_of(foreign, names, image_size), destination)
+    console.print(f"{destination}: {record.architecture.name}, classes {_listed(record.classes)}", soft_wrap=True)
+    console.print(f"preprocessing: {record.preprocessing.as_json()}", soft_wrap=True)
+
+
+def fetched(model: str, download: bool) -> str:
+    """The model as given; a pretrained name is fetched first, with a question on a terminal."""
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
+
+    from vgglass import workflows
+    from vgglass.weights import zoo
+
+    if model not in zoo.names() or Path(model).exists():
+        return model
+    console = output.console()
+    bar = Progress(*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn(), transient=True)
+    task = bar.add_task(model)
+
+    def approve(address: str, size: int) -> bool:
+        console.print(f"{model}: {size / 1e6:,.0f} MB from {address}", soft_wrap=True)
+        agreed = download or (sys.stdin.isatty() and typer.confirm("Download it?"))
+        if agreed:
+            bar.start()
+        return agreed
+
+    try:
+        path = workflows.pretrained(
+            model, approve=approve, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    finally:
+        bar.stop()
+    return str(path)
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:3]) + f" and {len(classes) - 3:,} more" * (len(classes) > 3)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+def _class_names(source: str) -> tuple[str, ...]:
+    """The lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
+    from vgglass.data import lists
+    from vgglass.weights import zoo
+
+    if source == "imagenet":
+        return zoo.imagenet_classes()
+    try:
+        return lists.lines(Path(source))
+    except DataError as error:
+        rule = f"can't be read ({error.value}: {error.rule})"
+        raise UsageError(
+            f"--classes {source}", rule, "name a text file in UTF-8, one name a line, or imagenet"
+        ) from error

@@ -1,0 +1,203 @@
+"""vgglass evaluate, vgglass compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
+from vgglass.cli.convert import Download, fetched
+from vgglass.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgglass.evaluation.metrics import Evaluation
+    from vgglass.evaluation.predictions import Comparison
+
+CAUTIONS = {
+    "selection": "used for selection: these images chose the weights, so the figure flatters",
+    "calibration": "used for calibration: these images chose the temperature or the threshold, so the probabilities"
+    " flatter",
+    "changed": "this folder has changed since the training: some of these images may have trained the model,"
+    " and the figure then flatters; train again, or keep test images in a folder of their own",
+    "training": "used for training: the model has learned from these images, so the figure says little",
+}
+NAMES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auc": "ROC-AUC",
+}
+UNDEFINED = "-"
+
+
+def evaluate(
+    folder: Annotated[Path | None, typer.Argument(help="One subfolder a class. Without: the embedded digits.")] = None,
+    model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = ...,  # type: ignore[assignment]
+    ensemble: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Average with this model too; may be repeated.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="test, validation, train or all.")] = None,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16, or auto: as predict.")] = None,
+    picture_: Annotated[
+        Path | None, typer.Option("--picture", help="Where the confusion matrix goes; beside the model without.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report: one page with figures and images.")] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="In it, why each mistake: class map or Grad-CAM, and the nearest training images."
+        ),
+    ] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="In it, accuracy against size, JPEG, blur, brightness, noise.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
+    max_pixels: MaxPixels = None,
+) -> None:
+    """Judge a model on images that it has not seen: figures with their intervals, per class, confusion matrix."""
+    from vgglass import workflows
+
+    for name, wanted in (("--explain", explain), ("--robustness", robustness)):
+        if wanted and not html:
+            raise UsageError(name, "goes into the report of --html", "add, say, --html report.html")
+    output.require_png("--picture", picture_)
+    notes = output.console(stderr=True)
+    source, others = fetched(model, download), [fetched(other, download) for other in ensemble or ()]
+    how: dict[str, Any] = {
+        "split": split, "ensemble": others, "console": notes, "views": views, "engine": engine,
+        "precision": precision,
+    }  # fmt: skip
+    if html:
+        evaluation = workflows.report(source, folder, html, explain=explain, robustness=robustness, **how)
+        (notes if json else output.console()).print(f"Written: {html} (open it in a browser)", soft_wrap=True)
+    else:
+        evaluation = workflows.evaluate(source, folder, **how)
+    if json:
+        output.print_json(evaluation.as_json())
+        return
+    console = output.console()
+    show(evaluation, console)
+    console.print(f"\nConfusion matrix: {picture(evaluation, Path(model), picture_)}", soft_wrap=True)
+
+
+def show(evaluation: "Evaluation", console: Console) -> None:
+    rows = [
+        [row.name, *map(_share, (row.precision, row.recall, row.f1, row.auc)), f"{row.images:,}"]
+        for row in evaluation.per_class
+        if row.images or row.precision is not None  # of a thousand classes the images may have two
+    ]
+    console.print()
+    console.print(output.table("class|>precision|>recall|>F1|>AUC|>images", rows))
+    figures = {name: _headline(evaluation, name) for name in NAMES if getattr(evaluation, name) is not None}
+    first = "   ".join(figures.pop(name) for name in ("top1", "top5") if name in figures)
+    console.print(f"\n{first}", style="bold", end="")
+    console.print(f"   on {evaluation.images:,} {evaluation.split} images")
+    console.print("   ".join(figures.values()))
+    quality = evaluation.calibration
+    console.print(f"ECE {quality.ece:.4f}   NLL {quality.nll:.4f}   Brier score {quality.brier:.4f}")
+    if evaluation.selective:
+        found = evaluation.selective
+        right = "" if found.precision is None else f", {found.precision:.4f}{_interval(found.interval)} of them rightly"
+        console.print(f"answers {found.coverage:.1%}, those with a probability of {found.threshold:.4f} or more{right}")
+    if evaluation.intervals:
+        console.print("in brackets: 95 % intervals", style="dim")
+    if evaluation.used_for:
+        console.print(CAUTIONS[evaluation.used_for], style="yellow")
+    _show_undefined(evaluation, console)
+    _show_protocol(evaluation, console)
+
+
+def _share(figure: float | None) -> str:
+    return UNDEFINED if figure is None else f"{figure:.3f}"
+
+
+def _headline(evaluation: "Evaluation", name: str) -> str:
+    return f"{NAMES[name]} {getattr(evaluation, name):.4f}{_interval(evaluation.intervals.get(name))}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+
+
+def _show_undefined(evaluation: "Evaluation", console: Console) -> None:
+    """Each reason once, with what it leaves undefined."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in evaluation.undefined.items():
+        of_interval = name.startswith("intervals.")
+        figure = NAMES[name.removeprefix("intervals.")]
+        reasons.setdefault(reason, []).append(f"the interval of {figure}" if of_interval else figure)
+    for reason, names in reasons.items():
+        console.print(f"no {', '.join(names)}: {reason}", style="dim", soft_wrap=True)
+
+
+def _show_protocol(evaluation: "Evaluation", console: Console) -> None:
+    """One row of the paper's Tables 3 to 6."""
+    way = evaluation.protocol
+    on = {"validation": "val. ", "all": ""}.get(evaluation.split, f"{evaluation.split} ")
+    networks = "combined ConvNet models" if "+" in way.networks else "ConvNet config."
+    columns = f"{networks}|>train (S)|>test (Q)|evaluation|>top-1 {on}error (%)|>top-5 {on}error (%)"
+    errors = [UNDEFINED if top is None else f"{100 * (1 - top):.1f}" for top in (evaluation.top1, evaluation.top5)]
+    console.print()
+    console.print(output.table(columns, [[way.networks, way.train or UNDEFINED, way.test, way.method, *errors]]))
+
+
+def picture(evaluation: "Evaluation", model: Path, path: Path | None = None) -> Path:
+    """Draw the confusion matrix to `path`, or beside the model file; the path that was written."""
+    from vgglass import plotting
+
+    folder = model.parent if model.exists() else Path()
+    path = path or folder / f"confusion-{evaluation.split}.png"
+    classes = tuple(row.name for row in evaluation.per_class)
+    title = f"{evaluation.split}: top-1 {evaluation.top1:.4f} on {evaluation.images:,} images"
+    for sentence in plotting.confusion(evaluation.confusion, classes, title, path):
+        typer.secho(sentence, fg="yellow", err=True)
+    return path
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="M1", help="A model file, or a pretrained name.")],
+    second: Annotated[str, typer.Argument(metavar="M2", help="The model that is compared with it.")],
+    folder: Annotated[Path | None, typer.Argument(help="One subfolder a class. Without: the embedded digits.")] = None,
+    split: Annotated[str | None, typer.Option(help="test, validation, train or all.")] = None,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="float32 (usual), bfloat16, or auto: as predict.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
+    download: Download = False,
+    max_pixels: MaxPixels = None,
+) -> None:
+    """Two models on the same images, and whether their difference is larger than chance (McNemar's exact test)."""
+    from vgglass import workflows
+
+    found = workflows.compare(
+        fetched(first, download), fetched(second, download), folder, split=split, console=output.console(stderr=True),
+        views=views, engine=engine, precision=precision,
+    )  # fmt: skip
+    if json:
+        output.print_json(found.as_json())
+    else:
+        _show_comparison(found, (first, second), output.console())
+
+
+def _show_comparison(found: "Comparison", models: tuple[str, str], console: Console) -> None:
+    alone = found.only_first, found.only_second
+    rows = [[name, f"{top1:.4f}", f"{count:,}"] for name, top1, count in zip(models, found.top1, alone, strict=True)]
+    console.print(output.table("model|>top-1|>right alone", rows))
+    difference, low, high = (100 * share for share in found.difference)
+    points = f"{difference:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
+    console.print(f"\nThe second model's top-1 is {points} on {found.images:,} {found.split} images.")
+    test = f"McNemar's exact test: p = {found.p:.2g}" if found.p >= 1e-4 else "McNemar's exact test: p < 0.0001"
+    if found.is_larger_than_chance:
+        better = models[found.only_second > found.only_first]
+        console.print(f"That is larger than chance ({test}): {better} is the better one.", style="bold", soft_wrap=True)
+    else:
+        console.print(f"That may be chance ({test}): these images don't tell which one is better.", style="bold")
+    for name, use in zip(models, found.used_for, strict=True):
+        if use:
+            console.print(f"{name}: {CAUTIONS[use]}", style="yellow", soft_wrap=True)

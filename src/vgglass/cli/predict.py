@@ -1,0 +1,133 @@
+"""vgglass predict."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vgglass.cli import output
+from vgglass.cli.allowing import MaxPixels
+from vgglass.cli.convert import Download, fetched
+from vgglass.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgglass.inference import Prediction
+
+PAGE = 1000  # rows of a table: its columns are as wide as they all need
+
+
+class Tally:
+    """How many rows went by, and how many of images that could not be read."""
+
+    def __init__(self) -> None:
+        self.rows = self.failed = 0
+
+    def counted(self, rows: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for row in rows:
+            self.rows += 1
+            self.failed += bool(row.error)
+            yield row
+
+
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Images, folders of images, or - for a list on standard input.")],
+    model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = "vgg16",
+    top: Annotated[int, typer.Option(min=1, help="Answers an image.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write the rows to a .csv, .jsonl or .parquet file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run with this --out stopped.")] = False,
+    sort_into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Link the images into DIR, a folder a predicted class.")
+    ] = None,
+    views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Rows for a program.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="On a Ray cluster: local, auto or HOST:PORT; --out is a folder."),
+    ] = None,
+    actors: Annotated[int | None, typer.Option(min=1, help="With --ray: workers; else one a GPU, or a CPU.")] = None,
+    shard: Annotated[int | None, typer.Option(min=1, help="With --ray: images a part (1000).")] = None,
+    download: Download = False,
+    max_pixels: MaxPixels = None,
+) -> None:
+    """Name what is in images."""
+    from vgglass import inference, workflows
+
+    _require_fitting(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
+    if ray and out:
+        _predict_on_cluster(
+            fetched(model, download), paths, out, address=ray, top=top, views=views, engine=engine, precision=precision,
+            actors=actors, shard=shard,
+        )  # fmt: skip
+        return
+    complete = resume and out is not None and inference.complete(out)
+
+    scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
+    console = Console(stderr=True, force_terminal=False if scrolling else None)
+    tally = Tally()
+    rows = tally.counted(
+        workflows.predictions(
+            fetched(model, download), paths, top=top, out=out, resume=resume, sort_into=sort_into, console=console,
+            views=views, engine=engine, precision=precision,
+        )
+    )  # fmt: skip
+    if json:
+        output.print_json_list(row.as_json() for row in rows)
+    elif out:
+        for _ in rows:
+            pass
+        said = f"{tally.rows:,} row{'s' * (tally.rows != 1)}: {out}"
+        whole = f"nothing is left to do: {out} is complete; leave out --resume to predict anew"
+        output.console().print(whole if complete else said, soft_wrap=True)
+    else:
+        _show(rows)
+    _tell_failures(tally.failed, tally.rows)
+
+
+def _require_fitting(ray: str | None, out: Path | None, with_ray: dict[str, Any], without: dict[str, Any]) -> None:
+    """Raises UsageError for options that do not go together. --resume is what --ray always does."""
+    if not ray:
+        for name, value in with_ray.items():
+            if value is not None:
+                raise UsageError(name, "says how a cluster is to work", "add --ray and its address")
+        return
+    if not out:
+        raise UsageError("--ray", "writes its rows to the parts of a folder", "add --out and the folder's name")
+    for name, value in without.items():
+        if value:
+            raise UsageError(name, "does not go with --ray, whose rows are in the parts of --out", "leave it out")
+
+
+def _predict_on_cluster(model: str, paths: list[str], out: Path, *, shard: int | None, **how: Any) -> None:
+    from vgglass.cluster import predict as on_cluster
+
+    console = Console(stderr=True)
+    done = on_cluster.predict(model, paths, out, shard=shard or on_cluster.SHARD, console=console, **how)
+    parts = f"{done.made} part{'s' * (done.made != 1)} made" if done.made else "nothing was left to do"
+    output.console().print(f"{done.rows:,} row{'s' * (done.rows != 1)}: {out} ({parts})", soft_wrap=True)
+    _tell_failures(done.failed, done.rows)
+
+
+def _tell_failures(failed: int, rows: int) -> None:
+    if failed:
+        typer.secho(f"{failed} of {rows} images could not be read", fg="red", err=True)
+        raise typer.Exit(1)
+
+
+def _show(rows: "Iterator[Prediction]") -> None:
+    while page := list(islice(rows, PAGE)):
+        cells = [[output.visible(row.shown), *_cells(row)] for row in page]
+        failed = [bool(row.error) for row in page]
+        output.console().print(output.table("image|class|>probability|next likeliest", cells, failed))
+
+
+def _cells(row: "Prediction") -> list[str]:
+    if row.error:
+        return [row.error, "", ""]
+    others = ", ".join(f"{output.visible(name)} {share:.3f}" for name, share in row.top[1:3])
+    return [f"{'unsure: ' * bool(row.unsure)}{output.visible(row.label)}", f"{row.probability:.3f}", others]

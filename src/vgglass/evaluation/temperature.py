@@ -1,0 +1,189 @@
+"""Whether a model's probabilities mean what they say, and what mends them. N images, K classes, T temperature."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgglass.errors import DataError
+from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.statistics import wilson
+
+BINS = 15  # as Guo et al. 2017
+HOTTEST = 100.0  # T lies between its inverse and this
+COVERAGES = tuple(step / 20 for step in range(20, 0, -1))  # shares of the images that a threshold is tried to answer
+CONFIDENCE = 0.95  # that the precision on other images reaches the target
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose likeliest class has a probability in (low, high]: the mean of it, and the share that is right.
+
+    confidence, accuracy  None where there are no images
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """ece   expected calibration error: mean |accuracy - confidence| over the bins, weighted by their images
+    nll   mean -log p of the true class
+    brier mean over the images of the squared error of the probabilities, summed over the classes (Brier 1950): 0 to 2
+    """
+
+    ece: float
+    nll: float
+    brier: float
+    bins: tuple[Bin, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Answer only images whose likeliest class has at least this probability.
+
+    precision  share of the answered images that is right
+    low        what that share is at least on other such images, with 95 % confidence
+    coverage   share of the images that is answered; `answered` is their count
+    """
+
+    value: float
+    target: float
+    precision: float
+    low: float
+    coverage: float
+    answered: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Selective:
+    """What the model's reject threshold does on a split: see `Threshold`; precision and its interval None at no answer.
+
+    interval  95 % of the precision
+    """
+
+    threshold: float
+    answered: int
+    coverage: float
+    precision: float | None
+    interval: tuple[float, float] | None
+
+
+def selective(judged: Judged) -> Selective | None:
+    """None for a model without a threshold, and for an ensemble, for which none was chosen."""
+    threshold = judged.record.reject_threshold
+    if threshold is None or judged.others:
+        return None
+    answered = np.exp(judged.log_probabilities.max(axis=1)) >= threshold
+    count, hits = int(answered.sum()), int(judged.right[answered].sum())
+    precision, interval = (hits / count, wilson(hits, count)) if count else (None, None)
+    return Selective(threshold, count, count / len(answered), precision, interval)
+
+
+def calibration(judged: Judged) -> Calibration:
+    """ECE, NLL, Brier score and the bins of the reliability diagram."""
+    from sklearn.metrics import brier_score_loss
+
+    answers, labels = judged.log_probabilities, judged.labels
+    bins = reliability(np.exp(answers.max(axis=1)), judged.right)
+    gaps = [each.images * abs(each.accuracy - each.confidence) for each in bins if each.images]  # type: ignore[operator]
+    classes = range(answers.shape[1])
+    return Calibration(
+        ece=sum(gaps) / len(labels),
+        nll=nll(answers, labels),
+        brier=float(brier_score_loss(labels, np.exp(answers), labels=classes, scale_by_half=False)),
+        bins=bins,
+    )
+
+
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> tuple[Bin, ...]:
+    """Bins of equal width over confidences (N,) and whether each answer is right (N,)."""
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.digitize(confidence, edges[1:-1], right=True)
+    count = np.bincount(place, minlength=bins)
+    mean, share = (np.bincount(place, values, bins) / np.maximum(count, 1) for values in (confidence, right))
+    return tuple(
+        Bin(float(edges[k]), float(edges[k + 1]), int(n), *((float(mean[k]), float(share[k])) if n else (None, None)))
+        for k, n in enumerate(count)
+    )
+
+
+def nll(log_probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean negative log-likelihood of labels (N,)."""
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def tempered(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
+    """Log-probabilities (N, K) of logits, or of log-probabilities, divided by T."""
+    from scipy.special import log_softmax
+
+    result: NDArray[np.float64] = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return result
+
+
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
+    """The T that makes labels (N,) likeliest (Guo et al. 2017), by logits or log-probabilities (N, K).
+
+    Raises DataError where there is none: with no answer wrong the likelihood rises as T goes to 0, with answers no
+    better than guesses as T grows.
+    """
+    from scipy.optimize import minimize_scalar
+
+    of_label = logits[np.arange(len(labels)), labels]
+    if (of_label == logits.max(axis=1)).all():
+        raise _no_temperature(labels, "no answer is wrong")
+    if of_label.mean() <= logits.mean():  # the likelihood falls from 1/T = 0 on, and it is concave in 1/T
+        raise _no_temperature(labels, "the answers are no better than guesses")
+    limit = math.log(HOTTEST)
+    found = minimize_scalar(
+        lambda log_t: nll(tempered(logits, math.exp(log_t)), labels), bounds=(-limit, limit), method="bounded"
+    )
+    return math.exp(found.x)
+
+
+def _no_temperature(labels: NDArray[np.int64], why: str) -> DataError:
+    rule = f"{why}, and no temperature is the best one"
+    return DataError(f"{len(labels)} images", rule, "calibrate on more images, or on other ones")
+
+
+def choose_threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target: float) -> Threshold:
+    """The threshold that answers most images at a precision of `target` or more, on other images too.
+
+    The twenty coverages of COVERAGES are tried, and of those that hold the largest is taken. One holds where the lower
+    bound of its precision (Clopper and Pearson 1934) reaches the target; each bound has 1/20 of the 5 % that all
+    together may err (Bonferroni), so that choosing the best of them does not flatter. On images drawn as these were
+    the true precision is then at least `target` with 95 % confidence.
+    Raises DataError where none holds.
+    """
+    from scipy import stats
+
+    order = np.sort(confidence)[::-1]
+    level = 1 - (1 - CONFIDENCE) / len(COVERAGES)
+    tried = []
+    for coverage in COVERAGES:
+        value = order[max(1, round(coverage * len(order))) - 1]
+        answered = confidence >= value
+        count, hits = int(answered.sum()), int(right[answered].sum())
+        low = float(stats.binomtest(hits, count, alternative="greater").proportion_ci(level, method="exact").low)
+        tried.append(Threshold(float(value), target, hits / count, low, count / len(order), count))
+        if low >= target:
+            return tried[-1]
+    best = max(tried, key=lambda one: one.low)
+    raise DataError(
+        f"a precision of {target:g}",
+        f"can't be vouched for by {len(order)} images: the best threshold has {best.precision:.3f} on {best.answered}"
+        f" of them, which on others may be {best.low:.3f}",
+        "give more images, or ask for less",
+    )

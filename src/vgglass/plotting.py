@@ -1,0 +1,139 @@
+"""Pictures drawn by matplotlib, in one style, in any script that the machine has a font for."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageFont
+
+from vgglass.errors import MissingExtraError
+from vgglass.files import replacing
+
+BLUE, ORANGE = "#1f6feb", "#d9730d"
+NUMBERED_CELLS = 30  # more classes than this leave no room for a number in each cell
+
+
+def curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Loss and accuracy by epoch, training beside validation."""
+    epochs = [row["epoch"] for row in rows]
+    with picture(9, 3.6, path) as figure:
+        for place, name in enumerate(("loss", "accuracy"), start=1):
+            axes = figure.add_subplot(1, 2, place)
+            for split, colour in (("train", BLUE), ("validation", ORANGE)):
+                axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], color=colour, label=split, marker=".")
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.25)
+            axes.legend(frameon=False)
+
+
+def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, path: Path) -> list[str]:
+    """Rows the true class, columns the predicted one, shaded by share of the row.
+
+    Returns a sentence when no font on this machine can write some of the class names; they are then numbered.
+    """
+    missing = unwritable(classes)
+    labels = [f"class {index}" if name in missing else name for index, name in enumerate(classes)]
+    side = min(24.0, 3.5 + 0.42 * len(classes))
+    with picture(side + 1, side, path) as figure:
+        axes = figure.add_subplot()
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+        axes.set(title=title, xlabel="predicted", ylabel="true")
+        axes.set_xticks(range(len(classes)), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(len(classes)), labels, parse_math=False)
+        if len(classes) <= NUMBERED_CELLS:
+            for (row, column), count in np.ndenumerate(matrix):
+                colour = "white" if shares[row, column] > 0.5 else "black" if count else "0.8"
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    if not missing:
+        return []
+    examples = ", ".join(missing[:3])
+    return [f"No font here can write {examples}: such classes are numbered; install a CJK font (Noto Sans CJK)."]
+
+
+@contextmanager
+def picture(width: float, height: float, path: Path) -> Iterator[Any]:
+    """A figure of so many inches, written to `path` as PNG when the block ends."""
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("matplotlib", "torch", "pictures") from error
+    with mpl.rc_context({"font.family": families()}):
+        figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+        yield figure
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight")
+
+
+# Fonts for pictures: in any script that this machine has a font for, and a word for what it can't write.
+
+# Tried in this order for characters that the default font lacks.
+CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+    "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
+)  # fmt: skip
+EXAMPLE = 12  # characters of a text that are shown as what can't be written
+
+
+@cache
+def families() -> list[str]:
+    """matplotlib's default font and the CJK fonts that are installed, in the order to try them."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    if not installed.intersection(CJK_FONTS):  # matplotlib's list may be older than the fonts
+        known = {font.fname for font in font_manager.fontManager.ttflist}
+        for path in set(font_manager.findSystemFonts()) - known:
+            with contextlib.suppress(RuntimeError):  # a damaged font file is no font
+                font_manager.fontManager.addfont(path)
+        installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
+
+
+def unwritable(texts: tuple[str, ...]) -> list[str]:
+    """Those of the texts that none of the fonts has every character of."""
+    return [text for text in texts if not any(all(ord(letter) in has for letter in text) for _, has in _fonts())]
+
+
+def missing_font(texts: tuple[str, ...]) -> str:
+    """A sentence for a person when some of the texts can't be written here; '' when all can."""
+    missing = unwritable(texts)
+    examples = ", ".join(text if len(text) <= EXAMPLE else f"{text[:EXAMPLE]}…" for text in missing[:3])
+    return f"No font here can write {examples}: install a CJK font (Noto Sans CJK)." if missing else ""
+
+
+def font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """The first font that has every character of a text, in pixels; the default one where none has."""
+    face = next((face for face, has in _fonts() if all(ord(letter) in has for letter in text)), _fonts()[0][0])
+    return _opened(face, size)
+
+
+@dataclass(frozen=True)
+class _Face:
+    """One font of a file: a collection (.ttc) holds the Japanese forms of a character beside the Chinese ones."""
+
+    path: str
+    index: int
+
+
+@cache
+def _opened(face: _Face, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(face.path, size, face.index)
+
+
+@cache
+def _fonts() -> list[tuple[_Face, frozenset[int]]]:
+    from matplotlib import font_manager, ft2font
+
+    found = [font_manager.findfont(family) for family in families()]
+    faces = [_Face(str(path), path.face_index) for path in found]
+    return [(face, frozenset(ft2font.FT2Font(face.path, face_index=face.index).get_charmap())) for face in faces]

@@ -1,0 +1,282 @@
+"""Which VGG the layers of a foreign file are: its convolutions by number or order, its head by the shapes it has."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vgglass.architecture import SMALLEST_IMAGE, Architecture
+from vgglass.errors import WeightsError
+from vgglass.modelfile import Weights
+from vgglass.weights.families import HEADS, PUBLISHED, TORCH_POOL, key_table
+from vgglass.weights.formats import Array, Contents, Part
+
+Body = dict[str, Part]  # convolutions and batch norms by our name
+BODY_KINDS = ("conv", "batchnorm")
+
+# Keys, or names of layers, that give another network away.
+OTHERS = {
+    r"denseblock|conv2_block1_0_bn": "a DenseNet",
+    r"\blayer[1-4]\.\d+\.|conv2_block1|resnet": "a ResNet",
+    r"stages\.\d|convnext|features\.\d+\.\d+\.block\.\d+\.\s": "a ConvNeXt",
+    r"_blocks\.\d+\._|block1a_|features\.\d+\.\d+\.block\.|\.se\.conv_reduce|efficientnet": "an EfficientNet",
+    r"features\.\d+\.(conv|block)\.|conv_pw_\d|expanded_conv|conv_dw|depthwise_conv|mobilenet": "a MobileNet",
+    r"\battn\.|\bencoder_layer_|self_attention|cls_token|class_token": "a vision transformer",
+    r"Mixed_5b|inception": "an Inception network",
+    r"\.squeeze\.|fire\d": "a SqueezeNet",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A VGG as a file has it.
+
+    weights      of the layers that were taken, under our names and in our layout
+    left_out     keys of the layers that were not
+    has_classes  fc8 was taken; without it the architecture has two classes
+    """
+
+    architecture: Architecture
+    weights: Weights
+    left_out: tuple[str, ...]
+    has_classes: bool
+
+    def taken_in_words(self) -> str:
+        architecture = self.architecture
+        convolutions = f"{len(architecture.widths)} convolutions" + ", batch norm" * architecture.batch_norm
+        if architecture.head == "vgg":
+            outputs = f"fc8 of {architecture.classes:,} outputs" if self.has_classes else ""
+            return ", ".join(filter(None, (convolutions, "fc6", "fc7", outputs)))
+        if self.has_classes:
+            dense = f"one dense layer of {architecture.classes:,} outputs"
+            return f"{convolutions}, {dense}, assumed to follow a global average"
+        return convolutions
+
+
+def recognise(path: Path, contents: Contents) -> tuple[Network, str]:
+    """The VGG in a file and its family ('torchvision', 'timm', 'keras', 'onnx'). Raises WeightsError."""
+    numbered = contents.framework == "torch"
+    name, body, prefix = _numbered(path, contents) if numbered else _ordered(path, contents)
+    taken = {id(part) for part in body.values()}
+    rest = [part for part in contents.parts if part.kind != "maxpool" and id(part) not in taken]
+    timm = any(part.key.startswith(f"{prefix}pre_logits.") for part in rest)
+    family = ("timm" if timm else "torchvision") if numbered else contents.framework
+    trunk = _fitted(name, body, path)
+    head = _torch_head(rest, trunk, HEADS[family], prefix) if numbered else _dense_head(rest, trunk)
+    head = head or _pooled_head(rest, trunk)
+    architecture = _with_head(trunk, head)
+    parts = body | head
+    weights = _weights(architecture, parts, contents.channels_last)
+    _require_finite(path, weights, parts)
+    used = {id(part) for part in parts.values()}
+    left_out = tuple(part.name or part.key for part in rest if id(part) not in used)
+    return Network(architecture, weights, left_out, "fc8" in head), family
+
+
+# The convolutions
+
+
+def _numbered(path: Path, contents: Contents) -> tuple[str, Body, str]:
+    """The network whose convolutions stand under torchvision's numbers, whatever stands before 'features'."""
+    containers: dict[str, dict[str, Part]] = {}
+    for part in contents.parts:
+        container, _, number = part.key.rpartition(".")
+        if number.isdecimal() and part.kind in BODY_KINDS:
+            containers.setdefault(container, {})[number] = part
+    found = [
+        (name, {layer: modules[number] for number, layer in table.items()}, container)
+        for container, modules in containers.items()
+        for name, table in ((name, _numbers(name)) for name in PUBLISHED["torchvision"])
+        if {number: part.kind for number, part in modules.items()} == _kinds(table)
+    ]
+    if len(found) > 1:
+        places = " and ".join(repr(container) for _, _, container in found[:2])
+        raise WeightsError(path, f"holds {len(found)} VGGs, under {places}", "save the weights of one of them")
+    if not found:
+        raise _not_a_vgg(path, contents, max(containers.values(), key=len, default={}))
+    name, body, container = found[0]
+    if not container.endswith("features"):
+        return name, body, f"{container}/"  # under which no key is: a head has its names beside 'features' alone
+    return name, body, container.removesuffix("features")
+
+
+def _numbers(name: str) -> dict[str, str]:
+    """Our names of a network's convolutions and batch norms by torchvision's number."""
+    table = key_table(Architecture.named(name), "torchvision").values()
+    return {entry.key.split(".")[1]: entry.layer.name for entry in table if entry.layer.kind in BODY_KINDS}
+
+
+def _kinds(table: Mapping[str, str]) -> dict[str, str]:
+    return {number: "batchnorm" if layer.startswith("bn") else "conv" for number, layer in table.items()}
+
+
+def _ordered(path: Path, contents: Contents) -> tuple[str, Body, str]:
+    """The network whose layers come in this order: Keras's files have no poolings, a graph has."""
+    graph = contents.framework == "onnx"
+    kinds = ("conv", "batchnorm", "maxpool") if graph else BODY_KINDS
+    parts = [part for part in contents.parts if part.kind in kinds]
+    while graph and parts and parts[-1].kind != "maxpool":
+        parts.pop()  # timm's fully connected layers are convolutions after the last pooling
+    for name in PUBLISHED["torchvision" if graph else "keras"]:
+        layers = [layer for layer in Architecture.named(name).layers() if layer.kind in kinds]
+        if [part.kind for part in parts] == [layer.kind for layer in layers]:
+            pairs = zip(layers, parts, strict=True)
+            return name, {layer.name: part for layer, part in pairs if layer.kind != "maxpool"}, ""
+    raise _not_a_vgg(path, contents, {})
+
+
+def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> WeightsError:
+    """How the nearest network differs, or the name of the one that the keys belong to."""
+    text = "\n".join(f"{part.key}.\n{part.name}" for part in contents.parts)
+    remedy = "name the weights of a VGG-11, 13, 16 or 19"
+    for pattern, other in OTHERS.items():
+        if re.search(pattern, text):
+            return WeightsError(path, f"holds the weights of {other}, not of a VGG", remedy)
+    kinds = [part.kind for part in contents.parts]
+    if contents.framework != "torch" or not modules:
+        rule = (
+            f"not the weights of a VGG: it has {kinds.count('conv')} convolutions and {kinds.count('batchnorm')} batch"
+        )
+        able = "VGG-16 has 13 and VGG-19 has 16, without batch norm" if contents.framework == "keras" else ""
+        return WeightsError(path, f"{rule} norms{', and ' + able if able else ''}", remedy)
+    tables = {name: set(_numbers(name)) for name in PUBLISHED["torchvision"]}
+    keys = set(modules)
+    nearest = max(tables, key=lambda name: len(keys & tables[name]) / len(keys | tables[name]))
+    difference = [
+        f"{word} {_few(numbers)}"
+        for word, numbers in (("lacks", tables[nearest] - keys), ("adds", keys - tables[nearest]))
+        if numbers
+    ]
+    rule = (
+        f"not the weights of a VGG; next to the numbered layers of {nearest} it {' and '.join(difference) or 'differs'}"
+    )
+    return WeightsError(path, rule, remedy)
+
+
+def _few(numbers: set[str]) -> str:
+    first = sorted(numbers, key=int)[:3]
+    return ", ".join(first) + (f" and {len(numbers) - len(first)} more" if len(numbers) > len(first) else "")
+
+
+def _fitted(name: str, body: Body, path: Path) -> Architecture:
+    """The network with channels and widths read from the shapes, which must follow from one another."""
+    convolutions = [part for layer, part in body.items() if layer.startswith("conv")]
+    biased = ["bias" in part.tensors for part in convolutions]
+    if any(biased) and not all(biased):
+        without = convolutions[biased.index(False)].key
+        raise WeightsError(f"{without} in {path}", "has no bias, and other convolutions have one", "save all weights")
+    fitted = Architecture.named(
+        name,
+        channels=convolutions[0].tensors["weight"].shape[1],
+        widths=tuple(part.tensors["weight"].shape[0] for part in convolutions),
+        head="pooled",
+        classes=2,
+    )
+    expected = fitted.tensors()
+    for layer, part in body.items():
+        for tensor in ("weight", "bias", "running_mean", "running_var"):
+            shape = expected.get(f"{layer}.{tensor}")
+            if shape is None or (tensor == "bias" and layer.startswith("conv") and not all(biased)):
+                continue
+            found = part.tensors[tensor].shape if tensor in part.tensors else "nothing"
+            if found != shape:
+                raise WeightsError(
+                    f"{part.key}.{tensor} in {path}",
+                    f"expected {shape} (outputs, inputs, height, width), found {found}"
+                    if len(shape) == 4
+                    else f"expected {shape}, found {found}",
+                    f"this is {layer}.{tensor} of a {name}; convert an unchanged one",
+                )
+    return fitted
+
+
+# The head
+
+
+def _torch_head(rest: list[Part], trunk: Architecture, keys: tuple[str, ...], prefix: str) -> Body:
+    """fc6 and fc7 under the family's keys, fc8 where it is one too; nothing where they are not the family's."""
+    parts = {part.key: part for part in rest}
+    six, seven, eight = (parts.get(prefix + key) for key in keys)
+    inner = [key for key in parts if key.startswith(prefix + keys[0].rpartition(".")[0] + ".")]
+    strangers = [key for key in inner if not key.startswith(tuple(prefix + key for key in keys))]
+    if strangers or not six or not seven or not _is_pair(six, seven, TORCH_POOL**2 * trunk.widths[-1]):
+        return {}
+    return {"fc6": six, "fc7": seven} | ({"fc8": eight} if eight and _chooses(eight, len(_matrix(seven))) else {})
+
+
+def _dense_head(rest: list[Part], trunk: Architecture) -> Body:
+    """Three fully connected layers that fit one another, where a file has just these after its convolutions."""
+    if len(rest) != 3 or not all(part.kind in ("linear", "conv") for part in rest):
+        return {}
+    six, seven, eight = rest
+    inputs = _matrix(six).shape[1]
+    side = math.isqrt(inputs // trunk.widths[-1])
+    fits = side and _is_pair(six, seven, side**2 * trunk.widths[-1]) and _chooses(eight, len(_matrix(seven)))
+    return {"fc6": six, "fc7": seven, "fc8": eight} if fits else {}
+
+
+def _pooled_head(rest: list[Part], trunk: Architecture) -> Body:
+    """The one layer after the convolutions, where it takes one number of each channel."""
+    return {"fc8": rest[0]} if len(rest) == 1 and _chooses(rest[0], trunk.widths[-1]) else {}
+
+
+def _is_pair(six: Part, seven: Part, inputs: int) -> bool:
+    """Whether two layers are fc6 of so many inputs, and fc7."""
+    if not all("weight" in part.tensors and part.kind in ("linear", "conv") for part in (six, seven)):
+        return False
+    hidden = len(_matrix(six))
+    return _matrix(six).shape[1] == inputs and _matrix(seven).shape == (hidden, hidden)
+
+
+def _chooses(part: Part, inputs: int) -> bool:
+    """Whether a layer is fc8 of so many inputs, for two classes or more."""
+    return part.kind in ("linear", "conv") and _matrix(part).shape[1] == inputs and len(_matrix(part)) > 1
+
+
+def _matrix(part: Part) -> Array:
+    """(O, I); timm keeps fc6 and fc7 as convolutions."""
+    weight = part.tensors["weight"]
+    return weight.reshape(len(weight), -1)
+
+
+def _with_head(trunk: Architecture, head: Body) -> Architecture:
+    classes = len(_matrix(head["fc8"])) if "fc8" in head else trunk.classes
+    if "fc6" not in head:
+        return replace(trunk, classes=classes)
+    hidden, inputs = _matrix(head["fc6"]).shape
+    side = math.isqrt(inputs // trunk.widths[-1])
+    return replace(trunk, classes=classes, head="vgg", hidden=hidden, image_size=SMALLEST_IMAGE * side)
+
+
+# Layouts
+
+
+def _weights(architecture: Architecture, parts: Body, channels_last: bool) -> Weights:
+    """Contiguous arrays in our layout; a bias that a layer does without is zero."""
+    weights: Weights = {}
+    for layer in architecture.layers():
+        for tensor, shape in layer.tensors.items() if layer.name in parts else ():
+            array = parts[layer.name].tensors.get(tensor, np.zeros(shape, np.float32))
+            if channels_last and (layer.name, tensor) == ("fc6", "weight"):
+                inputs, side, _ = layer.input_shape
+                array = array.reshape(-1, side, side, inputs).transpose(0, 3, 1, 2)
+            if array.size != math.prod(shape):
+                rule = f"expected {shape}, found {array.shape}"
+                raise WeightsError(f"{parts[layer.name].key}.{tensor}", rule, "save the layer whole")
+            weights[f"{layer.name}.{tensor}"] = np.ascontiguousarray(array.reshape(shape))
+    return weights
+
+
+def _require_finite(path: Path, weights: Weights, parts: Body) -> None:
+    for name, array in weights.items():
+        wrong = int(array.size - np.isfinite(array).sum())
+        if wrong:
+            layer, _, tensor = name.partition(".")
+            raise WeightsError(
+                f"{parts[layer].key}.{tensor} in {path}",
+                f"{wrong:,} of {array.size:,} numbers are NaN or infinite: the training that made it had diverged",
+                "take an earlier checkpoint, or fetch the file again",
+            )

@@ -1,0 +1,130 @@
+"""Models as graphs for other runtimes, in float32 or int8, and the proof that they answer alike."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from vgglass.data.dataset import Dataset, Sample
+from vgglass.data.folder import trainable
+from vgglass.data.loader import square
+from vgglass.engines.artifact import Artifact
+from vgglass.errors import DataError, MissingExtraError
+from vgglass.modelfile import ModelFile
+from vgglass.workflows.data import open_data_set
+from vgglass.workflows.evaluate import aligned
+from vgglass.workflows.models import Model, load, opened
+
+if TYPE_CHECKING:
+    from vgglass.engines.verify import Check
+    from vgglass.evaluation.predictions import Agreement
+
+
+CALIBRATION_IMAGES, COMPARED_IMAGES = 300, 1000
+
+
+def divide_for_int8(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
+    """Images to calibrate on, and others to compare on; none does both, under whatever name.
+
+    Training images calibrate and the others compare, where there are both; what is not divided is divided as for
+    training, or every other image where there is too little for that. Raises DataError.
+    """
+    if "all" in dataset.splits:
+        with suppress(DataError):  # too few for that
+            dataset = trainable(dataset)
+    parts = [dataset.splits[name] for name in ("train", "test", "validation") if dataset.splits.get(name)]
+    if len(parts) < 2:
+        parts = [dataset.split("all")[::2], dataset.split("all")[1::2]]
+    chosen = _spread(parts[0], CALIBRATION_IMAGES)
+    met = {sample.digest for sample in chosen}
+    unmet = tuple(sample for part in parts[1:] for sample in part if sample.digest not in met)
+    if not unmet:
+        rule = "has too few different images to calibrate on some and compare on others"
+        raise DataError(dataset.name, rule, "add images")
+    return chosen, _spread(unmet, COMPARED_IMAGES)
+
+
+def _spread(samples: tuple[Sample, ...], count: int) -> list[Sample]:
+    """At most so many, evenly over all."""
+    return [samples[index] for index in np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)]
+
+
+# Models as graphs for other runtimes, in float32 or int8, and the proof that they answer alike.
+
+LEAST_AGREEMENT = 0.98  # of int8 with float32, on the likeliest class
+
+
+def export(
+    model: Model,
+    path: str | Path,
+    *,
+    dense: bool = False,
+    calibrate: str | Path | None = None,
+    force: bool = False,
+    console: Console | None = None,
+) -> "tuple[list[Check], Agreement | None]":
+    """Write a model as a graph that takes uint8 images: OpenVINO (.xml) or ONNX (.onnx); checked before it is there.
+
+    dense      for images of any size, fully connected layers as convolutions
+    calibrate  a folder of images to make an int8 graph by; its agreement with float32 on others of them comes back
+    force      also keep an int8 graph that agrees too seldom
+    Raises UsageError, DataError, ModelFileError, MissingExtraError.
+    """
+    from vgglass.engines import export
+
+    path, console = Path(path), console or Console(stderr=True)
+    export.require_exportable(path, int8=calibrate is not None, dense=dense)
+    file = load(model)
+    if calibrate is None:
+        return export.export(file, path, dense=dense), None
+    return _export_int8(file, path, calibrate, force, console)
+
+
+def verify(model: Model | Artifact) -> "Iterator[Check]":
+    """Replay the golden inputs of a model file or an exported graph on every runtime that is installed."""
+    from vgglass.engines.verify import verify
+
+    return verify(opened(model))
+
+
+def _export_int8(
+    file: ModelFile, path: Path, folder: str | Path, force: bool, console: Console
+) -> "tuple[list[Check], Agreement]":
+    if not find_spec("nncf"):
+        raise MissingExtraError("nncf", "int8", "int8")
+    from vgglass.data.loader import original
+    from vgglass.engines import export, openvino
+    from vgglass.engines.export import quantise
+    from vgglass.evaluation import metrics
+    from vgglass.evaluation.predictions import agreement
+    from vgglass.inference.predictor import Predictor
+    from vgglass.inference.views import parse
+
+    record, dataset = file.record, open_data_set(folder, console)
+    calibration, others = divide_for_int8(dataset)
+    labels = None
+    if set(dataset.classes) <= set(record.classes):
+        labels = np.array([sample.label for sample in aligned(dataset, others, record.classes).samples])
+    else:
+        console.print("the folder's classes are not the model's: agreement alone can be told", style="yellow")
+    views = parse("centre", record)
+    plain = Predictor(record, views, {False: openvino.open_engine(file)})
+    console.print(f"calibrating on {len(calibration)} images")
+    way = record.preprocessing
+    stacks = [square(sample, way)[None] for sample in calibration]
+    graph = quantise(file, stacks, len(stacks))
+    console.print(f"comparing on {len(others)} others")
+    small = Predictor(record, views, {False: openvino.engine_of(graph, "int8")})
+    first, second = (metrics.answered(one.stream(map(original, others))) for one in (plain, small))
+    found = agreement(first, second, labels)
+    if found.top1_agreement < LEAST_AGREEMENT and not force:
+        raise DataError(
+            f"int8 agrees with float32 on {found.top1_agreement:.1%} of {found.images} images",
+            f"less than {LEAST_AGREEMENT:.0%}",
+            "calibrate on images like those it will see, or add --force",
+        )
+    return export.export_int8(file, graph, path, found.as_json()), found

@@ -1,0 +1,160 @@
+"""Models by path or name, what runs them, and recipes by name, path or field."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from vgglass import modelfile, names, weights
+from vgglass.engines.artifact import Artifact
+from vgglass.errors import MissingExtraError, ModelFileError, UsageError
+from vgglass.modelfile import ModelFile
+from vgglass.weights import zoo
+from vgglass.weights.formats import READERS
+
+if TYPE_CHECKING:
+    from vgglass.engines import Engine, Output
+    from vgglass.inference.predictor import Predictor
+    from vgglass.training.recipe import Recipe
+
+
+Model = str | Path | ModelFile
+
+
+def load(model: Model) -> ModelFile:
+    """A model file by its path, or ImageNet weights by name ('vgg16') where they have been fetched already.
+
+    Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
+    """
+    if isinstance(model, ModelFile):
+        return model
+    if str(model) in zoo.names() and not Path(model).exists():
+        return modelfile.load(pretrained(str(model)))
+    path = names.existing(Path(model))
+    if not path.suffix and not path.exists():
+        remedy = f"name a .safetensors file, or one of {', '.join(zoo.names())}"
+        raise ModelFileError(model, "is neither a file nor a pretrained name", remedy)
+    return modelfile.load(path)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path is of another framework's weights, by its ending and, where both write it, by what is inside."""
+    if path.suffix != ".safetensors":
+        return path.suffix in READERS
+    return path.is_file() and not modelfile.is_one(path)
+
+
+def starting_model(source: Model, preprocessing: str | None = None, console: Console | None = None) -> ModelFile:
+    """What a run starts from: as `load` reads it, or another framework's weights, their digest in the record.
+
+    preprocessing  of foreign weights: 'torchvision' or 'keras', which a file may leave open
+    console        is told in two lines what was recognised, taken and left out of foreign weights
+    Raises ModelFileError, WeightsError, UsageError.
+    """
+    if isinstance(source, ModelFile) or not is_foreign(Path(source)):
+        if preprocessing:
+            rule = "is how another framework's network is fed, and a model file says it itself"
+            raise UsageError(f"--preprocessing {preprocessing}", rule, "leave it out")
+        return load(source)
+    foreign = weights.read_foreign(Path(source), preprocessing)
+    if console:
+        console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
+    model = weights.model_of(foreign)
+    return replace(model, record=replace(model.record, digest=modelfile.weights_digest(model.weights)))
+
+
+def opened(model: Model | Artifact) -> ModelFile | Artifact:
+    """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
+    from vgglass.engines import export
+    from vgglass.engines.selection import FORMATS
+
+    if isinstance(model, Artifact):
+        return model
+    if not isinstance(model, ModelFile) and Path(model).suffix in FORMATS:
+        return export.read(names.existing(Path(model)))
+    return load(model)
+
+
+def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]) -> Path:
+    """The model file of torchvision's ImageNet weights: fetched once when `download` allows it, checked, cached.
+
+    hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, bytes in all).
+    """
+    approve = hooks.pop("approve", lambda address, size: download)
+    return zoo.pretrained(name, approve, **hooks)
+
+
+def engine(
+    model: Model | Artifact,
+    engine: str = "auto",
+    precision: str = "auto",
+    *,
+    output: "Output" = "fc8",
+    dense: bool = False,
+) -> "Engine":
+    """The function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
+
+    dense  takes images of any size, fully connected layers as convolutions: fc8 is then (N, K, rows, columns)
+    """
+    from vgglass.engines.selection import choose, open_engine
+
+    source = opened(model)
+    return open_engine(source, choose(source, engine, precision), output, dense=dense)
+
+
+def predictor(
+    model: Model | Artifact, *, views: str | None = None, engine: str = "auto", precision: str = "auto"
+) -> "Predictor":
+    """A model made ready to answer, for as many calls as one likes.
+
+    model      a model file, a pretrained name, or a graph that `export` wrote
+    views      'centre', 'dense', 'crops', 'scales', with sizes and sums as `views.parse` reads them
+    engine     'openvino', 'torch', 'onnxruntime'; 'auto' is torch on a GPU, else OpenVINO
+    precision  'float32' or 'bfloat16'; 'auto' is the quicker on this machine
+    Raises UsageError for what does not go together or not on this machine, MissingExtraError, ModelFileError.
+    """
+    from vgglass.engines.selection import choose, open_engine
+    from vgglass.inference.predictor import Predictor
+    from vgglass.inference.views import parse
+
+    source = opened(model)
+    usual = "dense" if isinstance(source, Artifact) and source.dense else "centre"
+    parsed = parse(usual if views is None else views, source.record)
+    choice = choose(source, engine, precision)
+    engines = {kind: open_engine(source, choice, dense=kind) for kind in {view.is_dense for view in parsed}}
+    record = source.record
+    if isinstance(source, ModelFile) and not record.digest:  # in memory, never saved
+        record = replace(record, digest=modelfile.weights_digest(source.weights))
+    mapped = source.mapped if isinstance(source, ModelFile) else None
+    return Predictor(record, parsed, engines, str(choice), mapped)
+
+
+def features(model: ModelFile, name: str, precision: str, output: "Output") -> "Engine":
+    """The engine of this name that gives a model's features: uint8 images (N, H, W, C) in, 'pool5' or 'avgpool' out."""
+    return engine(model, name, precision, output=output)
+
+
+def require_torch(purpose: str) -> None:
+    for package in ("torch", "sklearn", "matplotlib"):
+        if not find_spec(package):
+            raise MissingExtraError(package, "torch", purpose)
+
+
+# Recipes by name, path or field.
+
+
+def recipe_of(given: "str | Recipe | None", overrides: dict[str, Any], start: ModelFile | None) -> "Recipe":
+    """The recipe with its overrides; what neither says of the network is as in the model that the run starts from."""
+    from vgglass.training import recipe, transfer
+
+    if isinstance(given, recipe.Recipe):
+        return given.override(**overrides)
+    values = recipe.values(given) if given else {}
+    kept = transfer.fields_of(start.record) if start else {}
+    chosen = values | overrides
+    if "width" in chosen or ("architecture" in chosen and "widths" in kept):
+        kept.pop("widths", None)  # one width a convolution holds for the model's own convolutions alone
+    return recipe.Recipe().override(**kept | chosen)

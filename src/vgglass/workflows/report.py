@@ -1,0 +1,148 @@
+"""The report of an evaluation: what the other rooms have to say of a model, handed to its page."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from vgglass.engines import Engine
+from vgglass.engines.artifact import Artifact
+from vgglass.errors import DataError
+from vgglass.modelfile import ModelFile, Record
+from vgglass.workflows.data import reading
+from vgglass.workflows.evaluate import aligned, judge, judged_on, open_split
+from vgglass.workflows.models import Model, engine, opened, require_torch
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from vgglass.data.dataset import Dataset
+    from vgglass.evaluation.metrics import Evaluation
+    from vgglass.evaluation.report import Explainer, Source
+    from vgglass.evaluation.robustness import Robustness
+    from vgglass.images import Pixels
+
+
+def report(
+    model: Model,
+    folder: str | Path | None,
+    path: str | Path,
+    *,
+    explain: bool = False,
+    robustness: bool = False,
+    console: Console | None = None,
+    split: str | None = None,
+    ensemble: Sequence[Model] = (),
+    **how: Any,
+) -> "Evaluation":
+    """Judge a model as `evaluate` does and write its report to `path`: one HTML file with everything inside it.
+
+    explain     also the attribution and the nearest training images of the most confident mistakes; needs torch
+    robustness  also the accuracy under disturbances
+    Of an ensemble it is the first model that is explained and disturbed.
+    Raises DataError, UsageError, MissingExtraError or ModelFileError, and OSError where `path` can't be written.
+    """
+    from vgglass.evaluation import metrics
+    from vgglass.evaluation import report as page
+
+    metrics.require()
+    source, console = opened(model), console or Console(stderr=True)
+    chosen = judge(source, **how)
+    settings = chosen.settings
+    as_chosen = settings["engine"], settings["precision"]
+    embed = (
+        engine(source, *as_chosen, output=source.record.architecture.embedding) if explain else None
+    )  # what can't be is said before the work
+    squares = engine(source, *as_chosen) if robustness else None
+    if explain:
+        require_torch("explaining mistakes")
+    rows = training_rows(model, source.record)
+    dataset, name = open_split(source.record, folder, split, console)
+    judged = judged_on([chosen, *map(opened, ensemble)], dataset, name, console, **how)
+    evaluation = metrics.judge(judged)
+    about = {
+        "model": _named(model),
+        "others": [_named(other) for other in ensemble],
+        "data": dataset.name,
+        "data_digest": dataset.digest(name),
+        "how": ", ".join(settings.values()),
+    }
+    found = _robustness(judged, squares, console) if squares else None
+    with reading(console, "explaining mistakes") as progress:
+        explainer = _explainer(source, dataset, embed, progress) if embed else None
+        facts = page.facts(judged, evaluation, about, rows, explainer, found)
+    page.write(facts, Path(path))
+    return evaluation
+
+
+def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
+    """The epochs of the run that a model file lies beside; None where it lies beside no run, or another's.
+
+    Raises DataError for a metrics.jsonl that can't be read.
+    """
+    from vgglass.training.journal import METRICS
+
+    if isinstance(model, ModelFile):
+        return None
+    place = Path(model).with_name(METRICS)
+    if not Path(model).is_file() or not place.is_file():
+        return None
+    try:
+        rows = [json.loads(line) for line in place.read_text(encoding="utf-8").splitlines()]
+        own = {"epoch": record.metrics.get("epoch"), "top1": record.metrics.get("validation", {}).get("top1")}
+        if own not in [{"epoch": row["epoch"], "top1": row["validation_accuracy"]} for row in rows]:
+            return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(place, f"is damaged ({error})", "put it back as it was, or move it away") from error
+    return [{name: _finite(value) for name, value in row.items()} for row in rows]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no number for what is infinite or NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _named(model: Model) -> str:
+    """A file by its name and its folder's, so that a page says the same wherever the runs lie."""
+    if isinstance(model, ModelFile):
+        return model.record.architecture.name
+    return "/".join(Path(model).parts[-2:])
+
+
+def _robustness(judged: Any, squares: Engine, console: Console) -> "Robustness":
+    from vgglass.evaluation.robustness import robustness
+
+    with reading(console, "disturbing images") as progress:
+        return robustness(judged, squares, progress)
+
+
+def _explainer(
+    model: ModelFile | Artifact, dataset: "Dataset", embed: Engine, progress: Callable[[int, int], None]
+) -> "Explainer":
+    """The glass's usual attribution, and an engine's embedding of the training images."""
+    from vgglass import glass
+    from vgglass.evaluation.report import Explainer
+    from vgglass.glass import sheets
+    from vgglass.glass.attribution import usual
+
+    assert isinstance(model, ModelFile), "a graph has no embedding"
+    learned = dataset.splits.get("train")
+    training = aligned(dataset, learned, model.record.classes).samples if learned else []
+    method = usual(model.record.architecture)
+    done = 0
+
+    def features(images: "Pixels") -> Any:
+        nonlocal done
+        done += len(images)
+        progress(done, len(training))
+        return embed(images)
+
+    def attribute(source: "Source", target: int) -> "Image":
+        subject = glass.open_subject(model, source)
+        found = glass.attribute(subject, method, target)
+        return sheets.overlay(found.map, subject.square, signed=found.signed)
+
+    return Explainer(attribute, method, features, training)

@@ -1,0 +1,241 @@
+"""Training: a run from its data and recipe, or on from where it stopped."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from vgglass.errors import TrainingError, UsageError, UserError
+from vgglass.modelfile import ModelFile
+from vgglass.workflows.data import read_training_data
+from vgglass.workflows.models import Model, features, recipe_of, require_torch, starting_model
+
+if TYPE_CHECKING:
+    from vgglass.data.dataset import Dataset
+    from vgglass.training.checkpoint import Run
+    from vgglass.training.display import Display
+    from vgglass.training.recipe import Recipe
+
+
+def train(
+    folder: str | Path | None = None,
+    *,
+    out: str | Path,
+    recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
+    preprocessing: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    checkpoint_every: str = "5m",
+    keep: int = 2,
+    console: Console | None = None,
+    **overrides: Any,
+) -> Path:
+    """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
+
+    recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
+    source     a model file, a pretrained name or another framework's weights to start from
+    preprocessing  how those weights' network is fed, as `starting_model` takes it
+    resume     go on where the run under `out` stopped, with its own recipe; `epochs` alone may be others, also for a
+               run that has finished
+    overwrite  remove an earlier run under `out` first
+    workers    processes that decode; None for what suits the data
+    checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
+    Under torchrun the ranks share the work, a run of the same recipe under `out` goes on by itself, and one that has
+    finished stays as it is.
+    Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT, SIGTERM
+    and SIGHUP, after saving.
+    """
+    require_torch("training")
+    from vgglass.training import checkpoint, planning, process, ranks, run
+    from vgglass.training.display import Display
+
+    out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
+    display = Display(console)
+    conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
+    others = overrides.keys() - {"epochs"}
+    if resume and (recipe or others or source or preprocessing or overwrite):
+        raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
+    epochs = _epochs(overrides) if resume else None
+    with ranks.joined() as group, ExitStack() as held:
+        start: ModelFile | None = None  # which rank 0 alone looks at
+
+        def begin() -> "tuple[Dataset, Run] | None":
+            """The data and the record of the run, which are then under `out`; None where it has finished."""
+            nonlocal start
+            if overwrite and group.launched:
+                remedy = "remove the folder beforehand, or choose another --out"
+                raise UsageError("--overwrite", "would remove the run each time that torchrun starts it again", remedy)
+            goes_on = resume or (group.launched and (out / checkpoint.RUN).exists())
+            if goes_on:
+                if not resume:
+                    _require_the_same(out, _plan(folder, recipe, source, overrides, preprocessing)[0], source)
+                if group.launched and run.finished(out, epochs):
+                    return None
+                dataset, chosen, start = _resumed(out, folder, epochs, display)
+            else:
+                if not overwrite:
+                    run.require_fresh(out)
+                plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
+                dataset = read_training_data(folder, console)
+                named = (_named(source), start) if source and start else None
+                chosen, line = planning.settle(plan, dataset, str(folder) if folder else None, named, group)
+                if preprocessing:
+                    chosen.source["preprocessing"] = preprocessing  # which the file does not tell
+                display.say(line)
+            run.require_divisible(chosen, len(dataset.split("train")), group)
+            if not chosen.fits_head:
+                run.require_memory(chosen, display, group)
+            held.enter_context(checkpoint.alone(out))
+            if not goes_on:
+                held.enter_context(_without_a_false_start(out))
+                _write_down(out, dataset, chosen, overwrite)
+            elif epochs:
+                checkpoint.write_run(out, chosen)
+            return dataset, chosen
+
+        begun = group.told(begin)
+        if begun is None:
+            display.say(f"{out} holds this run, finished")
+            return out / run.BEST
+        return run.train(*begun, out, display, conduct, start, features, group)
+
+
+def preview(
+    folder: str | Path | None,
+    path: Path,
+    *,
+    recipe: "str | Recipe | None" = None,
+    source: Model | None = None,
+    preprocessing: str | None = None,
+    console: Console | None = None,
+    **overrides: Any,
+) -> None:
+    """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
+    require_torch("training")
+    from vgglass.data.augment import colour_components
+    from vgglass.training import planning, preview
+
+    console = console or Console(stderr=True)
+    plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
+    dataset = read_training_data(folder, console)
+    samples = dataset.split("train")
+    record, pixels = planning.measure(samples, plan, start)
+    missing = preview.preview(
+        samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
+    )
+    if missing:
+        console.print(missing, style="yellow")
+
+
+@contextmanager
+def _without_a_false_start(out: Path) -> Iterator[None]:
+    """Remove what is written of a run that fails before anything is learned: it would be in the second try's way.
+
+    Not where the error names --resume, which needs what is written.
+    """
+    from vgglass.training import checkpoint, run
+
+    try:
+        yield
+    except (UserError, OSError) as error:
+        learned = checkpoint.newest_first(out) or (out / run.BEST).exists()
+        resumable = isinstance(error, UserError) and "--resume" in error.remedy
+        if not learned and not resumable:
+            run.clear(out)
+        raise
+
+
+def _write_down(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -> None:
+    """The beginning of a new run, in place of an earlier one. Raises TrainingError."""
+    from vgglass.data import manifest
+    from vgglass.training import checkpoint, run
+
+    if not overwrite:
+        run.require_fresh(out)  # another may have run since
+    run.clear(out)
+    manifest.write(dataset, out / run.MANIFEST)
+    checkpoint.write_run(out, chosen)
+
+
+def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
+    """Raises TrainingError where the run under `out` is not the one that is asked for."""
+    from vgglass.training import checkpoint, run
+
+    run.require_recipe(out, plan)
+    begun, wanted = checkpoint.read_run(out).source.get("model"), _named(source) if source else None
+    if begun != wanted:
+        rule = f"holds a run with --from {begun}, not {wanted}"
+        raise TrainingError(out, rule, "choose another --out, or remove that folder")
+
+
+def _resumed(
+    out: Path, folder: str | Path | None, epochs: int | None, display: "Display"
+) -> "tuple[Dataset, Run, ModelFile | None]":
+    """The data of the run under `out`, what it is, and the model it starts from, where it has not started yet.
+
+    epochs  in all, in place of the recipe's
+    Raises TrainingError for a run that is finished, and for other data than its own.
+    """
+    from vgglass.training import checkpoint, extension, planning, run
+    from vgglass.training.recipe import Recipe
+
+    before, progress = checkpoint.read_run(out), checkpoint.peek(out)
+    chosen = extension.extended(out, before, progress, epochs) if epochs else before
+    if run.finished(out, epochs):
+        if chosen.fits_head:
+            raise TrainingError(out, "has finished with its head fitted", "there is nothing to resume")
+        extension.require_patience(out, progress, Recipe(**chosen.recipe))
+        remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
+        raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
+    dataset = read_training_data(folder or out / run.MANIFEST, display.console)
+    if not folder:
+        dataset = replace(dataset, name=chosen.folder or dataset.name)
+    if (planning.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
+        raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
+    display.say(extension.line(chosen, before, progress, len(dataset.split("train"))))
+    start = None
+    if progress == checkpoint.Progress():
+        if not chosen.fits_head:
+            display.say(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
+        start = _start_of(chosen, display.console) if chosen.source else None
+    return dataset, chosen, start
+
+
+def _start_of(chosen: "Run", console: Console) -> ModelFile:
+    """The model that a run began with. Raises TrainingError where it is another now."""
+    start = starting_model(chosen.source["model"], chosen.source.get("preprocessing"), console)
+    if start.record.digest != chosen.source["digest"]:
+        raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
+    return start
+
+
+def _epochs(overrides: dict[str, Any]) -> int | None:
+    """Those that are asked for, as a number. Raises UsageError."""
+    from vgglass.training.recipe import Recipe
+
+    return Recipe().override(**overrides).epochs if overrides else None
+
+
+def _named(source: Model) -> str:
+    """What a run's record calls the model that it started from: a file by a path that holds from any folder."""
+    if isinstance(source, ModelFile):
+        return "(a model in memory)"
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+def _plan(
+    folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any],
+    preprocessing: str | None = None, console: Console | None = None,
+) -> "tuple[Recipe, ModelFile | None]":  # fmt: skip
+    """The recipe of a run, and the model that it starts from."""
+    if preprocessing and not source:
+        raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
+    start = starting_model(source, preprocessing, console) if source else None
+    by_steps = overrides.get("train", "head") != "head"
+    usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
+    return recipe_of(recipe or usual, overrides, start), start
