@@ -33,7 +33,7 @@ def plain(steps: int) -> list[float]:
     return found
 
 
-def ours(steps: int, precision: str, convolution: str) -> list[float]:
+def ours(steps: int, precision: str) -> list[float]:
     from contextlib import nullcontext
     from pathlib import Path
     from typing import Any, cast
@@ -43,7 +43,7 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
     from vgglass.model import VGG
     from vgglass.preprocess import Preprocessing
     from vgglass.signals import Interruption
-    from vgglass.training import arithmetic, process, winograd
+    from vgglass.training import arithmetic, process
     from vgglass.training import run as runs
     from vgglass.training.checkpoint import Cadence, Progress
     from vgglass.training.display import Display
@@ -55,14 +55,11 @@ def ours(steps: int, precision: str, convolution: str) -> list[float]:
 
     process.prepare()
     plan = Recipe(
-        architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision,
-        convolution=convolution,
+        architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision
     )  # fmt: skip
-    chosen, way, lines = arithmetic.choose(plan, plan.network(CLASSES), BATCH, device())
-    sys.stderr.write(f"vgglass: {lines}\n")
+    chosen, line = arithmetic.choose(precision, device())
+    sys.stderr.write(f"vgglass: {line}\n")
     network = VGG(plan.network(CLASSES)).to(device()).to(memory_format=torch.channels_last)
-    if way == "winograd":
-        winograd.use_in(network)
     weights = Weights(network.train(), chosen, decay=0)
     feed = cast(Any, nullcontext())
     feed.layer = IMAGE
@@ -94,14 +91,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--convolution", default="auto")
     parser.add_argument("--only", choices=("plain", "vgglass"), help="used by this script itself")
     options = parser.parse_args()
     if options.only:
-        chosen = (options.precision, options.convolution)
-        print(*(plain(options.steps) if options.only == "plain" else ours(options.steps, *chosen)))
+        print(*(plain(options.steps) if options.only == "plain" else ours(options.steps, options.precision)))
         return
-    more = ("--steps", str(options.steps), "--precision", options.precision, "--convolution", options.convolution)
+    more = ("--steps", str(options.steps), "--precision", options.precision)
     pairs = [(measured("plain", *more), measured("vgglass", *more)) for _ in range(options.turns)]
     slow, fast = (BATCH / statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(one / two for one, two in pairs)

@@ -27,6 +27,7 @@ from vgglass.training.schedule import learning_rate
             {"augmentation": "wild"},
             "augmentation 'wild': must be one of none, flip, shift, shift-flip, crop-flip, paper",
         ),
+        ({"convolution": "winograd"}, "convolution 'winograd': must be one of auto, direct; its default is 'auto'"),
         ({"lerning_rate": 1}, "recipe field 'lerning_rate': not one of architecture.*; did you mean learning_rate"),
         ({"momentum": 1}, "momentum 1.0: must be at least 0 and below 1; its default is 0.9"),
         ({"architecture": "vgg99"}, "architecture 'vgg99': not one of A, A-LRN"),

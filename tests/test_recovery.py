@@ -25,7 +25,7 @@ from vgglass import modelfile
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.signals import Interruption, at_once
-from vgglass.training import checkpoint, extension, recipe, run, winograd
+from vgglass.training import checkpoint, extension, recipe, run
 from vgglass.training.checkpoint import Cadence, Progress
 from vgglass.training.journal import TIMINGS
 from vgglass.training.keeper import Keeper
@@ -115,15 +115,14 @@ def test_kill_9_changes_nothing(undisturbed: tuple[str, Any], tmp_path: Path, ca
     expect_the_same_after(undisturbed, tmp_path, random.Random(case), kills=1 + case % 3)
 
 
-def test_kill_9_changes_nothing_by_winograd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is resumed multiplies as it did; every layer by tiles, which so small ones would not be."""
-    monkeypatch.setattr(winograd, "pays", lambda *_: True)
-    assert in_process(lambda: train(tmp_path / "whole", "float32", convolution="winograd")) == 0
-    out = tmp_path / "killed"
-    killed_at(out, 14, "float32", convolution="winograd", checkpoint_every="4")
-    assert checkpoint.read_run(out).convolution == "winograd"
-    assert in_process(lambda: train(out, "float32", resume=True)) == 0
-    assert content(out) == content(tmp_path / "whole")
+@pytest.mark.parametrize(("chosen", "named"), [("winograd", "auto"), ("direct", "winograd")])
+def test_a_run_by_winograd_is_refused(chosen: str, named: str, tmp_path: Path) -> None:
+    """As versions of before left one: chosen by a measurement, or named by the recipe of a head fitted at once."""
+    old = checkpoint.Run({"convolution": named}, None, "", [], {}, {}, None, 32, "float32", 1, convolution=chosen)
+    checkpoint.write_run(tmp_path, old)
+    message = "Winograd's convolution, which vgglass no longer has; start again with --overwrite, or go on .* --from"
+    with pytest.raises(TrainingError, match=message):
+        vgglass.train(out=tmp_path, resume=True)
 
 
 @pytest.mark.slow

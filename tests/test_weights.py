@@ -150,8 +150,6 @@ def test_forecast_by_hand() -> None:
     factors = {"relu": 1, "dropout": 1, "maxpool": 3}  # a pool's output and, twice as wide, its places
     numbers = sum(math.prod(layer.output_shape) * factors.get(layer.kind, 0) for layer in architecture.layers())
     assert found.per_image == round(4 * numbers * 1.4)
-    by_tiles = memory.forecast(plan, architecture, 16, "float32", CPU, "winograd")
-    assert by_tiles.per_image - found.per_image == 2 * 4 * 36 * 56 * 56 * 64  # two buffers for conv1_2's tiles
     half = memory.forecast(plan.override(ema=0.9, accumulate=4), architecture, 16, "bfloat16", CPU)
     assert half.fixed == (4 + 2 + 4 + 4 + 2 + 4) * 138_357_544
     assert half.images == 4
@@ -195,7 +193,7 @@ import re, sys, torch
 from pathlib import Path
 from vgglass.architecture import Architecture
 from vgglass.model import VGG
-from vgglass.training import memory, winograd
+from vgglass.training import memory
 from vgglass.training.recipe import Recipe
 plan = Recipe(architecture="vgg16_bn", image_size=160, width=0.5, momentum=0.9)
 architecture = plan.network(10)
@@ -203,22 +201,17 @@ def peak():  # not ru_maxrss, which a process inherits from the one that started
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
 network = VGG(architecture).to(memory_format=torch.channels_last)
-if sys.argv[1] == "winograd":
-    winograd.use_in(network)
 optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, fused=True)
 for _ in range(2):
     network(torch.randn(16, 3, 160, 160).to(memory_format=torch.channels_last)).sum().backward()
     optimizer.step()
-forecast = memory.forecast(plan, architecture, 16, "float32", torch.device("cpu"), sys.argv[1])
+forecast = memory.forecast(plan, architecture, 16, "float32", torch.device("cpu"))
 print(forecast.total / (peak() - before))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("convolution", ["direct", "winograd"])
-def test_the_forecast_is_near_the_measured_peak(convolution: str) -> None:
-    printed = subprocess.run(
-        [sys.executable, "-c", PEAK, convolution], capture_output=True, text=True, check=True
-    ).stdout
+def test_the_forecast_is_near_the_measured_peak() -> None:
+    printed = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True).stdout
     assert 0.67 < float(printed) < 1.5

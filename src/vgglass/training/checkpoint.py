@@ -46,7 +46,7 @@ class Run:
     precision      that the network multiplies in: 'float32' or 'bfloat16'
     threads        of torch on the CPU: sums depend on it in the last bit
     feature_engine, feature_precision  that compute the features of frozen convolutions
-    convolution    'direct' or 'winograd', which round differently; a run of before there was a choice was direct
+    convolution    'direct'; older runs may have had 'winograd', which `read_run` refuses
     scales         of the layers of a network that began with another's weights (see `scaling`), and factors, what its
                    fresh layers' weights were multiplied by
     extended       of each change of the epochs: how many were behind the run, and how many it was to have before
@@ -156,14 +156,18 @@ def write_run(out: Path, run: Run) -> None:
 
 
 def read_run(out: Path) -> Run:
-    """Raises TrainingError where no run was started, or its record is damaged."""
+    """Raises TrainingError where no run was started, it can't go on, or its record is damaged."""
     try:
-        return Run(**json.loads((out / RUN).read_text(encoding="utf-8")))
+        run = Run(**json.loads((out / RUN).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         remedy = "start it without --resume, with --overwrite where files are left of one"
         raise TrainingError(out, "holds no run to resume", remedy) from error
     except (TypeError, ValueError) as error:
         raise TrainingError(out / RUN, f"damaged ({error})", "start again with --overwrite") from error
+    if "winograd" in (run.convolution, run.recipe.get("convolution")):
+        rule = "is computed with Winograd's convolution, which vgglass no longer has"
+        raise TrainingError(out, rule, "start again with --overwrite, or go on from its best model with --from")
+    return run
 
 
 def require_space(out: Path, weights: Weights, keep: int) -> str:

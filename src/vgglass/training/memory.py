@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from vgglass.architecture import Architecture
 from vgglass.data.sampling import WHOLE, Share
 from vgglass.errors import TrainingError
-from vgglass.training import transfer, winograd
+from vgglass.training import transfer
 from vgglass.training.recipe import Recipe
 from vgglass.training.weights import DTYPES
 
@@ -68,7 +68,7 @@ class Forecast:
 
 def forecast(
     recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device,
-    convolution: str = "direct", share: Share = WHOLE,
+    share: Share = WHOLE,
 ) -> Forecast:  # fmt: skip
     """Of one rank, by the arithmetic of the layers; measured peaks lie within a third of it."""
     number, first = DTYPES[precision].itemsize, transfer.FIRST_LEARNING[recipe.train]
@@ -85,8 +85,6 @@ def forecast(
             passing = max(passing, 2 * size * number)
     fixed = parameters * (master + copies + (master if recipe.ema else 0)) + learning * (2 * master + copies)
     images = math.ceil(math.ceil(batch_size / share.ranks) / recipe.accumulate)
-    if convolution == "winograd":
-        passing += winograd.workspace_bytes(architecture, images)
     free = _free(device) // (1 if device.type == "cuda" else share.neighbours)
     per_image = round(kept * (1 + WORKSPACE)) + passing
     return Forecast(fixed, per_image, images, free, recipe.accumulate, share.ranks)

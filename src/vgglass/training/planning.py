@@ -20,7 +20,6 @@ from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing, normalise
 from vgglass.training import arithmetic, scaling, transfer
 from vgglass.training.checkpoint import Run
-from vgglass.training.ranks import ALONE, Ranks
 from vgglass.training.recipe import Recipe
 from vgglass.training.weights import device
 
@@ -28,7 +27,7 @@ STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of
 
 
 def settle(
-    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None, ranks: Ranks = ALONE
+    recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
 ) -> tuple[Run, str]:
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
@@ -37,10 +36,9 @@ def settle(
     if start:
         transfer.require_finite(start)
     batch_size = min(recipe.batch_size, len(samples))
-    at_once = math.ceil(math.ceil(batch_size / ranks.count) / recipe.accumulate)
-    precision, convolution, lines = "float32", "direct", []
+    precision, lines = "float32", []
     if not recipe.fits_head:
-        precision, convolution, line = arithmetic.choose(recipe, architecture, at_once, device())
+        precision, line = arithmetic.choose(recipe.precision, device())
         lines.append(line)
     preprocessing, pixels = measure(samples, recipe, start)
     engine, feature_precision = recipe.feature_engine, "float32"
@@ -68,7 +66,6 @@ def settle(
         threads=torch.get_num_threads(),
         feature_engine=engine,
         feature_precision=feature_precision,
-        convolution=convolution,
         scales=scales,
         factors=factors,
     )

@@ -30,7 +30,7 @@ CHOICES = {
     "initialisation": ("kaiming", "paper", "glorot", "he"),
     "precision": ("auto", "float32", "bfloat16", "float64"),
     "all_reduce": ("plain", "bfloat16"),
-    "convolution": ("auto", "direct", "winograd"),
+    "convolution": ("auto", "direct"),
     "rates": ("plain", "layer"),
     "schedule": ("cosine", "linear", "plateau"),
     "balance": ("none", "weights", "sampler"),
@@ -90,7 +90,7 @@ class Recipe:
     feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
                      first two whichever this machine multiplies faster in
-    convolution      direct, winograd (a quarter of the multiplications, in float32 on a CPU), or auto: the faster here
+    convolution      direct, as auto is too: there was another way once
     all_reduce       how gradients go between ranks: plain, as they were computed, or bfloat16, half of float32's bytes
     sync_batch_norm  with ranks on GPUs: normalise by the whole batch, not by each rank's share
     seed             of the weights, the order, the augmentation and dropout

@@ -25,17 +25,7 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
-from vgglass.training import (
-    checkpoint,
-    diagnosis,
-    features,
-    fitted,
-    journal,
-    memory,
-    scaling,
-    transfer,
-    winograd,
-)  # fmt: skip
+from vgglass.training import checkpoint, diagnosis, features, fitted, journal, memory, scaling, transfer
 from vgglass.training.checkpoint import Cadence, Progress, Run
 from vgglass.training.display import Display
 from vgglass.training.features import Extractors, colours
@@ -87,7 +77,7 @@ def require_memory(run: Run, display: Display, ranks: Ranks = ALONE) -> None:
     """Say what memory the run will take. Raises TrainingError where there is too little."""
     recipe = Recipe(**run.recipe)
     architecture = recipe.network(len(run.classes))
-    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), run.convolution, ranks.share)
+    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), ranks.share)
     display.say(str(need))
     need.require()
 
@@ -233,8 +223,6 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
         for name, factor in run.factors.items():
             scaling.multiply(network, name, factor)
     network = network.to(device()).to(memory_format=torch.channels_last)
-    if run.convolution == "winograd":
-        winograd.use_in(network)
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     transfer.freeze(network, recipe)

@@ -83,7 +83,7 @@ def train(
                 plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
                 named = (_named(source), start) if source and start else None
-                chosen, line = planning.settle(plan, dataset, str(folder) if folder else None, named, group)
+                chosen, line = planning.settle(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # which the file does not tell
                 display.say(line)
