@@ -15,7 +15,7 @@ from PIL import Image
 
 from glass_subjects import photograph
 from served import JPEG, Served, encoded, form, parsed, photographs, request, save_model
-from vgglass.serving.multipart import Part, parts
+from vgglass.serving.predicting import Upload, uploads
 from vgglass.serving.protocol import PIXELS, REMEDY, parse
 from vgglass.serving.refusals import RefusedError
 
@@ -116,16 +116,30 @@ def test_ten_thousand_parts(server: Served) -> None:
     assert "the form: more than 64 parts; send at most 64 images in a request." in reply.json["error"]
 
 
+PART = b'--a\r\nContent-Disposition: form-data; name="x"; filename="y"\r\n\r\n'
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "message"),
     [
         (b"--a--", "multipart/form-data", "names no boundary"),
         (b"", "multipart/form-data; boundary=a", "ends before its last boundary"),
-        (b"--a\r\n\r\n", "multipart/form-data; boundary=a", "ends before its last boundary"),
-        (b"--a\r\nX: 1\r\n\r\n\r\n--a--", "multipart/form-data; boundary=a", "has no Content-Disposition"),
-        (b"--a\r\nno end of headers\r\n--a--", "multipart/form-data; boundary=a", "has no headers that end within"),
+        (b"--a\r\n\r\n", "multipart/form-data; boundary=a", "Field name not found in Content-Disposition"),
+        (
+            b"--a\r\nX: 1\r\n\r\n\r\n--a--",
+            "multipart/form-data; boundary=a",
+            "the form: can't be read (Field name not found in Content-Disposition",
+        ),
+        (
+            b"--a\r\nno end of headers\r\n--a--",
+            "multipart/form-data; boundary=a",
+            "the form: can't be read (Found invalid character",
+        ),
         (b"\r\n" * MEBI, "multipart/form-data; boundary=a", "ends before its last boundary"),
-        (b"x", f"multipart/form-data; boundary={'a' * 300}", "names no boundary"),
+        # What the parser would go through byte by byte.
+        (PART + b"\r\n--aX" * 9, "multipart/form-data; boundary=a", "a boundary that neither begins a part nor ends"),
+        (PART + b"\r\n--a" + b" " * MEBI, "multipart/form-data; boundary=a", "a boundary that neither begins a part"),
+        (b"x", f"multipart/form-data; boundary={'a' * 300}", "can't be read (Boundary length 300 exceeds"),
     ],
 )
 def test_bad_forms(server: Served, body: bytes, kind: str, message: str) -> None:
@@ -251,8 +265,10 @@ def test_any_bytes_are_a_form_or_refused(noise: bytes, boundary: str, most: int)
     pieces = noise.replace(b"\x01", b"\r\n--a").replace(b"\x02", b"\r\n\r\n").replace(
         b"\x03", b'\r\nContent-Disposition: form-data; name="x"; filename="y"'
     )  # fmt: skip
-    found: list[Part] = []
-    assert status(lambda: found.extend(parts(f"multipart/form-data; boundary={boundary}", b"--a" + pieces, most))) < 500
+    found: list[Upload] = []
+    assert (
+        status(lambda: found.extend(uploads(f"multipart/form-data; boundary={boundary}", b"--a" + pieces, most))) < 500
+    )
     assert len(found) <= most
 
 
@@ -283,7 +299,7 @@ def test_any_json_is_an_inference_request_or_refused(asked: dict[str, object], v
 def test_multipart_keeps_every_byte_of_a_file() -> None:
     data = bytes(range(256)) * 4 + b"\r\n--limi\r\n--\r\n"
     body, headers = form([("a b.jpg", data), ("", b"")])
-    first, second = parts(headers["Content-Type"], body, 2)
+    first, second = uploads(headers["Content-Type"], body, 2)
     assert (first.name, first.data, second.name, second.data) == ("a b.jpg", data, "", b"")
     with pytest.raises(RefusedError, match="more than 1 parts"):
-        parts(headers["Content-Type"], body, 1)
+        uploads(headers["Content-Type"], body, 1)

@@ -1,24 +1,43 @@
 """POST /predict: images in a form, or one as the body itself; class names and probabilities come back."""
 
+import asyncio
+import logging
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.responses import Response
 
 from vgglass.errors import ImageError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import Record
 from vgglass.serving.documentation import PREDICTION, PREDICTIONS
-from vgglass.serving.multipart import Part, parts
 from vgglass.serving.refusals import RefusedError, json_response
 from vgglass.serving.service import Row, Service
 
 FORM = "multipart/form-data"
+REMEDY = f"send {FORM} as curl -F image=@photo.jpg does"
 IMAGES = ("image/", "application/octet-stream")
 TEXT = frozenset({*b"\t\r\n", *range(0x20, 0x100)})  # every image's first bytes hold others
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it warns of, a refusal says
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An image that was sent.
+
+    name  as the client calls it; to be shown as text alone
+    """
+
+    name: str
+    data: bytes
 
 
 def router(service: Service) -> APIRouter:
@@ -34,11 +53,11 @@ def router(service: Service) -> APIRouter:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = await service.body(request)
         received = time.perf_counter() - began
-        images = (
-            _images(request.headers["content-type"], body, service.batcher.capacity)
-            if kind == FORM
-            else [_raw(kind, body)]
-        )
+        if kind == FORM:  # in a thread: megabytes take their time, and others are waiting
+            form = request.headers["content-type"], body, service.batcher.capacity
+            images = await asyncio.to_thread(uploads, *form)
+        else:
+            images = [_raw(kind, body)]
         predictor = service.models.current
         rows = await service.answer(request, predictor, [image.data for image in images])
         answer = {
@@ -51,19 +70,57 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _raw(kind: str, body: bytes) -> Part:
+def _raw(kind: str, body: bytes) -> Upload:
     """An image that is the body itself, by content: curl calls it a form, requests nothing. Raises RefusedError."""
     if not kind.startswith(IMAGES) and TEXT.issuperset(body[:32]):
         remedy = "send one as curl -F image=@photo.jpg or curl --data-binary @photo.jpg does"
         raise RefusedError(415, "wrong type", f"the body, Content-Type {kind[:100]!r}", "is text, no image", remedy)
-    return Part("", body)
+    return Upload("", body)
 
 
-def _images(content_type: str, body: bytes, most: int) -> list[Part]:
-    images = parts(content_type, body, most)
-    if not images:
-        raise RefusedError(400, "bad form", "the form", "holds no files", "send them as curl -F image=@photo.jpg does")
-    return images
+def uploads(content_type: str, body: bytes, most: int) -> list[Upload]:
+    """The files of a form, in order; fields beside them are passed over. Raises RefusedError.
+
+    most  parts of either kind
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise _bad("names no boundary", "Content-Type of the form")
+    parts: list[Field | File] = []
+    ended: list[bool] = []
+    # Looked at first, and quickly: the parser takes seconds for megabytes of boundaries, or of what begins like one.
+    delimiter = b"\r\n--" + boundary
+    if body.count(delimiter) > most + 1:  # of which one may come before the first part
+        raise _too_many(most)
+    if re.search(re.escape(delimiter) + rb"(?!\r\n|--)", body):
+        raise _bad("has a boundary that neither begins a part nor ends the form")
+    config = {"MAX_MEMORY_FILE_SIZE": len(body)}  # none goes to a disk
+    try:
+        FormParser(FORM, parts.append, parts.append, lambda: ended.append(True), boundary, config=config).write(body)
+    except FormParserError as error:
+        raise _bad(f"can't be read ({str(error)[:100]})") from None
+    if len(parts) > most:
+        raise _too_many(most)
+    if not ended:
+        raise _bad("ends before its last boundary")
+    files = [part for part in parts if isinstance(part, File)]
+    if not files:
+        raise _bad("holds no files")
+    return [Upload((file.file_name or b"").decode(errors="replace"), _content(file)) for file in files]
+
+
+def _too_many(most: int) -> RefusedError:
+    rule = f"more than {most} parts"
+    return RefusedError(413, "too many parts", "the form", rule, f"send at most {most} images in a request")
+
+
+def _bad(rule: str, value: str = "the form") -> RefusedError:
+    return RefusedError(400, "bad form", value, rule, REMEDY)
+
+
+def _content(file: File) -> bytes:
+    file.file_object.seek(0)
+    return file.file_object.read()
 
 
 def _model(name: str, predictor: Predictor) -> dict[str, Any]:
