@@ -268,7 +268,7 @@ def test_a_file_is_read_by_its_content(kind: str, tmp_path: Path) -> None:
     pixels = decode(tmp_path / "no_suffix")
     assert pixels.shape == (4, 6, 3)
     assert np.abs(pixels.astype(int) - [200, 100, 50]).max() <= 4
-    assert images.format_of(tmp_path / "no_suffix") == kind
+    assert images.examine((tmp_path / "no_suffix").read_bytes()).format == kind
 
 
 def test_16_bits_of_jpeg_2000_are_scaled() -> None:

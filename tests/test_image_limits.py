@@ -173,7 +173,6 @@ def test_a_sparse_file_is_not_read(tmp_path: Path) -> None:
     for look in (decode, images.plain):
         with pytest.raises(ImageError, match=r"has 20,000,000,000 bytes, more than 500,000,000; .*-pixels 2000000000"):
             look(path)
-    assert images.format_of(path) == "JPEG"  # by its ends
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from vgglass.images.pillow import Pixels, told
 
 __all__ = [
     "FORMATS", "FORMAT_OF", "MAX_PIXELS", "SUFFIXES", "WHITE", "Examined", "File", "Pixels", "decode", "examine",
-    "format_of", "plain",
+    "plain",
 ]  # fmt: skip
 
 WHITE = (255, 255, 255)
@@ -85,11 +85,6 @@ def examine(data: bytes) -> Examined:
     return Examined(
         pixels, height, width, picture.fault, kind, picture.mode, picture.depth, picture.frames, picture.orientation
     )
-
-
-def format_of(source: Path) -> str:
-    """The format that a file has by its content, a member of FORMATS, whatever its name. Raises ImageError."""
-    return files.told(str(source), *files.ends(source, files.HEAD, files.TAIL))
 
 
 def plain(source: Path) -> tuple[Pixels, list[str]]:

@@ -108,14 +108,6 @@ def read(source: File, limit: int) -> bytes:
         raise _unreadable(source, error) from error
 
 
-def ends(source: Path, head: int, tail: int) -> tuple[bytes, bytes]:
-    """The first and the last bytes of a file. Raises ImageError."""
-    with _opened(source) as (file, length):
-        first = file.read(head)
-        file.seek(max(0, length - tail))
-        return first, file.read(tail)
-
-
 @contextmanager
 def _opened(source: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The file and its length. A pipe or a device would never end; a file that grows is read to where it ended."""
