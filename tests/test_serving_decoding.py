@@ -6,6 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple, replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +16,11 @@ from PIL import Image
 
 from glass_subjects import model, photograph
 from served import encoded
-from vgglass import isolation
+from vgglass import decoder, images, isolation
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.inference.views import decoding, parse, show
-from vgglass.preprocess import read
+from vgglass.preprocess import fit, read
 from vgglass.serving.decoding import Decoders
 from vgglass.serving.metrics import Metrics
 from vgglass.serving.refusals import RefusedError
@@ -148,3 +151,38 @@ def test_who_gives_up_does_not_mix_up_the_answers() -> None:
             np.testing.assert_array_equal(found[0], show(second, WAY, CENTRE)[0])
 
     assert killed(with_decoders(scene)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sides", "views", "scaled", "decodes"),
+    [
+        ("PNG", (90, 120), "centre", True, 1),
+        ("JPEG", (1000, 701), "dense@72,96+crops@80", False, 1),
+        ("JPEG", (90, 120), "centre", True, 1),  # too small to be scaled
+        ("JPEG", (1000, 701), "centre", True, 2),  # small for the network, whole for the page
+        ("JPEG", (1000, 701), "dense@72+dense@256", True, 3),  # and finer for a larger view
+    ],
+)
+def test_a_picture_and_its_views_of_one_decoding(
+    kind: str, sides: tuple[int, int], views: str, scaled: bool, decodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the network needs at another scale is decoded once more, and all is what each by itself would be."""
+    record, looks, image = replace(WAY, jpeg_scaled=scaled), parse(views, RECORD), encoded(photograph(*sides), kind)
+    job = {"work": "whole", "preprocessing": record.as_json(), "views": [astuple(view) for view in looks]}
+    counted: list[int] = []
+
+    def counting(*source: Any, **how: Any) -> Pixels:
+        counted.append(how["least"])
+        return images.decode(*source, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setenv("VGGLASS_MAX_PIXELS", str(images.MAX_PIXELS))  # a job sets it
+        patched.setattr(decoder, "images", SimpleNamespace(decode=counting, eighths=images.eighths))
+        header, parts = decoder.answer(job | isolation.bounds(), image)
+    assert len(counted) == decodes
+    found = isolation.stacks(header, b"".join(parts))
+    whole, fitted = read(image, replace(record, jpeg_scaled=False)), read(image, record)
+    assert found[2].shape[:2] == fitted.shape[:2]
+    expected = [whole, fit(fitted, record), *show(read(image, decoding(record, looks)), record, looks)]
+    for one, other in zip([*found[:2], *found[3:]], expected, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -84,18 +84,36 @@ def _fitted(source: Any, job: dict[str, Any]) -> Answer:
 
 
 def _whole(source: Any, job: dict[str, Any]) -> Answer:
-    """The picture as decoded, what the network sees, and an array without bytes whose sides are the fitted image's."""
-    record = Preprocessing.from_json(job["preprocessing"])
-    original = read(source, record)
-    square, fitted = fit(original, record), np.empty((*original.shape[:2], 0), np.uint8)
-    if record.jpeg_scaled:
-        del original  # or both would lie in memory
-        original = read(source, replace(record, jpeg_scaled=False))
+    """The picture as decoded, what the network sees, an array without bytes whose sides are the fitted image's, and the
+    stack of each view; unscaled first, for what is too costly is so at once."""
+    record, views = Preprocessing.from_json(job["preprocessing"]), tuple(View(*view) for view in job["views"])
+    decode = Once()
+    shown = _small(read(source, replace(record, jpeg_scaled=False), decode), record)
+    stacks = show(read(source, decoding(record, views), decode), record, views)
+    fitted = read(source, record, decode)
+    return _stacked([shown, fit(fitted, record), np.empty((*fitted.shape[:2], 0), np.uint8), *stacks])
+
+
+class Once:
+    """`images.decode`, which decodes a file again only where a JPEG is wanted at another scale."""
+
+    def __init__(self) -> None:
+        self._eighths, self._pixels = 0, np.empty(0, np.uint8)
+
+    def __call__(self, source: bytes, *, least: int, **how: Any) -> Pixels:
+        eighths = images.eighths(source, least)
+        if eighths != self._eighths:
+            self._pixels = np.empty(0, np.uint8)  # or both would lie in memory
+            self._pixels = images.decode(source, least=least, **how)
+            self._eighths = eighths
+        return self._pixels
+
+
+def _small(original: Pixels, record: Preprocessing) -> Pixels:
     height, width = original.shape[:2]
     scale = min(1.0, math.sqrt(SHOWN / (height * width)))
     sides = max(1, round(height * scale)), max(1, round(width * scale))
-    shown = resize(original, *sides, record.interpolation)
-    return _stacked([shown, square, fitted])
+    return resize(original, *sides, record.interpolation)
 
 
 def _looked(source: Any, job: dict[str, Any]) -> Answer:

@@ -17,8 +17,8 @@ from vgglass.images.limits import MAX_PIXELS
 from vgglass.images.pillow import Pixels, told
 
 __all__ = [
-    "FORMATS", "FORMAT_OF", "MAX_PIXELS", "SUFFIXES", "WHITE", "Examined", "File", "Pixels", "decode", "examine",
-    "plain",
+    "FORMATS", "FORMAT_OF", "MAX_PIXELS", "SUFFIXES", "WHITE", "Examined", "File", "Pixels", "decode", "eighths",
+    "examine", "plain",
 ]  # fmt: skip
 
 WHITE = (255, 255, 255)
@@ -113,6 +113,11 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
         return np.asarray(image.convert("RGB")), [key for key, differs in found.items() if differs]
 
 
+def eighths(data: bytes, least: int) -> int:
+    """Of its sides, at which `decode` decodes a file's bytes: 8 but for a JPEG. Raises ImageError."""
+    return _scale(jpeg.read("image", data), least) if _kind("image", data) == "JPEG" else 8
+
+
 def _kind(name: str, data: bytes) -> str:
     if not data:
         raise ImageError(name, "the file is empty", "replace or remove it")
@@ -129,18 +134,25 @@ def _examine_jpeg(data: bytes, limit: int) -> Examined:
     return Examined(pixels, height, width, fault, "JPEG", mode, header.precision, 1, header.orientation)
 
 
+def _is_simple(header: jpeg.Header) -> bool:
+    return header.frame in jpeg.DCT_FRAMES and header.components in (1, 3)
+
+
+def _scale(header: jpeg.Header, least: int) -> int:
+    return header.scaled(least) if _is_simple(header) else 8
+
+
 def _decode_jpeg(
     name: str, data: bytes, header: jpeg.Header, channels: int, background: tuple[int, int, int], least: int, limit: int
 ) -> tuple[Pixels, str]:
     """The pixels, and the damage that was passed over ('': none)."""
-    simple = header.frame in jpeg.DCT_FRAMES and header.components in (1, 3)
-    eighths = header.scaled(least) if simple else 8
-    _require(name, header, header.cost(eighths, channels, by_pillow=not simple), limit)
+    simple, scale = _is_simple(header), _scale(header, least)
+    _require(name, header, header.cost(scale, channels, by_pillow=not simple), limit)
     fault = ""
     if simple:
         with told(name):
             try:
-                expected = tuple(-(-side * eighths // 8) for side in (header.height, header.width))
+                expected = tuple(-(-side * scale // 8) for side in (header.height, header.width))
                 if simplejpeg.decode_jpeg_header(data, least, least)[:2] == expected:
                     pixels = simplejpeg.decode_jpeg(
                         data, "GRAY" if channels == 1 else "RGB", min_height=least, min_width=least

@@ -68,18 +68,18 @@ class Decoders:
 
         Raises ImageError; RefusedError where a decoder can't be kept alive.
         """
-        return await self._decoded(image, record, views)
+        return await self._decoded("show", image, record, views)
 
-    async def whole(self, image: bytes, record: Preprocessing) -> Whole:
-        """The picture itself and what the network sees of it. Raises ImageError, RefusedError."""
-        original, square, fitted = await self._decoded(image, record, None)
-        return Whole(original, square, (fitted.shape[0], fitted.shape[1]))
+    async def whole(self, image: bytes, record: Preprocessing, views: Sequence[View]) -> tuple[list[Pixels], Whole]:
+        """As `decode`, and the picture itself with what the network sees of it. Raises ImageError, RefusedError."""
+        original, square, fitted, *stacks = await self._decoded("whole", image, record, views)
+        return stacks, Whole(original, square, (fitted.shape[0], fitted.shape[1]))
 
     async def _decoded(
-        self, image: bytes | Pixels, record: Preprocessing, views: Sequence[View] | None
+        self, asked: str, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]
     ) -> list[Pixels]:
         shape, data = ({}, image) if isinstance(image, bytes) else ({"shape": image.shape}, image.tobytes())
-        work = {"work": "whole"} if views is None else {"work": "show", "views": [astuple(view) for view in views]}
+        work = {"work": asked, "views": [astuple(view) for view in views]}
         about = {"preprocessing": record.as_json(), "bytes": len(data)} | isolation.bounds()
         begun = asyncio.Event()
         # Shielded: where nobody waits for the answer any more, a process that has begun has to be read to its end.

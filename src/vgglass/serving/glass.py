@@ -71,11 +71,8 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         """Answers what /predict answers, and an 'id' by which the other routes know the image."""
         body = await service.body(request)
         looked = subjects.looked
-        (row,) = await service.answer(request, looked.predictor, [body])
-        if isinstance(row, ImageError):
-            raise RefusedError(422, "bad image", row.value, row.rule, row.remedy)
         try:
-            whole = await service.whole(request, looked.file.record.preprocessing, body)
+            row, whole = await service.look(request, looked.predictor, body)
         except ImageError as error:
             raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
         digest = await subjects.run(request, lambda: looked.keep(body, whole))

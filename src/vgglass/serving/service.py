@@ -14,7 +14,6 @@ from starlette.requests import Request
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.inference.predictor import Predictor
-from vgglass.preprocess import Preprocessing
 from vgglass.serving import leaving
 from vgglass.serving.batching import Answer, Batcher, Place
 from vgglass.serving.decoding import Decoders, Whole
@@ -77,11 +76,15 @@ class Service:
         self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
         return found
 
-    async def whole(self, request: Request, record: Preprocessing, image: bytes) -> Whole:
-        """A picture for the glass, of a request whose body was read. Raises ImageError or RefusedError."""
+    async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+        """As `answer` for one image, decoded once for its row and its picture. Raises ImageError or RefusedError."""
+        request.state.told["images"] = 1
         (place,) = self.batcher.enter(1)
         try:
-            return await self._in_time(request, self.decoders.whole(image, record))
+            return await self._in_time(request, self._looked(place, predictor, image))
+        except ImageError:
+            self.metrics.unreadable.inc()
+            raise
         finally:
             self.batcher.leave(place)
 
@@ -114,12 +117,20 @@ class Service:
         began = time.perf_counter()
         try:
             stacks = await self.decoders.decode(image, predictor.record.preprocessing, predictor.views)
-            decoded = time.perf_counter() - began
-            answer: Answer = await self.batcher.answer(place, predictor, stacks)
+            return await self._computed(place, predictor, stacks, began)
         except ImageError as error:
             return error
         finally:
             self.batcher.leave(place)
+
+    async def _looked(self, place: Place, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+        began = time.perf_counter()
+        stacks, whole = await self.decoders.whole(image, predictor.record.preprocessing, predictor.views)
+        return await self._computed(place, predictor, stacks, began), whole
+
+    async def _computed(self, place: Place, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
+        decoded = time.perf_counter() - began
+        answer: Answer = await self.batcher.answer(place, predictor, stacks)
         return Row(np.exp(answer.log_probabilities), decoded, answer.waited, answer.computed)
 
     def _deadline(self, request: Request) -> float:
