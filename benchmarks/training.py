@@ -43,28 +43,27 @@ def ours(steps: int, precision: str) -> list[float]:
     from vgglass.model import VGG
     from vgglass.preprocess import Preprocessing
     from vgglass.signals import Interruption
-    from vgglass.training import arithmetic, process
+    from vgglass.training import process
     from vgglass.training import run as runs
-    from vgglass.training.checkpoint import Cadence, Progress
-    from vgglass.training.display import Display
-    from vgglass.training.feeds import IMAGE
-    from vgglass.training.keeper import Keeper
+    from vgglass.training.batches import IMAGE
+    from vgglass.training.checkpoint import Cadence, Checkpointer, Progress
     from vgglass.training.loop import Trainer
+    from vgglass.training.metrics_log import Display
+    from vgglass.training.precision import Weights, choose, device
     from vgglass.training.recipe import Recipe
-    from vgglass.training.weights import Weights, device
 
     process.prepare()
     plan = Recipe(
         architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision
     )  # fmt: skip
-    chosen, line = arithmetic.choose(precision, device())
+    chosen, line = choose(precision, device())
     sys.stderr.write(f"vgglass: {line}\n")
     network = VGG(plan.network(CLASSES)).to(device()).to(memory_format=torch.channels_last)
     weights = Weights(network.train(), chosen, decay=0)
     feed = cast(Any, nullcontext())
     feed.layer = IMAGE
     preprocessing = Preprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3)
-    keeper = Keeper(Path("nowhere"), Cadence("1h"), 1, Interruption())
+    keeper = Checkpointer(Path("nowhere"), Cadence("1h"), 1, Interruption())
     trainer = Trainer(
         plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, [BATCH] * steps, None,
         Display(Console()), keeper, Progress(),

@@ -20,8 +20,8 @@ import vgglass
 from vgglass.data.training_loader import _Batches
 from vgglass.errors import UserError
 from vgglass.training import checkpoint
-from vgglass.training.journal import TIMINGS
 from vgglass.training.loop import Trainer
+from vgglass.training.metrics_log import TIMINGS
 
 FORK = multiprocessing.get_context("fork")
 # Equal to the last digits on any number of ranks: no batch norm, no dropout, and float64. 50 steps, uneven batches.

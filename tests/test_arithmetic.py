@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vgglass.engines import selection
-from vgglass.training import arithmetic
-from vgglass.training.arithmetic import choose
+from vgglass.training import precision as arithmetic
+from vgglass.training.precision import choose
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

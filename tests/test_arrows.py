@@ -24,7 +24,7 @@ LEVELS = (
     ("evaluation", "decoder"),
     ("replication",),
     ("workflows",),
-    ("serving",),
+    ("server",),
     ("cluster",),
     ("cli",),
     ("__main__",),
@@ -84,7 +84,7 @@ def test_imports_point_down(path: Path) -> None:
         ("import vgglass.architecture", "numpy PIL torch"),
         ("import vgglass.modelfile", "torch openvino"),
         ("import vgglass.training.recipe, vgglass.data.audit", "torch torchvision"),
-        ("import vgglass.serving.app, vgglass.serving.server", "torch torchvision matplotlib sklearn"),
+        ("import vgglass.server.app, vgglass.server.process", "torch torchvision matplotlib sklearn"),
         ("import vgglass.decoder", "torch openvino fastapi starlette uvicorn"),
         (
             "import vgglass.workflows, vgglass.inference, vgglass.engines.openvino",

@@ -14,8 +14,8 @@ from test_modelfile import small_model
 from vgglass import modelfile, workflows
 from vgglass.cli import app
 from vgglass.errors import ModelFileError
-from vgglass.serving.models import Options
-from vgglass.serving.models import opened as served
+from vgglass.server.model_store import Options
+from vgglass.server.model_store import opened as served
 
 MATCH = r"flipped\.safetensors: its weights are not those of its digest; write or fetch the file again"
 

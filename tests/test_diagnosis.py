@@ -9,13 +9,13 @@ import torch
 import vgglass
 from training_runs import QUICK, quiet, trainer
 from vgglass.model import VGG
-from vgglass.training import diagnosis, recipe
+from vgglass.training import diagnostics, recipe
 from vgglass.training.recipe import Recipe
 
 
 def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "DEAD_SHARE", 0.0)
-    monkeypatch.setattr(diagnosis, "STALL_SHARE", 0.0)
+    monkeypatch.setattr(diagnostics, "DEAD_SHARE", 0.0)
+    monkeypatch.setattr(diagnostics, "STALL_SHARE", 0.0)
     console, text = quiet()
     vgglass.train(out=tmp_path / "run", console=console, **QUICK | {"epochs": 1, "batch_size": 512})
     assert "dead ReLUs, zero on all images" in text.getvalue()
@@ -24,16 +24,16 @@ def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypat
 
 def test_a_network_that_does_not_start_is_named() -> None:
     shallow, deep = recipe.read("digits").network(10), Recipe(architecture="vgg16").network(10)
-    said = diagnosis.stuck(299, 1000, [math.log(10)] * 50, shallow)
+    said = diagnostics.stuck(299, 1000, [math.log(10)] * 50, shallow)
     assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in said
     assert said.endswith("What helps: more epochs, longer warm-up, another learning rate.")
-    assert diagnosis.stuck(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
+    assert diagnostics.stuck(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
     assert (
         "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer layers"
-        in diagnosis.stuck(299, 1000, [math.log(10)] * 50, deep)
+        in diagnostics.stuck(299, 1000, [math.log(10)] * 50, deep)
     )
-    assert diagnosis.stuck(299, 1000, [1.5] * 50, shallow) == ""
-    assert diagnosis.stuck(298, 1000, [math.log(10)] * 50, shallow) == ""
+    assert diagnostics.stuck(299, 1000, [1.5] * 50, shallow) == ""
+    assert diagnostics.stuck(298, 1000, [math.log(10)] * 50, shallow) == ""
 
 
 def test_the_run_says_that_it_does_not_start(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_where_a_number_stopped_being_one() -> None:
     images = torch.randn(2, 1, 32, 32)
 
     def place() -> str:
-        return diagnosis.first_bad_layer(network, network.walk(images), images)
+        return diagnostics.first_bad_layer(network, network.walk(images), images)
 
     assert place() == "the loss, of logits that are finite"
     with torch.no_grad():
@@ -68,27 +68,27 @@ def test_dead_channels_are_counted() -> None:
         network.get_parameter("conv1_1.bias")[1] = -1e6  # one of four
         network.get_parameter("fc6.bias")[:] = -1e6
         network.get_parameter("fc7.bias")[:] = 1.0
-    dead = diagnosis.dead_channels(network.walk(torch.randn(5, 1, 32, 32)))
+    dead = diagnostics.dead_channels(network.walk(torch.randn(5, 1, 32, 32)))
     assert dead["relu1_1"] == 0.25
     assert dead["relu6"] == 1.0
     assert "relu7" not in dead
-    said = diagnosis.dying(dead)
+    said = diagnostics.dying(dead)
     assert "dead ReLUs, zero on all images that were looked at: " in said
     assert "relu6 100% of the channels" in said
     assert "relu1_1" not in said
-    assert diagnosis.dying({"relu1_1": 0.79}) == ""
-    assert diagnosis.dying({"relu1_1": 0.8})
+    assert diagnostics.dying({"relu1_1": 0.79}) == ""
+    assert diagnostics.dying({"relu1_1": 0.8})
 
 
 def test_waiting_for_data_is_said() -> None:
-    assert diagnosis.stalled(0.24) == ""
-    assert diagnosis.stalled(0.4).startswith("40% of the time the steps waited for data. What helps: more --workers")
+    assert diagnostics.stalled(0.24) == ""
+    assert diagnostics.stalled(0.4).startswith("40% of the time the steps waited for data. What helps: more --workers")
 
 
 def test_hopeless_first_logits_are_named() -> None:
     wrong, _ = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
     images, _ = next(iter(wrong.feed.training(0, 0)))
-    assert diagnosis.hopeless(wrong.network, images, "paper").startswith("the first logits reach")
+    assert diagnostics.hopeless(wrong.network, images, "paper").startswith("the first logits reach")
     fine, _ = trainer()
-    assert diagnosis.hopeless(fine.network, images, "glorot") == ""
+    assert diagnostics.hopeless(fine.network, images, "glorot") == ""
     assert not fine.network.get_buffer("bn1_1.running_mean").any()  # looking changed nothing

@@ -28,7 +28,8 @@ from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, planning, scaling
+from vgglass.training import checkpoint, transfer
+from vgglass.training.plan import measure
 from vgglass.training.recipe import Recipe
 
 SMALLER = 20.0
@@ -193,8 +194,8 @@ def test_a_signal_keeps_the_features(folder: Path, pretrained: Path, tmp_path: P
 # Convolutions that learn.
 
 
-def scales_of(out: Path) -> dict[str, scaling.Scale]:
-    return scaling.from_json(checkpoint.read_run(out).scales)
+def scales_of(out: Path) -> dict[str, transfer.Scale]:
+    return transfer.from_json(checkpoint.read_run(out).scales)
 
 
 def test_fine_tuning_begins_with_the_fitted_head_and_keeps_it_where_it_is_no_better(
@@ -337,15 +338,15 @@ def test_scales_are_root_mean_squares_and_rates_their_squares() -> None:
     torch.manual_seed(0)
     network = VGG(Architecture.named("A", classes=3, channels=1, image_size=32, width=1 / 16, head="pooled")).eval()
     images = 50 * torch.randn(4, 1, 32, 32)
-    found = scaling.scales(network, images)
+    found = transfer.scales(network, images)
     conv = network.get_submodule("conv1_1")(images)
     assert found["conv1_1"].taken == pytest.approx(float(images.square().mean().sqrt()))
     assert found["conv1_1"].given == pytest.approx(float(conv.detach().square().mean().sqrt()))
     assert found["fc8"].given == 1
-    assert scaling.Scale(2, 6).of("weight", "conv") == 9
-    assert scaling.Scale(2, 6).of("bias", "conv") == 36
-    assert scaling.Scale(2, 6).of("weight", "batchnorm") == 36
-    assert scaling.from_json(json.loads(json.dumps(scaling.as_json(found)))) == found
+    assert transfer.Scale(2, 6).of("weight", "conv") == 9
+    assert transfer.Scale(2, 6).of("bias", "conv") == 36
+    assert transfer.Scale(2, 6).of("weight", "batchnorm") == 36
+    assert transfer.from_json(json.loads(json.dumps(transfer.as_json(found)))) == found
 
 
 def test_fresh_layers_give_deviation_one_in_order() -> None:
@@ -353,7 +354,7 @@ def test_fresh_layers_give_deviation_one_in_order() -> None:
     network = VGG(Architecture.named("A", classes=5, image_size=32, width=1 / 16, hidden=64)).eval()
     pool5 = 400 * torch.rand(8, 32, 1, 1)
     before = network.get_parameter("fc6.weight").clone()
-    factors = scaling.unit_variance(network, ["fc6", "fc7", "fc8"], pool5)
+    factors = transfer.unit_variance(network, ["fc6", "fc7", "fc8"], pool5)
     given = {step.name: float(step.output.detach().std()) for step in network.walk_after("pool5", pool5)}
     assert [given[name] for name in ("fc6", "fc7", "fc8")] == pytest.approx([1, 1, 1], rel=1e-4)
     assert torch.equal(network.get_parameter("fc6.weight"), before * factors["fc6"])
@@ -362,7 +363,7 @@ def test_fresh_layers_give_deviation_one_in_order() -> None:
 def test_small_photographs_are_not_enlarged_to_be_cropped() -> None:
     samples = sources.digits().split("train")
     plan = Recipe(image_size=128, channels=1)
-    assert planning.measure(samples, plan, None)[0].resize == 128
+    assert measure(samples, plan, None)[0].resize == 128
     large = [replace(sample, source=np.zeros((300, 200, 1), np.uint8)) for sample in samples[:3]]
-    assert planning.measure(large, plan, None)[0].resize == 146
+    assert measure(large, plan, None)[0].resize == 146
     assert Preprocessing(128, 146, (0.0,), (1.0,), "L").resize == 146

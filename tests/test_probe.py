@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from vgglass.errors import TrainingError
-from vgglass.training import probe
-from vgglass.training.probe import Probe
+from vgglass.training import fitted as head
+from vgglass.training.fitted import Probe
 
 
 def blobs(classes: int, each: int = 20, size: int = 12, noise: float = 1.0, seed: int = 0) -> tuple[Any, Any]:
@@ -23,7 +23,7 @@ def blobs(classes: int, each: int = 20, size: int = 12, noise: float = 1.0, seed
 
 def fitted(features: NDArray[np.float32], labels: NDArray[np.int64], **values: Any) -> Probe:
     defaults: dict[str, Any] = {"groups": np.arange(len(labels)), "weights": np.ones(int(labels.max()) + 1), "seed": 0}
-    return probe.fit(features[None] if features.ndim == 2 else features, labels, **(defaults | values))
+    return head.fit_probe(features[None] if features.ndim == 2 else features, labels, **(defaults | values))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
@@ -61,7 +61,7 @@ def test_the_penalty_of_the_most_images_named_rightly_is_taken() -> None:
 def test_no_weaker_penalty_is_tried_after_three_that_did_worse() -> None:
     found = fitted(*blobs(5, noise=3))
     place = found.trials.index(found.best)
-    assert len(found.trials) == min(place + 1 + probe.WORSE, len(probe.PENALTIES))
+    assert len(found.trials) == min(place + 1 + head.WORSE, len(head.PENALTIES))
 
 
 def test_near_duplicates_stay_in_one_fold() -> None:
@@ -97,8 +97,8 @@ def test_the_temperature_is_that_of_softened_targets() -> None:
     labels = np.array([0, 0, 0, 1])
     target = 5 / 6  # of each image's own class: on the whole 3 * 5/6 + 1 * 1/6 of 4 for class 0
     share = (3 * target + (1 - target)) / 4
-    assert probe._temperature(logits, labels) == pytest.approx(2 / np.log(share / (1 - share)), rel=1e-3)
-    assert np.isfinite(probe._temperature(logits, np.zeros(4, np.int64)))
+    assert head._temperature(logits, labels) == pytest.approx(2 / np.log(share / (1 - share)), rel=1e-3)
+    assert np.isfinite(head._temperature(logits, np.zeros(4, np.int64)))
 
 
 def test_a_class_of_one_image_is_fitted_and_never_judged_right() -> None:
@@ -112,17 +112,17 @@ def test_a_class_of_one_image_is_fitted_and_never_judged_right() -> None:
 def test_where_no_class_has_two_images_nothing_is_cross_validated() -> None:
     features, labels = blobs(4, each=1)
     found = fitted(features, labels)
-    assert (found.trials, found.penalty, found.temperature) == ((), probe.USUAL_PENALTY, 1.0)
+    assert (found.trials, found.penalty, found.temperature) == ((), head.USUAL_PENALTY, 1.0)
     assert (found.logits(features).argmax(1) == labels).all()
 
 
 def test_a_part_of_many_images_chooses_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = blobs(4, each=200)
     whole = fitted(features, labels)
-    monkeypatch.setattr(probe, "LARGE", 1000)
-    monkeypatch.setattr(probe, "LARGEST", features.size * 4 // 4)
+    monkeypatch.setattr(head, "LARGE", 1000)
+    monkeypatch.setattr(head, "LARGEST", features.size * 4 // 4)
     part = fitted(features, labels)
-    assert (part.images, part.folds) == (200, probe.FEWER_FOLDS)
+    assert (part.images, part.folds) == (200, head.FEWER_FOLDS)
     assert part.penalty == pytest.approx(part.best.penalty / 4)  # scikit-learn's C counts images
     agreement = (part.logits(features).argmax(1) == whole.logits(features).argmax(1)).mean()
     assert agreement > 0.96

@@ -25,8 +25,8 @@ from vgglass.data.sampling import Share
 from vgglass.data.training_loader import TrainingLoader, batch_sizes, epoch_batches
 from vgglass.errors import TrainingError
 from vgglass.preprocess import Preprocessing
-from vgglass.training import features, memory, ranks, recipe
-from vgglass.training.ranks import ALONE, Group
+from vgglass.training import distributed, feature_cache, memory, recipe
+from vgglass.training.distributed import ALONE, Group
 
 IDS = [sample.id for sample in sources.digits().split("train")]
 
@@ -97,7 +97,7 @@ def test_cores_are_divided_among_the_ranks_of_a_machine(monkeypatch: pytest.Monk
 
 
 def test_a_process_by_itself_is_alone() -> None:
-    with ranks.joined() as found:
+    with distributed.joined() as found:
         assert found is ALONE
     assert (found.first, found.count, found.launched) == (True, 1, False)
 
@@ -125,7 +125,7 @@ def test_ranks_compute_what_one_process_computes(one: Path, tmp_path: Path, coun
 def test_the_head_alone_on_features_that_are_computed_once(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = features._write
+    whole = feature_cache._write
 
     def by_rank(*arguments: Any) -> None:
         with (tmp_path / "computed").open("a") as file:
@@ -145,7 +145,7 @@ def test_the_head_alone_on_features_that_are_computed_once(
     found = []
     for count in (2, 1):
         monkeypatch.setenv("VGGLASS_CACHE", str(tmp_path / f"cache{count}"))
-        monkeypatch.setattr(features, "_write", by_rank)
+        monkeypatch.setattr(feature_cache, "_write", by_rank)
         found.append(finish(count, tmp_path, plan=plan))
         assert len(list((tmp_path / f"cache{count}" / "features").iterdir())) == 2  # training, validation
     require_close(found[1], found[0])

@@ -16,7 +16,7 @@ from training_runs import QUICK, quiet
 from vgglass.data import sources
 from vgglass.data.sampling import Share
 from vgglass.errors import TrainingError
-from vgglass.training import planning, ranks, recipe
+from vgglass.training import distributed, plan, recipe
 from vgglass.training import run as runs
 
 
@@ -36,9 +36,9 @@ def test_what_these_ranks_can_not_do(tmp_path: Path, count: int, more: dict[str,
 
 
 def test_nothing_to_share() -> None:
-    record, _ = planning.settle(recipe.read("digits").override(**QUICK), sources.digits(), None, None)
+    record, _ = plan.plan_run(recipe.read("digits").override(**QUICK), sources.digits(), None, None)
 
-    class Four(ranks.Ranks):
+    class Four(distributed.Ranks):
         share = Share(0, 4, 4)
 
     runs.require_divisible(record, 1257, Four())
@@ -54,8 +54,8 @@ def test_ranks_that_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     with pytest.raises(TrainingError, match=message):
         vgglass.train(out=tmp_path / "run", console=quiet()[0])
-    monkeypatch.setattr(ranks, "MEETING_TIMEOUT", timedelta(seconds=1))
-    for name, value in zip(ranks.MEETING, ("2", "1", "2", "127.0.0.1", "9"), strict=True):
+    monkeypatch.setattr(distributed, "MEETING_TIMEOUT", timedelta(seconds=1))
+    for name, value in zip(distributed.MEETING, ("2", "1", "2", "127.0.0.1", "9"), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=r"rank 1: did not meet the others at 127\.0\.0\.1:9 .*; check that rank 0"):
         vgglass.train(out=tmp_path / "run", console=quiet()[0])
@@ -63,17 +63,17 @@ def test_ranks_that_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_rank_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier round left in the store is not taken for it."""
-    monkeypatch.setattr(ranks, "MEETING_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "MEETING_TIMEOUT", timedelta(seconds=1))
     store = dist.HashStore()  # type: ignore[attr-defined]
     store.set("hello/1", "killed")
     with pytest.raises(TrainingError, match="rank 1, 2: did not come to the meeting; see what it said when it was"):
-        ranks._agreed_on_a_round(store, Share(0, 3), "")
+        distributed._agreed_on_a_round(store, Share(0, 3), "")
 
 
 def test_ranks_of_other_versions(tmp_path: Path) -> None:
     def work() -> None:
         if os.environ["RANK"] == "1":
-            ranks.__version__ = "0.0.1"  # type: ignore[attr-defined]
+            distributed.__version__ = "0.0.1"  # type: ignore[attr-defined]
         trained(str(tmp_path / "run"), EXACT)
 
     said = tmp_path / "said"
@@ -88,7 +88,7 @@ def test_fewer_gpus_than_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         TrainingError, match="4 ranks on this machine: have 2 GPUs, and each needs one; lower --nproc-per-node, or hide"
     ):
-        ranks._backend(0, 4)
+        distributed._backend(0, 4)
 
 
 def test_a_rank_that_goes_is_missed(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from vgglass.errors import UsageError
 from vgglass.training import recipe
+from vgglass.training.loop import learning_rate
 from vgglass.training.recipe import Recipe
-from vgglass.training.schedule import learning_rate
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,12 @@ from vgglass import modelfile
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.signals import Interruption, at_once
-from vgglass.training import checkpoint, extension, recipe, run
-from vgglass.training.checkpoint import Cadence, Progress
-from vgglass.training.journal import TIMINGS
-from vgglass.training.keeper import Keeper
+from vgglass.training import checkpoint, recipe, run
+from vgglass.training.checkpoint import Cadence, Checkpointer, Progress
 from vgglass.training.loop import Trainer
-from vgglass.training.weights import Weights
+from vgglass.training.metrics_log import TIMINGS
+from vgglass.training.plan import require_patience
+from vgglass.training.precision import Weights
 
 # Everything that a run carries along is in play: dropout, shifts, the average, a step in parts, clipping, a plateau.
 PLAN: dict[str, Any] = {
@@ -232,7 +232,7 @@ def test_epochs_are_counted_beyond_four_digits(tmp_path: Path, small: tuple[Weig
 
 def test_a_resumed_run_knows_its_last_good_checkpoint(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
     saved = checkpoint.save(tmp_path, *small, Progress(step=1), keep=2)
-    assert Keeper(tmp_path, Cadence("1h"), 2, Interruption()).latest == saved
+    assert Checkpointer(tmp_path, Cadence("1h"), 2, Interruption()).latest == saved
 
 
 def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
@@ -387,7 +387,7 @@ def test_a_run_that_lost_patience_has_its_way_named(tmp_path: Path) -> None:
         match=r"stopped after 7 epochs, the last 3 without a better one \(patience\); start another run from it: "
         r"vgglass train FOLDER --train all --out ANOTHER --from .*last.safetensors\.",
     ):
-        extension.require_patience(tmp_path, progress, plan)
+        require_patience(tmp_path, progress, plan)
 
 
 def test_a_second_signal_is_not_waited_for() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from served import JPEG, Served, parsed, photographs, save_model
-from vgglass.serving.access import allowed, is_loopback
+from vgglass.server.access import allowed, is_loopback
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
 

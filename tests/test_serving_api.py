@@ -15,8 +15,8 @@ import vgglass
 from glass_subjects import CLASSES, photograph
 from served import JPEG, Served, encoded, form, photographs, save_model
 from vgglass import modelfile
-from vgglass.serving.access import SECURITY_HEADERS
-from vgglass.serving.predicting import TEXT
+from vgglass.server.access import SECURITY_HEADERS
+from vgglass.server.routes.predict import TEXT
 
 THRESHOLD = 0.24
 

@@ -12,9 +12,9 @@ from glass_subjects import model, photograph
 from served import JPEG, MAIN, Served, photographs, save_model
 from vgglass import workflows
 from vgglass.images import Pixels
-from vgglass.serving.batching import Batcher
-from vgglass.serving.metrics import Metrics
-from vgglass.serving.refusals import RefusedError
+from vgglass.server.admission import Batcher
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
 
 
 def test_a_batch_that_fails_fails_no_other() -> None:
@@ -50,7 +50,7 @@ def test_a_batch_that_fails_fails_no_other() -> None:
 
 def test_a_mistake_of_ours_ends_the_server(tmp_path: Path) -> None:
     """Rather than leave one that takes requests and answers none."""
-    code = f"from vgglass.serving.batching import Batcher; Batcher._next = lambda self: 1 / 0; {MAIN}"
+    code = f"from vgglass.server.admission import Batcher; Batcher._next = lambda self: 1 / 0; {MAIN}"
     server = Served(tmp_path, save_model(tmp_path / "tiny.safetensors"), code=code)
     with pytest.raises(ConnectionError):
         server.ask("POST", "/predict", photographs(1)[0], JPEG)

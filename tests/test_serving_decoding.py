@@ -21,9 +21,9 @@ from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.inference.views import decoding, parse, show
 from vgglass.preprocess import fit, read
-from vgglass.serving.decoding import Decoders
-from vgglass.serving.metrics import Metrics
-from vgglass.serving.refusals import RefusedError
+from vgglass.server.decoding import Decoders
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
 
 RECORD = model("A").record
 WAY = RECORD.preprocessing

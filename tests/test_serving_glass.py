@@ -22,8 +22,8 @@ from vgglass.glass.receptive_field import Box
 from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
-from vgglass.serving import facts
-from vgglass.serving.refusals import json_response
+from vgglass.server.refusals import json_response
+from vgglass.server.routes import glass_json
 
 LAYERS = ["conv2_1", "pool2", "fc6", "fc8"]
 
@@ -162,9 +162,9 @@ def test_figures_of_every_layer(seen: Seen) -> None:
 def test_what_is_no_number_has_no_say_in_a_scale() -> None:
     maps = np.array([[[np.nan, 1, -2]], [[np.inf, -np.inf, 3]], [[np.nan, np.nan, np.inf]]], np.float32)
     assert sheets.reach(maps).tolist() == [2, 3, 1]
-    told = facts.picture(maps[1], signed=True)
+    told = glass_json.picture(maps[1], signed=True)
     assert np.frombuffer(base64.b64decode(told["levels"]), np.int8).tolist() == [127, -127, 127]
-    assert facts.picture(maps[0], signed=True)["end"] == 2
+    assert glass_json.picture(maps[0], signed=True)["end"] == 2
     assert json.loads(bytes(json_response({"a": [np.float32("nan"), 1.5], "b": maps[0]}).body)) == {
         "a": [None, 1.5], "b": [[None, 1, -2]],
     }  # fmt: skip

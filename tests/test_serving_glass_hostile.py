@@ -21,12 +21,12 @@ from vgglass import glass, modelfile, workflows
 from vgglass.glass import Subject
 from vgglass.model import VGG
 from vgglass.preprocess import normalise
-from vgglass.serving import leaving, subjects
-from vgglass.serving.decoding import Whole
-from vgglass.serving.metrics import Metrics
-from vgglass.serving.models import Models, Options
-from vgglass.serving.refusals import RefusedError
-from vgglass.serving.subjects import WAITING, WALKS, Looked, Subjects
+from vgglass.server import middleware, sessions
+from vgglass.server.decoding import Whole
+from vgglass.server.model_store import Models, Options
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
+from vgglass.server.sessions import WAITING, WALKS, Looked, Subjects
 
 NOTHING = "0" * 32
 
@@ -197,7 +197,7 @@ def test_a_walk_keeps_each_number_once() -> None:
 def test_pictures_over_the_budget_are_dropped_with_their_walks(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = fresh()
     size = 64 * 64 * 3 + 32 * 32 * 3
-    monkeypatch.setattr(subjects, "PICTURES", 3 * size)
+    monkeypatch.setattr(sessions, "PICTURES", 3 * size)
     names = [looked.keep(bytes([seed]), whole(seed, 64)) for seed in range(3)]
     looked.walk(names[1])
     for name in (names[2], names[0]):  # used since: not the next to go
@@ -355,7 +355,7 @@ def test_work_stops_when_its_client_has_left(looks: Subjects) -> None:
         task = asyncio.create_task(looks.ponder(client.request, name, endless))
         await asyncio.to_thread(begun.wait)
         client.leaves.set()
-        with pytest.raises(leaving.LeftError, match="the client: left before its answer"):
+        with pytest.raises(middleware.LeftError, match="the client: left before its answer"):
             await task
         found = await looks.ponder(other.request, name, lambda subject: glass.attribute(subject, "gradcam"))
         expected = glass.attribute(looks.looked.subject(name), "gradcam")

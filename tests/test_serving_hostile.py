@@ -15,9 +15,9 @@ from PIL import Image
 
 from glass_subjects import photograph
 from served import JPEG, Served, encoded, form, parsed, photographs, request, save_model
-from vgglass.serving.predicting import Upload, uploads
-from vgglass.serving.protocol import PIXELS, REMEDY, parse
-from vgglass.serving.refusals import RefusedError
+from vgglass.server.refusals import RefusedError
+from vgglass.server.routes.inference_protocol import PIXELS, REMEDY, parse
+from vgglass.server.routes.predict import Upload, uploads
 
 MEBI = 1 << 20
 

@@ -22,8 +22,7 @@ from pages import DROP
 from proxied import proxied
 from served import JPEG, Reply, Served, encoded, photographs, save_model
 from vgglass.errors import UsageError
-from vgglass.serving.access import allowed
-from vgglass.serving.origins import origin
+from vgglass.server.access import allowed, origin
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
 GUEST = "https://app.example"
@@ -112,7 +111,7 @@ def test_a_prefix_without_its_slash_leads_to_the_page(local: Served) -> None:
 
 
 def test_no_address_of_the_page_begins_at_the_root() -> None:
-    for part in (files("vgglass.serving") / "static").iterdir():
+    for part in (files("vgglass.server") / "static").iterdir():
         assert not re.search(r"""["'`(]/(static|glass|predict|docs|v2)\b""", part.read_text(encoding="utf-8")), (
             part.name
         )

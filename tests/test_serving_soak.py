@@ -20,7 +20,7 @@ LOOKS = (
 )  # fmt: skip
 MOST = 50 << 20  # bytes that it may grow by
 LEAKING = """
-from vgglass.serving import service
+from vgglass.server import service
 kept, row = [], service.Service._row
 async def leaking(self, place, predictor, image):
     kept.append(bytes(image) + bytes(50_000))

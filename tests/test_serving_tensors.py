@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vgglass.serving.protocol import PIXELS, parse
-from vgglass.serving.refusals import RefusedError
+from vgglass.server.refusals import RefusedError
+from vgglass.server.routes.inference_protocol import PIXELS, parse
 
 SHAPE = [1, 2, 2, 3]
 ROW = [0, 255, 7, 1, 2, 3, 4, 5, 6, 9, 8, 200]

@@ -12,11 +12,11 @@ from vgglass.data import dataset, sources
 from vgglass.data.augment import mix
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
-from vgglass.training import planning, recipe
+from vgglass.training import plan, recipe
 from vgglass.training import run as runs
-from vgglass.training.feeds import ImageFeed
+from vgglass.training.batches import ImageBatches
+from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import Weights
 
 
 def test_weight_decay_spares_biases_and_norms() -> None:
@@ -86,7 +86,7 @@ def test_class_weights_are_those_of_the_loss() -> None:
 
 def test_the_sampler_draws_by_class() -> None:
     one, _ = trainer(balance="sampler")
-    assert isinstance(one.feed, ImageFeed)
+    assert isinstance(one.feed, ImageBatches)
     samples = sources.digits().split("train")
     assert one.feed.loader.weights is not None
     assert np.array_equal(one.feed.loader.weights, dataset.sample_weights(samples, dataset.class_counts(samples, 10)))
@@ -138,7 +138,7 @@ def test_epochs_that_are_no_better() -> None:
 
 
 def test_paper_initialisation_is_fed_0_to_255() -> None:
-    record, _ = planning.measure(
+    record, _ = plan.measure(
         sources.digits().split("train"), recipe.read("digits").override(initialisation="paper"), None
     )
     assert record.std == (1.0,)

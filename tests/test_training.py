@@ -17,9 +17,9 @@ from training_runs import QUICK, quiet, trainer
 from vgglass import modelfile, workflows
 from vgglass.data import manifest, sources
 from vgglass.errors import ModelFileError, TrainingError, UsageError
-from vgglass.training import checkpoint, memory, planning, recipe
+from vgglass.training import checkpoint, memory, plan, recipe
 from vgglass.training import run as runs
-from vgglass.training.journal import Journal
+from vgglass.training.metrics_log import MetricsLog
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
@@ -112,10 +112,10 @@ def test_other_validation_images_are_other_data(run: Path, tmp_path: Path) -> No
         replace(data, splits=data.splits | {"train": (renamed, *data.split("train")[1:])}),
         replace(data, splits=data.splits | {"validation": (*rest, first)}),
     )
-    assert planning.identity(replace(data, name="elsewhere")) == planning.identity(data)
-    assert all(planning.identity(other) != planning.identity(data) for other in changed)
+    assert plan.identity(replace(data, name="elsewhere")) == plan.identity(data)
+    assert all(plan.identity(other) != plan.identity(data) for other in changed)
     record = json.loads((run / checkpoint.RUN).read_text())
-    assert record["digest"] == planning.identity(data)
+    assert record["digest"] == plan.identity(data)
 
 
 def test_a_run_killed_while_it_removes_an_earlier_one_is_none(
@@ -167,7 +167,7 @@ def test_nothing_is_written_when_a_run_cannot_start(tmp_path: Path) -> None:
 
 def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
     data = sources.digits()
-    record, _ = planning.settle(recipe.read("digits").override(**QUICK), data, None, None)
+    record, _ = plan.plan_run(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
     with runs._own_randomness(replace(record, threads=before + 1)):
@@ -180,7 +180,7 @@ def test_curves_in_tensorboard_outlive_a_kill(tmp_path: Path) -> None:
     row = {"epoch": 1} | {
         f"{split}_{name}": 0.5 for split in ("train", "validation") for name in ("loss", "accuracy")
     }  # fmt: skip
-    journal = Journal(tmp_path, 0)
+    journal = MetricsLog(tmp_path, 0)
     journal.write(row, last=False)
     found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in found.Scalars("accuracy/validation")] == [0.5]

@@ -26,13 +26,13 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
-from vgglass.training import checkpoint, features, recipe, scaling, transfer
+from vgglass.training import checkpoint, feature_cache, recipe, transfer
 from vgglass.training import run as runs
+from vgglass.training.batches import FeatureBatches
 from vgglass.training.checkpoint import Run
-from vgglass.training.display import Display
-from vgglass.training.feeds import FeatureFeed
+from vgglass.training.metrics_log import Display
+from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import Weights
 
 SIZES: dict[str, Any] = {"width": 0.0625, "hidden": 16, "channels": 1, "image_size": 32}
 SHORT: dict[str, Any] = {
@@ -181,16 +181,16 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     transfer.start(network, given, data.classes)
     begun = checkpoint.read_run(tmp_path / "cached")
     assert list(begun.factors) == ["fc8"]  # fc6 and fc7 are kept
-    scaling.multiply(network, "fc8", begun.factors["fc8"])
+    transfer.multiply(network, "fc8", begun.factors["fc8"])
     transfer.freeze(network, plan)
-    optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan, scaling.from_json(begun.scales))
+    optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan, transfer.from_json(begun.scales))
     preprocessing = cached.record.preprocessing
     samples, extract = (
         data.split("train"),
         workflows.features(network.to_file(data.classes, preprocessing), "torch", "float32", "pool5"),
     )
     from vgglass.data.loader import evaluation_batches
-    from vgglass.training.schedule import learning_rate
+    from vgglass.training.loop import learning_rate
 
     (batch,) = evaluation_batches(samples, preprocessing, len(samples))
     maps, labels = torch.from_numpy(extract(batch.images)), torch.from_numpy(batch.labels)
@@ -258,25 +258,25 @@ SHAPE = (8, 16, 1, 1)
 def written(path: Path) -> bytes:
     maps = np.arange(64, dtype=np.float32).reshape(4, 16, 1, 1)
     batches = iter([Batch(np.zeros((4, 32, 32, 1), np.uint8), np.zeros(4, np.int64))] * 2)
-    features._write(path, SHAPE, batches, lambda images: maps, lambda count: None)
+    feature_cache._write(path, SHAPE, batches, lambda images: maps, lambda count: None)
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_features_that_are_not_as_they_were_written_are_told(damage: Callable[[bytes], bytes], cache: Path) -> None:
-    path = cache / f"one{features.SUFFIX}"
+    path = cache / f"one{feature_cache.SUFFIX}"
     content = written(path)
-    assert features._is_whole(path, SHAPE)
+    assert feature_cache._is_whole(path, SHAPE)
     assert np.load(path).shape == SHAPE  # for whoever looks at it with NumPy alone
     path.write_bytes(damage(content))
-    assert not features._is_whole(path, SHAPE)
+    assert not feature_cache._is_whole(path, SHAPE)
 
 
 def test_features_of_others_under_this_name_are_told(cache: Path) -> None:
-    one, other = cache / f"one{features.SUFFIX}", cache / f"other{features.SUFFIX}"
+    one, other = cache / f"one{feature_cache.SUFFIX}", cache / f"other{feature_cache.SUFFIX}"
     written(one)
     one.rename(other)
-    assert not features._is_whole(other, SHAPE)
+    assert not feature_cache._is_whole(other, SHAPE)
 
 
 def test_damaged_features_are_computed_again(source: Path, cache: Path, tmp_path: Path) -> None:
@@ -293,14 +293,14 @@ def test_damaged_features_are_computed_again(source: Path, cache: Path, tmp_path
 @pytest.mark.usefixtures("cache")
 def test_views_take_turns(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    whole = features.Cache.training
+    whole = feature_cache.Cache.training
 
-    def counted(cache: features.Cache, samples: Any, view: int) -> Any:
+    def counted(cache: feature_cache.Cache, samples: Any, view: int) -> Any:
         array = whole(cache, samples, view)
         seen.append(view)
         return np.zeros_like(array) + view
 
-    monkeypatch.setattr(features.Cache, "training", counted)
+    monkeypatch.setattr(feature_cache.Cache, "training", counted)
     fed: list[float] = []
     after = VGG.after
 
@@ -320,7 +320,7 @@ def test_features_are_drawn_as_images_would_be() -> None:
     maps, labels = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1), np.arange(40)
     weights = np.array([1.0] * 20 + [0.0] * 20)
     for chosen in (None, weights):
-        feed = FeatureFeed([maps], labels, maps, labels, 8, 3, chosen, torch.device("cpu"), torch.float32)
+        feed = FeatureBatches([maps], labels, maps, labels, 8, 3, chosen, torch.device("cpu"), torch.float32)
         expected = [part.tolist() for part in epoch_batches(40, 8, 3, 1, chosen)]
         assert [found.tolist() for _, found in feed.training(1, 0)] == expected
         assert [x.flatten().tolist() for x, _ in feed.training(1, 2)] == expected[2:]
@@ -328,12 +328,12 @@ def test_features_are_drawn_as_images_would_be() -> None:
 
 def test_the_cache_is_bounded(source: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1257 * 32 * 4 + 128  # one training file; those of validation are a seventh
-    monkeypatch.setattr(features, "LARGEST", 2 * size)
+    monkeypatch.setattr(feature_cache, "LARGEST", 2 * size)
     for seed in range(3):
         train(tmp_path / str(seed), source, feature_views=1, augmentation="shift", seed=seed)
         assert sum(path.stat().st_size for path in cache.iterdir()) <= 2 * size
     assert len(list(cache.iterdir())) >= 2
-    monkeypatch.setattr(features, "LARGEST", 1000)
+    monkeypatch.setattr(feature_cache, "LARGEST", 1000)
     message = r"the features of 1,257 images take 160\.9 kB: and the cache holds 1\.0 kB; take smaller"
     with pytest.raises(TrainingError, match=message):
         train(tmp_path / "large", source, seed=9, feature_views=1, augmentation="shift")
@@ -346,7 +346,7 @@ def test_what_a_killed_run_left_half_written_makes_room(cache: Path) -> None:
     left, live = (cache / f".key.features.npy.{pid}.1.tmp" for pid in (ended.pid, os.getpid()))
     left.touch()
     live.touch()
-    features._make_room(cache, 0)
+    feature_cache._make_room(cache, 0)
     assert list(cache.iterdir()) == [live]
 
 
@@ -355,7 +355,7 @@ def test_features_know_what_has_no_weights() -> None:
     run = SimpleNamespace(preprocessing={}, feature_engine="torch", feature_precision="float32")
     display = Display(Console(file=io.StringIO()))
     plain, normalised = (
-        features.Cache(model(architecture=name), cast("Run", run), workflows.features, 0, display)
+        feature_cache.Cache(model(architecture=name), cast("Run", run), workflows.features, 0, display)
         for name in ("A", "A-LRN")
     )
     assert plain._about["weights"] == normalised._about["weights"]
@@ -366,10 +366,12 @@ def test_a_full_disk_is_said_while_features_are_written(cache: Path) -> None:
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a disk with 10 kB left
         batches = iter([Batch(np.zeros((4, 32, 32, 1), np.uint8), np.zeros(4, np.int64))] * 2)
-        path = cache / f"key{features.SUFFIX}"
+        path = cache / f"key{feature_cache.SUFFIX}"
         message = r"of 8 images take 16\.4 kB and could not be written \(File too large\); free space"
         with pytest.raises(TrainingError, match=message):
-            features._write(path, (8, 512, 1, 1), batches, lambda images: np.zeros((4, 512, 1, 1), np.float32), print)
+            feature_cache._write(
+                path, (8, 512, 1, 1), batches, lambda images: np.zeros((4, 512, 1, 1), np.float32), print
+            )
 
     process = multiprocessing.get_context("fork").Process(target=fill)
     process.start()

@@ -18,8 +18,8 @@ from vgglass.errors import TrainingError
 from vgglass.model import VGG
 from vgglass.training import memory
 from vgglass.training.memory import Forecast
+from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import Weights
 
 SMALL = Architecture.named("vgg11_bn", classes=3, channels=1, image_size=32, width=0.0625, hidden=8)
 CPU = torch.device("cpu")

@@ -9,12 +9,12 @@ from rich.console import Console
 from vgglass import workflows
 from vgglass.data import sources
 from vgglass.signals import Interruption
-from vgglass.training import checkpoint, planning, recipe
+from vgglass.training import checkpoint, recipe
 from vgglass.training import run as runs
-from vgglass.training.checkpoint import Progress
-from vgglass.training.display import Display
-from vgglass.training.keeper import Keeper
+from vgglass.training.checkpoint import Checkpointer, Progress
 from vgglass.training.loop import Trainer
+from vgglass.training.metrics_log import Display
+from vgglass.training.plan import plan_run
 
 QUICK: dict[str, Any] = {
     "width": 0.0625, "hidden": 16, "epochs": 2, "batch_size": 64, "precision": "float32",
@@ -31,11 +31,11 @@ def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     console, text = quiet()
     display, data = Display(console), sources.digits()
     plan = recipe.read("digits").override(**QUICK | overrides)
-    run, _ = planning.settle(plan, data, None, None)
-    conduct = runs.Conduct(checkpoint.Cadence("1h"))
+    run, _ = plan_run(plan, data, None, None)
+    conduct = runs.RunOptions(checkpoint.Cadence("1h"))
     network, weights = runs.build(run, None, display)
     feed = runs.make_feed(data, run, weights, conduct, workflows.features, display)
-    keeper = Keeper(Path("nowhere"), conduct.cadence, 2, Interruption())
+    keeper = Checkpointer(Path("nowhere"), conduct.cadence, 2, Interruption())
     optimizer = runs.make_optimizer(weights, plan)
     return runs.make_trainer(run, network, weights, optimizer, feed, data, display, keeper, Progress()), text
 

@@ -47,9 +47,9 @@ def serve(
     for package in PACKAGES:
         if not find_spec(package):
             raise MissingExtraError(package, "serve", "serving")
-    from vgglass.serving import access, app, logs, server
-    from vgglass.serving.models import Options
-    from vgglass.serving.service import Service
+    from vgglass.server import access, app, monitoring, process
+    from vgglass.server.admission import Service
+    from vgglass.server.model_store import Options
 
     token = access.read_token(token_file)
     names = access.allowed(host, allow_host or (), token, allow_origin or ())
@@ -57,9 +57,9 @@ def serve(
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")
     path = Path(fetched(model, download))
-    with server.bind(host, port) as bound:
-        logs.start()
+    with process.bind(host, port) as bound:
+        monitoring.start()
         service = Service.of(path, Options(views, engine, precision), queue, timeout)
         about = service.models.current.about
-        output.console().print(f"{server.address(bound)} serves {path} ({about})", soft_wrap=True)
-        server.run(app.create(service, names, root_path), bound, timeout, service.models.reload)
+        output.console().print(f"{process.address(bound)} serves {path} ({about})", soft_wrap=True)
+        process.run(app.create(service, names, root_path), bound, timeout, service.models.reload)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vgglass import __version__
 from vgglass.errors import MissingExtraError, UsageError
-from vgglass.serving.access import is_loopback
+from vgglass.server.access import is_loopback
 
 LOCAL = "local"
 CLIENT = "ray://"

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 from vgglass import workflows
 from vgglass.cluster.connection import limit_threads, require
 from vgglass.errors import UsageError
-from vgglass.serving import access, app, logs
-from vgglass.serving.models import Options
-from vgglass.serving.service import Service
+from vgglass.server import access, app, monitoring
+from vgglass.server.admission import Service
+from vgglass.server.model_store import Options
 from vgglass.weights import zoo
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def application(arguments: Arguments) -> "Application":
 
 def replica(arguments: Arguments) -> ASGIApp:
     """One replica's application, in its own process. Raises UserError."""
-    logs.start()
+    monitoring.start()
     limit_threads(max(1, int(arguments.cpus)))
     options = Options(arguments.views, arguments.engine, arguments.precision)
     service = Service.of(_model(arguments.model), options, arguments.images, arguments.timeout)

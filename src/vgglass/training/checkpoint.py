@@ -1,7 +1,6 @@
 """What survives of a run: run.json, fixed at its start, and checkpoints of everything that the rest depends on.
 
-A checkpoint is one safetensors file, tensors and JSON, written beside its place, synced and renamed. The randomness of
-a run needs no state: the order, the augmentation and dropout are functions of (seed, epoch, step).
+`Checkpointer` saves when that is due, and before the run leaves on a signal.
 """
 
 import fcntl
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
@@ -23,9 +22,15 @@ from rich.filesize import decimal
 from torch import Tensor
 from torch.optim import SGD
 
-from vgglass.errors import TrainingError, UsageError
+from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.files import discard, replacing, temporaries
-from vgglass.training.weights import Weights
+from vgglass.signals import Interruption
+from vgglass.training.distributed import ALONE, Ranks
+from vgglass.training.precision import Weights
+
+if TYPE_CHECKING:
+    from vgglass.training.loop import Trainer
+
 
 RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"
 DAMAGED = ".damaged"
@@ -274,3 +279,57 @@ def _checksum(tensors: dict[str, Tensor]) -> int:
         found = zlib.crc32(np.ascontiguousarray(tensors[name].numpy()).reshape(-1).view(np.uint8).data, found)
         found = zlib.crc32(name.encode(), found)
     return found
+
+
+# Who sees to it that a run can go on: saves its state when that is due, and before it leaves on a signal.
+
+
+class Checkpointer:
+    """Checkpoints of a run under `out`: the newest `keep` of those that `cadence` calls for. Rank 0 writes them.
+
+    latest  the newest one that is known to be whole
+    """
+
+    def __init__(
+        self, out: Path, cadence: Cadence, keep: int, interruption: Interruption, ranks: Ranks = ALONE
+    ) -> None:
+        self.out, self.cadence, self.keep, self.interruption, self.ranks = out, cadence, keep, interruption, ranks
+        self.latest = next(iter(newest_first(out)), None)
+
+    def between_steps(self, trainer: "Trainer") -> None:
+        """Save where it is due. Raises InterruptedRunError, after saving, where a signal came."""
+        self.heed(trainer)
+        if self.cadence.due():
+            self.save(trainer, self.keep)
+
+    @property
+    def asked_to_leave(self) -> bool:
+        return self.interruption.signal is not None
+
+    def heed(self, trainer: "Trainer") -> None:
+        """Save and leave where a signal came to any rank. Raises InterruptedRunError on all."""
+        signal = self.ranks.agreed(self.interruption.signal)
+        if signal:
+            self.save(trainer, self.keep)
+            self.ranks.wait()  # torchrun ends the rest when the first rank leaves
+            progress = trainer.progress
+            raise InterruptedRunError(
+                signal.name,
+                signal,
+                f"saved in epoch {progress.epoch + 1} after {progress.step} of its {trainer.steps} steps",
+                "go on with the same command"
+                if self.ranks.launched
+                else f"go on with: vgglass train --out {self.out} --resume",
+            )
+
+    def save(self, trainer: "Trainer", keep: int) -> None:
+        """Raises TrainingError for weights that are not finite, which nobody could go on from, and on a full disk."""
+        for name, value in trainer.weights.state().items():
+            if not value.isfinite().all():
+                raise TrainingError(
+                    f"{name} after epoch {trainer.progress.epoch}, step {trainer.progress.step}",
+                    "is not finite; training diverged",
+                    f"lower the learning rate; the last good checkpoint: {self.latest or 'none yet'}",
+                )
+        if self.ranks.first:
+            self.latest = save(self.out, trainer.weights, trainer.optimizer, trainer.progress, keep)

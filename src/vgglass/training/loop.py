@@ -17,15 +17,13 @@ from vgglass.data.augment import AUGMENTATIONS, mix
 from vgglass.errors import TrainingError
 from vgglass.model import VGG, Step
 from vgglass.preprocess import Preprocessing
-from vgglass.training import diagnosis, transfer
-from vgglass.training.checkpoint import Progress
-from vgglass.training.display import Display
-from vgglass.training.feeds import IMAGE, Feed
-from vgglass.training.keeper import Keeper
-from vgglass.training.ranks import ALONE, Forward, Ranks
+from vgglass.training import diagnostics, transfer
+from vgglass.training.batches import IMAGE, BatchSource
+from vgglass.training.checkpoint import Checkpointer, Progress
+from vgglass.training.distributed import ALONE, Forward, Ranks
+from vgglass.training.metrics_log import Display
+from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
-from vgglass.training.schedule import learning_rate
-from vgglass.training.weights import Weights
 
 RECENT = 50  # losses that tell whether the run has started to learn
 CLIP_EPSILON = 1e-6  # as in torch
@@ -44,12 +42,12 @@ class Trainer:
     network: VGG
     weights: Weights
     optimizer: SGD
-    feed: Feed
+    feed: BatchSource
     preprocessing: Preprocessing
     sizes: Sequence[int]
     class_weights: Tensor | None
     display: Display
-    keeper: Keeper
+    keeper: Checkpointer
     progress: Progress
     ranks: Ranks = ALONE
 
@@ -91,7 +89,7 @@ class Trainer:
             images_here += size
             done = progress.epoch * self.steps + progress.step
             in_all, architecture = self.steps * recipe.epochs, self.network.architecture
-            self.display.warn(diagnosis.stuck(done - 1, in_all, progress.losses, architecture))
+            self.display.warn(diagnostics.stuck(done - 1, in_all, progress.losses, architecture))
             where = f"{progress.epoch + 1}/{recipe.epochs}"
             self.display.step(where, size, loss, correct / size, waited / (time.perf_counter() - began))
             self.keeper.between_steps(self)
@@ -176,7 +174,7 @@ class Trainer:
         with self.weights.showing_judged():
             for images, labels in self.feed.validation():
                 if not seen and self.ranks.first:
-                    dead = diagnosis.dead_channels(self.walk(images[:LOOKED_AT]))
+                    dead = diagnostics.dead_channels(self.walk(images[:LOOKED_AT]))
                 logits = self.forward(images).to(self.weights.master_dtype)
                 total += float(F.cross_entropy(logits, labels, reduction="sum"))
                 correct, seen = correct + int((logits.argmax(1) == labels).sum()), seen + len(labels)
@@ -205,7 +203,7 @@ class Trainer:
         """
         place = "on another rank"
         if not math.isfinite(here):
-            place = diagnosis.first_bad_layer(self.network, self.walk(images), images)
+            place = diagnostics.first_bad_layer(self.network, self.walk(images), images)
         step = self.progress.epoch * self.steps + self.progress.step + 1
         norm = "" if self.network.architecture.batch_norm else ", use batch norm (an architecture ending in _bn)"
         raise TrainingError(
@@ -228,3 +226,26 @@ class Trainer:
             progress.rate_drops, progress.plateau_from = progress.rate_drops + 1, progress.epoch
         progress.finished = progress.over(recipe.epochs, recipe.patience)
         return best
+
+
+# The learning rate of a step: a function of the recipe and of where the run stands.
+
+PLATEAU_FACTOR = 0.1  # paper, section 3.1
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int, drops: int = 0) -> float:
+    """Linear warm-up to the recipe's rate, then its schedule.
+
+    step, steps  of the whole run, counted from 0, and of one epoch
+    drops        times that a plateau was met
+    cosine: half a cosine down to 0 (Loshchilov and Hutter, 2017); linear: a line down to 0.
+    """
+    warmup, total = round(recipe.warmup_epochs * steps), recipe.epochs * steps
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if recipe.schedule == "plateau":
+        return recipe.learning_rate * PLATEAU_FACTOR**drops
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * (1 - done)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -12,8 +12,8 @@ from vgglass.architecture import Architecture
 from vgglass.data.sampling import WHOLE, Share
 from vgglass.errors import TrainingError
 from vgglass.training import transfer
+from vgglass.training.precision import DTYPES
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import DTYPES
 
 CGROUP = Path("/sys/fs/cgroup")  # a container's limit, which the machine's figures leave out
 WORKSPACE = 0.4  # of the activations: gradients of the layer at work, and what the kernels lay out anew

@@ -25,29 +25,28 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
-from vgglass.training import checkpoint, diagnosis, features, fitted, journal, memory, scaling, transfer
-from vgglass.training.checkpoint import Cadence, Progress, Run
-from vgglass.training.display import Display
-from vgglass.training.features import Extractors, colours
-from vgglass.training.feeds import FeatureFeed, Feed, ImageFeed
-from vgglass.training.journal import Journal
-from vgglass.training.keeper import Keeper
+from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
+from vgglass.training.batches import BatchSource, FeatureBatches, ImageBatches
+from vgglass.training.checkpoint import Cadence, Checkpointer, Progress, Run
+from vgglass.training.distributed import ALONE, Ranks
+from vgglass.training.feature_cache import Extractors, colours
 from vgglass.training.loop import Trainer
-from vgglass.training.ranks import ALONE, Ranks
+from vgglass.training.metrics_log import Display, MetricsLog
+from vgglass.training.precision import Weights, device
 from vgglass.training.recipe import Recipe
-from vgglass.training.scaling import Scale
-from vgglass.training.weights import Weights, device
+from vgglass.training.transfer import Scale
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
 # The record is removed first and written last: what is resumed is whole.
 FILES = (
-    checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, journal.METRICS, journal.CURVES, journal.TENSORBOARD
+    checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,
+    metrics_log.TENSORBOARD,
 )  # fmt: skip
 FIRST_LOOK = 32  # images whose first logits are looked at
 
 
 @dataclass(frozen=True)
-class Conduct:
+class RunOptions:
     """How a run goes about it, without a say in what comes out.
 
     workers  processes that decode; None for what suits the data
@@ -115,7 +114,7 @@ def clear(out: Path) -> None:
 
 
 def train(
-    dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
+    dataset: Dataset, run: Run, out: Path, display: Display, conduct: RunOptions, source: ModelFile | None,
     extractors: Extractors, ranks: Ranks = ALONE,
 ) -> Path:  # fmt: skip
     """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
@@ -131,15 +130,15 @@ def train(
         if source and run.recipe.get("head") == "pooled":
             source = _with_a_head(dataset, run, source, extractors, conduct, display)
         network, weights = build(run, source, display, ranks)
-        optimizer = make_optimizer(weights, Recipe(**run.recipe), scaling.from_json(run.scales))
+        optimizer = make_optimizer(weights, Recipe(**run.recipe), transfer.from_json(run.scales))
         progress = ranks.told(lambda: _restored(out, run, weights, optimizer, display, conduct))
         share_state(weights, optimizer, ranks)
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
         feed = make_feed(dataset, run, weights, conduct, extractors, display, ranks)
         with feed, Interruption() as interruption:
-            keeper = Keeper(out, conduct.cadence, conduct.keep, interruption, ranks)
+            keeper = Checkpointer(out, conduct.cadence, conduct.keep, interruption, ranks)
             trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress, ranks)
-            journal = Journal(out, progress.metrics_bytes) if ranks.first else None
+            journal = MetricsLog(out, progress.metrics_bytes) if ranks.first else None
             about = describe(dataset) if ranks.first else {}
             done = progress.epoch * trainer.steps + progress.step
             if ranks.first and not done and not source:
@@ -154,7 +153,7 @@ def train(
 
 
 def _fit_head(
-    dataset: Dataset, run: Run, out: Path, display: Display, conduct: Conduct, source: ModelFile | None,
+    dataset: Dataset, run: Run, out: Path, display: Display, conduct: RunOptions, source: ModelFile | None,
     extractors: Extractors,
 ) -> Path:  # fmt: skip
     assert source, "a head is fitted to the convolutions of a model"
@@ -166,14 +165,14 @@ def _fit_head(
     with _own_randomness(run), at_once(interrupted):
         found = fitted.fit(dataset, run, source, extractors, conduct.workers, display)
         rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
-        with replacing(out / journal.METRICS) as temporary:
+        with replacing(out / metrics_log.METRICS) as temporary:
             temporary.write_text(rows, encoding="utf-8")
         modelfile.save(fitted.as_model_file(found, run, describe(dataset, selected_on="train")), out / BEST)
     return out / BEST
 
 
 def _with_a_head(
-    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, conduct: Conduct, display: Display
+    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, conduct: RunOptions, display: Display
 ) -> ModelFile:
     """The model to fine-tune: with its own head where that is for these classes, else with one fitted."""
     if _whole_head(run, source):
@@ -195,7 +194,7 @@ def _judge_the_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Pat
         modelfile.save(as_model_file(trainer, run, about, row), out / BEST)
 
 
-def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, conduct: Conduct) -> Progress:
+def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, conduct: RunOptions) -> Progress:
     progress = checkpoint.restore(out, weights, optimizer, display.warn)
     recipe = Recipe(**run.recipe)
     progress.finished = progress.over(recipe.epochs, recipe.patience)  # epochs may have been added
@@ -221,7 +220,7 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
     if source:
         display.say(transfer.start(network, source, tuple(run.classes)))
         for name, factor in run.factors.items():
-            scaling.multiply(network, name, factor)
+            transfer.multiply(network, name, factor)
     network = network.to(device()).to(memory_format=torch.channels_last)
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -230,8 +229,8 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
 
 
 def make_trainer(
-    run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: Feed, dataset: Dataset, display: Display,
-    keeper: Keeper, progress: Progress, ranks: Ranks = ALONE,
+    run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: BatchSource, dataset: Dataset, display: Display,
+    keeper: Checkpointer, progress: Progress, ranks: Ranks = ALONE,
 ) -> Trainer:  # fmt: skip
     recipe, samples = Recipe(**run.recipe), dataset.split("train")
     images = class_counts(samples, len(run.classes))
@@ -246,9 +245,9 @@ def make_trainer(
 
 
 def make_feed(
-    dataset: Dataset, run: Run, weights: Weights, conduct: Conduct, extractors: Extractors, display: Display,
+    dataset: Dataset, run: Run, weights: Weights, conduct: RunOptions, extractors: Extractors, display: Display,
     ranks: Ranks = ALONE,
-) -> Feed:  # fmt: skip
+) -> BatchSource:  # fmt: skip
     """Images, or for a head that is trained alone, features."""
     recipe, samples, held_out = Recipe(**run.recipe), dataset.split("train"), dataset.split("validation")
     preprocessing = Preprocessing.from_json(run.preprocessing)
@@ -257,9 +256,9 @@ def make_feed(
         draws = sample_weights(samples, class_counts(samples, len(run.classes)))
     if recipe.train == "head":
         model = weights.as_network().to_file(dataset.classes, preprocessing)
-        cache = features.Cache(model, run, extractors, conduct.workers, display)
+        cache = feature_cache.Cache(model, run, extractors, conduct.workers, display)
         learned, judged = ranks.once_a_machine(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
-        return FeatureFeed(
+        return FeatureBatches(
             learned, labels(samples), judged, labels(held_out), run.batch_size, recipe.seed, draws,
             device(), weights.dtype, ranks.share,
         )  # fmt: skip
@@ -267,7 +266,7 @@ def make_feed(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
         weights=draws, workers=conduct.workers, share=ranks.share,
     )  # fmt: skip
-    return ImageFeed(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
+    return ImageBatches(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
 
 
 def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
@@ -299,7 +298,7 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
     )  # fmt: skip
 
 
-def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journal | None, out: Path) -> None:
+def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: MetricsLog | None, out: Path) -> None:
     """What comes of it is written where there is a journal."""
     progress, display = trainer.progress, trainer.display
     row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
@@ -307,8 +306,8 @@ def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: Journ
     if journal is None:
         return
     display.epoch(row, trainer.recipe.epochs, best)
-    display.warn(diagnosis.dying(row["dead_channels"]))
-    display.warn(diagnosis.stalled(row["waited"]))
+    display.warn(diagnostics.dying(row["dead_channels"]))
+    display.warn(diagnostics.stalled(row["waited"]))
     names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
     if names:
         file = as_model_file(trainer, run, about, row)
@@ -343,7 +342,7 @@ def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[s
 
 def _first_logits(trainer: Trainer) -> str:
     images, _ = next(iter(trainer.feed.training(0, 0)))
-    return diagnosis.hopeless(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
+    return diagnostics.hopeless(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
 
 
 @contextmanager

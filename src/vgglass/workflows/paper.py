@@ -122,7 +122,7 @@ def _trained(
     from vgglass.data.dataset import class_counts
     from vgglass.replication.lab import Trained
     from vgglass.replication.tables import scaled
-    from vgglass.training import checkpoint, diagnosis, journal
+    from vgglass.training import checkpoint, diagnostics, metrics_log
     from vgglass.training.run import BEST, finished
 
     start = source / BEST if source else None
@@ -134,7 +134,7 @@ def _trained(
             train(folder, out=out, resume=True, console=console)
         else:
             console.print("trained already")
-    rows = [json.loads(line) for line in (out / journal.METRICS).read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (out / metrics_log.METRICS).read_text(encoding="utf-8").splitlines()]
     losses = [row[name] for row in rows for name in ("train_loss", "validation_loss")]
     counts = class_counts(dataset.split("train"), len(dataset.classes)).tolist()
     record = modelfile.load_record(out / BEST)
@@ -146,8 +146,8 @@ def _trained(
         epoch=record.metrics["epoch"],
         validation=record.metrics["validation"]["top1"],
         loss=min(losses),
-        guessing=diagnosis.guessing(counts),
-        started=diagnosis.started(losses, counts),
+        guessing=diagnostics.guessing(counts),
+        started=diagnostics.started(losses, counts),
         began_from_a=start is not None,
         seconds=sum(row["seconds"] for row in rows),
     )
@@ -155,14 +155,14 @@ def _trained(
 
 def _require_same(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dataset") -> None:
     """Raises TrainingError where the run under `out` is not the one that is asked for."""
-    from vgglass.training import checkpoint, planning, run
+    from vgglass.training import checkpoint, plan, run
 
     run.require_recipe(out, recipe)
     found, remedy = checkpoint.read_run(out), "choose another --out, or remove that folder"
     if bool(found.source) != bool(start):
         rule = f"holds a run with --from-a {bool(found.source)}, not {bool(start)}"
         raise TrainingError(out, rule, remedy)
-    if (planning.identity(dataset), list(dataset.classes)) != (found.digest, found.classes):
+    if (plan.identity(dataset), list(dataset.classes)) != (found.digest, found.classes):
         raise TrainingError(out, "holds a run on other images or classes", remedy)
     if start and found.source["digest"] != modelfile.load_record(start).digest:
         raise TrainingError(out, f"began with another model than {start}", remedy)

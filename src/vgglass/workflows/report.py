@@ -83,7 +83,7 @@ def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
 
     Raises DataError for a metrics.jsonl that can't be read.
     """
-    from vgglass.training.journal import METRICS
+    from vgglass.training.metrics_log import METRICS
 
     if isinstance(model, ModelFile):
         return None

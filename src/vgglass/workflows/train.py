@@ -16,7 +16,7 @@ from vgglass.workflows.models import Model, features, recipe_of, require_torch, 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
     from vgglass.training.checkpoint import Run
-    from vgglass.training.display import Display
+    from vgglass.training.metrics_log import Display
     from vgglass.training.recipe import Recipe
 
 
@@ -51,17 +51,18 @@ def train(
     and SIGHUP, after saving.
     """
     require_torch("training")
-    from vgglass.training import checkpoint, planning, process, ranks, run
-    from vgglass.training.display import Display
+    from vgglass.training import checkpoint, distributed, process, run
+    from vgglass.training.metrics_log import Display
+    from vgglass.training.plan import plan_run
 
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
-    conduct = run.Conduct(checkpoint.Cadence(checkpoint_every), keep, workers)
+    conduct = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers)
     others = overrides.keys() - {"epochs"}
     if resume and (recipe or others or source or preprocessing or overwrite):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
     epochs = _epochs(overrides) if resume else None
-    with ranks.joined() as group, ExitStack() as held:
+    with distributed.joined() as group, ExitStack() as held:
         start: ModelFile | None = None  # which rank 0 alone looks at
 
         def begin() -> "tuple[Dataset, Run] | None":
@@ -83,7 +84,7 @@ def train(
                 plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
                 named = (_named(source), start) if source and start else None
-                chosen, line = planning.settle(plan, dataset, str(folder) if folder else None, named)
+                chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # which the file does not tell
                 display.say(line)
@@ -118,13 +119,14 @@ def preview(
     """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
     require_torch("training")
     from vgglass.data.augment import colour_components
-    from vgglass.training import planning, preview
+    from vgglass.training import preview
+    from vgglass.training.plan import measure
 
     console = console or Console(stderr=True)
     plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
-    record, pixels = planning.measure(samples, plan, start)
+    record, pixels = measure(samples, plan, start)
     missing = preview.preview(
         samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
     )
@@ -181,23 +183,23 @@ def _resumed(
     epochs  in all, in place of the recipe's
     Raises TrainingError for a run that is finished, and for other data than its own.
     """
-    from vgglass.training import checkpoint, extension, planning, run
+    from vgglass.training import checkpoint, plan, run
     from vgglass.training.recipe import Recipe
 
     before, progress = checkpoint.read_run(out), checkpoint.peek(out)
-    chosen = extension.extended(out, before, progress, epochs) if epochs else before
+    chosen = plan.extended(out, before, progress, epochs) if epochs else before
     if run.finished(out, epochs):
         if chosen.fits_head:
             raise TrainingError(out, "has finished with its head fitted", "there is nothing to resume")
-        extension.require_patience(out, progress, Recipe(**chosen.recipe))
+        plan.require_patience(out, progress, Recipe(**chosen.recipe))
         remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
         raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
     dataset = read_training_data(folder or out / run.MANIFEST, display.console)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
-    if (planning.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
+    if (plan.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
-    display.say(extension.line(chosen, before, progress, len(dataset.split("train"))))
+    display.say(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
     start = None
     if progress == checkpoint.Progress():
         if not chosen.fits_head:

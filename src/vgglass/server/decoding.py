@@ -15,9 +15,9 @@ from vgglass.images.limits import CostError
 from vgglass.inference.views import View
 from vgglass.isolation import DeathError
 from vgglass.preprocess import Preprocessing
-from vgglass.serving import leaving
-from vgglass.serving.metrics import Metrics
-from vgglass.serving.refusals import RefusedError
+from vgglass.server import middleware
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
 
 SECONDS = 15.0  # of the clock, for one image: a busy machine makes this of isolation.SECONDS
 CHEAP = 10_000_000  # pixels, as images.limits counts: what takes 0.4 s at most waits for nothing that takes longer
@@ -108,7 +108,7 @@ class Decoders:
 
     def _exchanged(self, exchange: asyncio.Task[list[Pixels]]) -> None:
         self._exchanges.discard(exchange)
-        leaving.hear(exchange)
+        middleware.hear(exchange)
 
     async def _exchange(self, job: dict[str, Any], data: bytes, begun: asyncio.Event) -> list[Pixels]:
         for last in (False, True):

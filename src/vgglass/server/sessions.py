@@ -20,10 +20,10 @@ from starlette.requests import Request
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import placement
-from vgglass.serving import leaving
-from vgglass.serving.decoding import Whole
-from vgglass.serving.models import Models
-from vgglass.serving.refusals import RefusedError
+from vgglass.server import middleware
+from vgglass.server.decoding import Whole
+from vgglass.server.model_store import Models
+from vgglass.server.refusals import RefusedError
 
 if TYPE_CHECKING:
     from vgglass.glass import Subject
@@ -105,7 +105,7 @@ class Looked:
     def _require_wanted(self, *_: object) -> None:
         """Each run of the network begins here; an occlusion, many of them, ends here when nobody waits for it."""
         if self._abandoned.is_set():
-            raise leaving.LeftError("before its answer")
+            raise middleware.LeftError("before its answer")
 
     def prepare(self) -> None:
         """Build the networks, if they are not there yet."""
@@ -204,7 +204,7 @@ class Subjects:
 
         What has begun to be answered is never refused.
         """
-        with suppress(leaving.LeftError):
+        with suppress(middleware.LeftError):
             while (found := await self._turn(request, lambda: next(work, None), slow=True)) is not None:
                 yield found
 
@@ -224,7 +224,7 @@ class Subjects:
         turn = asyncio.create_task(self._taken(request, work, slow=slow))
         self._taking.add(turn)
         turn.add_done_callback(self._taking.discard)
-        turn.add_done_callback(leaving.hear)
+        turn.add_done_callback(middleware.hear)
         return await asyncio.shield(turn)
 
     async def _taken(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
@@ -232,7 +232,7 @@ class Subjects:
         try:
             async with self._turns[slow]:
                 if await request.is_disconnected():
-                    raise leaving.LeftError("before its turn")
+                    raise middleware.LeftError("before its turn")
                 job = asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
                 return await (self._wanted(request, job) if slow else job)
         finally:
@@ -240,7 +240,7 @@ class Subjects:
 
     async def _wanted(self, request: Request, job: "asyncio.Future[T]") -> T:
         """A job of the slow thread, which ends early where its client leaves or the server stops."""
-        left = asyncio.create_task(leaving.left(request))
+        left = asyncio.create_task(middleware.left(request))
         try:
             await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
         finally:

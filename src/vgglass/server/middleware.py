@@ -1,14 +1,17 @@
-"""How much a request may be. A body's bytes are counted as they arrive, whatever the header said."""
+"""What every request passes: counted, timed and logged; its bytes bounded; and dropped when its client has left."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vgglass.serving import leaving
-from vgglass.serving.refusals import RefusedError
+from vgglass.server import monitoring
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
 
 HEAD = 16 << 10  # bytes of a request's path and headers
 BODY = 32 << 20  # bytes of one request
@@ -52,7 +55,7 @@ class Bodies:
             rule, remedy = "did not arrive in time", "send it faster, or send less"
             raise RefusedError(408, "slow body", f"{size} bytes of a body", rule, remedy) from None
         except ClientDisconnect:
-            raise leaving.LeftError("while it sent") from None
+            raise LeftError("while it sent") from None
         request.state.told["bytes"] = size
         return b"".join(parts)
 
@@ -131,3 +134,71 @@ def _has_body(scope: Scope) -> bool:
     names = dict(scope["headers"])
     expecting = names.get(b"expect", b"").lower() == b"100-continue"  # sends nothing until it is told to
     return not expecting and (names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names)
+
+
+# Clients that leave before their answer: nothing is computed for them.
+
+
+async def left(request: Request) -> None:
+    """Returns when the client has gone; the body must have been read."""
+    message: Any = {}
+    while message.get("type") != "http.disconnect":
+        message = await request.receive()
+
+
+def hear(task: asyncio.Task[Any]) -> None:
+    """What becomes of work whose client has left; asyncio logs a traceback of an exception that nobody asked for."""
+    if not task.cancelled():
+        task.exception()
+
+
+class LeftError(RefusedError):
+    """What nobody will read; the log and the metrics count it."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__(499, "client left", "the client", f"left {when}", "stay")
+
+
+# The outermost layer: every request is counted, timed and logged, and none ends in silence.
+
+
+def observed(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> ASGIApp:
+    """`app` with figures, log lines, and a `scope['state']` that knows when the request came ('began', loop time).
+
+    paths  of the routes: others are 'other' in the metrics
+    What the layers below put into scope['state']['told'] (reason, images, bytes) becomes part of the line.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        told: dict[str, Any] = {}
+        scope.setdefault("state", {}).update(told=told, began=asyncio.get_running_loop().time())
+        status = 499  # nginx's number for a client that left before its answer began
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await app(scope, receive, sending)
+        finally:
+            seconds = time.perf_counter() - began
+            route = scope.get("route")  # none of what was refused before it was routed
+            path = route.path if route else scope["path"] if scope["path"] in paths else "other"
+            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+            metrics.requests.labels(method, path, status).inc()
+            metrics.seconds.labels(path).observe(seconds)
+            if "reason" in told:
+                metrics.refused.labels(told["reason"]).inc()
+            client = scope["client"][0] if scope.get("client") else None
+            monitoring.log(
+                "request", method=method, path=scope["path"][:200], status=status, seconds=round(seconds, 4),
+                client=client, **told,
+            )  # fmt: skip
+
+    return call

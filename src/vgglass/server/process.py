@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vgglass.errors import UsageError
-from vgglass.serving import logs
+from vgglass.server import monitoring
 
 HEAD = 10.0  # seconds for the head of a request to arrive
 GRACE = 2.0  # seconds beyond a request's own time limit that a stop may take
@@ -66,20 +66,20 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        logs.log("serving", addresses=[address(each) for each in sockets or []])
+        monitoring.log("serving", addresses=[address(each) for each in sockets or []])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
         await asyncio.sleep(0.2)  # requests whose connection was accepted and whose bytes are on their way
         await super().shutdown(sockets)
-        logs.log("stopped")
+        monitoring.log("stopped")
 
     def _stop(self, number: int) -> None:
         if self.should_exit:  # a second one
             self.force_exit = True
             return
-        logs.log("stopping", signal=signal.Signals(number).name)
+        monitoring.log("stopping", signal=signal.Signals(number).name)
         self.should_exit = True
         grace = self.config.timeout_graceful_shutdown or 0
         # Whatever still hangs then, in a thread that no one can cancel, does not keep the process.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.steps import Arithmetic
     from vgglass.modelfile import Record
-    from vgglass.serving.subjects import Walk
+    from vgglass.server.sessions import Walk
 
 TOP = 5
 THUMBNAIL = 56  # pixels a side at most

@@ -25,7 +25,7 @@ EVALUATION_PIXELS = EVALUATION_BATCH * 64 * 64  # fewer images at once where the
 IMAGE, POOL5 = "image", "pool5"
 
 
-class Feed(AbstractContextManager["Feed"], Protocol):
+class BatchSource(AbstractContextManager["BatchSource"], Protocol):
     """A rank's share of the batches of one run: what the layer after `layer` is fed, and labels (N,)."""
 
     layer: str
@@ -38,7 +38,7 @@ class Feed(AbstractContextManager["Feed"], Protocol):
 
 
 @dataclass
-class ImageFeed:
+class ImageBatches:
     """Normalised images (N, C, S, S), channels last in memory; a context, as the loader is."""
 
     loader: TrainingLoader
@@ -74,7 +74,7 @@ class ImageFeed:
 
 
 @dataclass
-class FeatureFeed:
+class FeatureBatches:
     """pool5's output (N, C, k, k), read from memory-mapped arrays.
 
     views       of the training images, each (n, C, k, k): epoch e takes number e modulo their count

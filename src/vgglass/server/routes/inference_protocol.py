@@ -23,9 +23,9 @@ from starlette.responses import Response
 from vgglass import __version__
 from vgglass.errors import ImageError
 from vgglass.images import Pixels
-from vgglass.serving.documentation import ERRORS, INFERENCE, INFERENCES
-from vgglass.serving.refusals import RefusedError, json_response
-from vgglass.serving.service import Row, Service
+from vgglass.server.admission import Row, Service
+from vgglass.server.documentation import ERRORS, INFERENCE, INFERENCES
+from vgglass.server.refusals import RefusedError, json_response
 
 INPUT, OUTPUT, VERSION = "image", "probabilities", "1"
 HEADER = "Inference-Header-Content-Length"

@@ -1,8 +1,4 @@
-"""Who may ask: Host against DNS rebinding, Origin against other people's pages, a token; and headers for browsers.
-
-A server on 127.0.0.1 is reachable for every page that this machine's browser has open. A page of evil.example whose
-name is made to point here sends `Host: evil.example`; one that posts a form here sends its own `Origin`.
-"""
+"""Who may ask: Host against DNS rebinding, Origin against other people's pages (CORS), a token."""
 
 import hmac
 import ipaddress
@@ -11,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vgglass.errors import UsageError
-from vgglass.serving import origins
-from vgglass.serving.refusals import RefusedError
+from vgglass.server.refusals import RefusedError
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none';"
@@ -67,7 +62,7 @@ class Access:
     def guest(self, scope: Scope) -> str:
         """The origin of another page that asks and may; '' without one."""
         given = _values(scope["headers"], b"origin")
-        name = origins.origin(given[0]) if len(given) == 1 else ""
+        name = origin(given[0]) if len(given) == 1 else ""
         return name if name in self.guests else ""
 
     def _host(self, scope: Scope) -> str:
@@ -88,9 +83,9 @@ class Access:
         if self.guest(scope):
             return
         for each in _values(scope["headers"], b"origin"):
-            name = origins.origin(each)
+            name = origin(each)
             scheme, _, place = name.partition("://")
-            if not name or name not in self.pages | {origins.origin(f"{scheme}://{host}")}:
+            if not name or name not in self.pages | {origin(f"{scheme}://{host}")}:
                 shown, rule = f"Origin {each[:100]!r}", f"is not this server's, {host[:100]!r}"
                 remedy = "ask from its own page, or from no page"
                 if name:
@@ -121,7 +116,7 @@ def accessible(app: ASGIApp, access: Access) -> ASGIApp:
             await app(scope, receive, send)
             return
         guest = access.guest(scope)
-        told = [*_RAW_HEADERS, *([(b"vary", b"Origin")] if access.guests else []), *origins.headers(guest)]
+        told = [*_RAW_HEADERS, *([(b"vary", b"Origin")] if access.guests else []), *headers(guest)]
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -136,7 +131,7 @@ def accessible(app: ASGIApp, access: Access) -> ASGIApp:
             await refusal.response()(scope, receive, sending)
             return
         if guest and is_preflight(scope):
-            await Response(status_code=204, headers=origins.PREFLIGHT)(scope, receive, sending)
+            await Response(status_code=204, headers=PREFLIGHT)(scope, receive, sending)
             return
         await app(scope, receive, sending)
 
@@ -155,9 +150,9 @@ def allowed(host: str, others: Iterable[str], token: str | None, guests: Iterabl
     """
     places = [_place(each) for each in others]
     names = LOOPBACK | {host.lower()} | {_hostname(place) for place in places}
-    pages = {origins.origin(f"{scheme}://{place}") for scheme in origins.PORTS for place in places}
+    pages = {origin(f"{scheme}://{place}") for scheme in PORTS for place in places}
     return Access(
-        frozenset(names), not is_loopback(host), frozenset(pages), frozenset(map(origins.allowed, guests)), token
+        frozenset(names), not is_loopback(host), frozenset(pages), frozenset(map(allowed_origins, guests)), token
     )
 
 
@@ -211,3 +206,72 @@ def read_token(path: Path | None) -> str | None:
         rule = "holds no token of 16 characters or more"
         raise UsageError(f"--token-file {path}", rule, "make one: openssl rand -hex 32")
     return token
+
+
+# Origins of pages: how they are written and compared, and what a browser is told of those that may ask (CORS).
+# https://fetch.spec.whatwg.org/#http-cors-protocol
+
+PORTS = {"http": 80, "https": 443}
+# No cookie ever: who needs the token has it from its person, and sends it as a header of its own.
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Inference-Header-Content-Length",
+    "Access-Control-Max-Age": "600",
+}
+EXPOSED = "Inference-Header-Content-Length, Retry-After"
+
+
+def origin(text: str) -> str:
+    """As browsers write it: in lower case, without the scheme's own port; '' for what is no page's of the web."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in PORTS or not parts.hostname:
+        return ""
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{name}" + ("" if port in (None, PORTS[parts.scheme]) else f":{port}")
+
+
+def allowed_origins(text: str) -> str:
+    """What --allow-origin says. Raises UsageError."""
+    found = origin(text)
+    parts = urlsplit(text) if found else None
+    if parts is None or "*" in found or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        rule = "is no origin of a page"
+        remedy = "give each as the browser's address bar begins: https://app.example, http://localhost:5173"
+        raise UsageError(f"--allow-origin {text}", rule, remedy)
+    return found
+
+
+def headers(name: str) -> list[tuple[bytes, bytes]]:
+    """What tells a browser that a page of this origin may see the answer; nothing for ''."""
+    if not name:
+        return []
+    told = {"Access-Control-Allow-Origin": name, "Access-Control-Expose-Headers": EXPOSED}
+    return [(key.lower().encode(), value.encode()) for key, value in told.items()]
+
+
+# The server under a prefix, as a proxy may place it: https://photos.example/vgg/.
+
+
+def rooted(app: ASGIApp, prefix: str) -> ASGIApp:
+    """`app` with the paths that it has by itself, whether or not the proxy took the prefix off.
+
+    prefix  as '/vgg'; what the ASGI server itself knows as its root_path (Ray Serve's route_prefix) comes before it
+    """
+    own = f"/{prefix.strip('/')}".rstrip("/")
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        root = scope.get("root_path") or own
+        if root and scope["type"] == "http":
+            path: str = scope["path"]
+            if path == root and scope["method"] in ("GET", "HEAD"):  # the page's addresses are relative to its folder
+                await RedirectResponse(f"{root.rpartition('/')[2]}/")(scope, receive, send)
+                return
+            # In place: the layers above tell of the same scope.
+            scope.update(root_path="", path=path.removeprefix(root) if path.startswith(f"{root}/") else path)
+        await app(scope, receive, send)
+
+    return call

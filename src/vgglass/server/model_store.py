@@ -12,8 +12,8 @@ from vgglass.engines.verify import check
 from vgglass.errors import ModelFileError, UserError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
-from vgglass.serving import logs
-from vgglass.serving.metrics import Metrics
+from vgglass.server import monitoring
+from vgglass.server.monitoring import Metrics
 
 LOOKING = 1.0  # seconds between two looks at the file
 State = tuple[tuple[int, int, int], ...]
@@ -51,7 +51,7 @@ class Models:
                 self.source, self.current = await asyncio.to_thread(opened, self.path, self.options)
             except (UserError, RuntimeError, MemoryError) as error:
                 self._metrics.reloads.labels("refused").inc()
-                logs.log("reload refused", error=str(error), serving=self.current.record.digest)
+                monitoring.log("reload refused", error=str(error), serving=self.current.record.digest)
                 return False
             self._metrics.reloads.labels("done").inc()
             self._tell()
@@ -70,7 +70,7 @@ class Models:
     def _tell(self) -> None:
         record = self.current.record
         self._metrics.model.info({"name": self.name, "digest": record.digest, **self.current.settings})
-        logs.log(
+        monitoring.log(
             "model", path=str(self.path), digest=record.digest, classes=len(record.classes), about=self.current.about
         )
 

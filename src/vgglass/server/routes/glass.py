@@ -11,12 +11,13 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from vgglass.errors import ImageError
-from vgglass.serving import facts, samples
-from vgglass.serving.decoding import Whole
-from vgglass.serving.documentation import GLASS_ERRORS, IMAGE
-from vgglass.serving.refusals import RefusedError, json_response, plain
-from vgglass.serving.service import Service
-from vgglass.serving.subjects import Looked, Subjects, Walk
+from vgglass.server import samples
+from vgglass.server.admission import Service
+from vgglass.server.decoding import Whole
+from vgglass.server.documentation import GLASS_ERRORS, IMAGE
+from vgglass.server.refusals import RefusedError, json_response, plain
+from vgglass.server.routes import glass_json
+from vgglass.server.sessions import Looked, Subjects, Walk
 
 if TYPE_CHECKING:
     from vgglass.glass import Subject
@@ -52,7 +53,7 @@ def _add_model(routes: APIRouter, service: Service) -> None:
             return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})
         looked = subjects.looked
         record = looked.file.record
-        told = await subjects.run(request, lambda: facts.network(record, _palettes()))
+        told = await subjects.run(request, lambda: glass_json.network(record, _palettes()))
         await subjects.run(request, looked.prepare)  # torch takes a second or two: not those of the first image
         return json_response(about | told | {"glass": True, "samples": samples.names(record.classes)})
 
@@ -89,19 +90,19 @@ def _add_layers(routes: APIRouter, subjects: Subjects) -> None:
 
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
     async def layers(request: Request, digest: Digest) -> Response:
-        return json_response(await subjects.look(request, digest, facts.strip))
+        return json_response(await subjects.look(request, digest, glass_json.strip))
 
     @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
     async def limit(request: Request, digest: Digest) -> Response:
-        return json_response({"limit": await subjects.look(request, digest, facts.limit)})
+        return json_response({"limit": await subjects.look(request, digest, glass_json.limit)})
 
     @routes.get("/images/{digest}/layers/{layer}", summary="One layer, channel by channel")
     async def layer(request: Request, digest: Digest, layer: Layer) -> Response:
-        return json_response(await subjects.look(request, digest, lambda walk: facts.layer(walk.view(layer))))
+        return json_response(await subjects.look(request, digest, lambda walk: glass_json.layer(walk.view(layer))))
 
     @routes.get("/images/{digest}/maps/{layer}", summary="A layer's maps as float32, little-endian (C, H, W)")
     async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
-        data = await subjects.look(request, digest, lambda walk: facts.floats(walk.view(layer), channel))
+        data = await subjects.look(request, digest, lambda walk: glass_json.floats(walk.view(layer), channel))
         return Response(data, media_type="application/octet-stream")
 
 
@@ -113,7 +114,9 @@ def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
         request: Request, digest: Digest, layer: Layer, channel: Channel, row: Place = 0, column: Place = 0
     ) -> Response:
         return json_response(
-            await subjects.look(request, digest, lambda walk: facts.arithmetic(walk, layer, channel, (row, column)))
+            await subjects.look(
+                request, digest, lambda walk: glass_json.arithmetic(walk, layer, channel, (row, column))
+            )
         )
 
     @routes.get("/images/{digest}/softmax", summary="Logits, exponentials and probabilities at a temperature")
@@ -122,7 +125,7 @@ def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
         temperature: Annotated[float, Query(gt=0, le=1000)] = 1.0, channel: Channel = 0,
     ) -> Response:  # fmt: skip
         return json_response(
-            await subjects.look(request, digest, lambda walk: facts.softmax(walk, temperature, channel))
+            await subjects.look(request, digest, lambda walk: glass_json.softmax(walk, temperature, channel))
         )
 
     @routes.get("/images/{digest}/fields/{layer}", summary="Where a position's gradient falls")
@@ -130,7 +133,7 @@ def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
         from vgglass.glass import effective_field
 
         found = await subjects.ponder(request, digest, lambda subject: effective_field(subject, layer, (row, column)))
-        return json_response(facts.field(found))
+        return json_response(glass_json.field(found))
 
 
 def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
@@ -145,7 +148,7 @@ def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
 
         def attributed(subject: "Subject") -> dict[str, Any]:
             found = attribute(subject, method, target, layer, places=PLACES)
-            return facts.attribution(found, subject.record.classes)
+            return glass_json.attribution(found, subject.record.classes)
 
         return json_response(await subjects.ponder(request, digest, attributed))
 
@@ -157,7 +160,7 @@ def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
         from vgglass.glass import class_map
 
         def mapped(subject: "Subject") -> dict[str, Any]:
-            return facts.class_map(class_map(subject, target, against), subject.record)
+            return glass_json.class_map(class_map(subject, target, against), subject.record)
 
         return json_response(await subjects.ponder(request, digest, mapped))
 
@@ -166,7 +169,7 @@ def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
         from vgglass.glass import both_ways, score_map
 
         def scored(subject: "Subject") -> dict[str, Any]:
-            return facts.scores(score_map(subject, target), both_ways(subject), subject.record.classes)
+            return glass_json.scores(score_map(subject, target), both_ways(subject), subject.record.classes)
 
         return json_response(await subjects.ponder(request, digest, scored))
 
@@ -201,7 +204,7 @@ def _add_silences(routes: APIRouter, subjects: Subjects) -> None:
         silenced = parse(channels)
 
         def told(walk: Walk) -> dict[str, Any]:
-            return facts.ablation(ablate(walk.subject, silenced), walk.subject.record)
+            return glass_json.ablation(ablate(walk.subject, silenced), walk.subject.record)
 
         return json_response(await subjects.look(request, digest, told))
 
@@ -223,7 +226,7 @@ def _add_playground(routes: APIRouter, subjects: Subjects) -> None:
         def played() -> dict[str, Any]:
             values = numbers(size) if image is None else grey(looked.picture(image).whole.square, size)
             found = play(values, operation, Geometry((kernel, kernel), stride, padding, dilation))
-            return facts.playground(found, (row, column))
+            return glass_json.playground(found, (row, column))
 
         return json_response(await subjects.run(request, played))
 
@@ -236,7 +239,7 @@ def _shown(looked: Looked, digest: str, whole: Whole) -> dict[str, Any]:
 
 def _answer(looked: Looked, probabilities: Any) -> dict[str, Any]:
     record = looked.file.record
-    answer: dict[str, Any] = {"digest": record.digest, "top": facts.ranked(record, probabilities)}
+    answer: dict[str, Any] = {"digest": record.digest, "top": glass_json.ranked(record, probabilities)}
     answer |= looked.predictor.settings
     if record.reject_threshold is not None:
         answer["unsure"] = bool(probabilities.max() < record.reject_threshold)

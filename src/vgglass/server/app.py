@@ -13,13 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vgglass import __version__
 from vgglass.errors import MissingExtraError, UsageError
-from vgglass.serving import documentation, glass, health, logs, pages, predicting, protocol
-from vgglass.serving.access import Access, accessible
-from vgglass.serving.addresses import rooted
-from vgglass.serving.limits import bounded
-from vgglass.serving.observing import observed
-from vgglass.serving.refusals import RefusedError
-from vgglass.serving.service import Service
+from vgglass.server import documentation, monitoring
+from vgglass.server.access import Access, accessible, rooted
+from vgglass.server.admission import Service
+from vgglass.server.middleware import bounded, observed
+from vgglass.server.refusals import RefusedError
+from vgglass.server.routes import glass, inference_protocol, pages, predict
 
 
 def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
@@ -32,11 +31,11 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
         docs_url=None, redoc_url=None, lifespan=_running(service), servers=[{"url": "."}], redirect_slashes=False,
     )  # fmt: skip
     for router in (
-        predicting.router(service),
-        protocol.router(service),
-        health.router(service.metrics),
+        predict.router(service),
+        inference_protocol.router(service),
+        pages.health_router(service.metrics),
         glass.router(service),
-        pages.router(),
+        pages.page_router(),
     ):
         app.include_router(router)
     _add_documentation(app)
@@ -70,7 +69,7 @@ def _stop_where_it_failed(task: asyncio.Task[None]) -> None:
     """A mistake of ours in the background ends the server, for its keeper to start again: it would seem to live."""
     error = None if task.cancelled() else task.exception()
     if error:
-        logs.log("error", error=repr(error))
+        monitoring.log("error", error=repr(error))
         os._exit(1)
 
 
@@ -120,5 +119,5 @@ def _refusal(request: Request, error: Exception) -> RefusedError:
     if isinstance(error, HTTPException):  # FastAPI's own: no such route, or another method
         value = f"{request.method} {request.url.path[:100]!r}"
         return RefusedError(error.status_code, "no route", value, error.detail, "see /docs", error.headers)
-    logs.log_failure("error")
+    monitoring.log_failure("error")
     return RefusedError(500, "our mistake", "the request", "met a mistake of ours", "report it with the server's log")

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from vgglass.errors import ImageError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import Record
-from vgglass.serving.documentation import PREDICTION, PREDICTIONS
-from vgglass.serving.refusals import RefusedError, json_response
-from vgglass.serving.service import Row, Service
+from vgglass.server.admission import Row, Service
+from vgglass.server.documentation import PREDICTION, PREDICTIONS
+from vgglass.server.refusals import RefusedError, json_response
 
 FORM = "multipart/form-data"
 REMEDY = f"send {FORM} as curl -F image=@photo.jpg does"

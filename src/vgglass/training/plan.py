@@ -1,10 +1,11 @@
-"""What a new run is, fixed before its first step: its record, from the recipe, the data, the model and the machine."""
+"""What a run is, fixed before its first step: from the recipe, data, model and machine; and its extension."""
 
 import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,21 +13,24 @@ import torch
 from vgglass.data.augment import colour_components
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.loader import square
+from vgglass.data.training_loader import batch_sizes
 from vgglass.engines import selection as engines
 from vgglass.engines.selection import Choice
+from vgglass.errors import TrainingError, UsageError
 from vgglass.images import Pixels
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing, normalise
-from vgglass.training import arithmetic, scaling, transfer
-from vgglass.training.checkpoint import Run
+from vgglass.training import transfer
+from vgglass.training.checkpoint import Progress, Run
+from vgglass.training.loop import learning_rate
+from vgglass.training.precision import choose, device
 from vgglass.training.recipe import Recipe
-from vgglass.training.weights import device
 
 STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of the input
 
 
-def settle(
+def plan_run(
     recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
 ) -> tuple[Run, str]:
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
@@ -38,7 +42,7 @@ def settle(
     batch_size = min(recipe.batch_size, len(samples))
     precision, lines = "float32", []
     if not recipe.fits_head:
-        precision, line = arithmetic.choose(recipe.precision, device())
+        precision, line = choose(recipe.precision, device())
         lines.append(line)
     preprocessing, pixels = measure(samples, recipe, start)
     engine, feature_precision = recipe.feature_engine, "float32"
@@ -86,13 +90,13 @@ def _scaled(
         torch.manual_seed(recipe.seed)
         network = VGG(recipe.network(len(classes)), recipe.initialisation).eval()
     transfer.start(network, source, classes)
-    images = torch.from_numpy(normalise(pixels[: scaling.LOOKED_AT], preprocessing))
+    images = torch.from_numpy(normalise(pixels[: transfer.LOOKED_AT], preprocessing))
     factors: dict[str, float] = {}
     if recipe.head == "vgg":  # a pooled head is fitted
         with torch.no_grad():
             pool5 = next(step.output for step in network.walk(images) if step.name == "pool5")
-        factors = scaling.unit_variance(network, transfer.fresh(network.architecture, source, classes), pool5)
-    return scaling.as_json(scaling.scales(network, images)), factors
+        factors = transfer.unit_variance(network, transfer.fresh(network.architecture, source, classes), pool5)
+    return transfer.as_json(transfer.scales(network, images)), factors
 
 
 def identity(dataset: Dataset) -> str:
@@ -133,3 +137,47 @@ def _small(samples: Sequence[Sample], size: int) -> bool:
     """Whether most images are no larger than the network's input: to enlarge and crop them would only lose a border."""
     sides = [min(facts.height, facts.width) for facts in (sample.described() for sample in samples)]
     return bool(np.median(sides) <= size)
+
+
+# Other epochs for a run that has begun: what its schedule then is, and where there is no way.
+
+ANOTHER = "vgglass train FOLDER --train all --out ANOTHER --from"
+
+
+def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
+    """The run with so many epochs in all. Raises TrainingError, and UsageError for epochs that are behind it."""
+    recipe = Recipe(**run.recipe)
+    if run.fits_head:
+        remedy = f"train its convolutions too: {ANOTHER} {out / 'best.safetensors'}"
+        raise TrainingError(out, "is a head that was fitted at once, without epochs", remedy)
+    require_patience(out, progress, recipe)
+    if epochs <= progress.epoch:
+        raise UsageError(f"--epochs {epochs}", f"{progress.epoch} are behind the run in {out}", "name more")
+    if epochs == recipe.epochs:
+        return run
+    changes = [*run.extended, [progress.epoch, recipe.epochs]]
+    return replace(run, recipe=recipe.override(epochs=epochs).as_json(), extended=changes)
+
+
+def require_patience(out: Path, progress: Progress, recipe: Recipe) -> None:
+    """Raises TrainingError for a run that more epochs would not make go on."""
+    if progress.tired(recipe.patience):
+        rule = f"stopped after {progress.epoch} epochs, the last {recipe.patience} without a better one (patience)"
+        raise TrainingError(out, rule, f"start another run from it: {ANOTHER} {out / 'last.safetensors'}")
+
+
+def extension_line(run: Run, before: Run, progress: Progress, images: int) -> str:
+    """What the change of epochs does to the rate of learning; '' where there is none."""
+    old, new = Recipe(**before.recipe), Recipe(**run.recipe)
+    if old == new:
+        return ""
+    steps = len(batch_sizes(images, run.batch_size))
+    done = progress.epoch * steps + progress.step
+    last, following = (learning_rate(recipe, done, steps, progress.rate_drops) for recipe in (old, new))
+    said = f"epochs: {new.epochs} in place of {old.epochs}; after {done / steps:.3g} of them the learning rate"
+    if last == following:
+        return f"{said} stays {following:.3g}, as in a run of {new.epochs} from the start"
+    return (
+        f"{said} goes on at {following:.3g} in place of {last:.3g}: its {new.schedule} now ends at epoch {new.epochs}."
+        f" {new.epochs} epochs from the start would have given other weights"
+    )

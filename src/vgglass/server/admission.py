@@ -1,0 +1,278 @@
+"""From encoded images to rows: admitted, decoded, batched with those of other requests, answered in time or refused."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+from vgglass.errors import ImageError, ModelFileError
+from vgglass.images import Pixels
+from vgglass.inference.predictor import Predictor
+from vgglass.server import middleware, monitoring
+from vgglass.server.decoding import Decoders, Whole
+from vgglass.server.middleware import Bodies
+from vgglass.server.model_store import Models, Options
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
+from vgglass.server.sessions import Subjects
+
+
+@dataclass(eq=False)
+class Place:
+    """An admitted image's place in the queue."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image's row (K,), and where its time went, in seconds."""
+
+    log_probabilities: NDArray[np.float64]
+    waited: float
+    computed: float
+
+
+@dataclass(eq=False)
+class Ready:
+    """An image that is decoded and waits for its batch."""
+
+    place: Place
+    predictor: Predictor
+    stacks: list[Pixels]
+    answer: asyncio.Future[Answer]
+    since: float = field(default_factory=time.perf_counter)
+
+
+class Batcher:
+    """The queue and the engine's one thread.
+
+    An image has a place from its admission, while it is decoded and while it waits, until its batch begins or nobody
+    waits for it any more.
+    """
+
+    def __init__(self, capacity: int, metrics: Metrics) -> None:
+        self.capacity, self.peak = capacity, 0
+        self._metrics = metrics
+        self._places: set[Place] = set()
+        self._ready: deque[Ready] = deque()
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._seconds = 0.1  # that an image takes, of late
+        metrics.queue.set_function(lambda: len(self._places))
+        metrics.queue_peak.set_function(lambda: self.peak)
+
+    def enter(self, count: int) -> list[Place]:
+        """Places for so many images, all or none. Raises RefusedError (503) at once where they are taken."""
+        if count > self.capacity:
+            remedy = f"send at most {self.capacity} images in a request"
+            raise RefusedError(413, "too many images", f"{count} images", f"the queue holds {self.capacity}", remedy)
+        self.require_room(count)
+        places = [Place() for _ in range(count)]
+        self._places.update(places)
+        self.peak = max(self.peak, len(self._places))
+        return places
+
+    def require_room(self, count: int = 1) -> None:
+        """Raises RefusedError (503) where fewer places are free."""
+        if len(self._places) + count > self.capacity:
+            wait = max(1, math.ceil(len(self._places) * self._seconds))
+            rule = f"full: {len(self._places)} of {self.capacity} images wait"
+            raise RefusedError(
+                503, "queue full", "the queue", rule, f"try again in {wait} s", {"Retry-After": str(wait)}
+            )
+
+    def leave(self, place: Place) -> None:
+        self._places.discard(place)
+
+    async def answer(self, place: Place, predictor: Predictor, stacks: list[Pixels]) -> Answer:
+        """What the network makes of an image; cancelled before its batch began, it is never computed."""
+        ready = Ready(place, predictor, stacks, asyncio.get_running_loop().create_future())
+        self._ready.append(ready)
+        self._wake.set()
+        return await ready.answer
+
+    async def run(self) -> None:
+        """Compute batch after batch, until cancelled."""
+        while True:
+            await self._wake.wait()
+            batch = self._next()
+            if batch:
+                await self._compute(batch)
+            else:
+                self._wake.clear()
+
+    def stop(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _next(self) -> list[Ready]:
+        """The images that came first and share a model, as many as fill a batch; those nobody waits for drop out."""
+        batch: list[Ready] = []
+        later: deque[Ready] = deque()
+        while self._ready and (not batch or len(batch) < batch[0].predictor.window):
+            ready = self._ready.popleft()
+            if ready.answer.done():
+                continue
+            if batch and ready.predictor is not batch[0].predictor:  # admitted before or after a reload
+                later.append(ready)
+            else:
+                batch.append(ready)
+        self._ready.extendleft(reversed(later))
+        return batch
+
+    async def _compute(self, batch: Sequence[Ready]) -> None:
+        for ready in batch:
+            self.leave(ready.place)
+        began = time.perf_counter()
+        work = batch[0].predictor.log_probabilities
+        loop = asyncio.get_running_loop()
+        try:
+            rows = await loop.run_in_executor(self._thread, work, [ready.stacks for ready in batch])
+        except (
+            RuntimeError,
+            MemoryError,
+            ModelFileError,
+        ) as error:  # what engines raise, out of memory above all: the next has its turn
+            monitoring.log_failure("engine failed")
+            for ready in batch:
+                if not ready.answer.done():
+                    ready.answer.set_exception(
+                        RefusedError(
+                            503,
+                            "engine failed",
+                            "the engine",
+                            f"failed ({str(error).rstrip('.')})",
+                            "try again, or tell who runs it",
+                        )
+                    )
+            return
+        seconds = time.perf_counter() - began
+        self._seconds += (seconds / len(batch) - self._seconds) / 8
+        self._metrics.batch.observe(len(batch))
+        for ready, row in zip(batch, rows, strict=True):
+            if not ready.answer.done():
+                ready.answer.set_result(Answer(row, began - ready.since, seconds))
+
+
+# From encoded images to rows: admitted, decoded, batched; in time, and only while the client is there.
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image's probabilities (K,), and the seconds that it was decoded, waited, and was computed with its batch."""
+
+    probabilities: NDArray[np.float64]
+    decoded: float
+    waited: float
+    computed: float
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes share.
+
+    timeout  seconds from a request's head to its answer
+    """
+
+    models: Models
+    batcher: Batcher
+    decoders: Decoders
+    bodies: Bodies
+    metrics: Metrics
+    subjects: Subjects
+    timeout: float
+
+    @classmethod
+    def of(cls, path: Path, options: Options, queue: int, timeout: float) -> "Service":
+        """A model's file, served with the usual limits and a queue for so many images. Raises UserError."""
+        metrics = Metrics()
+        models = Models(path, options, metrics)
+        return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Subjects(models), timeout)
+
+    async def body(self, request: Request) -> bytes:
+        """Raises RefusedError."""
+        return await self.bodies.read(request, self._deadline(request))
+
+    async def answer(
+        self, request: Request, predictor: Predictor, images: Sequence[bytes | Pixels]
+    ) -> list[Row | ImageError]:
+        """A row for each image of a request whose body was read, or why it can't be read. Raises RefusedError."""
+        request.state.told["images"] = len(images)
+        places = self.batcher.enter(len(images))
+        try:
+            found = await self._in_time(request, self._rows(places, predictor, images))
+        finally:
+            for place in places:  # also those whose turn to be decoded has not come
+                self.batcher.leave(place)
+        self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
+        return found
+
+    async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+        """As `answer` for one image, decoded once for its row and its picture. Raises ImageError or RefusedError."""
+        request.state.told["images"] = 1
+        (place,) = self.batcher.enter(1)
+        try:
+            return await self._in_time(request, self._looked(place, predictor, image))
+        except ImageError:
+            self.metrics.unreadable.inc()
+            raise
+        finally:
+            self.batcher.leave(place)
+
+    async def _in_time(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Raises RefusedError where it takes too long or the client leaves: it goes no further then."""
+        job, left = asyncio.create_task(work), asyncio.create_task(middleware.left(request))
+        job.add_done_callback(middleware.hear)
+        try:
+            async with asyncio.timeout_at(self._deadline(request)):
+                await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
+                if not job.done():
+                    raise middleware.LeftError("before its answer")
+                return await job
+        except TimeoutError:
+            rule = f"took longer than {self.timeout:g} s"
+            raise RefusedError(
+                504, "too slow", "the answer", rule, "send fewer images at a time, or try later"
+            ) from None
+        finally:
+            left.cancel()
+            job.cancel()
+
+    async def _rows(
+        self, places: Sequence[Place], predictor: Predictor, images: Sequence[bytes | Pixels]
+    ) -> list[Row | ImageError]:
+        rows = (self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
+        return await asyncio.gather(*rows)
+
+    async def _row(self, place: Place, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
+        began = time.perf_counter()
+        try:
+            stacks = await self.decoders.decode(image, predictor.record.preprocessing, predictor.views)
+            return await self._computed(place, predictor, stacks, began)
+        except ImageError as error:
+            return error
+        finally:
+            self.batcher.leave(place)
+
+    async def _looked(self, place: Place, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+        began = time.perf_counter()
+        stacks, whole = await self.decoders.whole(image, predictor.record.preprocessing, predictor.views)
+        return await self._computed(place, predictor, stacks, began), whole
+
+    async def _computed(self, place: Place, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
+        decoded = time.perf_counter() - began
+        answer: Answer = await self.batcher.answer(place, predictor, stacks)
+        return Row(np.exp(answer.log_probabilities), decoded, answer.waited, answer.computed)
+
+    def _deadline(self, request: Request) -> float:
+        began: float = request.state.began
+        return began + self.timeout

@@ -1,0 +1,58 @@
+"""The page and its parts, sent as they are; whether the server lives and answers, and its figures."""
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from vgglass.server.documentation import ERRORS, FIGURES
+from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError, json_response
+
+# Whether the server lives, whether it answers, and its figures.
+
+
+def health_router(metrics: Metrics) -> APIRouter:
+    """The process is bound to its port only when its model has proved itself, so that to answer is to be ready."""
+    routes = APIRouter()
+
+    @routes.get("/v2/health/live", summary="Whether the process lives", include_in_schema=False)
+    @routes.get("/health/live", summary="Whether the process lives", responses=ERRORS)
+    async def live() -> Response:
+        return json_response({"live": True})
+
+    @routes.get("/v2/health/ready", summary="Whether it answers", include_in_schema=False)
+    @routes.get("/health/ready", summary="Whether it answers", responses=ERRORS)
+    async def ready() -> Response:
+        return json_response({"ready": True})
+
+    @routes.get("/metrics", summary="Figures for Prometheus", response_class=Response, responses=FIGURES)
+    async def figures() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json": "application/json"}
+
+
+def page_router() -> APIRouter:
+    routes = APIRouter(include_in_schema=False)
+    folder = files("vgglass.server") / "static"
+    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    def sent(name: str) -> Response:
+        return Response(found[name], media_type=KINDS[name.rpartition(".")[2]])
+
+    @routes.get("/")
+    async def page() -> Response:
+        return sent("index.html")
+
+    @routes.get("/static/{name}")
+    async def part(name: str) -> Response:
+        if name not in found:
+            raise RefusedError(404, "no route", f"/static/{name[:60]}", "is no part of the page", "see /")
+        return sent(name)
+
+    return routes
