@@ -44,15 +44,15 @@ def main() -> None:
         pairs = [(seconds(works[0]), seconds(works[1])) for _ in range(runs)]
         plain, whole = (IMAGES / statistics.median(column) for column in zip(*pairs, strict=True))
         ratio = statistics.median(one / two for one, two in pairs)
-        judged = workflows.judged_on([predictor], dataset, "test")
-        figures = statistics.median(seconds(partial(metrics.judge, judged)) for _ in range(runs))
+        judged = workflows.predictions_of([predictor], dataset, "test")
+        figures = statistics.median(seconds(partial(metrics.evaluate, judged)) for _ in range(runs))
         print(f"{width:>6} {plain:>12,.0f} {whole:>10,.0f} {ratio:>7.2f}   {figures:>11.2f} s")
 
 
 def ready(dataset: Dataset, width: float) -> Predictor:
     architecture = Architecture.named("A_bn", classes=10, channels=1, image_size=32, width=width)
     record = Preprocessing(32, 32, (73.0,), (90.0,), "L")
-    return workflows.judge(VGG(architecture).to_file(dataset.classes, record))
+    return workflows.evaluation_predictor(VGG(architecture).to_file(dataset.classes, record))
 
 
 def made_up() -> Dataset:
@@ -73,7 +73,7 @@ def bare(engine: Engine, batches: list[Pixels]) -> None:
 
 
 def evaluate(predictor: Predictor, dataset: Dataset) -> None:
-    metrics.judge(workflows.judged_on([predictor], dataset, "test"))
+    metrics.evaluate(workflows.predictions_of([predictor], dataset, "test"))
 
 
 if __name__ == "__main__":

@@ -5,22 +5,22 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from vgglass.architecture import Architecture
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.modelfile import Record
 from vgglass.preprocess import Preprocessing
 
 LETTERS = "abcdefghijklmnopqrst"
 
 
-def judged(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Judged:
+def judged(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Predictions:
     """Logits (N, K) of images with labels (N,)."""
     classes = scores.shape[1]
     architecture = Architecture.named("A", classes=classes, channels=1, image_size=32)
     record = Record(architecture, tuple(LETTERS[:classes]), Preprocessing(32, 32, (0.0,), (1.0,), "L"))
-    return Judged(record, "test", (), labels, log_softmax(scores, axis=1))
+    return Predictions(record, "test", (), labels, log_softmax(scores, axis=1))
 
 
-def answers(images: int, classes: int, seed: int = 0, known: int | None = None) -> Judged:
+def answers(images: int, classes: int, seed: int = 0, known: int | None = None) -> Predictions:
     """Answers that are often right; labels are of the first `known` classes."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, known or classes, images)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vgglass import modelfile
 from vgglass.architecture import Architecture
-from vgglass.cluster.predict import How, Worker
+from vgglass.cluster.predict import Worker, WorkerOptions
 from vgglass.model import VGG
 from vgglass.preprocess import Preprocessing
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 needs_ray = pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed: pip install 'vgglass[ray]'")
 
 
-def made(how: How, names: Sequence[bytes]) -> tuple[bytes, int]:
+def made(how: WorkerOptions, names: Sequence[bytes]) -> tuple[bytes, int]:
     """What a worker makes of a shard: its table, and how many images could not be read."""
     worker = Worker(how)
     return worker.table(worker.answers(names))

@@ -43,7 +43,7 @@ def calibrated(trained: Path) -> Path:
 
 
 def test_a_calibrated_model_is_better_calibrated_on_test_images(trained: Path, calibrated: Path) -> None:
-    before, after = workflows.judged(trained), workflows.judged(calibrated)
+    before, after = workflows.predictions_on_split(trained), workflows.predictions_on_split(calibrated)
     assert before.split == after.split == "test"
     assert (before.predicted == after.predicted).all()
     one, two = (temperature.calibration(each) for each in (before, after))
@@ -90,7 +90,7 @@ def test_a_calibrated_model_is_exported_as_such(calibrated: Path, tmp_path: Path
     graph = tmp_path / "graph.xml"
     workflows.export(calibrated, graph)
     assert export.read(graph).record == modelfile.load_record(calibrated)
-    one, two = (workflows.judged(each).log_probabilities for each in (calibrated, graph))
+    one, two = (workflows.predictions_on_split(each).log_probabilities for each in (calibrated, graph))
     np.testing.assert_allclose(one, two, atol=1e-4)
     with pytest.raises(UsageError, match="is an exported graph, which is not written to; calibrate the model file"):
         workflows.calibrate(graph)
@@ -105,7 +105,7 @@ def test_images_that_calibrated_are_told_from_test_images(trained: Path, tmp_pat
 
 
 def test_without_a_wrong_answer_there_is_no_temperature(trained: Path, tmp_path: Path) -> None:
-    folder, answers = sources.write_images("test", tmp_path / "digits"), workflows.judged(trained)
+    folder, answers = sources.write_images("test", tmp_path / "digits"), workflows.predictions_on_split(trained)
     wrong = {
         sample.id for sample, right in zip(sources.digits().split("test"), answers.right, strict=True) if not right
     }

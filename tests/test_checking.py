@@ -99,7 +99,7 @@ def test_quarantine_lists_and_moves_only_with_yes(folder: Path, tmp_path: Path) 
 
 
 def test_a_move_that_fails_leaves_a_list_of_what_was_moved(folder: Path, tmp_path: Path) -> None:
-    condemned = report.condemned(workflows.check(folder))
+    condemned = report.files_to_remove(workflows.check(folder))
     (folder / condemned[3][0].id).unlink()
     with pytest.raises(FileNotFoundError):
         report.write_quarantine(condemned, tmp_path / "away", moving=True)
@@ -110,7 +110,7 @@ def test_a_move_that_fails_leaves_a_list_of_what_was_moved(folder: Path, tmp_pat
 
 
 def test_each_move_is_on_the_list_before_the_next(folder: Path, tmp_path: Path) -> None:
-    place, condemned = tmp_path / "away", report.condemned(workflows.check(folder))
+    place, condemned = tmp_path / "away", report.files_to_remove(workflows.check(folder))
 
     def watched() -> Iterator[tuple[Entry, str]]:
         for done, leaving in enumerate(condemned):

@@ -15,7 +15,7 @@ from vgglass import modelfile, workflows
 from vgglass.cli import app
 from vgglass.errors import ModelFileError
 from vgglass.server.model_store import Options
-from vgglass.server.model_store import opened as served
+from vgglass.server.model_store import open_model as served
 
 MATCH = r"flipped\.safetensors: its weights are not those of its digest; write or fetch the file again"
 

@@ -24,16 +24,16 @@ def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypat
 
 def test_a_network_that_does_not_start_is_named() -> None:
     shallow, deep = recipe.read("digits").network(10), Recipe(architecture="vgg16").network(10)
-    said = diagnostics.stuck(299, 1000, [math.log(10)] * 50, shallow)
+    said = diagnostics.not_learning(299, 1000, [math.log(10)] * 50, shallow)
     assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in said
     assert said.endswith("What helps: more epochs, longer warm-up, another learning rate.")
-    assert diagnostics.stuck(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
+    assert diagnostics.not_learning(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
     assert (
         "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer layers"
-        in diagnostics.stuck(299, 1000, [math.log(10)] * 50, deep)
+        in diagnostics.not_learning(299, 1000, [math.log(10)] * 50, deep)
     )
-    assert diagnostics.stuck(299, 1000, [1.5] * 50, shallow) == ""
-    assert diagnostics.stuck(298, 1000, [math.log(10)] * 50, shallow) == ""
+    assert diagnostics.not_learning(299, 1000, [1.5] * 50, shallow) == ""
+    assert diagnostics.not_learning(298, 1000, [math.log(10)] * 50, shallow) == ""
 
 
 def test_the_run_says_that_it_does_not_start(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_waiting_for_data_is_said() -> None:
 def test_hopeless_first_logits_are_named() -> None:
     wrong, _ = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
     images, _ = next(iter(wrong.feed.training(0, 0)))
-    assert diagnostics.hopeless(wrong.network, images, "paper").startswith("the first logits reach")
+    assert diagnostics.cannot_learn(wrong.network, images, "paper").startswith("the first logits reach")
     fine, _ = trainer()
-    assert diagnostics.hopeless(fine.network, images, "glorot") == ""
+    assert diagnostics.cannot_learn(fine.network, images, "glorot") == ""
     assert not fine.network.get_buffer("bn1_1.running_mean").any()  # looking changed nothing

@@ -63,7 +63,7 @@ def test_the_record_and_the_golden_inputs_travel(saved: Path, name: str, dense: 
     assert agreement is None
     assert {check.engine for check in checks} == {"openvino"} | ({"onnxruntime"} if name == "m.onnx" else set())
     assert all(check.passed and check.difference < 1e-5 and check.agreement == 1 for check in checks)
-    file, artifact = workflows.load(saved), workflows.opened(tmp_path / name)
+    file, artifact = workflows.load(saved), workflows.open_source(tmp_path / name)
     assert artifact.record == file.record  # class names, preprocessing and digest verbatim
     assert (artifact.golden_images == file.golden_images).all()
     assert (artifact.golden_logits == file.golden_logits).all()
@@ -76,8 +76,10 @@ def test_a_graph_predicts_as_its_model_does(saved: Path, name: str, tmp_path: Pa
     workflows.export(saved, tmp_path / name)
     workflows.export(saved, tmp_path / f"dense-{name}", dense=True)
     for artifact, views in ((name, "centre"), (name, "crops"), (f"dense-{name}", "dense"), (f"dense-{name}", "scales")):
-        expected = np.stack(list(workflows.judge(saved, views=views).stream(images)))  # type: ignore[arg-type]
-        found = np.stack(list(workflows.judge(workflows.opened(tmp_path / artifact), views=views).stream(images)))  # type: ignore[arg-type]
+        graph = workflows.open_source(tmp_path / artifact)
+        plain, exported = (workflows.evaluation_predictor(source, views=views) for source in (saved, graph))
+        expected = np.stack(list(plain.stream(images)))  # type: ignore[arg-type]
+        found = np.stack(list(exported.stream(images)))  # type: ignore[arg-type]
         assert np.abs(np.exp(found) - np.exp(expected)).max() < 1e-5
     usual = workflows.predictor(tmp_path / f"dense-{name}").views
     assert [view.name for view in usual] == ["dense"]
@@ -149,32 +151,32 @@ def test_damaged_records_are_refused(
 ) -> None:
     workflows.export(saved, tmp_path / name)
     with pytest.raises(ModelFileError, match=message):
-        workflows.opened(rewritten(tmp_path / name, change))
+        workflows.open_source(rewritten(tmp_path / name, change))
 
 
 def test_foreign_and_damaged_graphs_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.xml: does not exist; check the path"):
-        workflows.opened(tmp_path / "no.xml")
+        workflows.open_source(tmp_path / "no.xml")
     place = tmp_path / "m.onnx"
     onnx.save_model(helper.make_model(helper.make_graph([], "g", [], [])), place)
     with pytest.raises(
         ModelFileError,
         match=r"m\.onnx: a graph that vgglass did not write; make one with vgglass export, .* with vgglass convert",
     ):
-        workflows.opened(place)
+        workflows.open_source(place)
     place.write_bytes(b"\xff" * 100)
     with pytest.raises(ModelFileError, match=r"m\.onnx: not an ONNX graph, or damaged .*; make it again with vgglass"):
-        workflows.opened(place)
+        workflows.open_source(place)
     graph = tmp_path / "m.xml"
     workflows.export(saved, graph)
     whole = graph.read_bytes()
     graph.write_bytes(whole[:5000])
     with pytest.raises(ModelFileError, match=r"m\.xml: OpenVINO can't read it or its \.bin .*; make it again"):
-        workflows.opened(graph)
+        workflows.open_source(graph)
     graph.write_bytes(whole)
     graph.with_suffix(".bin").unlink()
     with pytest.raises(ModelFileError, match=r"m\.xml: OpenVINO can't read it or its \.bin"):
-        workflows.opened(graph)
+        workflows.open_source(graph)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_what_an_artifact_is_not_is_refused(
 ) -> None:
     workflows.export(saved, tmp_path / name, dense=dense)
     with pytest.raises(UsageError, match=message):
-        workflows.engine(workflows.opened(tmp_path / name), engine, precision, output=output)
+        workflows.engine(workflows.open_source(tmp_path / name), engine, precision, output=output)
 
 
 def test_views_that_an_artifact_does_not_hold_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -298,4 +300,4 @@ def test_a_graph_never_stands_beside_weights_of_another(
     with pytest.raises(KeyboardInterrupt):
         export.export(unsaved(model("B_bn", seed=1)), place)
     with pytest.raises(ModelFileError, match="does not exist"):
-        workflows.opened(place)
+        workflows.open_source(place)

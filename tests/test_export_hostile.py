@@ -104,7 +104,7 @@ def test_weights_that_lie_elsewhere_are_refused(
     change(graph)
     place.write_bytes(graph.SerializeToString())
     with pytest.raises(ModelFileError, match=r"m\.onnx: holds what vgglass export does not write, or its weights lie"):
-        workflows.opened(place)
+        workflows.open_source(place)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(saved: ModelFile, at: s
     left = list(tmp_path.glob(".m.xml.*.tmp"))
     assert len(left) == 1
     with pytest.raises(ModelFileError, match="does not exist"):
-        workflows.opened(place)
+        workflows.open_source(place)
     export.export(saved, place)  # clears away what the killed one left
     assert not list(tmp_path.glob(".m.xml.*.tmp"))
     assert all(check.passed for check in workflows.verify(place))

@@ -29,7 +29,7 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.training import checkpoint, transfer
-from vgglass.training.plan import measure
+from vgglass.training.plan import measure_statistics
 from vgglass.training.recipe import Recipe
 
 SMALLER = 20.0
@@ -363,7 +363,7 @@ def test_fresh_layers_give_deviation_one_in_order() -> None:
 def test_small_photographs_are_not_enlarged_to_be_cropped() -> None:
     samples = sources.digits().split("train")
     plan = Recipe(image_size=128, channels=1)
-    assert measure(samples, plan, None)[0].resize == 128
+    assert measure_statistics(samples, plan, None)[0].resize == 128
     large = [replace(sample, source=np.zeros((300, 200, 1), np.uint8)) for sample in samples[:3]]
-    assert measure(large, plan, None)[0].resize == 146
+    assert measure_statistics(large, plan, None)[0].resize == 146
     assert Preprocessing(128, 146, (0.0,), (1.0,), "L").resize == 146

@@ -73,7 +73,7 @@ def test_a_trained_network_keeps_its_answers_in_eight_bits(trained: Path, pictur
     assert said.exit_code == 0, said.output
     for part in ("top-1 agreement", "float32,", "95 % interval", "largest probability difference", "int8"):
         assert part in said.output
-    artifact = workflows.opened(place)
+    artifact = workflows.open_source(place)
     assert artifact.precision == "int8"  # type: ignore[union-attr]
     figures: dict[str, Any] = artifact.int8  # type: ignore[union-attr]
     assert figures["top1_agreement"] >= 0.98
@@ -149,4 +149,6 @@ def test_every_precision_agrees_on_a_thousand_real_images(tmp_path: Path) -> Non
             assert (workflows.engine(trained, name, "bfloat16")(images).argmax(axis=1) == best).mean() >= 0.99
     _, figures = workflows.export(trained, tmp_path / "small.xml", calibrate=FASHION, console=console)
     assert figures is not None
-    assert (workflows.engine(workflows.opened(tmp_path / "small.xml"))(images).argmax(axis=1) == best).mean() >= 0.98
+    assert (
+        workflows.engine(workflows.open_source(tmp_path / "small.xml"))(images).argmax(axis=1) == best
+    ).mean() >= 0.98

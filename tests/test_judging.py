@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     given = pictures(tmp_path, {"ape": 2, "bee": 3, "fox": 1, "yak": 1})
     said = io.StringIO()
-    found = workflows.judged(model(), given, console=Console(file=said, width=300))
+    found = workflows.predictions_on_split(model(), given, console=Console(file=said, width=300))
     assert found.labels.tolist() == [1, 1, 1, 5]
     assert found.missing == ("ant", "cat", "dog", "elk", "gnu")
     assert found.unknown == {"ape": 2, "yak": 1}
@@ -76,9 +76,9 @@ def test_the_order_of_classes_changes_nothing(folder: Path) -> None:
 
 def test_an_ensemble_averages_probabilities_by_name(folder: Path) -> None:
     first, second = model(0), model(1)
-    alone = [np.exp(workflows.judged(each, folder).log_probabilities) for each in (first, second)]
+    alone = [np.exp(workflows.predictions_on_split(each, folder).log_probabilities) for each in (first, second)]
     for other in (second, reordered(second, [6, 5, 4, 3, 2, 1, 0])):
-        found = workflows.judged(first, folder, ensemble=[other])
+        found = workflows.predictions_on_split(first, folder, ensemble=[other])
         np.testing.assert_allclose(np.exp(found.log_probabilities), (alone[0] + alone[1]) / 2, rtol=1e-5)
     evaluation = workflows.evaluate(first, folder, ensemble=[second], views="dense@64,96+crops@96")
     assert evaluation.protocol.as_json() == {
@@ -100,7 +100,7 @@ def test_the_papers_training_sizes_are_told(folder: Path) -> None:
 
 def test_an_ensemble_of_other_classes_is_refused(folder: Path) -> None:
     with pytest.raises(DataError, match=r"class 'gnu': is told by one model of the ensemble and not by another \(2 "):
-        workflows.judged(model(), folder, ensemble=[model(1, (*CLASSES[:6], "yak"))])
+        workflows.predictions_on_split(model(), folder, ensemble=[model(1, (*CLASSES[:6], "yak"))])
 
 
 def test_no_class_in_common_is_an_error(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_answers_that_are_no_numbers_are_an_error(folder: Path, engine: str, num
 
 def test_two_models_are_compared_on_the_same_images(folder: Path) -> None:
     first, second = model(0), model(1)
-    answers = [workflows.judged(each, folder) for each in (first, second)]
+    answers = [workflows.predictions_on_split(each, folder) for each in (first, second)]
     found = workflows.compare(first, second, folder)
     right, also = (each.right for each in answers)
     assert found.top1 == (right.mean(), also.mean())
@@ -153,7 +153,7 @@ def test_models_of_some_classes_in_common_are_compared_on_these(folder: Path) ->
     found = workflows.compare(model(), other, folder)
     assert found.images == 8
     assert dict(found.unknown) == dict.fromkeys(("bee", "cat", "dog", "elk", "gnu"), 4)
-    logs = workflows.judged(other, folder).log_probabilities
+    logs = workflows.predictions_on_split(other, folder).log_probabilities
     likeliest = np.array(other.record.classes)[log_softmax(logs, axis=1).argmax(axis=1)]
     assert found.top1[1] == np.mean(likeliest == np.repeat(["ant", "fox"], 4))
     with pytest.raises(DataError, match=re.escape("models of ant, bee, cat, dog, elk, ...: have no class in common")):
@@ -179,14 +179,14 @@ def test_classes_are_matched_as_a_person_sees_them(tmp_path: Path) -> None:
     apart = unicodedata.normalize("NFD", "café")
     given = pictures(tmp_path, {apart: 1, "dog": 2, "Elk": 1, "GNU": 1, "gnu": 1})
     said = io.StringIO()
-    found = workflows.judged(model(classes=classes), given, console=Console(file=said, width=300))
+    found = workflows.predictions_on_split(model(classes=classes), given, console=Console(file=said, width=300))
     assert [classes[label] for label in found.labels] == ["café", "Dog", "Dog", "gnu"]
     assert found.unknown == {"Elk": 1, "GNU": 1}
     assert "class 'dog' is taken for the model's 'Dog'\n" in said.getvalue()
     composed, decomposed = model(1, ["café", "b"]), model(2, ["b", apart])
     given = pictures(tmp_path / "both", {"café": 2, "b": 2})
-    alone = [workflows.judged(one, given).log_probabilities for one in (composed, decomposed)]
-    together = workflows.judged(composed, given, ensemble=[decomposed])
+    alone = [workflows.predictions_on_split(one, given).log_probabilities for one in (composed, decomposed)]
+    together = workflows.predictions_on_split(composed, given, ensemble=[decomposed])
     mean = np.log((np.exp(alone[0]) + np.exp(alone[1][:, ::-1])) / 2)
     assert together.log_probabilities == pytest.approx(mean, abs=1e-5)
     assert workflows.compare(composed, decomposed, given).images == 4

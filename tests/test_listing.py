@@ -237,7 +237,7 @@ def test_check_train_evaluate_and_predict_agree(odd: Path, tmp_path: Path) -> No
     assert (split, [sample.id for sample in dataset.split("test")]) == (
         "test", [name for name in checked if name.startswith("data/test_set/")],
     )  # fmt: skip
-    judged = workflows.judged(model, odd, console=console)
+    judged = workflows.predictions_on_split(model, odd, console=console)
     assert [str(Path(str(path)).relative_to(odd)) for path in judged.sources] == [s.id for s in dataset.split("test")]
     assert [model.record.classes[label] for label in judged.labels] == ["Cat"] * 3 + ["dog"] * 3
 

@@ -21,7 +21,7 @@ from PIL import Image
 from vgglass.data import sources
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.data.dataset import Sample
-from vgglass.data.loader import Batch, ahead, evaluation_batches
+from vgglass.data.loader import Batch, evaluation_batches, prefetch
 from vgglass.data.training_loader import TrainingLoader, epoch_batches, times_before
 from vgglass.errors import ImageError, TrainingError
 from vgglass.preprocess import Preprocessing, fit, read
@@ -78,9 +78,9 @@ def test_evaluation_sees_every_sample_once_in_order() -> None:
 
 
 def test_results_come_in_order_and_errors_come_through() -> None:
-    assert list(ahead(lambda number: number * 2, iter(range(50)), depth=3)) == list(range(0, 100, 2))
+    assert list(prefetch(lambda number: number * 2, iter(range(50)), depth=3)) == list(range(0, 100, 2))
     with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda number: 1 // number, iter([2, 1, 0]), depth=2))
+        list(prefetch(lambda number: 1 // number, iter([2, 1, 0]), depth=2))
 
 
 @pytest.mark.parametrize("workers", WORKERS)

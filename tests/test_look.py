@@ -102,7 +102,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_a_look_is_written(here: Subject, tmp_path: Path) -> None:
-    wanted = glass.Wanted(
+    wanted = glass.LookOptions(
         attributions=("saliency", "gradcam:conv4_1"), sanity=True, class_model=True, dense=True,
         without={"conv1_1": [3]}, ranked="conv5_1",
     )  # fmt: skip
@@ -132,7 +132,7 @@ def test_a_look_is_written(here: Subject, tmp_path: Path) -> None:
 
 
 def test_the_page_needs_no_network_and_no_name_becomes_markup(here: Subject, tmp_path: Path) -> None:
-    glass.write(glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=())), tmp_path)
+    glass.write(glass.look(here, glass.LookOptions(layers=("conv1_1",), attributions=())), tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.tags.count("script") == 1
@@ -167,7 +167,7 @@ def test_the_page_says_the_same_in_both_languages() -> None:
 
 
 def test_one_scale_over_all_layers_leaves_the_image_out(here: Subject, tmp_path: Path) -> None:
-    seen = glass.look(here, glass.Wanted(attributions=()))
+    seen = glass.look(here, glass.LookOptions(attributions=()))
     glass.write(seen, tmp_path, scale="all", order="activation")
     limit = max(float(sheets.reach(layer.maps).max()) for layer in seen.layers[1:])
     assert limit < 255
@@ -179,7 +179,7 @@ def test_one_scale_over_all_layers_leaves_the_image_out(here: Subject, tmp_path:
 
 def test_single_numbers_share_their_layers_scale(here: Subject, tmp_path: Path) -> None:
     """With a scale of its own each, the likeliest class would be no brighter than the others."""
-    seen = glass.look(here, glass.Wanted(layers=("fc8", "prob"), attributions=()))
+    seen = glass.look(here, glass.LookOptions(layers=("fc8", "prob"), attributions=()))
     glass.write(seen, tmp_path)
     for layer in seen.layers:
         expected = sheets.grid(layer.maps, f"{layer.name}   1×1×7", scale="layer").image
@@ -188,7 +188,7 @@ def test_single_numbers_share_their_layers_scale(here: Subject, tmp_path: Path) 
 
 
 def test_an_effective_field_glows_where_its_gradient_is(here: Subject, tmp_path: Path) -> None:
-    seen = glass.look(here, glass.Wanted(layers=("pool2",), attributions=(), position=(2, 13)))
+    seen = glass.look(here, glass.LookOptions(layers=("pool2",), attributions=(), position=(2, 13)))
     glass.write(seen, tmp_path)
     centre = [round(place) for place in seen.fields[0].theory.centre((2, 13))]
     with Image.open(tmp_path / "field-pool2.png") as picture:
@@ -196,14 +196,14 @@ def test_an_effective_field_glows_where_its_gradient_is(here: Subject, tmp_path:
     assert colours[centre[0] - 3 : centre[0] + 3, centre[1] - 3 : centre[1] + 3].max() > 50
     assert colours[40:, :20].max() < 5
     with pytest.raises(UsageError, match="position 20,1 of pool2: its maps have rows 0 to 15"):
-        glass.look(here, glass.Wanted(layers=("pool2",), position=(20, 1)))
+        glass.look(here, glass.LookOptions(layers=("pool2",), position=(20, 1)))
 
 
 def test_kernels_of_a_network_fed_bgr_are_drawn_in_rgb(tmp_path: Path) -> None:
     file = model("A")
     bgr = replace(file.record, preprocessing=replace(file.record.preprocessing, channel_order="BGR"))
     here = glass.open_subject(replace(file, record=bgr), photograph())
-    glass.write(glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=())), tmp_path)
+    glass.write(glass.look(here, glass.LookOptions(layers=("conv1_1",), attributions=())), tmp_path)
     expected = sheets.kernels(file.weights["conv1_1.weight"][:, ::-1], "conv1_1").image
     with Image.open(tmp_path / "kernels.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
@@ -213,47 +213,49 @@ def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch
     monkeypatch.setattr(look, "walk", None)
     monkeypatch.setattr(attribution, "attribute", None)
     for wanted, message in (
-        (glass.Wanted(target=7), "class 7: the classes are numbered 0 to 6"),
-        (glass.Wanted(target=-1), "class -1"),
-        (glass.Wanted(without={"prob": [1]}), "layer prob: comes after the logits"),
-        (glass.Wanted(without={"conv1_1": [99]}), "channel 99 of conv1_1: it has 8"),
-        (glass.Wanted(attributions=("saliency", "lime")), "attribution 'lime': not one of class-map, saliency"),
-        (glass.Wanted(attributions=("gradcam:fc7",)), "layer fc7: has no map for Grad-CAM to weigh"),
-        (glass.Wanted(ranked="prob"), "layer prob: comes after the logits"),
-        (glass.Wanted(ranked="conv9_9"), "layer 'conv9_9'"),
+        (glass.LookOptions(target=7), "class 7: the classes are numbered 0 to 6"),
+        (glass.LookOptions(target=-1), "class -1"),
+        (glass.LookOptions(without={"prob": [1]}), "layer prob: comes after the logits"),
+        (glass.LookOptions(without={"conv1_1": [99]}), "channel 99 of conv1_1: it has 8"),
+        (glass.LookOptions(attributions=("saliency", "lime")), "attribution 'lime': not one of class-map, saliency"),
+        (glass.LookOptions(attributions=("gradcam:fc7",)), "layer fc7: has no map for Grad-CAM to weigh"),
+        (glass.LookOptions(ranked="prob"), "layer prob: comes after the logits"),
+        (glass.LookOptions(ranked="conv9_9"), "layer 'conv9_9'"),
     ):
         with pytest.raises(UsageError, match=message):
             glass.look(here, wanted)
 
 
 def test_silenced_logits_are_those_of_the_ablation(here: Subject) -> None:
-    seen = glass.look(here, glass.Wanted(attributions=(), without={"conv3_1": [0, 5]}))
+    seen = glass.look(here, glass.LookOptions(attributions=(), without={"conv3_1": [0, 5]}))
     assert seen.ablation is not None
     assert np.array_equal(seen.ablation.after, glass.ablate(here, {"conv3_1": [0, 5]}).after)
 
 
 def test_only_the_layers_asked_for(here: Subject) -> None:
-    seen = glass.look(here, glass.Wanted(layers=("conv1_1", "pool3", "fc6"), attributions=()))
+    seen = glass.look(here, glass.LookOptions(layers=("conv1_1", "pool3", "fc6"), attributions=()))
     assert [layer.name for layer in seen.layers] == ["conv1_1", "pool3", "fc6"]
     assert [field.layer for field in seen.fields] == ["conv1_1", "pool3"]
     with pytest.raises(UsageError, match="did you mean pool"):
-        glass.look(here, glass.Wanted(layers=("pool9",)))
+        glass.look(here, glass.LookOptions(layers=("pool9",)))
     with pytest.raises(UsageError, match=r"--scale wide: not one of map, layer, all"):
         sheets.require_choice("scale", "wide", sheets.SCALES)
 
 
 def test_top_answers_are_the_models(here: Subject) -> None:
-    seen = glass.look(here, glass.Wanted(layers=("prob",), attributions=()))
+    seen = glass.look(here, glass.LookOptions(layers=("prob",), attributions=()))
     shares = seen.layers[0].maps.ravel()
     assert [share for _, share in seen.top] == pytest.approx(sorted(shares, reverse=True)[:5], abs=1e-6)
     assert seen.top[0][0] == CLASSES[int(shares.argmax())]
     warm = replace(here, record=replace(here.record, temperature=4.0))
     cooled = np.exp(seen.logits.astype(float) / 4) / np.exp(seen.logits.astype(float) / 4).sum()
-    assert glass.look(warm, glass.Wanted(layers=("prob",), attributions=())).top[0][1] == pytest.approx(cooled.max())
+    assert glass.look(warm, glass.LookOptions(layers=("prob",), attributions=())).top[0][1] == pytest.approx(
+        cooled.max()
+    )
 
 
 def test_a_notebook_shows_pictures(here: Subject) -> None:
-    seen = glass.look(here, glass.Wanted(layers=("conv1_1",), dense=True))
+    seen = glass.look(here, glass.LookOptions(layers=("conv1_1",), dense=True))
     for thing in (seen, seen.layers[0], seen.attributions[0], seen.fields[0], seen.scores):
         assert thing is not None
         assert thing._repr_png_().startswith(b"\x89PNG")
@@ -272,7 +274,7 @@ def test_lettering_without_a_font_is_said_and_english_is_drawn(
     assert plotting.unwritable(("abc", "汉字", "汉字;")) == ["汉字;"]  # a text is drawn in one font
     monkeypatch.undo()
     monkeypatch.setattr(plotting, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
-    seen = glass.look(here, glass.Wanted(layers=("conv1_1",), attributions=()))
+    seen = glass.look(here, glass.LookOptions(layers=("conv1_1",), attributions=()))
     assert glass.write(seen, tmp_path, lang="zh").startswith("No font here can write")
     english = sheets.grid(seen.layers[0].maps, "conv1_1   64×64×8", lang="en").image
     with Image.open(tmp_path / "layers" / "conv1_1.png") as drawn:

@@ -22,7 +22,7 @@ from vgglass.plotting import unwritable
 def test_figures_are_scikit_learns(images: int, classes: int, known: int | None) -> None:
     given = answers(images, classes, known=known)
     labels, predicted, shares = given.labels, given.predicted, np.exp(given.log_probabilities)
-    found = metrics.judge(given)
+    found = metrics.evaluate(given)
     every, present = range(classes), np.unique(labels)
     assert found.images == images
     assert found.top1 == pytest.approx(reference.accuracy_score(labels, predicted))
@@ -51,7 +51,7 @@ def test_figures_are_scikit_learns(images: int, classes: int, known: int | None)
 
 def test_ties_go_to_the_class_that_comes_first() -> None:
     scores = np.array([[2, 1], [0, 1], [3, 0], [1, 1]], np.float64)
-    found = metrics.judge(judged(scores, np.array([0, 0, 1, 1])))
+    found = metrics.evaluate(judged(scores, np.array([0, 0, 1, 1])))
     assert found.top1 == 0.25  # the tie of the last goes to the first class
     assert found.top5 is None
     assert found.confusion.tolist() == [[1, 1], [2, 0]]
@@ -66,7 +66,7 @@ def test_ties_are_ranked_as_scikit_learn_ranks_them() -> None:
     generator = np.random.default_rng(3)
     scores, labels = generator.integers(0, 3, (200, 7)).astype(np.float64), generator.integers(0, 7, 200)
     given = judged(scores, labels)
-    found = metrics.judge(given)
+    found = metrics.evaluate(given)
     aucs = [reference.roc_auc_score(labels == place, given.log_probabilities[:, place]) for place in range(7)]
     assert found.auc == pytest.approx(np.mean(aucs))
     # scikit-learn gives ties to the class that comes last: mirrored, to the first.
@@ -75,11 +75,11 @@ def test_ties_are_ranked_as_scikit_learn_ranks_them() -> None:
 
 
 def test_one_class_has_no_auc_and_one_image_no_intervals() -> None:
-    found = metrics.judge(judged(np.array([[3.0, 0, 0], [0, 3, 0]]), np.array([0, 0])))
+    found = metrics.evaluate(judged(np.array([[3.0, 0, 0], [0, 3, 0]]), np.array([0, 0])))
     assert (found.top1, found.balanced_accuracy, found.auc) == (0.5, 0.5, None)
     assert found.undefined["auc"] == "all images are of one class, and there is none to tell it from"
     assert "top1" in found.intervals
-    found = metrics.judge(judged(np.array([[3.0, 0, 0]]), np.array([0])))
+    found = metrics.evaluate(judged(np.array([[3.0, 0, 0]]), np.array([0])))
     assert (found.top1, found.macro_f1, found.auc) == (1, 1, None)
     assert not found.intervals
     assert found.undefined["intervals.top1"] == "there is one image, and an interval needs two or more"
@@ -88,7 +88,7 @@ def test_one_class_has_no_auc_and_one_image_no_intervals() -> None:
 
 def test_where_all_is_right_a_share_has_wilsons_interval_and_the_rest_none() -> None:
     labels = np.arange(40) % 8
-    found = metrics.judge(judged(5 * np.eye(8)[labels], labels))
+    found = metrics.evaluate(judged(5 * np.eye(8)[labels], labels))
     assert found.top1 == found.auc == 1
     assert found.intervals["top1"] == pytest.approx((0.9124, 1), abs=1e-4)  # 40 / (40 + 1.96²)
     assert found.intervals.keys() == {"top1", "top5"}
@@ -98,7 +98,7 @@ def test_where_all_is_right_a_share_has_wilsons_interval_and_the_rest_none() -> 
 def test_intervals_are_those_of_images_drawn_again() -> None:
     """Beside SciPy's, which draws the images themselves."""
     given = answers(400, 6, known=5)
-    found = metrics.judge(given)
+    found = metrics.evaluate(given)
 
     def drawn(figure: str, chosen: NDArray[np.int64]) -> float:
         labels, logs = given.labels[chosen], given.log_probabilities[chosen]
@@ -117,14 +117,14 @@ def test_intervals_are_those_of_images_drawn_again() -> None:
         ).confidence_interval
         width = slow.high - slow.low
         assert found.intervals[name] == pytest.approx((slow.low, slow.high), abs=0.15 * width), name
-    assert metrics.judge(given).intervals == found.intervals, "the seed is fixed"
+    assert metrics.evaluate(given).intervals == found.intervals, "the seed is fixed"
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = {"top1": 0, "macro_f1": 0, "auc": 0}
-    sure = metrics.judge(answers(100_000, 4, seed=99))
+    sure = metrics.evaluate(answers(100_000, 4, seed=99))
     for seed in range(150):
-        found = metrics.judge(answers(150, 4, seed=seed))
+        found = metrics.evaluate(answers(150, 4, seed=seed))
         for name in held:
             low, high = found.intervals[name]
             held[name] += low <= getattr(sure, name) <= high

@@ -16,7 +16,7 @@ from vgglass.glass import Look
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Look:
     path = tmp_path_factory.mktemp("page") / "鸟 <img src=x onerror=alert(1)>.png"
     Image.fromarray(photograph()).save(path)
-    wanted = glass.Wanted(sanity=True, dense=True, class_model=True, without={"conv1_1": [3]}, ranked="conv5_1")
+    wanted = glass.LookOptions(sanity=True, dense=True, class_model=True, without={"conv1_1": [3]}, ranked="conv5_1")
     return glass.look(glass.open_subject(model("A-LRN"), path), wanted)
 
 

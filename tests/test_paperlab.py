@@ -76,7 +76,7 @@ def test_dense_and_crops_are_averaged_as_views_are(trained: tuple[Path, Lab]) ->
         [one.source for one in sources.digits().split("test")],
     )
     found = [
-        metrics.answered(workflows.judge(best, views=views).stream(images[:20]))
+        metrics.collect(workflows.evaluation_predictor(best, views=views).stream(images[:20]))
         for views in ("dense@32,37,41", "crops@32,37,41", "dense@32,37,41+crops@32,37,41")
     ]
     assert both(found[0], found[1]) == pytest.approx(found[2], abs=1e-9)

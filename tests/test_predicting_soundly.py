@@ -143,8 +143,8 @@ def test_large_pictures_go_through_one_by_one() -> None:
 def test_evaluation_is_in_float32_unless_told_otherwise(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "cpu", lambda: ("Quick CPU", True))
     monkeypatch.setattr(selection, "bfloat16_gain", lambda name: 2.0)
-    assert workflows.judge(saved).settings["precision"] == "float32"
-    assert workflows.judge(saved, precision="auto").settings["precision"] == "bfloat16"
+    assert workflows.evaluation_predictor(saved).settings["precision"] == "float32"
+    assert workflows.evaluation_predictor(saved, precision="auto").settings["precision"] == "bfloat16"
     assert workflows.predictor(saved).settings["precision"] == "bfloat16"
     monkeypatch.setattr(selection, "bfloat16_gain", lambda name: 1.19)
     assert workflows.predictor(saved).settings["precision"] == "float32"  # not worth its eight bits
@@ -153,7 +153,7 @@ def test_evaluation_is_in_float32_unless_told_otherwise(saved: Path, monkeypatch
 def test_a_gpu_is_for_model_files(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workflows.export(saved, tmp_path / "m.xml")
     monkeypatch.setattr(selection, "has_gpu", lambda: True)
-    assert selection.choose(workflows.opened(tmp_path / "m.xml")).engine == "openvino"
+    assert selection.choose(workflows.open_source(tmp_path / "m.xml")).engine == "openvino"
     assert selection.choose(workflows.load(saved), precision="float32").engine == "torch"
 
 
@@ -179,21 +179,23 @@ def test_a_complete_file_is_not_begun_anew(saved: Path, tmp_path: Path) -> None:
     for place in range(2):
         Image.fromarray(photograph(seed=place)).save(tmp_path / f"{place}.png")
     out = tmp_path / "rows.csv"
-    assert len(list(workflows.predictions(saved, [tmp_path / "0.png"], out=out))) == 1
+    assert len(list(workflows.stream_predictions(saved, [tmp_path / "0.png"], out=out))) == 1
     whole = out.read_bytes()
-    assert list(workflows.predictions(saved, [tmp_path / "0.png"], out=out, resume=True)) == []
+    assert list(workflows.stream_predictions(saved, [tmp_path / "0.png"], out=out, resume=True)) == []
     for paths, top in (([tmp_path], 5), ([tmp_path / "1.png"], 5), ([tmp_path / "0.png"], 1)):
         with pytest.raises(UsageError, match=r"rows\.csv: is complete, and its rows .*; leave out --resume to predict"):
-            workflows.predictions(saved, paths, out=out, resume=True, top=top)
+            workflows.stream_predictions(saved, paths, out=out, resume=True, top=top)
     assert out.read_bytes() == whole
-    assert len(list(workflows.predictions(saved, [tmp_path / "1.png"], out=out))) == 1  # without resume: as asked
+    assert (
+        len(list(workflows.stream_predictions(saved, [tmp_path / "1.png"], out=out))) == 1
+    )  # without resume: as asked
     assert out.read_bytes() != whole
 
 
 def test_rows_do_not_replace_what_they_are_read_from(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\nx.png\n")
     with pytest.raises(UsageError, match=r"--out .*list\.csv: is what the images are read from; name another file"):
-        workflows.predictions(saved, [tmp_path / "list.csv"], out=tmp_path / "list.csv")
+        workflows.stream_predictions(saved, [tmp_path / "list.csv"], out=tmp_path / "list.csv")
 
 
 def test_images_of_ones_own_below_the_links_are_predicted(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_list_on_standard_input(model: Path, tmp_path: Path) -> None:
 
 def test_rows_come_one_at_a_time_or_in_a_list(model: Path, tmp_path: Path) -> None:
     folder = photographs(tmp_path / "images", 20)
-    rows = workflows.predictions(model, [folder], top=2, out=tmp_path / "rows.csv")
+    rows = workflows.stream_predictions(model, [folder], top=2, out=tmp_path / "rows.csv")
     first = next(rows)
     assert lines(tmp_path / "rows.csv") == 2
     assert [first, *rows] == workflows.predict(model, [folder, folder / "0.png"], top=2)

@@ -21,7 +21,7 @@ from ray_job import ENVIRONMENT, command, finished, made, needs_ray, network, pi
 from vgglass import workflows
 from vgglass.cluster import connection, job, sources
 from vgglass.cluster.connection import Node
-from vgglass.cluster.predict import Attempts, How, Pool, Worker
+from vgglass.cluster.predict import Attempts, Pool, Worker, WorkerOptions
 from vgglass.errors import (
     DataError,
     InterruptedRunError,
@@ -293,9 +293,9 @@ def test_another_jobs_folder_is_refused_by_what_differs(tmp_path: Path, changed:
 def test_a_folder_of_anything_else_is_refused(tmp_path: Path) -> None:
     file, stray, damaged = tmp_path / "file", tmp_path / "stray", tmp_path / "damaged"
     file.touch()
-    with pytest.raises(UsageError, match="is a file, and with --ray the rows go to a folder"), job.alone(file):
+    with pytest.raises(UsageError, match="is a file, and with --ray the rows go to a folder"), job.exclusive(file):
         pass
-    with job.alone(stray):
+    with job.exclusive(stray):
         assert job.recorded(stray) == {}
     job.place(stray, 0).touch()
     with pytest.raises(UsageError, match=r"holds files and no job\.json, which says whose they are; name a new folder"):
@@ -317,12 +317,12 @@ def test_two_at_a_time_are_one_too_many(tmp_path: Path) -> None:
     while not (tmp_path / job.LOCK).exists():
         time.sleep(0.02)
     time.sleep(0.2)
-    with pytest.raises(UsageError, match="another vgglass predict is writing there"), job.alone(tmp_path):
+    with pytest.raises(UsageError, match="another vgglass predict is writing there"), job.exclusive(tmp_path):
         pass
     holder.kill()
     holder.communicate()
     (tmp_path / ".part-00001.parquet.17.4711.tmp").touch()
-    with job.alone(tmp_path):
+    with job.exclusive(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [job.LOCK]
 
 
@@ -337,7 +337,7 @@ def test_shards_are_slices_of_the_names_and_parts_bear_their_numbers(tmp_path: P
 def test_parts_that_are_not_whole_are_refused(model: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "images", 3)
     (folder / "000001.png").write_bytes(b"no image")
-    how = How(str(model), 3, None, "openvino", "float32", "", 1)
+    how = WorkerOptions(str(model), 3, None, "openvino", "float32", "", 1)
     names = list(sources.listed([str(folder)]).names)
     table, failed = made(how, names)
     assert failed == 1
@@ -358,9 +358,9 @@ def test_parts_that_are_not_whole_are_refused(model: Path, tmp_path: Path) -> No
 def test_a_worker_gives_the_rows_of_plain_prediction(model: Path, tmp_path: Path) -> None:
     folder, part, plain = pictures(tmp_path / "images", 20), tmp_path / "part.parquet", tmp_path / "plain.parquet"
     (folder / "damaged.png").write_bytes(b"")
-    how = How(str(model), 99, None, "openvino", "float32", "", 1)
+    how = WorkerOptions(str(model), 99, None, "openvino", "float32", "", 1)
     part.write_bytes(made(how, list(sources.listed([str(folder)]).names))[0])
-    list(workflows.predictions(model, [folder], top=10, out=plain, engine="openvino", precision="float32"))
+    list(workflows.stream_predictions(model, [folder], top=10, out=plain, engine="openvino", precision="float32"))
     assert [row[::3] for row in rows(part)] == [row[::3] for row in rows(plain)]
     assert [row[2] or 0 for row in rows(part)] == pytest.approx([row[2] or 0 for row in rows(plain)], abs=1e-6)
     facts = Worker(how).facts()
@@ -368,7 +368,7 @@ def test_a_worker_gives_the_rows_of_plain_prediction(model: Path, tmp_path: Path
 
 
 def test_a_worker_with_another_model_says_so(model: Path) -> None:
-    worker = Worker(How(str(model), 5, None, "openvino", "float32", "", 1, digest="2" * 64))
+    worker = Worker(WorkerOptions(str(model), 5, None, "openvino", "float32", "", 1, digest="2" * 64))
     with pytest.raises(ModelFileError, match="is not the model on this worker that the job began with; put the same"):
         worker.facts()
 

@@ -10,7 +10,7 @@ import pytest
 from ray_job import made, network, pictures, rows
 from vgglass import modelfile
 from vgglass.cluster import job, predict, sources
-from vgglass.cluster.predict import How, Worker
+from vgglass.cluster.predict import Worker, WorkerOptions
 from vgglass.errors import DataError, UsageError
 
 
@@ -47,7 +47,7 @@ def test_a_bucket_is_listed_and_read(scheme: str, model: Path, tmp_path: Path) -
     names = ["000000.png", "000001.png", "000002.png", "deep/é %41.PNG"]
     assert found.names == [os.fsencode(folder / name) for name in names]
     (folder / "000001.png").unlink()
-    how = How(str(model), 1, None, "openvino", "float32", address, 1)
+    how = WorkerOptions(str(model), 1, None, "openvino", "float32", address, 1)
     part = tmp_path / "part.parquet"
     part.write_bytes(made(how, list(found.names))[0])
     answers = rows(part)
@@ -68,7 +68,7 @@ def test_buckets_that_can_not_be_listed(tmp_path: Path) -> None:
 
 
 def test_the_header_says_what_the_rows_depend_on(model: Path, tmp_path: Path) -> None:
-    facts = Worker(How(str(model), 5, None, "openvino", "float32", "", 1)).facts()
+    facts = Worker(WorkerOptions(str(model), 5, None, "openvino", "float32", "", 1)).facts()
     begun = job.Job(images="1" * 64, count=3, shard=2, **facts)
     job.claim(tmp_path, begun, {})
     assert job.recorded(tmp_path) == {"format": 1, **asdict(begun)}

@@ -100,7 +100,7 @@ def expect_the_same_after(undisturbed: tuple[str, Any], tmp_path: Path, chance: 
     every, left = str(chance.randint(1, 7)), STEPS
     killed_at(out, chance.randrange(left), precision, checkpoint_every=every)
     for _ in range(kills - 1):  # the next after few steps: mostly in the same epoch
-        left = STEPS - (lambda progress: progress.epoch * 10 + progress.step)(checkpoint.peek(out))
+        left = STEPS - (lambda progress: progress.epoch * 10 + progress.step)(checkpoint.read_progress(out))
         killed_at(out, chance.randrange(min(left, 4)), precision, resume=True, checkpoint_every=every)
     assert in_process(lambda: train(out, precision, resume=True, checkpoint_every=every)) == 0
     found = content(out)
@@ -145,7 +145,7 @@ def test_kill_9_from_outside_at_any_moment(undisturbed: tuple[str, Any], tmp_pat
         time.sleep(chance.uniform(0, 2))
         process.kill()
         process.join()
-    if not checkpoint.peek(out).finished:
+    if not checkpoint.read_progress(out).finished:
         assert in_process(lambda: train(out, precision, resume=True)) == 0
     assert content(out) == expected
 
@@ -186,7 +186,7 @@ def expect_whole_checkpoints(out: Path, small: tuple[Weights, torch.optim.SGD], 
         assert progress.step > 0
         assert warnings == []
         assert all(bool((master == progress.step).all()) for master in small[0].masters.values())
-        with checkpoint.alone(out):
+        with checkpoint.exclusive(out):
             assert not list((out / checkpoint.FOLDER).glob(".*"))
 
 
@@ -227,7 +227,7 @@ def test_the_last_k_stay(tmp_path: Path, small: tuple[Weights, torch.optim.SGD])
 def test_epochs_are_counted_beyond_four_digits(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
     for epoch in (9_999, 10_000):
         checkpoint.save(tmp_path, *small, Progress(epoch=epoch), keep=1)
-    assert checkpoint.peek(tmp_path).epoch == 10_000
+    assert checkpoint.read_progress(tmp_path).epoch == 10_000
 
 
 def test_a_resumed_run_knows_its_last_good_checkpoint(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
@@ -283,7 +283,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="another run is writing here; wait for it, or choose another --out"):
             train(tmp_path / "run", "float32")
 
-    with checkpoint.alone(tmp_path / "run"):
+    with checkpoint.exclusive(tmp_path / "run"):
         assert in_process(second) == 0
 
 
@@ -291,10 +291,10 @@ def test_a_killed_runs_workers_do_not_keep_its_folder(tmp_path: Path) -> None:
     """They outlive it by seconds, with the files that it had open when they were forked."""
 
     def resumed() -> None:
-        with checkpoint.alone(tmp_path):
+        with checkpoint.exclusive(tmp_path):
             pass
 
-    with checkpoint.alone(tmp_path):
+    with checkpoint.exclusive(tmp_path):
         worker = FORK.Process(target=time.sleep, args=(60,))
         worker.start()
     assert in_process(resumed) == 0
@@ -307,7 +307,7 @@ def test_only_files_of_a_killed_run_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".tmpA1b2C3").touch()  # as safetensors names its own
     (tmp_path / ".notes.tmp").touch()
     (tmp_path / ".tmp").mkdir()
-    with checkpoint.alone(tmp_path):
+    with checkpoint.exclusive(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".notes.tmp", ".tmp", checkpoint.LOCK]
 
 
@@ -350,7 +350,7 @@ def test_more_epochs_for_a_finished_run(undisturbed: tuple[str, Any], tmp_path: 
     if precision == "float32":
         before = 1
         assert in_process(lambda: train(out, precision, epochs=before)) == 0
-        assert checkpoint.peek(out).finished
+        assert checkpoint.read_progress(out).finished
         killed_at(out, 5, precision, resume=True, epochs=3)  # before a checkpoint of its own
         assert checkpoint.read_run(out).recipe["epochs"] == 3
     else:
@@ -450,7 +450,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, small: tupl
             train(out, "float32", checkpoint_every="1")
 
     assert in_process(work) == 0
-    assert checkpoint.peek(out).step == 4
+    assert checkpoint.read_progress(out).step == 4
 
 
 def test_rows_that_were_cut_off_are_missed(tmp_path: Path) -> None:

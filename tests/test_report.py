@@ -20,7 +20,7 @@ from vgglass import modelfile, workflows
 from vgglass.errors import DataError, UsageError
 from vgglass.evaluation import metrics, report
 from vgglass.evaluation.metrics import Evaluation
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.workflows.report import training_rows
 
 HOSTILE = "<img src=x onerror=alert(1)> {0}"
@@ -260,12 +260,12 @@ def test_the_same_answers_make_the_same_page(trained: Path, photos: Path, tmp_pa
     assert str(photos / "test") not in text
 
 
-def judged(scores: Any, labels: list[int], sources: Any = None, **about: Any) -> Judged:
+def judged(scores: Any, labels: list[int], sources: Any = None, **about: Any) -> Predictions:
     scores = np.asarray(scores, np.float64)
     record = model("A", classes=2, image_size=32).record
     architecture = replace(record.architecture, classes=scores.shape[1])
     record = replace(record, architecture=architecture, classes=tuple(f"c{i}" for i in range(scores.shape[1])), **about)
-    return Judged(
+    return Predictions(
         record=record,
         split="test",
         sources=tuple(np.zeros((28, 28, 1), np.uint8) for _ in labels) if sources is None else sources,
@@ -282,7 +282,7 @@ def test_many_classes_are_a_picture_and_a_list(browser: Browser, tmp_path: Path)
     scores[40:, 3] = 0.99
     answers = judged(scores, labels)
     path = tmp_path / "report.html"
-    report.write(report.facts(answers, metrics.judge(answers), {"model": "m", "others": [], "data": "d"}), path)
+    report.write(report.facts(answers, metrics.evaluate(answers), {"model": "m", "others": [], "data": "d"}), path)
     for page in opened(browser, path, viewport={"width": 390, "height": 800}):
         assert page.locator("table.matrix").count() == 0
         assert page.get_attribute("canvas", "aria-label") == (
@@ -301,7 +301,9 @@ def test_wide_tables_scroll_by_themselves(browser: Browser, tmp_path: Path) -> N
     names = tuple(f"{HOSTILE} 很长的类别名 and-a-word-that-can-not-be-broken-anywhere-at-all {i}" for i in range(25))
     answers = judged(np.random.default_rng(0).dirichlet(np.ones(25), 100), [i % 25 for i in range(100)])
     answers = replace(answers, record=replace(answers.record, classes=names))
-    report.write(report.facts(answers, metrics.judge(answers), {"model": "m" * 99, "others": []}), tmp_path / "r.html")
+    report.write(
+        report.facts(answers, metrics.evaluate(answers), {"model": "m" * 99, "others": []}), tmp_path / "r.html"
+    )
     for page in opened(browser, tmp_path / "r.html", viewport={"width": 390, "height": 800}):
         page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -310,7 +312,7 @@ def test_wide_tables_scroll_by_themselves(browser: Browser, tmp_path: Path) -> N
 
 def test_all_right_has_no_mistakes(browser: Browser, tmp_path: Path) -> None:
     answers = judged([[0.9, 0.1], [0.2, 0.8]], [0, 1])
-    report.write(report.facts(answers, metrics.judge(answers), {"model": "m", "others": []}), tmp_path / "r.html")
+    report.write(report.facts(answers, metrics.evaluate(answers), {"model": "m", "others": []}), tmp_path / "r.html")
     for page in opened(browser, tmp_path / "r.html"):
         assert "Every answer is right." in page.inner_text("#mistakes")
         assert "With --robustness" in page.inner_text("#robustness")
@@ -322,7 +324,7 @@ def test_cautions_are_said(browser: Browser, tmp_path: Path) -> None:
     answers = replace(
         judged([[0.9, 0.1]], [0]), used_for="selection", missing=("c1",), unknown={"<i>owl</i>": 1234}
     )  # one image, of one class
-    report.write(report.facts(answers, metrics.judge(answers), {"model": "m", "others": []}), tmp_path / "r.html")
+    report.write(report.facts(answers, metrics.evaluate(answers), {"model": "m", "others": []}), tmp_path / "r.html")
     for page in opened(browser, tmp_path / "r.html"):
         said = page.locator(".caution").all_text_contents()
         assert said[0].startswith("Used for selection")
@@ -342,7 +344,7 @@ def test_ten_thousand_small_images_make_a_small_page(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     sources = tuple(generator.integers(0, 256, (10_000, 28, 28, 1), dtype=np.uint8))
     answers = judged(generator.dirichlet(np.ones(10), 10_000), list(generator.integers(0, 10, 10_000)), sources)
-    report.write(report.facts(answers, metrics.judge(answers), {"model": "m", "others": []}), tmp_path / "r.html")
+    report.write(report.facts(answers, metrics.evaluate(answers), {"model": "m", "others": []}), tmp_path / "r.html")
     assert (tmp_path / "r.html").stat().st_size < 10_000_000
 
 
@@ -370,7 +372,7 @@ def test_the_threshold_says_what_it_costs(browser: Browser, tmp_path: Path) -> N
         (fitted, "0.500 The logits are divided by it. It was fitted on 1,234 images (validation)."),
         (fitted, "75.0 % Answers less probable are “unsure”. Chosen for a precision of 95.0 %. On these images"),
     ):
-        report.write(report.facts(chosen, metrics.judge(chosen), {"model": "m", "others": []}), tmp_path / "r.html")
+        report.write(report.facts(chosen, metrics.evaluate(chosen), {"model": "m", "others": []}), tmp_path / "r.html")
         for page in opened(browser, tmp_path / "r.html"):
             assert said in plain(page.inner_text("#calibration"))
 
@@ -436,7 +438,7 @@ def test_names_of_absolute_and_relative_paths(
     (photos / "test" / "list.csv").write_text("path,label\n" + "".join(f"{row},{CLASSES[1]}\n" for row in rows))
     monkeypatch.chdir(photos / "test")
     assert workflows.report(trained, "list.csv", tmp_path / "r.html").images == 3
-    names = workflows.judged(trained, "list.csv").names
+    names = workflows.predictions_on_split(trained, "list.csv").names
     assert names == (images[0].name, f"../{CLASSES[1]}/{images[1].name}", images[2].name)
 
 

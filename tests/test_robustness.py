@@ -13,7 +13,7 @@ from glass_subjects import model
 from pictures import save, scene
 from vgglass import workflows
 from vgglass.evaluation import robustness as room
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.report import nearest
 from vgglass.evaluation.robustness import DISTURBANCES, PLAIN, robustness
 from vgglass.evaluation.statistics import wilson
@@ -24,10 +24,10 @@ COLOUR = Preprocessing(32, 40, (0.0,) * 3, (1.0,) * 3)
 GREY = Preprocessing(32, 32, (0.0,), (1.0,), "L")
 
 
-def judged(sources: Any, labels: list[int], preprocessing: Preprocessing) -> Judged:
+def judged(sources: Any, labels: list[int], preprocessing: Preprocessing) -> Predictions:
     file = model("A", classes=2, image_size=32, channels=preprocessing.channels)
     record = replace(file.record, preprocessing=preprocessing)
-    return Judged(record, "test", tuple(sources), np.array(labels), np.zeros((len(labels), 2)))
+    return Predictions(record, "test", tuple(sources), np.array(labels), np.zeros((len(labels), 2)))
 
 
 def bright(squares: Pixels) -> Any:
@@ -62,8 +62,8 @@ def test_the_plain_point_is_what_evaluation_answers(tmp_path: Path) -> None:
     file = model("A", classes=2, image_size=32)
     file = replace(file, record=replace(file.record, preprocessing=replace(file.record.preprocessing, resize=40)))
     engine = workflows.engine(file, precision="float32")
-    predicted = np.stack(list(workflows.judge(file).stream(paths))).argmax(axis=1)  # type: ignore[arg-type]
-    answers = Judged(file.record, "test", tuple(paths), np.array(labels), np.zeros((35, 2)))
+    predicted = np.stack(list(workflows.evaluation_predictor(file).stream(paths))).argmax(axis=1)  # type: ignore[arg-type]
+    answers = Predictions(file.record, "test", tuple(paths), np.array(labels), np.zeros((35, 2)))
     found = robustness(answers, engine)
     for points in found.curves.values():
         (plain,) = [point for point in points if point.plain]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from served import JPEG, Served, parsed, photographs, save_model
-from vgglass.server.access import allowed, is_loopback
+from vgglass.server.access import access_rules, is_loopback
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
 
@@ -122,7 +122,7 @@ def test_with_the_token_all_is_answered_and_probes_need_none(server: Served) -> 
 def test_loopback_addresses() -> None:
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.7", "example.org", "")))  # noqa: S104
-    assert not allowed("127.0.0.1", (), None).addresses
+    assert not access_rules("127.0.0.1", (), None).addresses
 
 
 def refused(*options: object, status: int = 2) -> str:

@@ -22,11 +22,11 @@ from vgglass.glass import Subject
 from vgglass.model import VGG
 from vgglass.preprocess import normalise
 from vgglass.server import middleware, sessions
-from vgglass.server.decoding import Whole
-from vgglass.server.model_store import Models, Options
+from vgglass.server.decoding import DecodedUpload
+from vgglass.server.model_store import ModelStore, Options
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError
-from vgglass.server.sessions import WAITING, WALKS, Looked, Subjects
+from vgglass.server.sessions import WAITING, WALKS, ModelSession, Sessions
 
 NOTHING = "0" * 32
 
@@ -160,14 +160,14 @@ def test_every_small_window_is_played_or_explained(server: Served) -> None:
 # The least recently used
 
 
-def fresh() -> Looked:
+def fresh() -> ModelSession:
     file = model("A", image_size=32)
-    return Looked(workflows.predictor(file), file, threading.Event())
+    return ModelSession(workflows.predictor(file), file, threading.Event())
 
 
-def whole(seed: int, side: int = 32) -> Whole:
+def whole(seed: int, side: int = 32) -> DecodedUpload:
     pixels = photograph(side, side, seed=seed)
-    return Whole(pixels, pixels[:32, :32], (32, 32))
+    return DecodedUpload(pixels, pixels[:32, :32], (32, 32))
 
 
 def test_few_walks_are_kept_and_a_dropped_one_comes_back_the_same() -> None:
@@ -333,14 +333,14 @@ class Client:
 
 
 @pytest.fixture
-def looks(tmp_path: Path) -> Iterator[Subjects]:
-    models = Models(save_model(tmp_path / "tiny.safetensors"), Options(), Metrics())
-    looks = Subjects(models)
+def looks(tmp_path: Path) -> Iterator[Sessions]:
+    models = ModelStore(save_model(tmp_path / "tiny.safetensors"), Options(), Metrics())
+    looks = Sessions(models)
     yield looks
     looks.stop()
 
 
-def test_work_stops_when_its_client_has_left(looks: Subjects) -> None:
+def test_work_stops_when_its_client_has_left(looks: Sessions) -> None:
     """It would never end: the network is what stops it. The next one is computed, with nothing left over."""
 
     async def session() -> None:
@@ -355,7 +355,7 @@ def test_work_stops_when_its_client_has_left(looks: Subjects) -> None:
         task = asyncio.create_task(looks.ponder(client.request, name, endless))
         await asyncio.to_thread(begun.wait)
         client.leaves.set()
-        with pytest.raises(middleware.LeftError, match="the client: left before its answer"):
+        with pytest.raises(middleware.ClientLeftError, match="the client: left before its answer"):
             await task
         found = await looks.ponder(other.request, name, lambda subject: glass.attribute(subject, "gradcam"))
         expected = glass.attribute(looks.looked.subject(name), "gradcam")
@@ -364,7 +364,7 @@ def test_work_stops_when_its_client_has_left(looks: Subjects) -> None:
     asyncio.run(session())
 
 
-def test_work_stops_when_it_is_cancelled(looks: Subjects) -> None:
+def test_work_stops_when_it_is_cancelled(looks: Sessions) -> None:
     """As the server does at the end of its grace."""
 
     async def session() -> None:
@@ -385,7 +385,7 @@ def test_work_stops_when_it_is_cancelled(looks: Subjects) -> None:
     asyncio.run(session())
 
 
-def test_who_leaves_a_stream_stops_nobody_else(looks: Subjects) -> None:
+def test_who_leaves_a_stream_stops_nobody_else(looks: Sessions) -> None:
     """A stream whose client left is cancelled again and again, until it ends; what it had begun is still put right."""
 
     async def session() -> None:
@@ -414,7 +414,7 @@ def test_who_leaves_a_stream_stops_nobody_else(looks: Subjects) -> None:
     asyncio.run(session())
 
 
-def test_no_batch_is_computed_for_a_client_who_left(looks: Subjects) -> None:
+def test_no_batch_is_computed_for_a_client_who_left(looks: Sessions) -> None:
     async def session() -> None:
         client, computed = Client(), []
 
@@ -430,7 +430,7 @@ def test_no_batch_is_computed_for_a_client_who_left(looks: Subjects) -> None:
     asyncio.run(session())
 
 
-def test_what_has_begun_to_be_answered_is_not_refused(looks: Subjects) -> None:
+def test_what_has_begun_to_be_answered_is_not_refused(looks: Sessions) -> None:
     """Every place is taken while a stream is on its way."""
 
     async def session() -> None:
@@ -452,9 +452,9 @@ def test_what_has_begun_to_be_answered_is_not_refused(looks: Subjects) -> None:
     asyncio.run(session())
 
 
-def decoded() -> Whole:
+def decoded() -> DecodedUpload:
     pixels = photograph(64, 64)
-    return Whole(pixels, pixels, (64, 64))
+    return DecodedUpload(pixels, pixels, (64, 64))
 
 
 # Numbers that are none

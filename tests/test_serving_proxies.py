@@ -22,7 +22,7 @@ from pages import DROP
 from proxied import proxied
 from served import JPEG, Reply, Served, encoded, photographs, save_model
 from vgglass.errors import UsageError
-from vgglass.server.access import allowed, origin
+from vgglass.server.access import access_rules, origin
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
 GUEST = "https://app.example"
@@ -276,14 +276,14 @@ def test_origins_are_written_as_browsers_do(text: str, expected: str) -> None:
 )
 def test_wrong_origins_are_refused_at_the_start(text: str) -> None:
     with pytest.raises(UsageError, match=r"is no origin of a page; give each as .*https://app\.example") as error:
-        allowed("127.0.0.1", (), None, [text])
+        access_rules("127.0.0.1", (), None, [text])
     assert f"--allow-origin {text}" in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["https://photos.example", "photos.example/vgg", "*.example", "a@b", "", "a b", "a:x"])
 def test_wrong_names_are_refused_at_the_start(text: str) -> None:
     with pytest.raises(UsageError, match=r"is no host's name; give NAME or NAME:PORT: photos\.example") as error:
-        allowed("127.0.0.1", [text], None)
+        access_rules("127.0.0.1", [text], None)
     assert f"--allow-host {text}" in str(error.value)
 
 
@@ -299,7 +299,7 @@ def test_wrong_names_are_refused_at_the_start(text: str) -> None:
     ],
 )
 def test_names_with_and_without_a_port(text: str, name: str, page: str) -> None:
-    access = allowed("127.0.0.1", [text], None)
+    access = access_rules("127.0.0.1", [text], None)
     assert name in access.hosts
     assert page in access.pages
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pictures import save, scene
 from vgglass.data import sources
-from vgglass.data.duplicates import BITS, Twins, components, twins
+from vgglass.data.duplicates import BITS, DuplicateGroups, components, find_duplicates
 from vgglass.data.examination import Facts, examine
 from vgglass.images import Pixels
 
@@ -37,7 +37,7 @@ def test_altered_copies_are_found_and_other_scenes_are_not(tmp_path: Path) -> No
         found = [facts(scene(seed), tmp_path)]
         found += [facts(copy, tmp_path) for copy in altered(scene(seed)).values()]
         found += [facts(scene(100 + 10 * seed + other), tmp_path) for other in range(5)]
-        group = twins(found).group
+        group = find_duplicates(found).group
         assert set(group[:5]) == {group[0]}, seed
         assert len(set(group)) == 6, seed
 
@@ -45,7 +45,7 @@ def test_altered_copies_are_found_and_other_scenes_are_not(tmp_path: Path) -> No
 def test_blank_pictures_are_twins_only_of_their_equals(tmp_path: Path) -> None:
     shades = [facts(np.full((100, 100, 3), shade, np.uint8), tmp_path) for shade in (0, 128, 130, 255, 255)]
     assert len({found.phash for found in shades[1:]}) == 1  # the hash alone would take them all for one
-    found = twins(shades)
+    found = find_duplicates(shades)
     assert found.pairs.tolist() == []
     assert list(found.copies()) == [[3, 4]]
 
@@ -53,14 +53,14 @@ def test_blank_pictures_are_twins_only_of_their_equals(tmp_path: Path) -> None:
 def test_tiny_digits_are_not_all_duplicates(tmp_path: Path) -> None:
     samples = sources.digits().split("validation")
     found = [facts(np.repeat(np.asarray(sample.source), 3, axis=2), tmp_path) for sample in samples]
-    assert len(twins(found).pairs) <= 1  # of 16,110 pairs
+    assert len(find_duplicates(found).pairs) <= 1  # of 16,110 pairs
 
 
 def test_small_pictures_need_closer_thumbnails(tmp_path: Path) -> None:
     one = facts(scene(1), tmp_path)
     other = facts(scene(1)[9:-9, 12:-12], tmp_path)  # a twentieth less at each edge
-    assert len(twins([one, other]).pairs) == 1
-    assert len(twins([one, replace(other, height=63)]).pairs) == 0
+    assert len(find_duplicates([one, other]).pairs) == 1
+    assert len(find_duplicates([one, replace(other, height=63)]).pairs) == 0
 
 
 def test_twelve_bits_apart_and_no_more(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ def test_twelve_bits_apart_and_no_more(tmp_path: Path) -> None:
     assert one.phash is not None
     for bits in (BITS, BITS + 1):
         other = replace(one, phash=one.phash ^ ((1 << bits) - 1), sha256=b"other")
-        assert len(twins([one, other]).pairs) == (bits == 12)
+        assert len(find_duplicates([one, other]).pairs) == (bits == 12)
 
 
 def test_groups_join_what_pairs_chain() -> None:
     assert components(5, np.array([[0, 1], [1, 4]])).tolist() == [0, 0, 1, 2, 0]
     # Files 0 and 3 hold the same bytes; content 0 is near to 1, and 1 to 2.
-    found = Twins(np.array([0, 1, 2, 0, 3]), np.array([[0, 1], [1, 2]]))
+    found = DuplicateGroups(np.array([0, 1, 2, 0, 3]), np.array([[0, 1], [1, 2]]))
     assert found.group.tolist() == [0, 0, 0, 0, 1]
     assert list(found.copies()) == [[0, 3]]
     assert list(found.near()) == [[0, 1, 2, 3]]
@@ -87,8 +87,8 @@ def test_pairs_are_the_same_however_many_rows_are_compared_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [facts(copy, tmp_path) for seed in range(3) for copy in altered(scene(seed)).values()]
-    whole = twins(found).pairs.tolist()
+    whole = find_duplicates(found).pairs.tolist()
     monkeypatch.setattr("vgglass.data.duplicates.CELLS", 1)
-    assert sorted(twins(found).pairs.tolist()) == sorted(whole)
+    assert sorted(find_duplicates(found).pairs.tolist()) == sorted(whole)
     assert len(whole) == 18
-    assert twins([]).pairs.tolist() == []
+    assert find_duplicates([]).pairs.tolist() == []

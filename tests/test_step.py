@@ -138,7 +138,7 @@ def test_epochs_that_are_no_better() -> None:
 
 
 def test_paper_initialisation_is_fed_0_to_255() -> None:
-    record, _ = plan.measure(
+    record, _ = plan.measure_statistics(
         sources.digits().split("train"), recipe.read("digits").override(initialisation="paper"), None
     )
     assert record.std == (1.0,)

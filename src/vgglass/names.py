@@ -5,30 +5,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def as_seen(name: str) -> str:
+def normalised(name: str) -> str:
     """The name in normal form C: 'é' is one letter, whether macOS or Linux wrote it."""
     return unicodedata.normalize("NFC", name)
 
 
-def by_case(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Names by what they have in common where case is no matter, which is `caseless`."""
+def group_by_case(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Names by what they have in common where case is no matter, which is `casefolded`."""
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
-        found[caseless(name)] = (*found.get(caseless(name), ()), name)
+        found[casefolded(name)] = (*found.get(casefolded(name), ()), name)
     return found
 
 
-def caseless(name: str) -> str:
-    return as_seen(as_seen(name).casefold())
+def casefolded(name: str) -> str:
+    return normalised(normalised(name).casefold())
 
 
-def but_for_case(path: Path) -> str:
+def same_but_for_case(path: Path) -> str:
     """For an error about a path that is not there, what is and differs by case alone; '' where nothing is."""
     folder = existing(path.parent)
     if path.exists():
         return ""
     try:
-        alike = sorted(other.name for other in folder.iterdir() if caseless(other.name) == caseless(path.name))
+        alike = sorted(other.name for other in folder.iterdir() if casefolded(other.name) == casefolded(path.name))
     except OSError:
         return ""
     return f" (there is {alike[0]!r}, which differs by case alone)" if alike else ""
@@ -40,7 +40,7 @@ def existing(path: Path) -> Path:
         return path
     folder = existing(path.parent)
     try:
-        alike = [other for other in folder.iterdir() if as_seen(other.name) == as_seen(path.name)]
+        alike = [other for other in folder.iterdir() if normalised(other.name) == normalised(path.name)]
     except OSError:
         return path
     return alike[0] if len(alike) == 1 else path

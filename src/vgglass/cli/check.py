@@ -76,7 +76,7 @@ def check(
         report.write_page(found, html)
         notes.print(f"Written: {html} (open it in a browser)", soft_wrap=True)
     if quarantine:
-        condemned = removal.condemned(found)
+        condemned = removal.files_to_remove(found)
         path = removal.write_quarantine(condemned, quarantine, moving=yes)
         moved = "moved there" if yes else "ought to go; add --yes to move them there"
         notes.print(f"Written: {path}: {len(condemned)} files {moved}", soft_wrap=True)

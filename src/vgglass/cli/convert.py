@@ -10,7 +10,7 @@ import typer
 from vgglass.cli import output
 from vgglass.cli.output import KINDS, Language, language
 from vgglass.errors import DataError, UsageError
-from vgglass.names import by_case
+from vgglass.names import group_by_case
 
 COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
@@ -156,7 +156,7 @@ def convert(
         outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
         raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
     names = _class_names(classes) if classes else None
-    for alike in by_case(names or ()).values():
+    for alike in group_by_case(names or ()).values():
         if len(alike) > 1:
             console.print(f"{' and '.join(map(repr, alike))} differ in case alone", style="yellow", markup=False)
     record = modelfile.save(weights.model_of(foreign, names, image_size), destination)

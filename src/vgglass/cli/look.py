@@ -11,7 +11,7 @@ from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
 from vgglass.cli.output import KINDS, Language, language
 from vgglass.errors import UsageError
-from vgglass.names import as_seen
+from vgglass.names import normalised
 
 if TYPE_CHECKING:
     from vgglass.glass import Look, Subject
@@ -126,7 +126,7 @@ def look(
         methods = tuple(name for name in methods if name == "class-map")
     seen = glass.look(
         subject,
-        glass.Wanted(
+        glass.LookOptions(
             layers=_parts(layers), attributions=methods, target=_class(subject, target), sanity=sanity,
             class_model=class_model, dense=dense, position=place, without=ablation.parse(without or []), ranked=rank,
         ),
@@ -208,8 +208,8 @@ def _class(subject: "Subject", name: str | None) -> int | None:
     classes = subject.record.classes
     if name is None:
         return None
-    if as_seen(name) in map(as_seen, classes):
-        return [*map(as_seen, classes)].index(as_seen(name))
+    if normalised(name) in map(normalised, classes):
+        return [*map(normalised, classes)].index(normalised(name))
     if name.isdecimal() and int(name) < len(classes):
         return int(name)
     near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)

@@ -71,7 +71,7 @@ def predict(
     console = Console(stderr=True, force_terminal=False if scrolling else None)
     tally = Tally()
     rows = tally.counted(
-        workflows.predictions(
+        workflows.stream_predictions(
             fetched(model, download), paths, top=top, out=out, resume=resume, sort_into=sort_into, console=console,
             views=views, engine=engine, precision=precision,
         )

@@ -52,7 +52,7 @@ def serve(
     from vgglass.server.model_store import Options
 
     token = access.read_token(token_file)
-    names = access.allowed(host, allow_host or (), token, allow_origin or ())
+    names = access.access_rules(host, allow_host or (), token, allow_origin or ())
     if token is None and not insecure and not access.is_loopback(host):
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")

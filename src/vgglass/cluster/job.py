@@ -62,7 +62,7 @@ def place(folder: Path, part: int) -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """No other process writes to the folder while the block runs. Raises UsageError, OSError."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder}", "is a file, and with --ray the rows go to a folder", "name a folder")

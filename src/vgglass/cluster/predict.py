@@ -22,7 +22,7 @@ from vgglass.errors import DataError, InterruptedRunError, ModelFileError, UserE
 from vgglass.inference import Prediction, tables
 from vgglass.inference.header import model_digest
 from vgglass.signals import at_once
-from vgglass.workflows.data import say
+from vgglass.workflows.data import report_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class How:
+class WorkerOptions:
     """How a worker is to answer.
 
     bucket   see sources.Images
@@ -98,7 +98,7 @@ class Worker:
     attempts  Ray's handle of Attempts
     """
 
-    def __init__(self, how: How, attempts: Any = None) -> None:
+    def __init__(self, how: WorkerOptions, attempts: Any = None) -> None:
         self.how, self.attempts = how, attempts
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Done:
+class JobResult:
     """What a job came to: rows in its folder, images that could not be read, and parts that were made now."""
 
     rows: int
@@ -182,7 +182,7 @@ def predict(
     actors: int | None = None,
     shard: int = SHARD,
     console: "Console | None" = None,
-) -> Done:
+) -> JobResult:
     """Predict on a Ray cluster whatever of a job is missing in its folder.
 
     model    a model file or an exported graph, at the same absolute path on every machine
@@ -192,8 +192,8 @@ def predict(
     views, engine, precision  as `api.predictor` takes them; 'auto' is settled on a worker when the job begins
     Raises DataError, UsageError, ModelFileError, MissingExtraError, OSError; InterruptedRunError on SIGINT and SIGTERM.
     """
-    images = sources.listed(paths, lambda sentence: say(sentence, console))
-    with jobs.alone(out):
+    images = sources.listed(paths, lambda sentence: report_line(sentence, console))
+    with jobs.exclusive(out):
         before = jobs.recorded(out)
         with connected(address) as nodes:
             pool = Pool.of(nodes, actors, engine)
@@ -202,11 +202,11 @@ def predict(
                 for name, value in {"engine": engine, "precision": precision}.items()
             }
             threads = pool.cpus
-            how = How(str(Path(model).absolute()), top, views, **asked, bucket=images.bucket, threads=threads)
+            how = WorkerOptions(str(Path(model).absolute()), top, views, **asked, bucket=images.bucket, threads=threads)
             facts = _probed(how, pool)
             job = jobs.Job(images=images.digest(), count=len(images.names), shard=shard, **facts)
             jobs.claim(out, job, before)
-            settled = How(
+            settled = WorkerOptions(
                 how.model, job.top, views, job.engine, job.precision, images.bucket, threads, digest=job.model
             )
             if console:
@@ -215,12 +215,12 @@ def predict(
 
 
 def _finished(
-    job: jobs.Job, images: sources.Images, out: Path, how: How, pool: Pool, console: "Console | None"
-) -> Done:
+    job: jobs.Job, images: sources.Images, out: Path, how: WorkerOptions, pool: Pool, console: "Console | None"
+) -> JobResult:
     """Make the parts that are missing."""
     from rich.console import Console
 
-    from vgglass.workflows.data import reading
+    from vgglass.workflows.data import reading_progress
 
     failed = {part: jobs.failures(out, job, part) for part in job.parts}
     missing = [part for part, count in failed.items() if count is None]
@@ -232,16 +232,16 @@ def _finished(
         return InterruptedRunError(signal.name, signal, kept, "the same command goes on with what is missing")
 
     tasks = ({"part": part, "names": b"\0".join(job.names(part, images))} for part in missing)
-    with at_once(interrupted), reading(console or Console(stderr=True), "predicting") as progress:
+    with at_once(interrupted), reading_progress(console or Console(stderr=True), "predicting") as progress:
         for answer in _answers(how, list(tasks), pool):
             jobs.write(out, answer["part"], answer["table"])
             failed[answer["part"]] = answer["failed"]
             done += job.size(answer["part"])
             progress(done, job.count)
-    return Done(done, sum(count or 0 for count in failed.values()), len(missing))
+    return JobResult(done, sum(count or 0 for count in failed.values()), len(missing))
 
 
-def _answers(how: How, tasks: list[dict[str, Any]], pool: Pool) -> Iterator[dict[str, Any]]:
+def _answers(how: WorkerOptions, tasks: list[dict[str, Any]], pool: Pool) -> Iterator[dict[str, Any]]:
     """What the workers say of each task, as they come. Raises UserError."""
     import ray.data
 
@@ -272,7 +272,7 @@ def _unpacked(text: str) -> UserError:
     return error
 
 
-def _probed(how: How, pool: Pool) -> dict[str, Any]:
+def _probed(how: WorkerOptions, pool: Pool) -> dict[str, Any]:
     """What a worker makes of the model. Raises UserError."""
     import ray
 

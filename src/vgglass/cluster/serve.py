@@ -67,7 +67,7 @@ def application(arguments: Arguments) -> "Application":
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"hosts={arguments.hosts}", rule, "add token_file=FILE")
     _access(arguments)
-    workflows.opened(arguments.model)  # a wrong one is told here, not by replicas that start again and again
+    workflows.open_source(arguments.model)  # a wrong one is told here, not by replicas that start again and again
     from ray import serve
 
     def build() -> ASGIApp:
@@ -97,7 +97,7 @@ def replica(arguments: Arguments) -> ASGIApp:
 def _access(arguments: Arguments) -> access.Access:
     names, pages = ([each for each in text.split(",") if each] for text in (arguments.hosts, arguments.origins))
     path = Path(arguments.token_file) if arguments.token_file else None
-    return access.allowed("127.0.0.1", names, access.read_token(path), pages)
+    return access.access_rules("127.0.0.1", names, access.read_token(path), pages)
 
 
 def _model(name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vgglass import inference
 from vgglass.data.dataset import PassedOver
-from vgglass.data.listing import bears_image_name, of_system, summary
+from vgglass.data.listing import has_image_suffix, is_system_file, summary
 from vgglass.errors import DataError, UsageError
 from vgglass.images import File
 from vgglass.inference.inputs import Say
@@ -98,9 +98,9 @@ def _objects(address: str, say: Say) -> list[str]:
 
 def _why_passed_over(path: str) -> str:
     """The kind of finding that an object is, or nothing ('') for an image."""
-    if any(map(of_system, path.split("/"))):
+    if any(map(is_system_file, path.split("/"))):
         return "system-file"
-    return "" if bears_image_name(path) else "no-image"
+    return "" if has_image_suffix(path) else "no-image"
 
 
 def _located(address: str) -> tuple[Any, str]:

@@ -14,10 +14,10 @@ import numpy as np
 
 from vgglass import images, names
 from vgglass.data.dataset import SPLITS, effective_numbers
-from vgglass.data.duplicates import Twins, twins
+from vgglass.data.duplicates import DuplicateGroups, find_duplicates
 from vgglass.data.examination import Facts
 from vgglass.data.folder import NO_CLASS, Entry, Survey
-from vgglass.data.listing import shown
+from vgglass.data.listing import printable
 from vgglass.errors import ImageError
 from vgglass.preprocess import Preprocessing, placement
 
@@ -50,7 +50,7 @@ class ClassBalance:
 
 
 @dataclass(frozen=True)
-class Flattery:
+class Leakage:
     """How far twins in train may flatter the score on a held-out split.
 
     twins   images of the split that have a twin of the same class in train
@@ -79,7 +79,7 @@ class Audit:
     record: Preprocessing
     findings: dict[str, tuple[Case, ...]]
     balance: tuple[ClassBalance, ...]
-    flattery: tuple[Flattery, ...]
+    flattery: tuple[Leakage, ...]
     cuts: tuple[float, ...]
 
     @property
@@ -137,7 +137,7 @@ def words() -> dict[str, Any]:
 def audit(survey: Survey, record: Preprocessing) -> Audit:
     """Judge a survey for a network with this preprocessing. Raises MissingExtraError."""
     readable = _readable(survey)
-    alike = twins([entry.facts for entry in readable])
+    alike = find_duplicates([entry.facts for entry in readable])
     balance = _balance(survey)
     found: dict[str, list[Case]] = {kind: [] for kind in KINDS}
     usual = usual_format([entry.facts for entry in readable])
@@ -150,7 +150,7 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
     found |= _alike(readable, alike)
     found["imbalance"] = list(_imbalance(balance))
     found["class-names"] = [
-        Case(detail=", ".join(alike)) for alike in names.by_case(survey.classes).values() if alike[1:]
+        Case(detail=", ".join(alike)) for alike in names.group_by_case(survey.classes).values() if alike[1:]
     ]
     cuts = [cut_away(entry.facts, record) for entry in readable]
     return Audit(
@@ -163,7 +163,7 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
     )
 
 
-def _alike(readable: Sequence[Entry], alike: Twins) -> dict[str, list[Case]]:
+def _alike(readable: Sequence[Entry], alike: DuplicateGroups) -> dict[str, list[Case]]:
     """Cases of several images that show one picture; what is wholly told as a conflict or leak is not repeated."""
     crossing = {
         "label-conflict": list(alike.crossing([str(entry.label) for entry in readable])),
@@ -196,14 +196,14 @@ def _imbalance(balance: Sequence[ClassBalance]) -> Iterator[Case]:
         yield Case(detail=f"{largest.name}: {largest.images}, {smallest.name}: {smallest.images}")
 
 
-def _flattery(readable: Sequence[Entry], alike: Twins) -> Iterator[Flattery]:
+def _flattery(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Leakage]:
     counted = Counter(entry.split for entry in readable)
     joined = [f"{group}-{entry.label}" for group, entry in zip(alike.group, readable, strict=True)]
     learned = {key for key, entry in zip(joined, readable, strict=True) if entry.split == "train"}
     for name in ("validation", "test"):
         known = sum(key in learned for key, entry in zip(joined, readable, strict=True) if entry.split == name)
         if known:
-            yield Flattery(name, counted[name], known)
+            yield Leakage(name, counted[name], known)
 
 
 # What there is to say of single files: findings by kind, each with its detail. The kinds are stable keys; audit.json
@@ -270,7 +270,7 @@ def cut_away(facts: Facts, record: Preprocessing) -> float | None:
 def strays(survey: Survey) -> Iterator[tuple[str, str, str]]:
     """Kind, path and detail of what lies in the folder and is no class's image."""
     for one in survey.passed_over:
-        yield one.kind, shown(one.path), one.detail
+        yield one.kind, printable(one.path), one.detail
 
 
 def _unreadable(facts: Facts) -> str:

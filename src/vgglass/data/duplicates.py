@@ -28,7 +28,7 @@ Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicateGroups:
     """The contents of some files (F files, C contents), and which of them are near duplicates.
 
     content  (F,) the number of each file's content
@@ -72,14 +72,14 @@ def _gathered(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
     return (found for found in gathered.values() if len(found) > 1)
 
 
-def twins(facts: Sequence[Facts]) -> Twins:
+def find_duplicates(facts: Sequence[Facts]) -> DuplicateGroups:
     """Compare every image with every other. Raises MissingExtraError."""
     numbers: dict[bytes, int] = {}
     content = [numbers.setdefault(found.sha256, len(numbers)) for found in facts]
     firsts = dict(zip(content, facts, strict=True))
     hashed = [number for number in range(len(numbers)) if firsts[number].phash is not None]
     near = _near([firsts[number] for number in hashed])
-    return Twins(np.array(content, np.intp), np.array(hashed, np.intp)[near])
+    return DuplicateGroups(np.array(content, np.intp), np.array(hashed, np.intp)[near])
 
 
 def components(count: int, pairs: Integers) -> Integers:

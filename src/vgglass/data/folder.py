@@ -10,8 +10,8 @@ from vgglass import names
 from vgglass.data import manifest, sources, split
 from vgglass.data.dataset import SPLITS, Dataset, PassedOver, Sample
 from vgglass.data.examination import Facts, Progress, examined
-from vgglass.data.layout import understand
-from vgglass.data.listing import Folder, shown
+from vgglass.data.layout import detect_layout
+from vgglass.data.listing import Folder, printable
 from vgglass.errors import DataError
 from vgglass.images import Pixels
 
@@ -84,7 +84,7 @@ def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
     if not path.is_dir():
         raise DataError(
             path,
-            f"is not a folder{names.but_for_case(path)}",
+            f"is not a folder{names.same_but_for_case(path)}",
             "name one with a subfolder for each class, or a manifest",
         )
     if sources.holds_idx(path):
@@ -103,7 +103,7 @@ def scan(folder: Path, progress: Progress | None = None) -> Dataset:
 
 def survey(folder: Path, progress: Progress | None = None) -> Survey:
     """Find and examine every image, so that no bad file is met halfway through an epoch. Raises DataError."""
-    layout = understand(folder)
+    layout = detect_layout(folder)
     found: list[tuple[str, Path, int]] = []
     passed_over = list(layout.passed_over)
     for part, (label, name) in product(layout.roots, enumerate(layout.classes)):
@@ -115,7 +115,7 @@ def survey(folder: Path, progress: Progress | None = None) -> Survey:
                 passed_over.append(PassedOver("empty-class", member.path, files=0))
     facts = examined([path for _, path, _ in found], progress)
     entries = (
-        Entry(shown(path.relative_to(folder)), path, part, label, fact)
+        Entry(printable(path.relative_to(folder)), path, part, label, fact)
         for (part, path, label), fact in zip(found, facts, strict=True)
     )
     return Survey(

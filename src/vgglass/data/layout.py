@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from vgglass.data.dataset import SPLITS, PassedOver, natural
-from vgglass.data.listing import Folder, shown
+from vgglass.data.listing import Folder, printable
 from vgglass.errors import DataError
-from vgglass.names import as_seen, by_case, caseless
+from vgglass.names import casefolded, group_by_case, normalised
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Layout:
         """What was understood; counts: of the image files of each part."""
         undivided, said = "all" in self.roots, []
         for name, root in self.roots.items():
-            place = shown(root.path.relative_to(self.top)) if root.path != self.top else ""
+            place = printable(root.path.relative_to(self.top)) if root.path != self.top else ""
             held = [label for label in self.classes if self._holds(name, label)]
             count = f"{len(held)} class{'es' * (len(held) != 1)}, {counts[name]:,} image{'s' * (counts[name] != 1)}"
             whence = f"{place}, " * bool(place) if undivided else f"{name} from {place}, "
-            said.append(f"{whence}{count}{f' ({few(held)})' * undivided}")
+            said.append(f"{whence}{count}{f' ({name_some(held)})' * undivided}")
         how = "not divided" if undivided else "divided by its folders"
-        return f"{shown(self.top)} is understood as {how}: {'; '.join([*said, *self.remarks])}."
+        return f"{printable(self.top)} is understood as {how}: {'; '.join([*said, *self.remarks])}."
 
     def _holds(self, part: str, label: str) -> bool:
         return any(folder.holds_images for folder in self.folders.get((part, label), ()))
 
 
-def understand(top: Path) -> Layout:
+def detect_layout(top: Path) -> Layout:
     """Raises DataError where there are no class folders, or where two readings are possible."""
     passed_over: list[PassedOver] = []
     folder = _inside(Folder.at(top), lambda inner: part_of(inner.name) is not None, passed_over)
@@ -70,7 +70,7 @@ def understand(top: Path) -> Layout:
         passed_over += _beside(root, labelled)
         strangers = [inner.name for inner in root.folders if inner.holds_images and inner not in labelled]
         if divided and not any(inner.holds_images for inner in labelled):
-            remarks.append(f"{name} is not used, for none of its folders ({few(strangers)}) is a class of train")
+            remarks.append(f"{name} is not used, for none of its folders ({name_some(strangers)}) is a class of train")
             del roots[name]
             continue
         for inner, label in labelled.items():
@@ -79,7 +79,7 @@ def understand(top: Path) -> Layout:
     if not any(inner.holds_images for members in folders.values() for inner in members):
         loose = f" ({len(folder.images):,} lie loose in it)" if folder.images else ""
         raise DataError(top, f"no images in subfolders of it{loose}", CLASS_FOLDERS)
-    alike = [names for names in by_case(classes).values() if len(names) > 1]
+    alike = [names for names in group_by_case(classes).values() if len(names) > 1]
     remarks += [f"the classes {' and '.join(names)} differ by case alone" for names in alike]
     return Layout(top, roots, classes, folders, tuple(remarks), tuple(passed_over))
 
@@ -104,8 +104,8 @@ def _class_elsewhere(name: str, divided: Mapping[str, Folder]) -> Callable[[Fold
     held = [
         [inner.name for inner in root.folders if inner.holds_images] for part, root in divided.items() if part != name
     ]
-    known = {caseless(label) for labels in held if len(labels) > 1 for label in labels}
-    return lambda inner: caseless(inner.name) in known
+    known = {casefolded(label) for labels in held if len(labels) > 1 for label in labels}
+    return lambda inner: casefolded(inner.name) in known
 
 
 def _classes(roots: Mapping[str, Folder]) -> tuple[str, ...]:
@@ -113,17 +113,17 @@ def _classes(roots: Mapping[str, Folder]) -> tuple[str, ...]:
     held = [roots[name] for name in ("train", "all") if name in roots] or list(roots.values())
     found = [inner for root in held for inner in root.folders if inner.holds_images or not part_of(inner.name)]
     for inner in found:
-        if shown(inner.path) != str(inner.path):
-            raise DataError(shown(inner.path), "its name is not UTF-8", "rename the folder")
-    return tuple(sorted({as_seen(inner.name) for inner in found}, key=natural))
+        if printable(inner.path) != str(inner.path):
+            raise DataError(printable(inner.path), "its name is not UTF-8", "rename the folder")
+    return tuple(sorted({normalised(inner.name) for inner in found}, key=natural))
 
 
 def _class_of(folder: Folder, classes: Sequence[str]) -> str | None:
     """The class that a folder's name looks like; by case alone only where there is one such class."""
-    name = as_seen(folder.name)
+    name = normalised(folder.name)
     if name in classes:
         return name
-    alike = by_case(classes).get(caseless(name), ())
+    alike = group_by_case(classes).get(casefolded(name), ())
     return alike[0] if len(alike) == 1 else None
 
 
@@ -146,12 +146,12 @@ def _of_a_part(
 ) -> Iterator[str]:
     """What a person should know of the folders of a part."""
     if strangers:
-        yield f"{name} has folders of no class of train, which are left out ({few(strangers)})"
+        yield f"{name} has folders of no class of train, which are left out ({name_some(strangers)})"
     held = {label for inner, label in labelled.items() if inner.holds_images}
     if name in ("validation", "test") and (lacking := [label for label in classes if label not in held]):
-        yield f"{name} lacks {few(lacking)}"
+        yield f"{name} lacks {name_some(lacking)}"
     for inner, label in labelled.items():
-        if as_seen(inner.name) != label:
+        if normalised(inner.name) != label:
             yield f"{inner.name} of {name} is taken for the class {label}"
     for label, count in Counter(labelled.values()).items():
         if count > 1:
@@ -186,10 +186,10 @@ def part_of(name: str) -> str | None:
 
 def says_nothing(name: str) -> bool:
     """Whether a folder's name is one like data or images."""
-    return _ONLY_BESIDE.fullmatch(as_seen(name).lower()) is not None
+    return _ONLY_BESIDE.fullmatch(normalised(name).lower()) is not None
 
 
-def few(names: Iterable[str]) -> str:
+def name_some(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:SHOWN]) + f" and {len(listed) - SHOWN} more" * (len(listed) > SHOWN)
 
@@ -212,9 +212,9 @@ def parts_named(folder: Folder) -> tuple[dict[str, Folder], list[str]]:
     if others and len(parts) == 1:
         raise DataError(
             folder.path,
-            f"can be read in two ways: its classes are {few([parts[0].name, *others])}, "
-            f"or {parts[0].name} holds the class folders and {few(others)} images of no class",
-            f"move {few(others)} out of it, or, if these are the classes, {APART}",
+            f"can be read in two ways: its classes are {name_some([parts[0].name, *others])}, "
+            f"or {parts[0].name} holds the class folders and {name_some(others)} images of no class",
+            f"move {name_some(others)} out of it, or, if these are the classes, {APART}",
         )
     found: dict[str, Folder] = {}
     for inner in classed:
@@ -236,7 +236,7 @@ def _named(names: Sequence[str]) -> dict[str, str]:
     """The names that say a part; what stands before it ('flowers' of flowers_train), two parts must have in common."""
     split: dict[str, tuple[str, str]] = {}
     for name in names:
-        if found := _NAME.fullmatch(as_seen(name).lower()):
+        if found := _NAME.fullmatch(normalised(name).lower()):
             before = found["before"] or ""
             split[name] = "" if says_nothing(before) else before, _WORDS[found["word"]]
     common = {one for one, part in split.values() if any(one == other and part != own for other, own in split.values())}
@@ -260,13 +260,13 @@ def _require_classes(folder: Folder, parts: Sequence[Folder], named: dict[str, s
         raise DataError(parts[0].path, f"holds {count:,} images and no class folders", CLASS_FOLDERS)
     # Nothing can be learned from images of train without classes: then it is one. So are test1, test2, test3.
     if said - {"train"} and not (len(said) == 1 < len(loose)):
-        parted = f"{few(loose)} {'is a part' if len(loose) == 1 else 'are parts'} without class folders"
-        rule = f"can be read in two ways: its classes are {few([*others, *loose])}, or {parted}"
-        raise DataError(folder.path, rule, f"move {few(loose)} out of it, or, if these are classes, {APART}")
+        parted = f"{name_some(loose)} {'is a part' if len(loose) == 1 else 'are parts'} without class folders"
+        rule = f"can be read in two ways: its classes are {name_some([*others, *loose])}, or {parted}"
+        raise DataError(folder.path, rule, f"move {name_some(loose)} out of it, or, if these are classes, {APART}")
     for inner in folder.folders:
         within = _named([name.name for name in inner.folders])
         holding = [below.name for below in inner.folders if below.name in within and below.holds_images]
         if len({within[name] for name in holding}) > 1:
-            rule = f"can be read in two ways: {inner.name} is a class, or holds the parts {few(holding)}"
+            rule = f"can be read in two ways: {inner.name} is a class, or holds the parts {name_some(holding)}"
             remedy = f"name {inner.path} itself, or put the parts outermost, as in {holding[0]}/CLASS/"
             raise DataError(folder.path, rule, remedy)

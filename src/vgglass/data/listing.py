@@ -115,7 +115,7 @@ class Folder:
         linked_folders = []
         for entry in found:
             path = Path(entry.path)
-            if of_system(entry.name):
+            if is_system_file(entry.name):
                 content.passed_over.extend(_of_system(entry, path))
             elif entry.is_dir(follow_symlinks=False):
                 content.folders.append(Folder(path, os.path.join(self.real, entry.name)))  # noqa: PTH118
@@ -166,24 +166,26 @@ def summary(passed_over: Iterable[PassedOver]) -> str:
             by_kind[one.kind].append(one)
     said = []
     for kind, found in by_kind.items():
-        names = [f"{shown(one.path)}{f': {one.detail}' * (kind == 'no-image' and bool(one.detail))}" for one in found]
+        names = [
+            f"{printable(one.path)}{f': {one.detail}' * (kind == 'no-image' and bool(one.detail))}" for one in found
+        ]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         if found:
             said.append(f"{sum(one.files for one in found):,} {_REASONS[kind]} ({', '.join(names[:SHOWN])}{more})")
     return f"passed over: {'; '.join(said)}" if said else ""
 
 
-def bears_image_name(name: str) -> bool:
+def has_image_suffix(name: str) -> bool:
     """Whether a name is an image's, where content is not at hand, as in a bucket."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def of_system(name: str) -> bool:
+def is_system_file(name: str) -> bool:
     """Whether a file or folder of this name is a system's or a program's: hidden, thumbnails, a recycle bin."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
@@ -194,7 +196,7 @@ def refuse(error: OSError) -> NoReturn:
 
 def _why_no_image(entry: "os.DirEntry[str]") -> str | None:
     """None for an image; for what is none, more than that where there is more to say."""
-    if bears_image_name(entry.name):
+    if has_image_suffix(entry.name):
         return None
     try:
         if not stat.S_ISREG(entry.stat().st_mode):

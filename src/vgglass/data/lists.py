@@ -16,7 +16,7 @@ from pathlib import Path
 from vgglass.data.dataset import SPLITS
 from vgglass.data.layout import part_of
 from vgglass.errors import DataError
-from vgglass.names import as_seen, by_case, caseless
+from vgglass.names import casefolded, group_by_case, normalised
 
 SUFFIXES = (".csv", ".tsv")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -87,7 +87,7 @@ def read(path: Path, needed: Sequence[str] = ("path", "label")) -> ImageList:
         if key in seen:
             raise DataError(place, f"names {row['path']!r} again, after line {seen[key]}", "remove one of them")
         seen[key] = line
-        label = as_seen(row["label"].strip()) if "label" in needed else ""
+        label = normalised(row["label"].strip()) if "label" in needed else ""
         shown = file.relative_to(path.parent) if file.is_relative_to(path.parent) else file
         rows.append(Row(line, str(shown), file, label, _split(row["split"], place) if "split" in row else "all"))
     if not rows:
@@ -116,20 +116,20 @@ def text(path: Path) -> str:
 
 def lines(path: Path) -> tuple[str, ...]:
     """The lines of a file that say something, without the quotes around each of them. Raises DataError."""
-    found = [as_seen(line.strip()) for line in io.StringIO(text(path), newline=None)]
+    found = [normalised(line.strip()) for line in io.StringIO(text(path), newline=None)]
     said = tuple(line for line in found if line)
     if all(len(line) > 1 and line[0] == line[-1] == '"' for line in said):
         return tuple(line[1:-1].replace('""', '"') for line in said)
     return said
 
 
-def near(row: Row) -> str:
+def looks_like(row: Row) -> str:
     """The name beside a file that is missing which differs in case alone; '' where there is none."""
     try:
         beside = [path.name for path in row.file.parent.iterdir()]
     except OSError:
         return ""
-    return next((name for name in beside if caseless(name) == caseless(row.file.name)), "")
+    return next((name for name in beside if casefolded(name) == casefolded(row.file.name)), "")
 
 
 def _header(
@@ -142,7 +142,7 @@ def _header(
             first = next(csv.reader(io.StringIO(found, newline=""), delimiter=separator, skipinitialspace=True), [])
         except csv.Error:
             continue
-        headers[separator] = [as_seen(name.strip()) for name in first]
+        headers[separator] = [normalised(name.strip()) for name in first]
     for separator, names in headers.items():
         meanings = {_meaning(name) for name in names}
         if meanings.issuperset(needed):
@@ -234,8 +234,8 @@ class _Places:
         if parent not in self._alike:
             self._alike[parent] = {}
             for other in parent.iterdir() if parent.is_dir() else ():
-                self._alike[parent].setdefault(as_seen(other.name), []).append(other)
-        alike = self._alike[parent].get(as_seen(path.name), [])
+                self._alike[parent].setdefault(normalised(other.name), []).append(other)
+        alike = self._alike[parent].get(normalised(path.name), [])
         return alike[0] if len(alike) == 1 else None
 
 
@@ -249,6 +249,6 @@ def _understood(
         if header[place].casefold() != meaning
     ]
     said += [f"{count:,} path{'s' * (count != 1)} {oddity}" for oddity, count in odd.items()]
-    clashes = [names for names in by_case(sorted({row.label for row in rows})).values() if len(names) > 1]
+    clashes = [names for names in group_by_case(sorted({row.label for row in rows})).values() if len(names) > 1]
     said += [f"{' and '.join(map(repr, names))} differ in case alone and are {len(names)} classes" for names in clashes]
     return f"{path}: {len(rows):,} images; {'; '.join(said)}" if said else ""

@@ -62,7 +62,7 @@ def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: i
         labels = np.array([sample.label for sample in chosen], np.int64)
         return Batch(np.stack([square(sample, record) for sample in chosen]), labels)
 
-    return ahead(batch, iter(range(0, len(samples), size)), depth=4)
+    return prefetch(batch, iter(range(0, len(samples), size)), depth=4)
 
 
 def square(sample: Sample, record: Preprocessing) -> Pixels:
@@ -71,7 +71,7 @@ def square(sample: Sample, record: Preprocessing) -> Pixels:
     return fit(source, record) if isinstance(source, np.ndarray) else DECODERS.fit(source, record)
 
 
-def ahead(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> Iterator[Result]:
+def prefetch(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> Iterator[Result]:
     """Results of `work` in the order of the items, `depth` of them under way at once."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(items, depth))

@@ -190,7 +190,7 @@ def _read_list(path: Path, progress: Progress | None) -> Dataset:
     facts = examined([row.file for row in rows], progress)
     absent = [row for row, fact in zip(rows, facts, strict=True) if not fact.sha256]
     if absent:
-        near = lists.near(absent[0])
+        near = lists.looks_like(absent[0])
         names = [f"{row.path} (line {row.line})" for row in absent]
         remedy = f"it may mean {near}" if near else "mend the paths: they start at its folder"
         raise DataError(path, _first(names, len(rows), "can not be read"), remedy)

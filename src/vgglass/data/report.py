@@ -76,7 +76,7 @@ REASONS = {
 KEEPS = ("all", "train", "validation", "test")
 
 
-def condemned(audit: Audit) -> list[tuple[Entry, str]]:
+def files_to_remove(audit: Audit) -> list[tuple[Entry, str]]:
     """The files that ought to go, each with its reason, in the order of the survey.
 
     Unreadable, damaged and too narrow files; both sides of a label conflict, for only a person can tell which is right;

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vgglass.data.dataset import Sample
-from vgglass.data.duplicates import Integers, components, twins
+from vgglass.data.duplicates import Integers, components, find_duplicates
 
 HELD_OUT_SHARE = 0.15  # of each class, for each of validation and test
 BETWEEN = "near duplicate of"  # how the reason begins for which a new image is left out
@@ -24,7 +24,7 @@ def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[
     """
     ordered = sorted(samples, key=lambda sample: (sample.digest, sample.id))
     firsts = list({sample.digest: sample for sample in reversed(ordered)}.values())[::-1]  # one a content, by digest
-    pairs = twins([sample.described() for sample in firsts]).pairs
+    pairs = find_duplicates([sample.described() for sample in firsts]).pairs
     allowed = ("train", *held_out)
     known = {digest: side for digest, side in earlier.items() if side in allowed}
     if not known.keys().isdisjoint(sample.digest for sample in firsts):

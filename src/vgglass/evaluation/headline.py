@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.statistics import RESAMPLES, percentiles, wilson
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
@@ -33,7 +33,7 @@ class Headline:
     undefined: dict[str, str]
 
 
-def headline(judged: Judged, seed: int = 0) -> Headline:
+def headline(judged: Predictions, seed: int = 0) -> Headline:
     """The five figures; the same seed draws the same images."""
     generator = np.random.default_rng(seed)
     scores, labels = judged.log_probabilities, judged.labels
@@ -64,7 +64,7 @@ def headline(judged: Judged, seed: int = 0) -> Headline:
     return Headline(figures, aucs, intervals, undefined)
 
 
-def _cells(judged: Judged) -> NDArray[np.int64]:
+def _cells(judged: Predictions) -> NDArray[np.int64]:
     """(N, 3): true class, predicted class, whether the true one is among the first five."""
     first = np.argsort(-judged.log_probabilities, axis=1, kind="stable")[:, :5]
     return np.stack([judged.labels, judged.predicted, (first == judged.labels[:, None]).any(axis=1)], axis=1)
@@ -162,7 +162,7 @@ class Protocol:
         return asdict(self)
 
     @classmethod
-    def of(cls, judged: Judged) -> "Protocol":
+    def of(cls, judged: Predictions) -> "Protocol":
         records, views = (judged.record, *judged.others), judged.views
         return cls(
             networks="+".join(map(_network, records)),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vgglass.errors import ImageError, MissingExtraError
 from vgglass.evaluation.headline import Protocol, headline
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.temperature import Calibration, Selective, calibration, selective
 
 
@@ -72,7 +72,7 @@ def require() -> None:
         raise MissingExtraError("scikit-learn", "torch", "evaluation")
 
 
-def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
+def collect(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
     """The log-probabilities of every image (N, K).
 
     Raises ImageError for the first that can't be read.
@@ -85,7 +85,7 @@ def answered(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.
     return np.stack(rows)
 
 
-def judge(judged: Judged) -> Evaluation:
+def evaluate(judged: Predictions) -> Evaluation:
     """Every figure of a model's answers; a tie goes to the class that comes first."""
     from sklearn import metrics
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.listing import shown
+from vgglass.data.listing import printable
 from vgglass.images import Pixels
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Predictions:
     """A model's answers on one split.
 
     record             of the model
@@ -52,7 +52,7 @@ class Judged:
         files = [source.absolute() if isinstance(source, Path) else None for source in self.sources]
         folders = {str(file.parent) for file in files if file}
         common = os.path.commonpath(folders) if folders else ""
-        return tuple(shown(file.relative_to(common)) if file else f"#{n}" for n, file in enumerate(files))
+        return tuple(printable(file.relative_to(common)) if file else f"#{n}" for n, file in enumerate(files))
 
     @property
     def predicted(self) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from vgglass import web
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
 from vgglass.evaluation.metrics import Evaluation
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.robustness import Robustness
 from vgglass.files import replacing
 from vgglass.images import Pixels
@@ -101,7 +101,7 @@ def words() -> dict[str, Any]:
 
 
 def facts(
-    judged: Judged,
+    judged: Predictions,
     evaluation: Evaluation,
     about: Mapping[str, Any],
     training: Sequence[Mapping[str, Any]] | None = None,
@@ -172,7 +172,7 @@ def _headline(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def confusion(
-    judged: Judged, matrix: NDArray[np.int64]
+    judged: Predictions, matrix: NDArray[np.int64]
 ) -> tuple[list[list[int]], list[list[int]] | None, dict[str, list[dict[str, Any]]]]:
     """What the page shows of a confusion matrix (K, K): cells, pairs, galleries.
 
@@ -200,7 +200,7 @@ def fair_share(counts: Sequence[int], most: int, total: int) -> int:
     return next((each for each in range(most, 1, -1) if sum(min(count, each) for count in counts) <= total), 1)
 
 
-def _mistakes(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer | None) -> list[dict[str, Any]]:
+def _mistakes(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer | None) -> list[dict[str, Any]]:
     """Wrong answers, each with its picture and, where there is an explainer, what it says of it."""
     rows = []
     for index in chosen:
@@ -217,7 +217,7 @@ def _mistakes(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer | 
     return rows
 
 
-def _neighbours(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer) -> list[list[dict[str, Any]]]:
+def _neighbours(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer) -> list[list[dict[str, Any]]]:
     """For each image chosen, the training images that the network takes it for."""
     record = judged.record.preprocessing
     squares = np.stack([fit(read(judged.sources[index], record), record) for index in chosen])
@@ -237,7 +237,7 @@ def _neighbours(judged: Judged, chosen: NDArray[np.int64], explainer: Explainer)
     ]
 
 
-def _shown(judged: Judged, index: int, side: int) -> dict[str, Any]:
+def _shown(judged: Predictions, index: int, side: int) -> dict[str, Any]:
     source, predicted = judged.sources[index], int(judged.predicted[index])
     return {
         "picture": web.thumbnail(_pixels(source, side), side),

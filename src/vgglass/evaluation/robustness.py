@@ -13,7 +13,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from vgglass import images
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.statistics import wilson
 from vgglass.images import Pixels
 from vgglass.isolation import DECODERS
@@ -48,7 +48,7 @@ class Robustness:
 
 
 def robustness(
-    judged: Judged, answer: Answer, progress: Callable[[int, int], None] = lambda done, total: None
+    judged: Predictions, answer: Answer, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Robustness:
     """Judge a network on up to IMAGES of the images at each level of each disturbance.
 

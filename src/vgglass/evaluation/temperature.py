@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.errors import DataError
-from vgglass.evaluation.predictions import Judged
+from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.statistics import wilson
 
 BINS = 15  # as Guo et al. 2017
@@ -81,7 +81,7 @@ class Selective:
     interval: tuple[float, float] | None
 
 
-def selective(judged: Judged) -> Selective | None:
+def selective(judged: Predictions) -> Selective | None:
     """None for a model without a threshold, and for an ensemble, for which none was chosen."""
     threshold = judged.record.reject_threshold
     if threshold is None or judged.others:
@@ -92,7 +92,7 @@ def selective(judged: Judged) -> Selective | None:
     return Selective(threshold, count, count / len(answered), precision, interval)
 
 
-def calibration(judged: Judged) -> Calibration:
+def calibration(judged: Predictions) -> Calibration:
     """ECE, NLL, Brier score and the bins of the reliability diagram."""
     from sklearn.metrics import brier_score_loss
 

@@ -26,7 +26,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LookOptions:
     """What a look is to contain beyond the layers' figures.
 
     layers        names to keep; all without
@@ -117,9 +117,9 @@ class Look:
         return sheets.as_png(sheets.photograph(self.subject.square))
 
 
-def look(subject: Subject, wanted: Wanted | None = None) -> Look:
+def look(subject: Subject, wanted: LookOptions | None = None) -> Look:
     """Walk, explain and measure. Raises UsageError, first of all, for what the network has not."""
-    wanted = wanted or Wanted()
+    wanted = wanted or LookOptions()
     measured = _checked(subject, wanted)
     logits = subject.logits()
     target = int(logits.argmax()) if wanted.target is None else wanted.target
@@ -144,7 +144,7 @@ def look(subject: Subject, wanted: Wanted | None = None) -> Look:
     )
 
 
-def _checked(subject: Subject, wanted: Wanted) -> list[str]:
+def _checked(subject: Subject, wanted: LookOptions) -> list[str]:
     """The layers whose fields to measure: those wanted that have maps, else the poolings. Raises UsageError."""
     for name in wanted.layers:
         if name != "image":
@@ -166,7 +166,7 @@ def _checked(subject: Subject, wanted: Wanted) -> list[str]:
     return measured
 
 
-def _attributions(subject: Subject, wanted: Wanted) -> tuple[str, ...]:
+def _attributions(subject: Subject, wanted: LookOptions) -> tuple[str, ...]:
     if wanted.attributions is None:
         return "saliency", attribution.usual(subject.network.architecture)
     return wanted.attributions

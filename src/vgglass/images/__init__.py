@@ -14,7 +14,7 @@ from vgglass.errors import ImageError
 from vgglass.images import files, jpeg, limits, pillow
 from vgglass.images.files import FORMAT_OF, FORMATS, SUFFIXES, File
 from vgglass.images.limits import MAX_PIXELS
-from vgglass.images.pillow import Pixels, told
+from vgglass.images.pillow import Pixels, as_image_errors
 
 __all__ = [
     "FORMATS", "FORMAT_OF", "MAX_PIXELS", "SUFFIXES", "WHITE", "Examined", "File", "Pixels", "decode", "eighths",
@@ -45,7 +45,7 @@ def decode(
     kind = _kind(name, data)
     if kind == "JPEG":
         return _decode_jpeg(name, data, jpeg.read(name, data), channels, background, least, limit)[0]
-    return pillow.opened(name, kind, data, limit).pixels(channels, background)
+    return pillow.open_picture(name, kind, data, limit).pixels(channels, background)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def examine(data: bytes) -> Examined:
     kind = _kind("image", data)
     if kind == "JPEG":
         return _examine_jpeg(data, limit)
-    picture = pillow.opened("image", kind, data, limit)
+    picture = pillow.open_picture("image", kind, data, limit)
     pixels = picture.pixels(3, WHITE)
     height, width = pixels.shape[:2]
     return Examined(
@@ -100,8 +100,8 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
     header = jpeg.read(name, data) if kind == "JPEG" else None
     if header is not None:
         _require(name, header, header.cost(8, 3, by_pillow=True), limit)
-    picture = pillow.opened(name, kind, data, limit)
-    with told(name):
+    picture = pillow.open_picture(name, kind, data, limit)
+    with as_image_errors(name):
         image = picture.image
         image.load()
         orientation = header.orientation if header is not None else picture.orientation
@@ -121,7 +121,7 @@ def eighths(data: bytes, least: int) -> int:
 def _kind(name: str, data: bytes) -> str:
     if not data:
         raise ImageError(name, "the file is empty", "replace or remove it")
-    return files.told(name, data[: files.HEAD], data[-files.TAIL :])
+    return files.detect_format(name, data[: files.HEAD], data[-files.TAIL :])
 
 
 def _examine_jpeg(data: bytes, limit: int) -> Examined:
@@ -150,7 +150,7 @@ def _decode_jpeg(
     _require(name, header, header.cost(scale, channels, by_pillow=not simple), limit)
     fault = ""
     if simple:
-        with told(name):
+        with as_image_errors(name):
             try:
                 expected = tuple(-(-side * scale // 8) for side in (header.height, header.width))
                 if simplejpeg.decode_jpeg_header(data, least, least)[:2] == expected:
@@ -163,7 +163,7 @@ def _decode_jpeg(
                 # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
                 fault = str(error)
     _require(name, header, header.cost(8, channels, by_pillow=True), limit)
-    picture = pillow.opened(name, "JPEG", data, limit)
+    picture = pillow.open_picture(name, "JPEG", data, limit)
     return pillow.upright(picture.pixels(channels, background), header.orientation), fault
 
 

@@ -60,7 +60,7 @@ with suppress(AttributeError, OSError):  # a Pillow that was built without it, o
     _libtiff.TIFFSetErrorHandler(None)
 
 
-def told(name: str, head: bytes, tail: bytes) -> str:
+def detect_format(name: str, head: bytes, tail: bytes) -> str:
     """The format of a file by its first HEAD and last TAIL bytes: a member of FORMATS. Raises ImageError."""
     for signature, kind in _SIGNATURES.items():
         if head.startswith(signature):
@@ -80,7 +80,7 @@ def told(name: str, head: bytes, tail: bytes) -> str:
     raise ImageError(name, f"not an image that vgglass reads ({', '.join(FORMATS)})", "convert, replace or remove it")
 
 
-def opened(kind: str, data: bytes) -> ImageFile:
+def open_file(kind: str, data: bytes) -> ImageFile:
     """What Pillow's reader of that format makes of the header. Raises what Pillow raises."""
     return _READERS[kind](io.BytesIO(data))
 

@@ -99,7 +99,7 @@ DAMAGE = (
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
+def as_image_errors(name: str) -> Iterator[None]:
     """Raises ImageError for what the decoders raise."""
     try:
         yield
@@ -159,7 +159,7 @@ class Picture:
         """(H, W, C), upright. Raises ImageError."""
         if self.strange:
             raise ImageError(self.name, self.strange, headers.REMEDY)
-        with told(self.name):
+        with as_image_errors(self.name):
             self.image.load()
             shown = pixels_of(self._opaque(), channels, background, self.top, self.least_is_white)
             return upright(shown, self.orientation)
@@ -170,7 +170,7 @@ class Picture:
         if self.kind != "PNG" or colour is None:
             return self.image
         if isinstance(colour, tuple) and self.depth == 16:
-            lower = files.opened("PNG", self.data)
+            lower = files.open_file("PNG", self.data)
             lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
             lower.load()
             return without_colour(self.image, lower, colour)
@@ -179,7 +179,7 @@ class Picture:
         return self.image
 
 
-def opened(name: str, kind: str, data: bytes, limit: int) -> Picture:
+def open_picture(name: str, kind: str, data: bytes, limit: int) -> Picture:
     """Read the header of a file that is not for simplejpeg. Raises ImageError, also for what costs beyond the limit."""
     if kind == "JPEG":
         return _jpeg(name, data)
@@ -189,8 +189,8 @@ def opened(name: str, kind: str, data: bytes, limit: int) -> Picture:
         return _tiff(name, data, limit)
     if kind == "AVIF":
         _require_plain_exif(name, data)
-    with told(name):
-        image = files.opened(kind, data)
+    with as_image_errors(name):
+        image = files.open_file(kind, data)
         _require(name, image, limit, _cost(kind, image, data))
         frames, fault = headers.frames(data) if kind == "GIF" else (int(getattr(image, "n_frames", 1)), "")
         tags, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
@@ -200,15 +200,15 @@ def opened(name: str, kind: str, data: bytes, limit: int) -> Picture:
 
 def _jpeg(name: str, data: bytes) -> Picture:
     """One that simplejpeg is not for; `jpeg.Header` has judged what it costs."""
-    with told(name):
-        return Picture(name, "JPEG", files.opened("JPEG", jpeg.bare(name, data)))
+    with as_image_errors(name):
+        return Picture(name, "JPEG", files.open_file("JPEG", jpeg.bare(name, data)))
 
 
 def _png(name: str, data: bytes, limit: int) -> Picture:
     parts = headers.read_png(name, data)
     limits.require_sides(name, parts.width, parts.height)
-    with told(name):
-        image = files.opened("PNG", parts.data)
+    with as_image_errors(name):
+        image = files.open_file("PNG", parts.data)
         cost = _held("PNG", image, data, parts.raw / _RAW_RATE)
         if parts.depth == 16 and isinstance(image.info.get("transparency"), tuple):  # decoded twice
             cost = Cost(cost.memory + 3 * _BYTES_OF_COLOUR * image.width * image.height, 2 * cost.seconds)
@@ -224,8 +224,8 @@ def _tiff(name: str, data: bytes, limit: int) -> Picture:
     if header.bands > MAX_SAMPLESPERPIXEL:  # Pillow would write of it into the log
         raise ImageError(name, strange or header.unread(), headers.REMEDY)
     try:
-        with told(name):
-            image = files.opened("TIFF", data)
+        with as_image_errors(name):
+            image = files.open_file("TIFF", data)
     except ImageError as error:
         if strange or "unknown pixel mode" in error.rule:
             raise ImageError(name, strange or header.unread(), headers.REMEDY) from error

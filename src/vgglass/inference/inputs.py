@@ -15,7 +15,7 @@ STANDARD_INPUT = Path("-")
 Say = Callable[[str], None]
 
 
-class Met:
+class SeenImages:
     """Images met so far. A folder may be spelled in many ways; two links that are named are two images."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def expand(paths: Iterable[Path], apart: Path | None = None, say: Say = lambda s
         found = _listed(sys.stdin.buffer.read(), passed_over)
     else:
         raise UsageError("-", "stands for a list on standard input, and for all the paths", "give it alone")
-    met = Met()
+    met = SeenImages()
     new = [path for path in found if met.add(path)]
     files = [path for path in new if not _is_link_below(apart, Path(met.place(path)))] if apart else new
     links = apart.resolve() if apart else None
@@ -72,7 +72,7 @@ def _is_link_below(folder: Path, image: Path) -> bool:
 
 def _named(path: Path, passed_over: list[PassedOver], say: Say) -> list[Path]:
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises where a folder above may not be read)
-        raise DataError(path, f"does not exist{names.but_for_case(path)}", "check the path")
+        raise DataError(path, f"does not exist{names.same_but_for_case(path)}", "check the path")
     found = _below(path, passed_over, say)
     if not found:
         instead = summary(passed_over)

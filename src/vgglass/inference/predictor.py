@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.loader import ahead
+from vgglass.data.loader import prefetch
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
 from vgglass.images import File, Pixels
@@ -59,7 +59,7 @@ class Predictor:
         readable = 0
         remaining = iter(sources)
         chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
-        for chunk in ahead(self._prepared, chunks, depth=2 + 2 * self.window // CHUNK):
+        for chunk in prefetch(self._prepared, chunks, depth=2 + 2 * self.window // CHUNK):
             for stacks in chunk:
                 window.append(stacks)
                 readable += not isinstance(stacks, ImageError)

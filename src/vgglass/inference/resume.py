@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from vgglass.data.loader import ahead
+from vgglass.data.loader import prefetch
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.files import discard, replacing, temporaries
 from vgglass.inference import tables
 from vgglass.inference.header import FORMAT, Header, differences, line, parsed, read_header
-from vgglass.inference.inputs import Met
+from vgglass.inference.inputs import SeenImages
 from vgglass.inference.rows import Prediction
 from vgglass.signals import Interruption
 
@@ -95,12 +95,12 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
     the first row where another process writes to `out`, where rows would be lost, or where those to be resumed came
     about in another way; InterruptedRunError on SIGINT, SIGTERM and SIGHUP; OSError.
     """
-    with opened(out, header, resume) as journal:
+    with open_journal(out, header, resume) as journal:
         chosen = _chosen(journal, files)
         with Interruption() as interruption:
             if not all(chosen):
                 journal.keep(chosen)
-            answered, count = Met(), 0
+            answered, count = SeenImages(), 0
             for row in journal.rows():
                 answered.add(Path(row.path))
                 count += 1
@@ -124,7 +124,7 @@ def _answers(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
     contents: deque[str] = deque()
 
     def hashed() -> Iterator[Path]:
-        for path, found in ahead(lambda path: (path, content(path)), iter(files), AHEAD):
+        for path, found in prefetch(lambda path: (path, content(path)), iter(files), AHEAD):
             contents.append(found)
             yield path
 
@@ -134,7 +134,7 @@ def _answers(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
 
 def _chosen(journal: Journal, files: Sequence[Path]) -> list[bool]:
     """Whether the image of each row is among the files and as it was. Raises UsageError for rows of others."""
-    named = Met()
+    named = SeenImages()
     for path in files:
         named.add(path)
 
@@ -145,11 +145,11 @@ def _chosen(journal: Journal, files: Sequence[Path]) -> list[bool]:
             raise UsageError(journal.path, rule, "repeat the command as it was, or remove this file to begin again")
         return path in named and content(path) == entry[1]
 
-    return list(ahead(stands, journal.entries(), AHEAD))
+    return list(prefetch(stands, journal.entries(), AHEAD))
 
 
 @contextmanager
-def opened(out: Path, header: Header, resume: bool) -> Iterator[Journal]:
+def open_journal(out: Path, header: Header, resume: bool) -> Iterator[Journal]:
     """The journal of `out`, this process alone in it: begun, or cut after its last whole row; see `recorded`."""
     path = beside(out)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,7 +294,7 @@ def require(out: Path, header: Header, files: Sequence[Path]) -> None:
         raise UsageError(out, "is complete, and nothing tells what its rows came about with", ANEW) from error
     if other := differences(before.facts(), header.facts()):
         raise UsageError(out, f"is complete, and its rows came about with {other}", ANEW)
-    if images != _digest(ahead(lambda path: (path, content(path)), iter(files), AHEAD)):
+    if images != _digest(prefetch(lambda path: (path, content(path)), iter(files), AHEAD)):
         raise UsageError(out, "is complete, and its rows are of other images, or of these as they were before", ANEW)
 
 
@@ -305,7 +305,7 @@ def _hashed(path: Path) -> str:
 
 def _digest(images: Iterable[tuple[Path, str]]) -> str:
     """SHA-256 over places and contents, in no particular order."""
-    met = Met()
+    met = SeenImages()
     lines = (f"{met.place(path)}\0{found}".encode(errors="surrogateescape") for path, found in images)
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(each).digest() for each in lines))).hexdigest()
 

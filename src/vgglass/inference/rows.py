@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.listing import shown
+from vgglass.data.listing import printable
 from vgglass.errors import ImageError
 from vgglass.images import File
 from vgglass.inference.predictor import Predictor
@@ -34,7 +34,7 @@ class Prediction:
 
     @property
     def shown(self) -> str:
-        return shown(self.path)
+        return printable(self.path)
 
     @property
     def label(self) -> str:

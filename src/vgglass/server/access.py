@@ -108,7 +108,7 @@ class Access:
             raise RefusedError(401, "no token", "the token", "is missing or another one", remedy, headers)
 
 
-def accessible(app: ASGIApp, access: Access) -> ASGIApp:
+def with_access_checks(app: ASGIApp, access: Access) -> ASGIApp:
     """`app` for those who may ask; every response bears the headers that a browser heeds."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +143,7 @@ def is_preflight(scope: Scope) -> bool:
     return scope["method"] == "OPTIONS" and bool(_values(scope["headers"], b"access-control-request-method"))
 
 
-def allowed(host: str, others: Iterable[str], token: str | None, guests: Iterable[str] = ()) -> Access:
+def access_rules(host: str, others: Iterable[str], token: str | None, guests: Iterable[str] = ()) -> Access:
     """For a server that is bound to `host`, goes by these other names too (NAME or NAME:PORT), and has these guests.
 
     Raises UsageError.
@@ -256,7 +256,7 @@ def headers(name: str) -> list[tuple[bytes, bytes]]:
 # The server under a prefix, as a proxy may place it: https://photos.example/vgg/.
 
 
-def rooted(app: ASGIApp, prefix: str) -> ASGIApp:
+def with_root_path(app: ASGIApp, prefix: str) -> ASGIApp:
     """`app` with the paths that it has by itself, whether or not the proxy took the prefix off.
 
     prefix  as '/vgg'; what the ASGI server itself knows as its root_path (Ray Serve's route_prefix) comes before it

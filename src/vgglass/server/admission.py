@@ -18,16 +18,16 @@ from vgglass.errors import ImageError, ModelFileError
 from vgglass.images import Pixels
 from vgglass.inference.predictor import Predictor
 from vgglass.server import middleware, monitoring
-from vgglass.server.decoding import Decoders, Whole
+from vgglass.server.decoding import DecodedUpload, Decoders
 from vgglass.server.middleware import Bodies
-from vgglass.server.model_store import Models, Options
+from vgglass.server.model_store import ModelStore, Options
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError
-from vgglass.server.sessions import Subjects
+from vgglass.server.sessions import Sessions
 
 
 @dataclass(eq=False)
-class Place:
+class Slot:
     """An admitted image's place in the queue."""
 
 
@@ -44,7 +44,7 @@ class Answer:
 class Ready:
     """An image that is decoded and waits for its batch."""
 
-    place: Place
+    place: Slot
     predictor: Predictor
     stacks: list[Pixels]
     answer: asyncio.Future[Answer]
@@ -61,7 +61,7 @@ class Batcher:
     def __init__(self, capacity: int, metrics: Metrics) -> None:
         self.capacity, self.peak = capacity, 0
         self._metrics = metrics
-        self._places: set[Place] = set()
+        self._places: set[Slot] = set()
         self._ready: deque[Ready] = deque()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "engine")
@@ -69,13 +69,13 @@ class Batcher:
         metrics.queue.set_function(lambda: len(self._places))
         metrics.queue_peak.set_function(lambda: self.peak)
 
-    def enter(self, count: int) -> list[Place]:
+    def enter(self, count: int) -> list[Slot]:
         """Places for so many images, all or none. Raises RefusedError (503) at once where they are taken."""
         if count > self.capacity:
             remedy = f"send at most {self.capacity} images in a request"
             raise RefusedError(413, "too many images", f"{count} images", f"the queue holds {self.capacity}", remedy)
         self.require_room(count)
-        places = [Place() for _ in range(count)]
+        places = [Slot() for _ in range(count)]
         self._places.update(places)
         self.peak = max(self.peak, len(self._places))
         return places
@@ -89,10 +89,10 @@ class Batcher:
                 503, "queue full", "the queue", rule, f"try again in {wait} s", {"Retry-After": str(wait)}
             )
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Slot) -> None:
         self._places.discard(place)
 
-    async def answer(self, place: Place, predictor: Predictor, stacks: list[Pixels]) -> Answer:
+    async def answer(self, place: Slot, predictor: Predictor, stacks: list[Pixels]) -> Answer:
         """What the network makes of an image; cancelled before its batch began, it is never computed."""
         ready = Ready(place, predictor, stacks, asyncio.get_running_loop().create_future())
         self._ready.append(ready)
@@ -183,20 +183,20 @@ class Service:
     timeout  seconds from a request's head to its answer
     """
 
-    models: Models
+    models: ModelStore
     batcher: Batcher
     decoders: Decoders
     bodies: Bodies
     metrics: Metrics
-    subjects: Subjects
+    subjects: Sessions
     timeout: float
 
     @classmethod
     def of(cls, path: Path, options: Options, queue: int, timeout: float) -> "Service":
         """A model's file, served with the usual limits and a queue for so many images. Raises UserError."""
         metrics = Metrics()
-        models = Models(path, options, metrics)
-        return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Subjects(models), timeout)
+        models = ModelStore(path, options, metrics)
+        return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Sessions(models), timeout)
 
     async def body(self, request: Request) -> bytes:
         """Raises RefusedError."""
@@ -216,7 +216,7 @@ class Service:
         self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
         return found
 
-    async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+    async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
         """As `answer` for one image, decoded once for its row and its picture. Raises ImageError or RefusedError."""
         request.state.told["images"] = 1
         (place,) = self.batcher.enter(1)
@@ -230,13 +230,13 @@ class Service:
 
     async def _in_time(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Raises RefusedError where it takes too long or the client leaves: it goes no further then."""
-        job, left = asyncio.create_task(work), asyncio.create_task(middleware.left(request))
-        job.add_done_callback(middleware.hear)
+        job, left = asyncio.create_task(work), asyncio.create_task(middleware.client_left(request))
+        job.add_done_callback(middleware.retrieve_exception)
         try:
             async with asyncio.timeout_at(self._deadline(request)):
                 await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
                 if not job.done():
-                    raise middleware.LeftError("before its answer")
+                    raise middleware.ClientLeftError("before its answer")
                 return await job
         except TimeoutError:
             rule = f"took longer than {self.timeout:g} s"
@@ -248,12 +248,12 @@ class Service:
             job.cancel()
 
     async def _rows(
-        self, places: Sequence[Place], predictor: Predictor, images: Sequence[bytes | Pixels]
+        self, places: Sequence[Slot], predictor: Predictor, images: Sequence[bytes | Pixels]
     ) -> list[Row | ImageError]:
         rows = (self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
         return await asyncio.gather(*rows)
 
-    async def _row(self, place: Place, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
+    async def _row(self, place: Slot, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
         began = time.perf_counter()
         try:
             stacks = await self.decoders.decode(image, predictor.record.preprocessing, predictor.views)
@@ -263,12 +263,12 @@ class Service:
         finally:
             self.batcher.leave(place)
 
-    async def _looked(self, place: Place, predictor: Predictor, image: bytes) -> tuple[Row, Whole]:
+    async def _looked(self, place: Slot, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
         began = time.perf_counter()
         stacks, whole = await self.decoders.whole(image, predictor.record.preprocessing, predictor.views)
         return await self._computed(place, predictor, stacks, began), whole
 
-    async def _computed(self, place: Place, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
+    async def _computed(self, place: Slot, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
         decoded = time.perf_counter() - began
         answer: Answer = await self.batcher.answer(place, predictor, stacks)
         return Row(np.exp(answer.log_probabilities), decoded, answer.waited, answer.computed)

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vgglass import __version__
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.server import documentation, monitoring
-from vgglass.server.access import Access, accessible, rooted
+from vgglass.server.access import Access, with_access_checks, with_root_path
 from vgglass.server.admission import Service
-from vgglass.server.middleware import bounded, observed
+from vgglass.server.middleware import with_body_limits, with_monitoring
 from vgglass.server.refusals import RefusedError
 from vgglass.server.routes import glass, inference_protocol, pages, predict
 
@@ -41,8 +41,8 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
     _add_documentation(app)
     _add_refusals(app)
     paths = frozenset(app.openapi()["paths"])
-    within = bounded(_headed(app), service.bodies, service.batcher.require_room)
-    return observed(rooted(accessible(within, access), root_path), service.metrics, paths)
+    within = with_body_limits(_headed(app), service.bodies, service.batcher.require_room)
+    return with_monitoring(with_root_path(with_access_checks(within, access), root_path), service.metrics, paths)
 
 
 def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

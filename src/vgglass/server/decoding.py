@@ -26,7 +26,7 @@ PROCESSES = max(3, (os.cpu_count() or 2) // 2)  # one of them is kept for what i
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
+class DecodedUpload:
     """A picture for the glass, as `glass.subject.put` takes it.
 
     original  as decoded (H, W, C), made smaller where it is larger than decoder.SHOWN
@@ -70,10 +70,12 @@ class Decoders:
         """
         return await self._decoded("show", image, record, views)
 
-    async def whole(self, image: bytes, record: Preprocessing, views: Sequence[View]) -> tuple[list[Pixels], Whole]:
+    async def whole(
+        self, image: bytes, record: Preprocessing, views: Sequence[View]
+    ) -> tuple[list[Pixels], DecodedUpload]:
         """As `decode`, and the picture itself with what the network sees of it. Raises ImageError, RefusedError."""
         original, square, fitted, *stacks = await self._decoded("whole", image, record, views)
-        return stacks, Whole(original, square, (fitted.shape[0], fitted.shape[1]))
+        return stacks, DecodedUpload(original, square, (fitted.shape[0], fitted.shape[1]))
 
     async def _decoded(
         self, asked: str, image: bytes | Pixels, record: Preprocessing, views: Sequence[View]
@@ -108,7 +110,7 @@ class Decoders:
 
     def _exchanged(self, exchange: asyncio.Task[list[Pixels]]) -> None:
         self._exchanges.discard(exchange)
-        middleware.hear(exchange)
+        middleware.retrieve_exception(exchange)
 
     async def _exchange(self, job: dict[str, Any], data: bytes, begun: asyncio.Event) -> list[Pixels]:
         for last in (False, True):

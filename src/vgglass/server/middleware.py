@@ -55,7 +55,7 @@ class Bodies:
             rule, remedy = "did not arrive in time", "send it faster, or send less"
             raise RefusedError(408, "slow body", f"{size} bytes of a body", rule, remedy) from None
         except ClientDisconnect:
-            raise LeftError("while it sent") from None
+            raise ClientLeftError("while it sent") from None
         request.state.told["bytes"] = size
         return b"".join(parts)
 
@@ -74,7 +74,7 @@ class Bodies:
         return RefusedError(413, "body too large", "the body", rule, "send fewer or smaller images")
 
 
-def bounded(app: ASGIApp, bodies: Bodies, require_room: Callable[[], None]) -> ASGIApp:
+def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], None]) -> ASGIApp:
     """`app` for heads of a bearable size, and for what is posted as long as there is room.
 
     Early answers reach clients that are still sending.
@@ -139,20 +139,20 @@ def _has_body(scope: Scope) -> bool:
 # Clients that leave before their answer: nothing is computed for them.
 
 
-async def left(request: Request) -> None:
+async def client_left(request: Request) -> None:
     """Returns when the client has gone; the body must have been read."""
     message: Any = {}
     while message.get("type") != "http.disconnect":
         message = await request.receive()
 
 
-def hear(task: asyncio.Task[Any]) -> None:
+def retrieve_exception(task: asyncio.Task[Any]) -> None:
     """What becomes of work whose client has left; asyncio logs a traceback of an exception that nobody asked for."""
     if not task.cancelled():
         task.exception()
 
 
-class LeftError(RefusedError):
+class ClientLeftError(RefusedError):
     """What nobody will read; the log and the metrics count it."""
 
     def __init__(self, when: str) -> None:
@@ -162,7 +162,7 @@ class LeftError(RefusedError):
 # The outermost layer: every request is counted, timed and logged, and none ends in silence.
 
 
-def observed(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> ASGIApp:
+def with_monitoring(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> ASGIApp:
     """`app` with figures, log lines, and a `scope['state']` that knows when the request came ('began', loop time).
 
     paths  of the routes: others are 'other' in the metrics

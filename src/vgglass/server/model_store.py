@@ -28,15 +28,15 @@ class Options:
     precision: str = "auto"
 
 
-class Models:
-    """A model's file, and what was made of it last; raises as `opened` does for the first one."""
+class ModelStore:
+    """A model's file, and what was made of it last; raises as `open_model` does for the first one."""
 
     def __init__(self, path: Path, options: Options, metrics: Metrics) -> None:
         self.path, self.options = path, options
         self._metrics = metrics
         self._reloading = asyncio.Lock()
         self._state = _state(path)
-        self.source, self.current = opened(path, options)
+        self.source, self.current = open_model(path, options)
         self._tell()
 
     @property
@@ -48,7 +48,7 @@ class Models:
         async with self._reloading:
             self._state = _state(self.path)
             try:
-                self.source, self.current = await asyncio.to_thread(opened, self.path, self.options)
+                self.source, self.current = await asyncio.to_thread(open_model, self.path, self.options)
             except (UserError, RuntimeError, MemoryError) as error:
                 self._metrics.reloads.labels("refused").inc()
                 monitoring.log("reload refused", error=str(error), serving=self.current.record.digest)
@@ -75,7 +75,7 @@ class Models:
         )
 
 
-def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predictor]:
+def open_model(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predictor]:
     """A model and its predictor that has proved itself on the file's golden inputs. Raises UserError or RuntimeError.
 
     It is made of a copy of the file. Weights are mapped, not read: a file that someone copies another onto would change
@@ -90,7 +90,7 @@ def opened(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predicto
             rule = f"can't be copied to {folder} ({error.strerror or error})"
             raise ModelFileError(path, rule, "check the path, and the space there") from error
         try:
-            source = workflows.opened(Path(folder) / path.name)
+            source = workflows.open_source(Path(folder) / path.name)
         except ModelFileError as error:
             raise ModelFileError(
                 path, error.rule, error.remedy.replace(str(Path(folder) / path.name), str(path))

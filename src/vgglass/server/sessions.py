@@ -21,8 +21,8 @@ from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import placement
 from vgglass.server import middleware
-from vgglass.server.decoding import Whole
-from vgglass.server.model_store import Models
+from vgglass.server.decoding import DecodedUpload
+from vgglass.server.model_store import ModelStore
 from vgglass.server.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ T = TypeVar("T")
 class Picture:
     """An image that was sent, under the digest of its bytes."""
 
-    whole: Whole
+    whole: DecodedUpload
 
     @property
     def bytes(self) -> int:
         return self.whole.original.nbytes + self.whole.square.nbytes
 
 
-class Walk:
+class ForwardPass:
     """One image's way through the network: every layer's output, kept once (channels last they came out of it).
 
     subject  for what runs the network again quickly; `apart` for what takes seconds, on a twin of the network that
@@ -78,7 +78,7 @@ class Walk:
         return self.views[name]
 
 
-class Looked:
+class ModelSession:
     """One model seen through the glass, and the images before it; all but `placement` is for the quick thread alone.
 
     A model's predecessor and everything that hung on it goes when the model is replaced.
@@ -90,7 +90,7 @@ class Looked:
         self.predictor, self.file = predictor, file
         self._abandoned = abandoned
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
-        self._walks: OrderedDict[str, Walk] = OrderedDict()
+        self._walks: OrderedDict[str, ForwardPass] = OrderedDict()
 
     @cached_property
     def networks(self) -> "tuple[VGG, VGG]":
@@ -105,17 +105,17 @@ class Looked:
     def _require_wanted(self, *_: object) -> None:
         """Each run of the network begins here; an occlusion, many of them, ends here when nobody waits for it."""
         if self._abandoned.is_set():
-            raise middleware.LeftError("before its answer")
+            raise middleware.ClientLeftError("before its answer")
 
     def prepare(self) -> None:
         """Build the networks, if they are not there yet."""
         assert self.networks
 
-    def placement(self, whole: Whole) -> dict[str, int]:
+    def placement(self, whole: DecodedUpload) -> dict[str, int]:
         """Where a picture lies in the network's square, as `glass.receptive_field.on_original` reads it."""
         return vars(placement(*whole.fitted, self.file.record.preprocessing))
 
-    def keep(self, body: bytes, whole: Whole) -> str:
+    def keep(self, body: bytes, whole: DecodedUpload) -> str:
         """The digest that the picture is known by from now on."""
         digest = hashlib.sha256(body).hexdigest()[:32]
         self._pictures[digest] = Picture(whole)
@@ -140,24 +140,24 @@ class Looked:
         place = placement(*whole.fitted, record.preprocessing)
         return put(self.networks[apart], record, digest, whole.original, place, whole.square)
 
-    def walk(self, digest: str) -> Walk:
+    def walk(self, digest: str) -> ForwardPass:
         """The walk of a picture; runs the network where it is not kept."""
         if digest not in self._walks:
             pair = self.subject(digest), self.subject(digest, apart=True)
             while len(self._walks) >= WALKS:  # before the next one is made: its memory is wanted
                 self._walks.popitem(last=False)
-            self._walks[digest] = Walk(*pair)
+            self._walks[digest] = ForwardPass(*pair)
         self._walks.move_to_end(digest)
         self._pictures.move_to_end(digest)
         return self._walks[digest]
 
 
-class Subjects:
+class Sessions:
     """What the routes of the glass share: the model that serves now, and one thread each for quick and slow looks."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelStore) -> None:
         self._models = models
-        self._looked: Looked | None = None
+        self._looked: ModelSession | None = None
         self._threads = {slow: ThreadPoolExecutor(1, "glass") for slow in (False, True)}
         self._turns = {slow: asyncio.Lock() for slow in (False, True)}
         self._abandoned = threading.Event()
@@ -172,7 +172,7 @@ class Subjects:
         return next((package for package in EXTRA if not find_spec(package)), None)
 
     @property
-    def looked(self) -> Looked:
+    def looked(self) -> ModelSession:
         """Of the model that serves now. Raises RefusedError where it can't be looked into."""
         missing, predictor, source = self.missing, self._models.current, self._models.source
         if missing or not isinstance(source, ModelFile):
@@ -180,7 +180,7 @@ class Subjects:
             remedy = "serve the model file" if missing == "graph" else "pip install 'vgglass[torch]'"
             raise RefusedError(501, "no glass", "the model", rule, remedy)
         if self._looked is None or self._looked.predictor is not predictor:
-            self._looked = Looked(predictor, source, self._abandoned)
+            self._looked = ModelSession(predictor, source, self._abandoned)
         return self._looked
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
@@ -188,7 +188,7 @@ class Subjects:
         self._require_room()
         return await self._turn(request, work)
 
-    async def look(self, request: Request, digest: str, work: Callable[[Walk], T]) -> T:
+    async def look(self, request: Request, digest: str, work: Callable[[ForwardPass], T]) -> T:
         """What `work` makes of an image's walk. Raises RefusedError, also for an image that is not kept."""
         looked = self.looked
         return await self.run(request, lambda: work(looked.walk(digest)))
@@ -204,7 +204,7 @@ class Subjects:
 
         What has begun to be answered is never refused.
         """
-        with suppress(middleware.LeftError):
+        with suppress(middleware.ClientLeftError):
             while (found := await self._turn(request, lambda: next(work, None), slow=True)) is not None:
                 yield found
 
@@ -224,7 +224,7 @@ class Subjects:
         turn = asyncio.create_task(self._taken(request, work, slow=slow))
         self._taking.add(turn)
         turn.add_done_callback(self._taking.discard)
-        turn.add_done_callback(middleware.hear)
+        turn.add_done_callback(middleware.retrieve_exception)
         return await asyncio.shield(turn)
 
     async def _taken(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
@@ -232,7 +232,7 @@ class Subjects:
         try:
             async with self._turns[slow]:
                 if await request.is_disconnected():
-                    raise middleware.LeftError("before its turn")
+                    raise middleware.ClientLeftError("before its turn")
                 job = asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
                 return await (self._wanted(request, job) if slow else job)
         finally:
@@ -240,7 +240,7 @@ class Subjects:
 
     async def _wanted(self, request: Request, job: "asyncio.Future[T]") -> T:
         """A job of the slow thread, which ends early where its client leaves or the server stops."""
-        left = asyncio.create_task(middleware.left(request))
+        left = asyncio.create_task(middleware.client_left(request))
         try:
             await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -140,7 +140,7 @@ class Cadence:
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def exclusive(out: Path) -> Iterator[None]:
     """Keep a run's folder to one process, and clear away what a killed one left half written. Raises TrainingError."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
@@ -243,7 +243,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     return tensors, progress
 
 
-def peek(out: Path) -> Progress:
+def read_progress(out: Path) -> Progress:
     """Where a run's newest whole checkpoint stands."""
     for path in newest_first(out):
         try:

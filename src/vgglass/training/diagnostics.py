@@ -34,7 +34,7 @@ def first_bad_layer(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
     return "the loss, of logits that are finite"
 
 
-def stuck(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
+def not_learning(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
     """A sentence when after enough steps the loss is still that of guessing; '' otherwise."""
     if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
         return ""
@@ -73,7 +73,7 @@ def remedies(architecture: Architecture) -> list[str]:
 
 
 @torch.no_grad()
-def hopeless(network: VGG, images: Tensor, initialisation: str) -> str:
+def cannot_learn(network: VGG, images: Tensor, initialisation: str) -> str:
     """A sentence when the initialisation and the input's scale do not fit one another; '' when they do."""
     looked = deepcopy(network).train()  # a look must not move batch norm's running statistics
     largest = float(looked(images).abs().max())

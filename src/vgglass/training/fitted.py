@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from vgglass import __version__
 from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights
-from vgglass.data.duplicates import twins
+from vgglass.data.duplicates import find_duplicates
 from vgglass.errors import TrainingError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record, golden_images
@@ -279,7 +279,7 @@ def fit(
     display.warn(_lone(samples, run.classes))
     weights = np.ones(len(run.classes)) if recipe.balance == "none" else class_weights(images)
     views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
-    groups = twins([sample.described() for sample in samples]).group
+    groups = find_duplicates([sample.described() for sample in samples]).group
     found = fit_probe(views, _labels(samples), groups, weights, recipe.seed)
     display.say(_line(found))
     with torch.no_grad():

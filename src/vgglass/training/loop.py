@@ -89,7 +89,7 @@ class Trainer:
             images_here += size
             done = progress.epoch * self.steps + progress.step
             in_all, architecture = self.steps * recipe.epochs, self.network.architecture
-            self.display.warn(diagnostics.stuck(done - 1, in_all, progress.losses, architecture))
+            self.display.warn(diagnostics.not_learning(done - 1, in_all, progress.losses, architecture))
             where = f"{progress.epoch + 1}/{recipe.epochs}"
             self.display.step(where, size, loss, correct / size, waited / (time.perf_counter() - began))
             self.keeper.between_steps(self)

@@ -44,7 +44,7 @@ def plan_run(
     if not recipe.fits_head:
         precision, line = choose(recipe.precision, device())
         lines.append(line)
-    preprocessing, pixels = measure(samples, recipe, start)
+    preprocessing, pixels = measure_statistics(samples, recipe, start)
     engine, feature_precision = recipe.feature_engine, "float32"
     if start and (recipe.train == "head" or recipe.head == "pooled"):
         choice = feature_choice(recipe, start)
@@ -109,7 +109,9 @@ def identity(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
-def measure(samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None) -> tuple[Preprocessing, Pixels]:
+def measure_statistics(
+    samples: Sequence[Sample], recipe: Recipe, source: ModelFile | None
+) -> tuple[Preprocessing, Pixels]:
     """The preprocessing record and the pixels (n, S, S, C) that it was measured on.
 
     The recipe's geometry; mean and deviation of the training images, or of the model that the run starts from.

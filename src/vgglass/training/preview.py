@@ -40,14 +40,14 @@ def preview(
     """
     missing = unwritable(classes)
     names = [f"class {index}" if name in missing else name for index, name in enumerate(classes)]
-    chosen = spread(samples, IMAGES)
-    columns = seen(chosen, names, record, augmentation, seed, colours)
+    chosen = evenly_spaced(samples, IMAGES)
+    columns = augmented_views(chosen, names, record, augmentation, seed, colours)
     title = f"{augmentation}, {record.size}×{record.size}, fit {record.fit}: what the network sees"
     _draw(columns, [names[sample.label] for sample in chosen], title, path)
     return missing_font(classes)
 
 
-def seen(
+def augmented_views(
     samples: Sequence[Sample],
     names: Sequence[str],
     record: Preprocessing,
@@ -66,12 +66,12 @@ def seen(
         mixtures = [""] * len(samples)
         if AUGMENTATIONS[augmentation].mix:
             images, targets = mix(images, labels, len(names), seed, epoch, batch=0)
-            mixtures = [mixture(target, names) for target in targets]
-        columns.append((shown(images, record), mixtures))
+            mixtures = [describe_target(target, names) for target in targets]
+        columns.append((denormalised(images, record), mixtures))
     return columns
 
 
-def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
     """So many samples, as evenly over the classes as they allow, class by class."""
     turns: dict[int, int] = {}
     ranked = []
@@ -81,7 +81,7 @@ def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[place] for _, _, place in sorted(sorted(ranked)[:count], key=lambda entry: entry[1:])]
 
 
-def shown(images: Tensor, record: Preprocessing) -> Pixels:
+def denormalised(images: Tensor, record: Preprocessing) -> Pixels:
     """`normalise` undone: input (N, C, S, S) to uint8 (N, S, S, C)."""
     mean, std = (np.asarray(numbers, np.float32) for numbers in (record.mean, record.std))
     pixels = images.numpy().transpose(0, 2, 3, 1) * std + mean
@@ -90,7 +90,7 @@ def shown(images: Tensor, record: Preprocessing) -> Pixels:
     return pixels.round().clip(0, 255).astype(np.uint8)
 
 
-def mixture(target: Tensor, names: Sequence[str]) -> str:
+def describe_target(target: Tensor, names: Sequence[str]) -> str:
     """The classes of a target (K,) with their shares, a line each; nothing where all but a hundredth is one class."""
     shares = [f"{name} {share:.2f}" for name, share in zip(names, target.tolist(), strict=True) if share >= 0.01]
     return "\n".join(shares) if len(shares) > 1 else ""

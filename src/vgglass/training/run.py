@@ -91,7 +91,7 @@ def finished(out: Path, epochs: int | None = None) -> bool:
     """Whether nothing is left to do for the run there, which is to have so many epochs in place of its recipe's."""
     run = checkpoint.read_run(out)
     recipe = Recipe(**run.recipe)
-    over = checkpoint.peek(out).over(epochs or recipe.epochs, recipe.patience)
+    over = checkpoint.read_progress(out).over(epochs or recipe.epochs, recipe.patience)
     return over or (run.fits_head and (out / BEST).exists())
 
 
@@ -259,7 +259,7 @@ def make_feed(
         cache = feature_cache.Cache(model, run, extractors, conduct.workers, display)
         learned, judged = ranks.once_a_machine(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
         return FeatureBatches(
-            learned, labels(samples), judged, labels(held_out), run.batch_size, recipe.seed, draws,
+            learned, labels_of(samples), judged, labels_of(held_out), run.batch_size, recipe.seed, draws,
             device(), weights.dtype, ranks.share,
         )  # fmt: skip
     loader = TrainingLoader(
@@ -269,7 +269,7 @@ def make_feed(
     return ImageBatches(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
 
 
-def labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
+def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], np.int64)
 
 
@@ -342,7 +342,7 @@ def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[s
 
 def _first_logits(trainer: Trainer) -> str:
     images, _ = next(iter(trainer.feed.training(0, 0)))
-    return diagnostics.hopeless(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
+    return diagnostics.cannot_learn(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
 
 
 @contextmanager

@@ -2,7 +2,15 @@
 
 from vgglass.workflows.calibrate import calibrate
 from vgglass.workflows.data import check, read_training_data, write_manifest
-from vgglass.workflows.evaluate import compare, evaluate, judge, judged, judged_on, predict, predictions
+from vgglass.workflows.evaluate import (
+    compare,
+    evaluate,
+    evaluation_predictor,
+    predict,
+    predictions_of,
+    predictions_on_split,
+    stream_predictions,
+)
 from vgglass.workflows.export import export, verify
 from vgglass.workflows.models import (
     Model,
@@ -10,7 +18,7 @@ from vgglass.workflows.models import (
     features,
     is_foreign,
     load,
-    opened,
+    open_source,
     predictor,
     pretrained,
     require_torch,
@@ -21,7 +29,31 @@ from vgglass.workflows.report import report
 from vgglass.workflows.train import preview, train
 
 __all__ = [
-    "Model", "calibrate", "check", "compare", "engine", "evaluate", "export", "features", "is_foreign", "judge",
-    "judged", "judged_on", "load", "opened", "paper", "predict", "predictions", "predictor", "pretrained", "preview",
-    "read_training_data", "report", "require_torch", "starting_model", "train", "verify", "write_manifest",
-]  # fmt: skip
+    "Model",
+    "calibrate",
+    "check",
+    "compare",
+    "engine",
+    "evaluate",
+    "evaluation_predictor",
+    "export",
+    "features",
+    "is_foreign",
+    "load",
+    "open_source",
+    "paper",
+    "predict",
+    "predictions_of",
+    "predictions_on_split",
+    "predictor",
+    "pretrained",
+    "preview",
+    "read_training_data",
+    "report",
+    "require_torch",
+    "starting_model",
+    "stream_predictions",
+    "train",
+    "verify",
+    "write_manifest",
+]

@@ -10,8 +10,8 @@ from rich.console import Console
 from vgglass import modelfile
 from vgglass.errors import DataError, UsageError
 from vgglass.modelfile import ModelFile
-from vgglass.workflows.evaluate import judged_on, open_split
-from vgglass.workflows.models import Model, opened
+from vgglass.workflows.evaluate import open_split, predictions_of
+from vgglass.workflows.models import Model, open_source
 
 if TYPE_CHECKING:
     from vgglass.evaluation.temperature import Calibration, Threshold
@@ -60,7 +60,7 @@ def calibrate(
     out               the model file to write; the model's own without
     precision_target  share of the answers that shall be right, in (0, 1); no threshold without
     split             'validation' without it, or all of a folder that is not divided; never test
-    how               engine and precision, as `judge` takes them
+    how               engine and precision, as `evaluation_predictor` takes them
     What the model had of either is replaced; weights and golden inputs stay. Raises DataError, UsageError,
     ModelFileError or MissingExtraError.
     """
@@ -77,7 +77,7 @@ def calibrate(
     if chosen == "test" or (chosen == "all" and dataset.splits.get("test")) or dataset.digest(chosen) == kept:
         rule = "has the images of the headline figure, which must choose nothing"
         raise UsageError(f"--split {chosen}", rule, "calibrate on validation images")
-    found = judged_on([plain], dataset, chosen, console, **how)
+    found = predictions_of([plain], dataset, chosen, console, **how)
     if found.used_for in REFUSED:
         raise DataError(f"the {chosen} images of {dataset.name}", *REFUSED[found.used_for])
     return _fitted(file, path, found, dataset.digest(chosen), precision_target)
@@ -85,7 +85,7 @@ def calibrate(
 
 def _writable(model: Model, out: str | Path | None) -> tuple[ModelFile, Path]:
     """The model and where it goes. Raises UsageError for what is no model file."""
-    file = opened(model)
+    file = open_source(model)
     if not isinstance(file, ModelFile):
         remedy = "calibrate the model file, and export it again"
         raise UsageError(f"--model {file.path}", "is an exported graph, which is not written to", remedy)

@@ -38,7 +38,7 @@ def check(
     chosen = recipe_of(recipe, {} if image_size is None else {"image_size": image_size}, None)
     record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
     path = names.existing(Path(folder))
-    with reading(console or Console(stderr=True)) as progress:
+    with reading_progress(console or Console(stderr=True)) as progress:
         of_files = path.is_dir() and not sources.holds_idx(path)
         found = survey(path, progress) if of_files else Survey.of(open_data(path, progress))
     return audit(found, record)
@@ -67,7 +67,7 @@ def read_training_data(folder: str | Path | None, console: Console) -> "Dataset"
 
 
 @contextmanager
-def reading(console: Console, doing: str = "reading images") -> Iterator[Callable[[int, int], None]]:
+def reading_progress(console: Console, doing: str = "reading images") -> Iterator[Callable[[int, int], None]]:
     """A bar that shows how many images have been read of how many."""
     from rich.progress import Progress
 
@@ -81,7 +81,7 @@ def reading(console: Console, doing: str = "reading images") -> Iterator[Callabl
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def say(sentence: str, console: Console | None) -> None:
+def report_line(sentence: str, console: Console | None) -> None:
     """What was chosen or understood, and why: for a person at a terminal, who gave a console."""
     if console and sentence:
         console.print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -91,10 +91,10 @@ def open_data_set(folder: str | Path | None, console: Console) -> "Dataset":
     from vgglass.data.folder import open_data
     from vgglass.data.listing import summary
 
-    with reading(console) as progress:
+    with reading_progress(console) as progress:
         dataset = open_data(Path(folder) if folder else None, progress)
-    say(dataset.understood, console)
-    say(summary(dataset.passed_over), console)
+    report_line(dataset.understood, console)
+    report_line(summary(dataset.passed_over), console)
     if dataset.left_out:
         console.print(f"left out {len(dataset.left_out)} files that can't be read:", style="yellow")
         for name, reason in dataset.left_out[:SHOWN_FILES]:

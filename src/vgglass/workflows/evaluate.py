@@ -14,14 +14,14 @@ from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile, Record
-from vgglass.names import as_seen, by_case, caseless
-from vgglass.workflows.data import open_data_set, reading, say
-from vgglass.workflows.models import Model, opened, predictor
+from vgglass.names import casefolded, group_by_case, normalised
+from vgglass.workflows.data import open_data_set, reading_progress, report_line
+from vgglass.workflows.models import Model, open_source, predictor
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset, Sample
     from vgglass.evaluation.metrics import Evaluation
-    from vgglass.evaluation.predictions import Comparison, Judged
+    from vgglass.evaluation.predictions import Comparison, Predictions
     from vgglass.inference import Prediction
 
 
@@ -33,14 +33,14 @@ USES = ("training", "changed", "selection", "calibration", "")  # of images, the
 
 
 def evaluate(model: Model | Predictor, folder: str | Path | None = None, **how: Any) -> "Evaluation":
-    """Judge a model on one split of a folder (the embedded digits without one); arguments and errors of `judged`."""
+    """A model's figures on one split of a folder (without one: the digits); arguments as of `predictions_on_split`."""
     from vgglass.evaluation import metrics
 
     metrics.require()
-    return metrics.judge(judged(model, folder, **how))
+    return metrics.evaluate(predictions_on_split(model, folder, **how))
 
 
-def judged(
+def predictions_on_split(
     model: Model | Predictor,
     folder: str | Path | None = None,
     *,
@@ -48,34 +48,34 @@ def judged(
     ensemble: Sequence[Model] = (),
     console: Console | None = None,
     **how: Any,
-) -> "Judged":
+) -> "Predictions":
     """A model's answers to one split of a folder, from which every figure is reckoned.
 
     split     without it 'test' where there is one, else 'validation', else all images
     ensemble  further models of the same classes, whose probabilities are averaged with its own
-    how       views, engine and precision, as `judge` takes them
+    how       views, engine and precision, as `evaluation_predictor` takes them
     Images of classes that the model does not tell are left out, which the console is told.
     Raises DataError, UsageError or ModelFileError.
     """
-    sources = [model if isinstance(model, Predictor) else opened(model), *map(opened, ensemble)]
+    sources = [model if isinstance(model, Predictor) else open_source(model), *map(open_source, ensemble)]
     dataset, name = open_split(sources[0].record, folder, split, console or Console(stderr=True))
-    return judged_on(sources, dataset, name, console, **how)
+    return predictions_of(sources, dataset, name, console, **how)
 
 
-def judged_on(
+def predictions_of(
     sources: Sequence[Source], dataset: "Dataset", split: str, console: Console | None = None, **how: Any
-) -> "Judged":
-    """As `judged`, for models (of an ensemble, where there are more than one) and a data set that are open already."""
-    from vgglass.evaluation.predictions import Judged
+) -> "Predictions":
+    """As `predictions_on_split`, for a data set and models (more than one: an ensemble) that are open already."""
+    from vgglass.evaluation.predictions import Predictions
 
     first, *others = records = [source.record for source in sources]
     require_same_classes(records)
-    found = _aligned_aloud(dataset, split, first.classes, console)
+    found = _aligned_and_reported(dataset, split, first.classes, console)
     total = np.full((len(found.samples), len(first.classes)), -np.inf)
     for source in sources:
         chosen = _predictor(source, console, **how)
         total = np.logaddexp(total, _answers(chosen, found.samples, first.classes))
-    return Judged(
+    return Predictions(
         record=first,
         split=split,
         sources=tuple(sample.source for sample in found.samples),
@@ -98,27 +98,27 @@ def compare(
     console: Console | None = None,
     **how: Any,
 ) -> "Comparison":
-    """Two models on the same images, those of the classes that both tell; arguments and errors as of `judged`."""
+    """Two models on the same images, of the classes that both know; arguments as of `predictions_on_split`."""
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
     from vgglass.evaluation.predictions import compare_predictions
 
     metrics.require()
-    sources = [model if isinstance(model, Predictor) else opened(model) for model in (first, second)]
+    sources = [model if isinstance(model, Predictor) else open_source(model) for model in (first, second)]
     records = [source.record for source in sources]
-    others = set(map(as_seen, records[1].classes))
-    common = tuple(name for name in records[0].classes if as_seen(name) in others)
+    others = set(map(normalised, records[1].classes))
+    common = tuple(name for name in records[0].classes if normalised(name) in others)
     if not common:
         told = ", ".join(records[0].classes[:5])
         raise DataError(f"models of {told}, ...", "have no class in common", "compare models of the same classes")
     dataset, name = open_split(records[0], folder, split, console or Console(stderr=True))
-    found = _aligned_aloud(dataset, name, common, console)
+    found = _aligned_and_reported(dataset, name, common, console)
     labels = np.array([sample.label for sample in found.samples])
     right = []
     for source in sources:
         chosen = _predictor(source, console, **how)
         own = np.array(list(_places(common, chosen.record.classes).values()))
-        answers = metrics.answered(chosen.stream(map(original, found.samples)))
+        answers = metrics.collect(chosen.stream(map(original, found.samples)))
         right.append(answers.argmax(axis=1) == own[labels])
     return compare_predictions(
         right[0],
@@ -135,10 +135,10 @@ def predict(model: Model | Predictor, paths: Sequence[str | Path], *, top: int =
 
     how  views, engine and precision, as `predictor` takes them
     """
-    return list(predictions(model, paths, top=top, **how))
+    return list(stream_predictions(model, paths, top=top, **how))
 
 
-def predictions(
+def stream_predictions(
     model: Model | Predictor,
     paths: Sequence[str | Path],
     *,
@@ -167,9 +167,9 @@ def predictions(
     elif resume:
         raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
     apart = Path(sort_into) if sort_into else None
-    files = inference.expand(map(Path, paths), apart, lambda sentence: say(sentence, console))
+    files = inference.expand(map(Path, paths), apart, lambda sentence: report_line(sentence, console))
     chosen = model if isinstance(model, Predictor) else predictor(model, **how)
-    say(chosen.about, console)
+    report_line(chosen.about, console)
 
     def answer(files: Iterable[Path]) -> "Iterator[Prediction]":
         return inference.predict(files, chosen, top)
@@ -187,22 +187,22 @@ def predictions(
 
 
 def _counted(rows: "Iterator[Prediction]", files: int, console: Console) -> "Iterator[Prediction]":
-    with reading(console, "predicting") as progress:
+    with reading_progress(console, "predicting") as progress:
         for done, row in enumerate(rows, 1):
             progress(done, files)
             yield row
 
 
-def judge(model: Model | Artifact, *, precision: str | None = None, **how: Any) -> Predictor:
+def evaluation_predictor(model: Model | Artifact, *, precision: str | None = None, **how: Any) -> Predictor:
     """As `predictor`, in float32 unless told or exported otherwise: the same figure on every machine."""
-    source = opened(model)
+    source = open_source(model)
     return predictor(source, precision=precision or ("float32" if isinstance(source, ModelFile) else "auto"), **how)
 
 
 def _predictor(source: Source, console: Console | None, **how: Any) -> Predictor:
     """The source made ready to judge by, which the console is told."""
-    chosen = source if isinstance(source, Predictor) else judge(source, **how)
-    say(chosen.about, console)
+    chosen = source if isinstance(source, Predictor) else evaluation_predictor(source, **how)
+    report_line(chosen.about, console)
     return chosen
 
 
@@ -226,7 +226,7 @@ def open_split(
 
 @dataclass(frozen=True)
 class Alignment:
-    """Samples labelled by a model's classes of the same names; see `Judged` for what is missing or unknown.
+    """Samples labelled by a model's classes of the same names; see `Predictions` for what is missing or unknown.
 
     by_case  names in the data, and the classes that they were taken for, from which they differ by case
     """
@@ -266,25 +266,25 @@ def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[s
     found = {places[name] for name in counts if name in places}
     missing = tuple(name for index, name in enumerate(classes) if index not in found)
     taken = {name: classes[places[name]] for name in counts if name in places}
-    other = {name: label for name, label in taken.items() if as_seen(name) != as_seen(label)}
+    other = {name: label for name, label in taken.items() if normalised(name) != normalised(label)}
     return Alignment(known, missing, unknown, other)
 
 
 def _places(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     """The place among a model's classes of each name that looks like one; by case alone where nobody doubts it."""
-    exact = {as_seen(name): index for index, name in enumerate(classes)}
-    told, asked = by_case(exact), by_case(names)
+    exact = {normalised(name): index for index, name in enumerate(classes)}
+    told, asked = group_by_case(exact), group_by_case(names)
     found = {}
     for name in names:
-        alike = told.get(caseless(name), ())
-        if as_seen(name) in exact:
-            found[name] = exact[as_seen(name)]
-        elif len(alike) == len(asked[caseless(name)]) == 1:
+        alike = told.get(casefolded(name), ())
+        if normalised(name) in exact:
+            found[name] = exact[normalised(name)]
+        elif len(alike) == len(asked[casefolded(name)]) == 1:
             found[name] = exact[alike[0]]
     return found
 
 
-def _aligned_aloud(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
+def _aligned_and_reported(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
     """As `aligned`; what is missing or unknown is said."""
     found = aligned(dataset, dataset.split(split), classes)
     if console:
@@ -295,7 +295,7 @@ def _aligned_aloud(dataset: "Dataset", split: str, classes: Sequence[str], conso
 
 def require_same_classes(records: Sequence[Record]) -> None:
     """Raises DataError for models that do not tell the same classes, in whatever order."""
-    first, *others = (set(map(as_seen, record.classes)) for record in records)
+    first, *others = (set(map(normalised, record.classes)) for record in records)
     for other in others:
         if different := sorted(first ^ other):
             rule = f"is told by one model of the ensemble and not by another ({len(different)} such classes)"
@@ -308,7 +308,7 @@ def _answers(predictor: Predictor, samples: "Sequence[Sample]", classes: Sequenc
     from vgglass.evaluation import metrics
 
     own = _places(classes, predictor.record.classes)
-    return metrics.answered(predictor.stream(map(original, samples)))[:, [own[name] for name in classes]]
+    return metrics.collect(predictor.stream(map(original, samples)))[:, [own[name] for name in classes]]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from vgglass.errors import DataError, MissingExtraError
 from vgglass.modelfile import ModelFile
 from vgglass.workflows.data import open_data_set
 from vgglass.workflows.evaluate import aligned
-from vgglass.workflows.models import Model, load, opened
+from vgglass.workflows.models import Model, load, open_source
 
 if TYPE_CHECKING:
     from vgglass.engines.verify import Check
@@ -88,7 +88,7 @@ def verify(model: Model | Artifact) -> "Iterator[Check]":
     """Replay the golden inputs of a model file or an exported graph on every runtime that is installed."""
     from vgglass.engines.verify import verify
 
-    return verify(opened(model))
+    return verify(open_source(model))
 
 
 def _export_int8(
@@ -119,7 +119,7 @@ def _export_int8(
     graph = quantise(file, stacks, len(stacks))
     console.print(f"comparing on {len(others)} others")
     small = Predictor(record, views, {False: openvino.engine_of(graph, "int8")})
-    first, second = (metrics.answered(one.stream(map(original, others))) for one in (plain, small))
+    first, second = (metrics.collect(one.stream(map(original, others))) for one in (plain, small))
     found = agreement(first, second, labels)
     if found.top1_agreement < LEAST_AGREEMENT and not force:
         raise DataError(

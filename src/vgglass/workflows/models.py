@@ -66,7 +66,7 @@ def starting_model(source: Model, preprocessing: str | None = None, console: Con
     return replace(model, record=replace(model.record, digest=modelfile.weights_digest(model.weights)))
 
 
-def opened(model: Model | Artifact) -> ModelFile | Artifact:
+def open_source(model: Model | Artifact) -> ModelFile | Artifact:
     """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
     from vgglass.engines import export
     from vgglass.engines.selection import FORMATS
@@ -101,7 +101,7 @@ def engine(
     """
     from vgglass.engines.selection import choose, open_engine
 
-    source = opened(model)
+    source = open_source(model)
     return open_engine(source, choose(source, engine, precision), output, dense=dense)
 
 
@@ -120,7 +120,7 @@ def predictor(
     from vgglass.inference.predictor import Predictor
     from vgglass.inference.views import parse
 
-    source = opened(model)
+    source = open_source(model)
     usual = "dense" if isinstance(source, Artifact) and source.dense else "centre"
     parsed = parse(usual if views is None else views, source.record)
     choice = choose(source, engine, precision)

@@ -13,8 +13,8 @@ from vgglass.architecture import COLUMNS
 from vgglass.errors import DataError, ImageError, TrainingError, UsageError
 from vgglass.files import replacing
 from vgglass.inference.views import require_whole
-from vgglass.workflows.data import read_training_data, reading
-from vgglass.workflows.evaluate import judge
+from vgglass.workflows.data import read_training_data, reading_progress
+from vgglass.workflows.evaluate import evaluation_predictor
 from vgglass.workflows.models import require_torch
 from vgglass.workflows.train import train
 
@@ -178,13 +178,13 @@ def _answers(
 
     found = {}
     for name, words in views.items():
-        predictor = judge(run / BEST, views=words)
-        with reading(console, f"testing {run.name}, {words}") as progress:
+        predictor = evaluation_predictor(run / BEST, views=words)
+        with reading_progress(console, f"testing {run.name}, {words}") as progress:
             rows = []
             for done, answer in enumerate(predictor.stream(map(original, samples)), 1):
                 rows.append(answer)
                 progress(done, len(samples))
-        found[name] = metrics.answered(rows)
+        found[name] = metrics.collect(rows)
     return found
 
 

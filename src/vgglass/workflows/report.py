@@ -12,9 +12,9 @@ from vgglass.engines import Engine
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError
 from vgglass.modelfile import ModelFile, Record
-from vgglass.workflows.data import reading
-from vgglass.workflows.evaluate import aligned, judge, judged_on, open_split
-from vgglass.workflows.models import Model, engine, opened, require_torch
+from vgglass.workflows.data import reading_progress
+from vgglass.workflows.evaluate import aligned, evaluation_predictor, open_split, predictions_of
+from vgglass.workflows.models import Model, engine, open_source, require_torch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +49,8 @@ def report(
     from vgglass.evaluation import report as page
 
     metrics.require()
-    source, console = opened(model), console or Console(stderr=True)
-    chosen = judge(source, **how)
+    source, console = open_source(model), console or Console(stderr=True)
+    chosen = evaluation_predictor(source, **how)
     settings = chosen.settings
     as_chosen = settings["engine"], settings["precision"]
     embed = (
@@ -61,8 +61,8 @@ def report(
         require_torch("explaining mistakes")
     rows = training_rows(model, source.record)
     dataset, name = open_split(source.record, folder, split, console)
-    judged = judged_on([chosen, *map(opened, ensemble)], dataset, name, console, **how)
-    evaluation = metrics.judge(judged)
+    judged = predictions_of([chosen, *map(open_source, ensemble)], dataset, name, console, **how)
+    evaluation = metrics.evaluate(judged)
     about = {
         "model": _named(model),
         "others": [_named(other) for other in ensemble],
@@ -71,7 +71,7 @@ def report(
         "how": ", ".join(settings.values()),
     }
     found = _robustness(judged, squares, console) if squares else None
-    with reading(console, "explaining mistakes") as progress:
+    with reading_progress(console, "explaining mistakes") as progress:
         explainer = _explainer(source, dataset, embed, progress) if embed else None
         facts = page.facts(judged, evaluation, about, rows, explainer, found)
     page.write(facts, Path(path))
@@ -115,7 +115,7 @@ def _named(model: Model) -> str:
 def _robustness(judged: Any, squares: Engine, console: Console) -> "Robustness":
     from vgglass.evaluation.robustness import robustness
 
-    with reading(console, "disturbing images") as progress:
+    with reading_progress(console, "disturbing images") as progress:
         return robustness(judged, squares, progress)
 
 

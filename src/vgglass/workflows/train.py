@@ -91,7 +91,7 @@ def train(
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.fits_head:
                 run.require_memory(chosen, display, group)
-            held.enter_context(checkpoint.alone(out))
+            held.enter_context(checkpoint.exclusive(out))
             if not goes_on:
                 held.enter_context(_without_a_false_start(out))
                 _write_down(out, dataset, chosen, overwrite)
@@ -120,13 +120,13 @@ def preview(
     require_torch("training")
     from vgglass.data.augment import colour_components
     from vgglass.training import preview
-    from vgglass.training.plan import measure
+    from vgglass.training.plan import measure_statistics
 
     console = console or Console(stderr=True)
     plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
-    record, pixels = measure(samples, plan, start)
+    record, pixels = measure_statistics(samples, plan, start)
     missing = preview.preview(
         samples, dataset.classes, record, plan.augmentation, plan.seed, path, colour_components(pixels)
     )
@@ -186,7 +186,7 @@ def _resumed(
     from vgglass.training import checkpoint, plan, run
     from vgglass.training.recipe import Recipe
 
-    before, progress = checkpoint.read_run(out), checkpoint.peek(out)
+    before, progress = checkpoint.read_run(out), checkpoint.read_progress(out)
     chosen = plan.extended(out, before, progress, epochs) if epochs else before
     if run.finished(out, epochs):
         if chosen.fits_head:

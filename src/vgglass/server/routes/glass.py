@@ -13,11 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from vgglass.errors import ImageError
 from vgglass.server import samples
 from vgglass.server.admission import Service
-from vgglass.server.decoding import Whole
+from vgglass.server.decoding import DecodedUpload
 from vgglass.server.documentation import GLASS_ERRORS, IMAGE
 from vgglass.server.refusals import RefusedError, json_response, plain
 from vgglass.server.routes import glass_json
-from vgglass.server.sessions import Looked, Subjects, Walk
+from vgglass.server.sessions import ForwardPass, ModelSession, Sessions
 
 if TYPE_CHECKING:
     from vgglass.glass import Subject
@@ -85,7 +85,7 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         return Response(await subjects.run(request, lambda: _jpeg(looked, digest)), media_type="image/jpeg")
 
 
-def _add_layers(routes: APIRouter, subjects: Subjects) -> None:
+def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
     """Every layer of a kept image, and its maps."""
 
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
@@ -106,7 +106,7 @@ def _add_layers(routes: APIRouter, subjects: Subjects) -> None:
         return Response(data, media_type="application/octet-stream")
 
 
-def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
+def _add_numbers(routes: APIRouter, subjects: Sessions) -> None:
     """How single numbers came about, and what they saw."""
 
     @routes.get("/images/{digest}/steps/{layer}", summary="One number's arithmetic, term by term")
@@ -136,7 +136,7 @@ def _add_numbers(routes: APIRouter, subjects: Subjects) -> None:
         return json_response(glass_json.field(found))
 
 
-def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
+def _add_reasons(routes: APIRouter, subjects: Sessions) -> None:
     """What in the image speaks for a class, and where."""
 
     @routes.get("/images/{digest}/attributions/{method}", summary="What in the image speaks for a class")
@@ -174,14 +174,14 @@ def _add_reasons(routes: APIRouter, subjects: Subjects) -> None:
         return json_response(await subjects.ponder(request, digest, scored))
 
 
-def _add_silences(routes: APIRouter, subjects: Subjects) -> None:
+def _add_silences(routes: APIRouter, subjects: Sessions) -> None:
     """What channels do for the answer."""
 
     @routes.get("/images/{digest}/effects/{layer}", summary="What silencing each channel does, as JSON lines")
     async def effects(request: Request, digest: Digest, layer: Layer) -> Response:
         from vgglass.glass.ablation import effects, require_before_prob
 
-        def begun(walk: Walk) -> "Iterator[list[Effect]]":
+        def begun(walk: ForwardPass) -> "Iterator[list[Effect]]":
             require_before_prob(walk.subject, layer)
             return effects(walk.apart, layer, walk.steps[layer].output)
 
@@ -203,13 +203,13 @@ def _add_silences(routes: APIRouter, subjects: Subjects) -> None:
 
         silenced = parse(channels)
 
-        def told(walk: Walk) -> dict[str, Any]:
+        def told(walk: ForwardPass) -> dict[str, Any]:
             return glass_json.ablation(ablate(walk.subject, silenced), walk.subject.record)
 
         return json_response(await subjects.look(request, digest, told))
 
 
-def _add_playground(routes: APIRouter, subjects: Subjects) -> None:
+def _add_playground(routes: APIRouter, subjects: Sessions) -> None:
     @routes.get("/playground", summary="A window that slides over a few numbers")
     async def playground(
         request: Request, operation: Annotated[str, Query(pattern="^(max|min|avg|conv)$")] = "max",
@@ -231,13 +231,13 @@ def _add_playground(routes: APIRouter, subjects: Subjects) -> None:
         return json_response(await subjects.run(request, played))
 
 
-def _shown(looked: Looked, digest: str, whole: Whole) -> dict[str, Any]:
+def _shown(looked: ModelSession, digest: str, whole: DecodedUpload) -> dict[str, Any]:
     """How large a picture is, and where it lies in the network's square."""
     height, width = whole.original.shape[:2]
     return {"id": digest, "width": width, "height": height, "placement": looked.placement(whole)}
 
 
-def _answer(looked: Looked, probabilities: Any) -> dict[str, Any]:
+def _answer(looked: ModelSession, probabilities: Any) -> dict[str, Any]:
     record = looked.file.record
     answer: dict[str, Any] = {"digest": record.digest, "top": glass_json.ranked(record, probabilities)}
     answer |= looked.predictor.settings
@@ -246,7 +246,7 @@ def _answer(looked: Looked, probabilities: Any) -> dict[str, Any]:
     return answer
 
 
-def _jpeg(looked: Looked, digest: str) -> bytes:
+def _jpeg(looked: ModelSession, digest: str) -> bytes:
     import io
 
     from vgglass.glass.sheets import photograph

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.steps import Arithmetic
     from vgglass.modelfile import Record
-    from vgglass.server.sessions import Walk
+    from vgglass.server.sessions import ForwardPass
 
 TOP = 5
 THUMBNAIL = 56  # pixels a side at most
@@ -73,7 +73,7 @@ def ranked(record: "Record", probabilities: NDArray[np.float64], top: int = TOP)
     ]
 
 
-def strip(walk: "Walk") -> list[dict[str, Any]]:
+def strip(walk: "ForwardPass") -> list[dict[str, Any]]:
     """Every layer's figures, and a thumbnail of its strongest map."""
     return [_figures(layer) | {"thumbnail": _thumbnail(layer)} for layer in walk.views.values()]
 
@@ -105,7 +105,7 @@ def floats(found: "LayerView", channel: int | None) -> bytes:
     return np.ascontiguousarray(chosen, "<f4").tobytes()
 
 
-def limit(walk: "Walk") -> float:
+def limit(walk: "ForwardPass") -> float:
     """Where a colour scale ends that all layers share; the image and prob count in other units."""
     from vgglass.glass.sheets import reach
 
@@ -114,7 +114,7 @@ def limit(walk: "Walk") -> float:
     )
 
 
-def arithmetic(walk: "Walk", name: str, channel: int, position: tuple[int, int]) -> dict[str, Any]:
+def arithmetic(walk: "ForwardPass", name: str, channel: int, position: tuple[int, int]) -> dict[str, Any]:
     """One number term by term; of a fully connected layer the largest terms and the sum of the rest.
 
     Raises UsageError for what the layer has not.
@@ -169,7 +169,7 @@ def arithmetic(walk: "Walk", name: str, channel: int, position: tuple[int, int])
     return told | {"terms": shown, "after": after}
 
 
-def _after(walk: "Walk", found: "Arithmetic") -> dict[str, Any] | None:
+def _after(walk: "ForwardPass", found: "Arithmetic") -> dict[str, Any] | None:
     """What the next layer makes of this number, where that layer is a ReLU."""
     names = list(walk.steps)
     following = names[names.index(found.layer.name) + 1 :][:1]
@@ -182,7 +182,7 @@ def _after(walk: "Walk", found: "Arithmetic") -> dict[str, Any] | None:
     }
 
 
-def _contributions(walk: "Walk", found: "Arithmetic", terms: Any) -> dict[str, Any]:
+def _contributions(walk: "ForwardPass", found: "Arithmetic", terms: Any) -> dict[str, Any]:
     """The largest products of a sum of thousands; where fc6's or fc8's inputs stood in the maps before it."""
     largest, products = terms.largest[:LARGEST], terms.products
     names = list(walk.views)
@@ -205,7 +205,7 @@ def _contributions(walk: "Walk", found: "Arithmetic", terms: Any) -> dict[str, A
     }  # fmt: skip
 
 
-def softmax(walk: "Walk", temperature: float, channel: int) -> dict[str, Any]:
+def softmax(walk: "ForwardPass", temperature: float, channel: int) -> dict[str, Any]:
     """Logits, exponentials and probabilities of the likeliest classes and of one more, at a temperature."""
     from vgglass.glass import softmax as reckoned
 
