@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,12 @@ def room_of(path: Path) -> str:
 
 def imported(path: Path) -> set[str]:
     """The rooms that a file imports, at its top or inside a function."""
+    return rooms_in(ast.parse(path.read_text(encoding="utf-8")), path)
+
+
+def rooms_in(tree: ast.Module, path: Path) -> set[str]:
     rooms = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import hides its room"
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vgglass"):
@@ -74,6 +79,40 @@ def test_imports_point_down(path: Path) -> None:
     room = room_of(path)
     for other in imported(path) - {room}:
         assert LEVEL[other] < LEVEL[room], f"{room} imports {other}"
+
+
+def modules_in(path: Path) -> set[str]:
+    """The modules that a file imports, at its top, inside a function or for the type checker; and names in them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    dotted = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in dotted.items()}
+    arrows = {
+        # That a part names its package to reach another part is no circle.
+        name: {other for other in modules_in(path) & modules.keys() - {name} if not name.startswith(f"{other}.")}
+        for name, path in modules.items()
+    }
+    TopologicalSorter(arrows).prepare()  # a CycleError names the circle
+
+
+# What a command may use: the jobs, the glass for its own commands, the places that serve, and words.
+FOR_COMMANDS = {"cli", "cluster", "errors", "glass", "locale", "server", "workflows"}
+SENTENCES = {"check": {"data"}, "paper": {"replication"}}  # where those of a command still lie
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_a_command_calls_workflows_and_the_glass_alone(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
+    assert rooms_in(tree, path) <= FOR_COMMANDS | SENTENCES.get(path.stem, set())
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ from vgglass.data import examination
 from vgglass.data.examination import as_text, examine, from_text
 from vgglass.data.folder import image_files
 from vgglass.errors import ImageError
+from vgglass.files import cache_folder
 from vgglass.isolation import DECODERS
-from vgglass.weights import zoo
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_hostile_bytes_are_facts_not_tracebacks(
 
 
 def stored() -> int:
-    with sqlite3.connect(zoo.cache_folder() / examination.FILE) as database:
+    with sqlite3.connect(cache_folder() / examination.FILE) as database:
         return int(database.execute("SELECT COUNT(*) FROM entries").fetchone()[0])
 
 
@@ -264,7 +264,7 @@ def test_a_damaged_entry_is_examined_again(folder: Path, decoded: list[bytes]) -
     paths = image_files(folder)
     first = examination.examined(paths)
     decoded.clear()
-    with closing(sqlite3.connect(zoo.cache_folder() / examination.FILE)) as database, database:
+    with closing(sqlite3.connect(cache_folder() / examination.FILE)) as database, database:
         database.execute("UPDATE entries SET value = replace(CAST(value AS TEXT), '240', '241')")
     assert examination.examined(paths) == first
     assert len(decoded) == 6
@@ -276,7 +276,7 @@ def test_a_damaged_entry_is_examined_again(folder: Path, decoded: list[bytes]) -
 def test_a_damaged_cache_is_begun_anew(folder: Path, decoded: list[bytes]) -> None:
     paths = image_files(folder)
     first = examination.examined(paths)
-    (zoo.cache_folder() / examination.FILE).write_bytes(os.urandom(20_000))
+    (cache_folder() / examination.FILE).write_bytes(os.urandom(20_000))
     assert examination.examined(paths) == first
     decoded.clear()
     assert examination.examined(paths) == first

@@ -17,10 +17,10 @@ from rich.console import Console
 from glass_subjects import model as drawn
 from pictures import photographs, save, scene
 from vgglass import modelfile, workflows
-from vgglass.cli import look
 from vgglass.data.folder import image_files, survey
 from vgglass.data.listing import Folder, summary
 from vgglass.errors import DataError, UsageError
+from vgglass.glass.subject import class_number
 from vgglass.inference import expand
 from vgglass.workflows.evaluate import open_split
 
@@ -286,6 +286,6 @@ def test_what_lies_among_the_links_of_an_earlier_sorting_is_not_told(tmp_path: P
 
 def test_a_target_is_named_in_any_normal_form() -> None:
     subject: Any = SimpleNamespace(record=SimpleNamespace(classes=("dog", unicodedata.normalize("NFD", "café"))))
-    assert look._class(subject, "café") == 1
+    assert class_number(subject, "café") == 1
     with pytest.raises(UsageError, match="--target cow: is none of the 2 classes"):
-        look._class(subject, "cow")
+        class_number(subject, "cow")

@@ -27,11 +27,12 @@ __all__ = [
 if TYPE_CHECKING:
     from vgglass.model import VGG
     from vgglass.workflows.calibrate import calibrate
-    from vgglass.workflows.data import check
-    from vgglass.workflows.evaluate import compare, evaluate, predict
+    from vgglass.workflows.check import check
+    from vgglass.workflows.evaluate import compare, evaluate
     from vgglass.workflows.export import export, verify
     from vgglass.workflows.models import engine, load, pretrained
     from vgglass.workflows.paper import paper
+    from vgglass.workflows.predict import predict
     from vgglass.workflows.report import report
     from vgglass.workflows.train import train
 

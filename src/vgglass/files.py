@@ -1,13 +1,19 @@
-"""Files appear whole or not at all: written beside their place, synced, then renamed."""
+"""Files appear whole or not at all: beside their place, synced, renamed; and the lock among processes."""
 
+import fcntl
 import os
 import re
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
+import platformdirs
+
+_OF_THREADS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # a lock on a file is its process's
 OURS = re.compile(r"\.[0-9]{1,7}\.[0-9]+\.tmp$")  # process and thread: see `beside`
 
 
@@ -61,6 +67,29 @@ def discard(left: Path) -> None:
         shutil.rmtree(left)
     else:
         left.unlink(missing_ok=True)
+
+
+def lock(file: IO[Any], *, wait: bool = False) -> None:
+    """Keep other processes from this open file until it is closed, or this process ends, however that ends.
+
+    Raises BlockingIOError where another one has it and this one will not wait. By lockf: a child that was forked
+    inherits what flock holds, and would keep it for the seconds that it outlives a killed parent.
+    """
+    fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for a lock of this name, among processes and this one's threads, and hold it in the block."""
+    with _OF_THREADS[path], path.open("w") as file:
+        lock(file, wait=True)
+        yield
+
+
+def cache_folder() -> Path:
+    """The user's cache folder, or VGGLASS_CACHE."""
+    folder = os.environ.get("VGGLASS_CACHE")
+    return Path(folder) if folder else platformdirs.user_cache_path("vgglass")
 
 
 def _lives(process: int) -> bool:

@@ -1,17 +1,15 @@
 """The limit on an image, as an option of every command that reads the images of a person."""
 
-import os
 from typing import Annotated
 
 import typer
 
 
 def _allow(pixels: int | None) -> None:
-    """Into the environment: the processes that decode for this one read it there too."""
     if pixels is not None:
-        from vgglass.images import limits
+        from vgglass import workflows
 
-        os.environ[limits.VARIABLE] = str(pixels)
+        workflows.limit_pixels(pixels)
 
 
 MaxPixels = Annotated[

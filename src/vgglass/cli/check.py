@@ -55,17 +55,11 @@ def check(
     if yes and manifest:
         raise UsageError("--manifest", "would name files that --yes moves away", "write it in a second run")
     from vgglass import workflows
-    from vgglass.data import manifest as table
-    from vgglass.data import report
-    from vgglass.data import report as removal
-    from vgglass.data.split import BETWEEN
 
-    if manifest and manifest.suffix != ".parquet":
-        raise UsageError(f"--manifest {manifest}", "is written as Parquet", "end it in .parquet")
     if quarantine:
-        removal.require_place(folder, quarantine)
-    if manifest and manifest.exists():
-        table.sides(manifest)  # what is no manifest is said before the work
+        workflows.require_quarantine_place(folder, quarantine)
+    if manifest:
+        workflows.require_manifest_place(manifest)
     found = workflows.check(folder, recipe=recipe, image_size=image_size)
     notes = output.console(stderr=json)
     if json:
@@ -73,21 +67,19 @@ def check(
     else:
         _show(found, notes)
     if html:
-        report.write_page(found, html)
+        workflows.write_audit_page(found, html)
         notes.print(f"Written: {html} (open it in a browser)", soft_wrap=True)
     if quarantine:
-        condemned = removal.files_to_remove(found)
-        path = removal.write_quarantine(condemned, quarantine, moving=yes)
+        path, count = workflows.quarantine(found, quarantine, moving=yes)
         moved = "moved there" if yes else "ought to go; add --yes to move them there"
-        notes.print(f"Written: {path}: {len(condemned)} files {moved}", soft_wrap=True)
+        notes.print(f"Written: {path}: {count} files {moved}", soft_wrap=True)
     if manifest:
         dataset = workflows.write_manifest(found, manifest)
         counts = _counted({name: len(samples) for name, samples in dataset.splits.items()})
         notes.print(f"Written: {manifest}: {counts}", soft_wrap=True)
-        torn = [f"{name}: {reason}" for name, reason in dataset.left_out if reason.startswith(BETWEEN)]
-        if torn:
+        if torn := workflows.between_splits(dataset):
             notes.print(f"left out {len(torn)} that would join two splits:", style="yellow")
-            notes.print(*map(output.visible, torn), sep="\n", soft_wrap=True)
+            notes.print(*(output.visible(f"{name}: {reason}") for name, reason in torn), sep="\n", soft_wrap=True)
     if found.serious:
         raise typer.Exit(1)
 

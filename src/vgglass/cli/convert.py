@@ -9,8 +9,7 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.output import KINDS, Language, language
-from vgglass.errors import DataError, UsageError
-from vgglass.names import group_by_case
+from vgglass.errors import UsageError
 
 COLUMNS = {
     "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
@@ -43,17 +42,13 @@ def summary(
     lang: Language = None,
 ) -> None:
     """Layers, shapes, parameters, multiply-adds, memory and receptive fields of an architecture."""
-    from vgglass import modelfile
-    from vgglass.architecture import Architecture
+    from vgglass import workflows
 
-    if architecture.endswith(".safetensors") or Path(architecture).is_file():
+    if workflows.is_model_file(architecture):
         _require_own(context, architecture)
-        network = modelfile.load_record(Path(architecture)).architecture
-    else:
-        network = Architecture.named(
-            architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden,
-            head=head,
-        )  # fmt: skip
+    network = workflows.architecture(
+        architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden, head=head
+    )
     layers = network.layers()
     memory = [4 * math.prod(layer.output_shape) for layer in layers]  # float32
     if json:
@@ -133,33 +128,19 @@ def convert(
     to: Annotated[str | None, typer.Option(help="torchvision, timm or keras: from a model file to theirs.")] = None,
 ) -> None:
     """Bring weights from torchvision, timm or Keras into a model file, or back."""
-    from vgglass import modelfile, weights, workflows
+    from vgglass import workflows
 
-    workflows.require_torch("converting weights")
     console = output.console()
     if to:
         for name, value in {"--classes": classes, "--image-size": image_size, "--preprocessing": preprocessing}.items():
             if value is not None:
                 raise UsageError(name, "has no place in another framework's weights", "leave it out with --to")
-        weights.to_foreign(modelfile.load(source), destination, to)
+        workflows.convert_to_foreign(source, destination, to)
         console.print(f"{destination}: weights for {to}; class names and preprocessing stay behind", soft_wrap=True)
         return
-    if source.suffix == ".safetensors" and not workflows.is_foreign(source):
-        modelfile.load_record(source)
-        rule, remedy = "is a vgglass model file already", f"add --to and one of {', '.join(weights.FAMILIES)}"
-        raise UsageError(source, rule, remedy)
-    if destination.suffix != ".safetensors":
-        raise UsageError(destination, "a model file ends in .safetensors", "choose such a name")
-    foreign = weights.read_foreign(source, preprocessing)
-    console.print("\n".join(foreign.lines()), soft_wrap=True, markup=False)
-    if classes is None and foreign.network.has_classes:
-        outputs = f"names the {foreign.network.architecture.classes:,} classes in the order of the outputs"
-        raise UsageError("--classes", f"{outputs} and is missing", "add a text file, one name a line, or imagenet")
-    names = _class_names(classes) if classes else None
-    for alike in group_by_case(names or ()).values():
-        if len(alike) > 1:
-            console.print(f"{' and '.join(map(repr, alike))} differ in case alone", style="yellow", markup=False)
-    record = modelfile.save(weights.model_of(foreign, names, image_size), destination)
+    record = workflows.convert_from_foreign(
+        source, destination, classes=classes, image_size=image_size, preprocessing=preprocessing, console=console
+    )
     console.print(f"{destination}: {record.architecture.name}, classes {_listed(record.classes)}", soft_wrap=True)
     console.print(f"preprocessing: {record.preprocessing.as_json()}", soft_wrap=True)
 
@@ -169,9 +150,8 @@ def fetched(model: str, download: bool) -> str:
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
     from vgglass import workflows
-    from vgglass.weights import zoo
 
-    if model not in zoo.names() or Path(model).exists():
+    if not workflows.is_pretrained_name(model):
         return model
     console = output.console()
     bar = Progress(*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn(), transient=True)
@@ -199,19 +179,3 @@ def _listed(classes: tuple[str, ...]) -> str:
 
 def _bytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
-
-
-def _class_names(source: str) -> tuple[str, ...]:
-    """The lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
-    from vgglass.data import lists
-    from vgglass.weights import zoo
-
-    if source == "imagenet":
-        return zoo.imagenet_classes()
-    try:
-        return lists.lines(Path(source))
-    except DataError as error:
-        rule = f"can't be read ({error.value}: {error.rule})"
-        raise UsageError(
-            f"--classes {source}", rule, "name a text file in UTF-8, one name a line, or imagenet"
-        ) from error

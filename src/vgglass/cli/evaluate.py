@@ -149,13 +149,10 @@ def _show_protocol(evaluation: "Evaluation", console: Console) -> None:
 
 def picture(evaluation: "Evaluation", model: Path, path: Path | None = None) -> Path:
     """Draw the confusion matrix to `path`, or beside the model file; the path that was written."""
-    from vgglass import plotting
+    from vgglass import workflows
 
-    folder = model.parent if model.exists() else Path()
-    path = path or folder / f"confusion-{evaluation.split}.png"
-    classes = tuple(row.name for row in evaluation.per_class)
-    title = f"{evaluation.split}: top-1 {evaluation.top1:.4f} on {evaluation.images:,} images"
-    for sentence in plotting.confusion(evaluation.confusion, classes, title, path):
+    path, sentences = workflows.draw_confusion(evaluation, model, path)
+    for sentence in sentences:
         typer.secho(sentence, fg="yellow", err=True)
     return path
 

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgglass.architecture import SMALLEST_IMAGE
 from vgglass.cli import output
 from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
 from vgglass.cli.output import KINDS, Language, language
 from vgglass.errors import UsageError
-from vgglass.names import normalised
 
 if TYPE_CHECKING:
     from vgglass.glass import Look, Subject
@@ -118,6 +116,7 @@ def look(
     subject = opened(model, image, download)
     from vgglass import glass
     from vgglass.glass import ablation, sheets
+    from vgglass.glass.subject import class_number
 
     sheets.require_choice("scale", scale, sheets.SCALES)
     sheets.require_choice("order", order, sheets.ORDERS)
@@ -127,7 +126,7 @@ def look(
     seen = glass.look(
         subject,
         glass.LookOptions(
-            layers=_parts(layers), attributions=methods, target=_class(subject, target), sanity=sanity,
+            layers=_parts(layers), attributions=methods, target=class_number(subject, target), sanity=sanity,
             class_model=class_model, dense=dense, position=place, without=ablation.parse(without or []), ranked=rank,
         ),
     )  # fmt: skip
@@ -201,23 +200,6 @@ def _parts(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def _class(subject: "Subject", name: str | None) -> int | None:
-    """The number of a class given by name or number. Raises UsageError."""
-    import difflib
-
-    classes = subject.record.classes
-    if name is None:
-        return None
-    if normalised(name) in map(normalised, classes):
-        return [*map(normalised, classes)].index(normalised(name))
-    if name.isdecimal() and int(name) < len(classes):
-        return int(name)
-    near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)
-    raise UsageError(
-        f"--target {name}", f"is none of the {len(classes)} classes (nearest: {', '.join(near)})", "choose one of them"
-    )
-
-
 def _print(seen: "Look", lang: str) -> None:
     text, console = TEXT[lang], output.console()
     rows = [
@@ -272,7 +254,7 @@ def _print_extras(seen: "Look", lang: str) -> None:
         console.print(output.table(text["sanity"], rows))
         console.print(text["sanity_note"])
     if seen.class_map:
-        found, cell = seen.class_map, f"{SMALLEST_IMAGE}×{SMALLEST_IMAGE}"
+        found, cell = seen.class_map, f"{seen.class_map.cell}×{seen.class_map.cell}"
         console.print(text["class_map"].format(classes[seen.target], cell), soft_wrap=True)
         console.print(output.matrix(found.scores), soft_wrap=True)
         figures = found.mean, found.bias, found.recomputed, found.logit, found.difference, found.bound

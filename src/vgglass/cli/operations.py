@@ -11,7 +11,7 @@ import typer
 from vgglass.cli import output
 from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.output import Language, language
-from vgglass.errors import DataError, UsageError
+from vgglass.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,7 +198,12 @@ def relu(
         return
     text, console = TEXT[chosen], output.console()
     if image is not None and image.suffix == ".npy":
-        x = _saved_map(image)
+        from vgglass import workflows
+
+        workflows.require_torch("operations on images")
+        from vgglass.glass.operations import open_map
+
+        x = open_map(image)
         console.print(text["map"].format(image, channel), soft_wrap=True)
     else:
         import torch
@@ -249,53 +254,26 @@ def softmax(
 
 def _opened(source: Path | None, lang: str) -> "Tensor":
     """(1, 3, H, W) in 0..1 as ToTensor gives it, opened as the study note opens it; what differs is said."""
-    from vgglass import images, workflows
+    from vgglass import workflows
 
     workflows.require_torch("operations on images")
-    import torch
+    from vgglass.glass.operations import open_image
 
     console = output.console()
     if source is None:
         console.print(TEXT[lang]["sample"])
         source = Path(str(files("sklearn.datasets.images").joinpath(SAMPLE)))
-    pixels, differences = images.plain(source)
+    image, differences = open_image(source)
     for difference in differences:
         sentence = DIFFERENCES[lang][difference]
         console.print(TEXT[lang]["note"].format(name=source, difference=sentence), style="yellow", soft_wrap=True)
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()[None].float().div(255)
-
-
-def _saved_map(path: Path) -> "Tensor":
-    """(C, H, W) from an .npy file. Raises DataError."""
-    import numpy as np
-    import torch
-
-    from vgglass import workflows
-
-    workflows.require_torch("operations on images")
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(path, f"can't be read as a map ({error})", "save one with vgglass look --arrays") from error
-    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
-    if values.ndim not in (2, 3) or values.size == 0 or not real:
-        shape = "×".join(map(str, values.shape))
-        raise DataError(path, f"holds {values.dtype} of shape {shape}, not real numbers (C, H, W)", "save another")
-    if not np.isfinite(values).all():
-        raise DataError(path, "holds numbers that are infinite or not a number", "save another")
-    return torch.from_numpy(values.astype(np.float32)).reshape(-1, *values.shape[-2:])
+    return image
 
 
 def _save(result: "Tensor", path: Path, lang: str) -> None:
-    """Write (1, C, H, W) as torchvision's save_image does, to the byte."""
-    from PIL import Image
+    from vgglass.glass.operations import save_image
 
-    from vgglass.files import replacing
-
-    pixels = result[0].mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).byte().numpy()
-    pixels = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG")
+    save_image(result, path)
     output.console().print(TEXT[lang]["written"].format(path), soft_wrap=True)
 
 

@@ -47,9 +47,8 @@ def paper(
     """
     spoken = language(lang)
     from vgglass import workflows
-    from vgglass.training import process
 
-    process.prepare()
+    workflows.prepare_process()
     console = output.console(stderr=True)
     try:
         lab = workflows.paper(
@@ -69,14 +68,14 @@ def paper(
 
 
 def show(lab: "Lab", lang: str, out: Path, console: Console) -> None:
-    from vgglass.replication import lab as report
+    from vgglass import workflows
     from vgglass.replication.words import WORDS
 
-    for sentence in report.about(lab, lang):
+    for sentence in workflows.describe_lab(lab, lang):
         console.print(sentence)
     console.print()
-    console.print(output.table(WORDS[lang]["cost"], report.lines(lab)))
-    for sheet in report.sheets(lab, lang):
+    console.print(output.table(WORDS[lang]["cost"], workflows.lab_costs(lab)))
+    for sheet in workflows.lab_tables(lab, lang):
         console.print()
         console.print(_ruled(sheet))
         for note in sheet.notes:

@@ -56,7 +56,7 @@ def predict(
     max_pixels: MaxPixels = None,
 ) -> None:
     """Name what is in images."""
-    from vgglass import inference, workflows
+    from vgglass import workflows
 
     _require_fitting(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
     if ray and out:
@@ -65,7 +65,7 @@ def predict(
             actors=actors, shard=shard,
         )  # fmt: skip
         return
-    complete = resume and out is not None and inference.complete(out)
+    complete = resume and out is not None and workflows.is_complete(out)
 
     scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
     console = Console(stderr=True, force_terminal=False if scrolling else None)

@@ -21,11 +21,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo in it is replaced.")] = Path("runs/demo"),
 ) -> None:
     """Learn real handwritten digits, be judged on digits not seen, predict them: about half a minute."""
-    from vgglass import inference, workflows
-    from vgglass.data import sources
-    from vgglass.training import process
+    from vgglass import workflows
 
-    process.prepare()
+    workflows.prepare_process()
     streams.narrate()
     began = time.perf_counter()
     console = output.console()
@@ -34,9 +32,9 @@ def demo(
     evaluation = workflows.report(best, None, out / "report.html", explain=True)
     picture = evaluate.picture(evaluation, best)
     evaluate.show(evaluation, console)
-    folder = sources.write_images("test", out / "test-digits")
+    folder = workflows.write_digits("test", out / "test-digits")
     rows = workflows.predict(best, [folder])
-    inference.write(rows, out / "predictions.csv", len(rows[0].top))
+    workflows.write_rows(rows, out / "predictions.csv", len(rows[0].top))
     right = sum(Path(row.path).parent.name == row.label for row in rows)
     console.print(
         f"\nPredicted the {len(rows)} test digits from their files: {right} right, {len(rows) - right} wrong."
@@ -104,9 +102,8 @@ def train(
     if out is None and preview is None:
         raise UsageError("--out", "names the folder for the run and is missing", "add, say, --out runs/mine")
     from vgglass import workflows
-    from vgglass.training import process
 
-    process.prepare()
+    workflows.prepare_process()
     streams.narrate()
     given = {
         "architecture": architecture,
@@ -118,10 +115,10 @@ def train(
         "train": part,
     }
     overrides = {name: value for name, value in given.items() if value is not None} | _fields(set_ or [])
-    console = output.console(quiet=not process.first())
+    console = output.console(quiet=not workflows.is_first_process())
     start = fetched(source, download) if source else None
     if preview:
-        if not process.first():
+        if not workflows.is_first_process():
             return
         workflows.preview(
             folder, preview, recipe=recipe, source=start, preprocessing=preprocessing, console=console, **overrides
@@ -141,7 +138,7 @@ def train(
     except KeyboardInterrupt:
         console.print("interrupted; nothing was saved after the last checkpoint", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    if process.first():
+    if workflows.is_first_process():
         _say_what_came_of_it(best, folder, resume, console)
 
 
@@ -157,9 +154,9 @@ def _fields(assignments: list[str]) -> dict[str, Any]:
 
 
 def _say_what_came_of_it(best: Path, folder: Path | None, resumed: bool, console: Console) -> None:
-    from vgglass import modelfile
+    from vgglass import workflows
 
-    record, out = modelfile.load_record(best), best.parent
+    record, out = workflows.load_record(best), best.parent
     chosen, metrics = record.data["selected_on"], record.metrics
     if chosen == "train":
         for split in ("validation", "test"):

@@ -4,7 +4,6 @@ A part is the rows of one shard: a slice of the sorted names, of a size fixed wh
 here, each part beside its place first: a part that is there is whole, and those that are missing are what is left.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vgglass import __version__
+from vgglass import __version__, files
 from vgglass.cluster.sources import Images
 from vgglass.errors import UsageError
 from vgglass.files import discard, replacing, temporaries
@@ -69,7 +68,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("ab") as lock:
         try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: Ray's processes would inherit it
+            files.lock(lock)
         except BlockingIOError as error:
             remedy = "wait for it, or choose another --out"
             raise UsageError(f"--out {folder}", "another vgglass predict is writing there", remedy) from error

@@ -25,9 +25,9 @@ from PIL import Image
 from vgglass import images
 from vgglass.data.store import Store
 from vgglass.errors import ImageError, MissingExtraError
+from vgglass.files import cache_folder
 from vgglass.images import Pixels, files, limits
 from vgglass.isolation import DECODERS
-from vgglass.weights import zoo
 
 VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of what is recorded, and by what
 THUMBNAIL = 8  # side
@@ -170,7 +170,7 @@ def examined(paths: Sequence[Path], progress: Progress | None = None) -> list[Fa
     """
     facts: list[Facts] = []
     # Threads: decoding, hashing and resizing all release the interpreter lock, so processes were no faster.
-    with closing(Store(zoo.cache_folder() / FILE)) as store, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with closing(Store(cache_folder() / FILE)) as store, ThreadPoolExecutor(os.cpu_count()) as pool:
         memory = _Memory(store)
         for start in range(0, len(paths), CHUNK):
             for found in pool.map(lambda path: examine(path, memory.recall), paths[start : start + CHUNK]):

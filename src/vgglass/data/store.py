@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.weights import zoo
+from vgglass.files import cache_folder
 
 PATIENCE = 30.0  # seconds that another process may hold the file
 AT_ONCE = 500  # SQLite's limit on parameters of a query was 999 for long
@@ -117,7 +117,7 @@ class VectorStore:
 
     def __init__(self, about: Mapping[str, Any], size: int) -> None:
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        self.path = zoo.cache_folder() / "features" / f"{name}{SUFFIX}"
+        self.path = cache_folder() / "features" / f"{name}{SUFFIX}"
         self.size = size
         _make_room(self.path)
         self._store = Store(self.path)

@@ -17,9 +17,8 @@ import numpy as np
 from vgglass.engines import NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision
 from vgglass.engines.artifact import AGAIN, Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
-from vgglass.files import replacing
+from vgglass.files import cache_folder, locked, replacing
 from vgglass.modelfile import ModelFile
-from vgglass.weights import zoo
 
 Source = ModelFile | Artifact
 
@@ -216,7 +215,7 @@ def remembered(what: str, measure: Callable[[], float]) -> float:
         return known
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zoo.locked(path.with_suffix(".lock")):  # another start may be measuring now
+        with locked(path.with_suffix(".lock")):  # another start may be measuring now
             if (known := _known(path, what)) is not None:
                 return known
             gain = measure()
@@ -230,7 +229,7 @@ def remembered(what: str, measure: Callable[[], float]) -> float:
 
 def measurements() -> Path:
     """The folder that `remembered` keeps its figures in."""
-    return zoo.cache_folder() / "measured"
+    return cache_folder() / "measured"
 
 
 def _known(path: Path, what: str) -> float | None:

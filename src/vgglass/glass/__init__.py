@@ -13,10 +13,11 @@ from vgglass.glass.ablation import ablate, rank
 from vgglass.glass.attribution import attribute, class_map, class_model
 from vgglass.glass.dense import both_ways, score_map
 from vgglass.glass.layers import walk
-from vgglass.glass.look import Look, LookOptions, look, write
+from vgglass.glass.look import Look, LookOptions, look
 from vgglass.glass.nonlinearities import depth, respond
 from vgglass.glass.operations import Geometry, gather, kernel, pool, scatter, softmax
 from vgglass.glass.receptive_field import effective_field, on_original, receptive_field
+from vgglass.glass.report import write
 from vgglass.glass.sanity import check
 from vgglass.glass.steps import step
 from vgglass.glass.subject import Subject, open_subject

@@ -247,6 +247,11 @@ class ClassMap:
     against: int | None = None
 
     @property
+    def cell(self) -> int:
+        """The side of a place, in pixels of the network's input."""
+        return SMALLEST_IMAGE
+
+    @property
     def mean(self) -> float:
         return float(self.scores.mean())
 
@@ -268,7 +273,7 @@ class ClassMap:
 
     def spread(self, size: int) -> NDArray[np.float32]:
         """(S, S): each pixel has the score of the place in whose cell it lies, the border that of the nearest."""
-        places = np.minimum(np.arange(size) // SMALLEST_IMAGE, len(self.scores) - 1)
+        places = np.minimum(np.arange(size) // self.cell, len(self.scores) - 1)
         return self.scores[places[:, None], places[None, :]].astype(np.float32)
 
 

@@ -1,26 +1,20 @@
 """One look at an image through a network: everything that the page shows, and the folder it is written to."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from vgglass.files import replacing
-from vgglass.glass import attribution, report, sanity, sheets
+from vgglass.glass import attribution, sanity, sheets
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution, ClassMap, class_map
 from vgglass.glass.dense import ScoreMap, score_map, scored_size
 from vgglass.glass.layers import LayerView, Silenced, silence, walk
 from vgglass.glass.receptive_field import EffectiveField, effective_fields
 from vgglass.glass.sanity import Sanity
-from vgglass.glass.sheets import Order, Scale
 from vgglass.glass.subject import Subject
 from vgglass.images import Pixels
-from vgglass.plotting import missing_font
 
 TOP = 5
 
@@ -188,64 +182,3 @@ def _maps(subject: Subject) -> set[str]:
     """The layers that have maps, before the head."""
     names = [layer.name for layer in subject.layers]
     return set(names[: names.index(subject.network.architecture.head_layer)])
-
-
-def write(
-    seen: Look,
-    out: str | Path,
-    *,
-    scale: Scale = "map",
-    order: Order = "channel",
-    lang: str = "en",
-    arrays: bool = False,
-) -> str:
-    """Write the pictures under `out` and, last, index.html.
-
-    arrays  also every layer's maps as .npy files (C, H, W)
-    Returns a sentence when this machine has no font for the legends in `lang`: they are then in English.
-    """
-    out = Path(out)
-    (out / "layers").mkdir(parents=True, exist_ok=True)
-    sentence = missing_font((sheets.legend(scale, order, lang),))
-    drawn = "en" if sentence else lang
-    grids = {}
-    # The image counts in 0..255 and prob in shares of 1: they have no part in a scale over all layers.
-    apart = ("image", "softmax")
-    limit = max(
-        (float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind not in apart), default=None
-    )
-    for layer in seen.layers:
-        title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
-        single = layer.maps.shape[1:] == (1, 1)  # a scale of its own would make every number as bright as the next
-        own: Scale = "layer" if layer.kind in apart or (single and scale == "map") else scale
-        grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
-        sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
-        if arrays:
-            with replacing(out / "layers" / f"{layer.name}.npy") as temporary, temporary.open("wb") as file:
-                np.save(file, layer.maps, allow_pickle=False)
-    for name, picture in _pictures(seen, drawn):
-        sheets.save(picture, out / f"{name}.png")
-    report.write(seen, grids, out / "index.html", scale=scale, order=order, lang=lang)
-    return sentence
-
-
-def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
-    """Every picture that is not a layer's, under the name that the page knows it by."""
-    subject = seen.subject
-    yield "image", sheets.photograph(subject.original)
-    yield "square", sheets.photograph(subject.square)
-    weights = subject.network.get_parameter("conv1_1.weight").detach().numpy()
-    if subject.record.preprocessing.channel_order == "BGR":
-        weights = weights[:, ::-1]  # so that red is drawn as red
-    yield "kernels", sheets.kernels(weights, "conv1_1", lang).image
-    for found in seen.attributions:
-        yield found.name, sheets.overlay(found.map, subject.square, signed=found.signed)
-    for check in seen.checks:
-        found = check.randomised
-        yield f"{found.name}-randomised", sheets.overlay(found.map, subject.square, signed=found.signed)
-    for field_ in seen.fields:
-        yield f"field-{field_.layer}", sheets.overlay(np.sqrt(field_.gradient), subject.square)
-    if seen.class_model is not None:
-        yield "class-model", sheets.photograph(seen.class_model)
-    if seen.scores is not None:
-        yield "scores", seen.scores.picture()

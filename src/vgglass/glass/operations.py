@@ -7,16 +7,19 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from vgglass import images
-from vgglass.errors import UsageError
+from vgglass.errors import DataError, UsageError
+from vgglass.files import replacing
 from vgglass.images import Pixels
 from vgglass.preprocess import resize
 
@@ -32,6 +35,35 @@ KERNELS: dict[str, list[list[float]]] = {
     "emboss": [[-2, -1, 0], [-1, 1, 1], [0, 1, 2]],
     "identity": [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
 }
+
+
+def open_image(source: Path) -> tuple[Tensor, list[str]]:
+    """(1, 3, H, W) in 0..1 as ToTensor gives it, opened as the study note opens it; and how `images.decode` differs."""
+    pixels, differences = images.plain(source)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()[None].float().div(255), differences
+
+
+def open_map(path: Path) -> Tensor:
+    """(C, H, W) from an .npy file. Raises DataError."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(path, f"can't be read as a map ({error})", "save one with vgglass look --arrays") from error
+    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+    if values.ndim not in (2, 3) or values.size == 0 or not real:
+        shape = "×".join(map(str, values.shape))
+        raise DataError(path, f"holds {values.dtype} of shape {shape}, not real numbers (C, H, W)", "save another")
+    if not np.isfinite(values).all():
+        raise DataError(path, "holds numbers that are infinite or not a number", "save another")
+    return torch.from_numpy(values.astype(np.float32)).reshape(-1, *values.shape[-2:])
+
+
+def save_image(result: Tensor, path: Path) -> None:
+    """Write (1, C, H, W) as torchvision's save_image does, to the byte."""
+    pixels = result[0].mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).byte().numpy()
+    pixels = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 @dataclass(frozen=True)

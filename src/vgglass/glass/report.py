@@ -1,28 +1,90 @@
-"""The page of a look: one HTML file that opens from disk, its numbers inside it, its pictures beside it."""
+"""A look as files: its pictures, and one HTML page that opens from disk, its numbers inside it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from vgglass.files import replacing
+from vgglass.glass import sheets
 from vgglass.glass.layers import LayerView
+from vgglass.glass.look import Look
 from vgglass.glass.receptive_field import on_original, receptive_field
-from vgglass.glass.sheets import Sheet
+from vgglass.glass.sheets import Order, Scale, Sheet
 from vgglass.glass.words import both
+from vgglass.plotting import missing_font
 from vgglass.web import script
-
-if TYPE_CHECKING:
-    from vgglass.glass.look import Look
 
 DIGITS = 4  # of the figures of a single channel
 RANKED = 20  # channels of a ranking that are shown
 
 
-def write(seen: "Look", grids: Mapping[str, Sheet], path: Path, **how: str) -> None:
+def write(
+    seen: Look,
+    out: str | Path,
+    *,
+    scale: Scale = "map",
+    order: Order = "channel",
+    lang: str = "en",
+    arrays: bool = False,
+) -> str:
+    """Write the pictures under `out` and, last, index.html.
+
+    arrays  also every layer's maps as .npy files (C, H, W)
+    Returns a sentence when this machine has no font for the legends in `lang`: they are then in English.
+    """
+    out = Path(out)
+    (out / "layers").mkdir(parents=True, exist_ok=True)
+    sentence = missing_font((sheets.legend(scale, order, lang),))
+    drawn = "en" if sentence else lang
+    grids = {}
+    # The image counts in 0..255 and prob in shares of 1: they have no part in a scale over all layers.
+    apart = ("image", "softmax")
+    limit = max(
+        (float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind not in apart), default=None
+    )
+    for layer in seen.layers:
+        title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
+        single = layer.maps.shape[1:] == (1, 1)  # a scale of its own would make every number as bright as the next
+        own: Scale = "layer" if layer.kind in apart or (single and scale == "map") else scale
+        grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
+        sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
+        if arrays:
+            with replacing(out / "layers" / f"{layer.name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, layer.maps, allow_pickle=False)
+    for name, picture in _pictures(seen, drawn):
+        sheets.save(picture, out / f"{name}.png")
+    _write_page(seen, grids, out / "index.html", scale=scale, order=order, lang=lang)
+    return sentence
+
+
+def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
+    """Every picture that is not a layer's, under the name that the page knows it by."""
+    subject = seen.subject
+    yield "image", sheets.photograph(subject.original)
+    yield "square", sheets.photograph(subject.square)
+    weights = subject.network.get_parameter("conv1_1.weight").detach().numpy()
+    if subject.record.preprocessing.channel_order == "BGR":
+        weights = weights[:, ::-1]  # so that red is drawn as red
+    yield "kernels", sheets.kernels(weights, "conv1_1", lang).image
+    for found in seen.attributions:
+        yield found.name, sheets.overlay(found.map, subject.square, signed=found.signed)
+    for check in seen.checks:
+        found = check.randomised
+        yield f"{found.name}-randomised", sheets.overlay(found.map, subject.square, signed=found.signed)
+    for field_ in seen.fields:
+        yield f"field-{field_.layer}", sheets.overlay(np.sqrt(field_.gradient), subject.square)
+    if seen.class_model is not None:
+        yield "class-model", sheets.photograph(seen.class_model)
+    if seen.scores is not None:
+        yield "scores", seen.scores.picture()
+
+
+def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) -> None:
     """Fill the template with a look's numbers and the words of both languages.
 
     how  'scale' and 'order' of the grids, and 'lang', the language that the page opens in
@@ -34,7 +96,7 @@ def write(seen: "Look", grids: Mapping[str, Sheet], path: Path, **how: str) -> N
         temporary.write_text(page, encoding="utf-8")
 
 
-def facts(seen: "Look", grids: Mapping[str, Sheet]) -> dict[str, Any]:
+def facts(seen: Look, grids: Mapping[str, Sheet]) -> dict[str, Any]:
     """What the page draws."""
     subject = seen.subject
     classes = subject.record.classes
@@ -64,7 +126,7 @@ def facts(seen: "Look", grids: Mapping[str, Sheet]) -> dict[str, Any]:
     }
 
 
-def _layer(seen: "Look", layer: LayerView, sheet: Sheet) -> dict[str, Any]:
+def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
     """A layer's figures, and those of its channels in the order of the sheet's tiles."""
     chosen = list(sheet.channels)
     whole = layer.maps[chosen]
@@ -98,7 +160,7 @@ def _curves(check: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scores(seen: "Look") -> dict[str, Any] | None:
+def _scores(seen: Look) -> dict[str, Any] | None:
     if seen.scores is None:
         return None
     share = seen.scores.probabilities[seen.scores.target]
@@ -109,7 +171,7 @@ def _scores(seen: "Look") -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _moves(seen: "Look") -> list[dict[str, Any]]:
+def _moves(seen: Look) -> list[dict[str, Any]]:
     """The classes whose logits move most when channels are silenced."""
     if seen.ablation is None:
         return []

@@ -1,5 +1,6 @@
 """One image in front of one network: what every part of the glass looks at."""
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from vgglass.images import Pixels
 from vgglass.isolation import DECODERS
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record
+from vgglass.names import normalised
 from vgglass.preprocess import Placement, fit, normalise, placement, read
 
 
@@ -128,4 +130,19 @@ def put(network: VGG, record: Record, name: str, original: Pixels, place: Placem
     """Put an image that is decoded and fitted already before a network; the arguments as in Subject."""
     return Subject(
         network, record, name, original, place, square, torch.from_numpy(normalise(square[None], record.preprocessing))
+    )
+
+
+def class_number(subject: Subject, name: str | None) -> int | None:
+    """The number of a class given by name or number; None for none. Raises UsageError."""
+    classes = subject.record.classes
+    if name is None:
+        return None
+    if normalised(name) in map(normalised, classes):
+        return [*map(normalised, classes)].index(normalised(name))
+    if name.isdecimal() and int(name) < len(classes):
+        return int(name)
+    near = difflib.get_close_matches(name, classes, n=3, cutoff=0.0)
+    raise UsageError(
+        f"--target {name}", f"is none of the {len(classes)} classes (nearest: {', '.join(near)})", "choose one of them"
     )

@@ -5,7 +5,6 @@ When all rows are there they become the file, and the journal is removed: where 
 `--resume` ends the work; where only the file is, it is whole, and `.rows.csv.origin` says what it came about with.
 """
 
-import fcntl
 import glob
 import hashlib
 import io
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from vgglass.data.loader import prefetch
 from vgglass.errors import InterruptedRunError, UsageError
-from vgglass.files import discard, replacing, temporaries
+from vgglass.files import discard, lock, replacing, temporaries
 from vgglass.inference import tables
 from vgglass.inference.header import FORMAT, Header, differences, line, parsed, read_header
 from vgglass.inference.inputs import SeenImages
@@ -176,7 +175,7 @@ def _alone(path: Path, out: Path) -> Iterator[io.FileIO]:
         with open(path, "r+b", buffering=0, opener=_appending) as file:
             try:
                 with _named(path):
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: children would inherit it
+                    lock(file)
             except BlockingIOError as error:
                 remedy = "wait for it, or choose another --out"
                 raise UsageError(f"--out {out}", "another vgglass predict is writing there", remedy) from error

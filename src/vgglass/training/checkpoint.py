@@ -3,7 +3,6 @@
 `Checkpointer` saves when that is due, and before the run leaves on a signal.
 """
 
-import fcntl
 import json
 import shutil
 import time
@@ -22,6 +21,7 @@ from rich.filesize import decimal
 from torch import Tensor
 from torch.optim import SGD
 
+from vgglass import files
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.files import discard, replacing, temporaries
 from vgglass.signals import Interruption
@@ -145,8 +145,7 @@ def exclusive(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
         try:
-            # Not flock: a killed run's workers inherit that, and would keep its folder for the seconds they outlive it.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(lock)
         except BlockingIOError as error:
             raise TrainingError(out, "another run is writing here", "wait for it, or choose another --out") from error
         for folder in (out, out / FOLDER):

@@ -24,13 +24,12 @@ from vgglass.data.store import VectorStore
 from vgglass.data.training_loader import TrainingLoader
 from vgglass.engines import Output
 from vgglass.errors import TrainingError
-from vgglass.files import abandoned, discard, replacing
+from vgglass.files import abandoned, cache_folder, discard, replacing
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.training.checkpoint import Run
 from vgglass.training.metrics_log import Display
 from vgglass.training.recipe import Recipe
-from vgglass.weights import zoo
 
 Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
 Extractors = Callable[[ModelFile, str, str, Output], Extractor]  # of a model: engine, precision, which layer's output
@@ -103,7 +102,7 @@ class Cache:
         images = [[sample.id, sample.digest.hex()] for sample in samples]
         about = self._about | drawn | {"images": images, "shape": shape}
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        path = zoo.cache_folder() / "features" / f"{key}{SUFFIX}"
+        path = cache_folder() / "features" / f"{key}{SUFFIX}"
         whole = path.is_file() and _is_whole(path, shape)
         if path.is_file() and not whole:
             self.display.warn(f"{path} is damaged: what it held is computed again")

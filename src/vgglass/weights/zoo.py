@@ -1,6 +1,5 @@
 """ImageNet weights by name: torchvision's, fetched once, checked against their hash, kept as model files."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -8,16 +7,14 @@ import ssl
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-import platformdirs
-
 from vgglass import modelfile
 from vgglass.errors import MissingExtraError, WeightsError
+from vgglass.files import cache_folder, locked
 from vgglass.weights import PUBLISHED, from_foreign
 
 ATTEMPTS = 3
@@ -34,12 +31,6 @@ Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 def names() -> list[str]:
     """Networks with ImageNet weights: 'vgg11', 'vgg11_bn', ..."""
     return list(PUBLISHED["torchvision"])
-
-
-def cache_folder() -> Path:
-    """The user's cache folder, or VGGLASS_CACHE."""
-    folder = os.environ.get("VGGLASS_CACHE")
-    return Path(folder) if folder else platformdirs.user_cache_path("vgglass")
 
 
 def cached(name: str) -> Path:
@@ -117,14 +108,6 @@ def _mirrored(address: str) -> str:
 
 def _file_name(address: str) -> str:
     return urllib.parse.urlsplit(address).path.rpartition("/")[2]
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; it ends with the process, however that ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _fetched(address: str, model: Path, approve: Approve, progress: Progress) -> Path:

@@ -1,15 +1,37 @@
-"""What `import vgglass` offers; the only room that hands one room's functions to another."""
+"""The jobs: train, evaluate, predict, export, calibrate, check, convert, report. All that commands and servers call."""
 
+from vgglass.inference import complete as is_complete
+from vgglass.inference import write as write_rows
+from vgglass.replication.lab import about as describe_lab
+from vgglass.replication.lab import lines as lab_costs
+from vgglass.replication.lab import sheets as lab_tables
+from vgglass.training.process import first as is_first_process
+from vgglass.training.process import prepare as prepare_process
 from vgglass.workflows.calibrate import calibrate
-from vgglass.workflows.data import check, read_training_data, write_manifest
+from vgglass.workflows.check import (
+    between_splits,
+    check,
+    quarantine,
+    require_manifest_place,
+    require_quarantine_place,
+    write_audit_page,
+    write_manifest,
+)
+from vgglass.workflows.convert import (
+    architecture,
+    convert_from_foreign,
+    convert_to_foreign,
+    is_model_file,
+    is_pretrained_name,
+)
+from vgglass.workflows.data import limit_pixels, read_training_data
 from vgglass.workflows.evaluate import (
     compare,
+    draw_confusion,
     evaluate,
     evaluation_predictor,
-    predict,
     predictions_of,
     predictions_on_split,
-    stream_predictions,
 )
 from vgglass.workflows.export import export, verify
 from vgglass.workflows.models import (
@@ -18,6 +40,7 @@ from vgglass.workflows.models import (
     features,
     is_foreign,
     load,
+    load_record,
     open_source,
     predictor,
     pretrained,
@@ -25,35 +48,17 @@ from vgglass.workflows.models import (
     starting_model,
 )
 from vgglass.workflows.paper import paper
+from vgglass.workflows.predict import predict, stream_predictions
 from vgglass.workflows.report import report
-from vgglass.workflows.train import preview, train
+from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
-    "Model",
-    "calibrate",
-    "check",
-    "compare",
-    "engine",
-    "evaluate",
-    "evaluation_predictor",
-    "export",
-    "features",
-    "is_foreign",
-    "load",
-    "open_source",
-    "paper",
-    "predict",
-    "predictions_of",
-    "predictions_on_split",
-    "predictor",
-    "pretrained",
-    "preview",
-    "read_training_data",
-    "report",
-    "require_torch",
-    "starting_model",
-    "stream_predictions",
-    "train",
-    "verify",
-    "write_manifest",
-]
+    "Model", "architecture", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
+    "convert_to_foreign", "describe_lab", "draw_confusion", "engine", "evaluate", "evaluation_predictor", "export",
+    "features", "is_complete", "is_first_process", "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs",
+    "lab_tables", "limit_pixels", "load", "load_record", "open_source", "paper", "predict", "predictions_of",
+    "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview", "quarantine",
+    "read_training_data", "report", "require_manifest_place", "require_quarantine_place", "require_torch",
+    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_digits", "write_manifest",
+    "write_rows",
+]  # fmt: skip

@@ -1,5 +1,6 @@
-"""Folders, manifests and the embedded digits: audited, written down, read for training."""
+"""Folders, manifests and the embedded digits read for training and evaluation; what was understood is said."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,55 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from vgglass import names
-from vgglass.workflows.models import recipe_of
-
 if TYPE_CHECKING:
-    from vgglass.data.audit import Audit
     from vgglass.data.dataset import Dataset
-    from vgglass.training.recipe import Recipe
 
 SHOWN_FILES = 10
-
-
-def check(
-    folder: str | Path,
-    *,
-    recipe: "str | Recipe | None" = None,
-    image_size: int | None = None,
-    console: Console | None = None,
-) -> "Audit":
-    """Audit a folder of class folders, an idx folder or a manifest before training.
-
-    recipe, image_size  whose crop is judged; the default recipe's without. Raises DataError, UsageError.
-    """
-    from vgglass.data import sources
-    from vgglass.data.audit import audit
-    from vgglass.data.folder import Survey, open_data, survey
-    from vgglass.preprocess import Preprocessing
-
-    chosen = recipe_of(recipe, {} if image_size is None else {"image_size": image_size}, None)
-    record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
-    path = names.existing(Path(folder))
-    with reading_progress(console or Console(stderr=True)) as progress:
-        of_files = path.is_dir() and not sources.holds_idx(path)
-        found = survey(path, progress) if of_files else Survey.of(open_data(path, progress))
-    return audit(found, record)
-
-
-def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
-    """Write what an audit found readable to a .parquet manifest, divided for training; that data set.
-
-    Images whose content a manifest at `path` has already keep their split. Raises DataError, MissingExtraError.
-    """
-    from vgglass.data import manifest
-    from vgglass.data.folder import trainable
-
-    path, dataset = Path(path), audit.survey.dataset()
-    if dataset.splits.keys() & {"train", "all"}:
-        dataset = trainable(dataset, manifest.sides(path) if path.exists() else {})
-    manifest.write(dataset, path)
-    return dataset
 
 
 def read_training_data(folder: str | Path | None, console: Console) -> "Dataset":
@@ -102,3 +58,10 @@ def open_data_set(folder: str | Path | None, console: Console) -> "Dataset":
         if len(dataset.left_out) > SHOWN_FILES:
             console.print(f"  and {len(dataset.left_out) - SHOWN_FILES} more")
     return dataset
+
+
+def limit_pixels(pixels: int) -> None:
+    """The largest image that is decoded from now on, also by the processes that decode for this one."""
+    from vgglass.images import limits
+
+    os.environ[limits.VARIABLE] = str(pixels)

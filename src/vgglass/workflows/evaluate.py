@@ -11,23 +11,21 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from vgglass.engines.artifact import Artifact
-from vgglass.errors import DataError, UsageError
+from vgglass.errors import DataError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile, Record
 from vgglass.names import casefolded, group_by_case, normalised
-from vgglass.workflows.data import open_data_set, reading_progress, report_line
+from vgglass.workflows.data import open_data_set, report_line
 from vgglass.workflows.models import Model, open_source, predictor
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset, Sample
     from vgglass.evaluation.metrics import Evaluation
     from vgglass.evaluation.predictions import Comparison, Predictions
-    from vgglass.inference import Prediction
 
 
 Source = ModelFile | Artifact | Predictor  # of answers
 
-FEW_FILES = 64  # are predicted without a bar
 SHOWN_CLASSES = 10
 USES = ("training", "changed", "selection", "calibration", "")  # of images, the most flattering first
 
@@ -130,67 +128,15 @@ def compare(
     )
 
 
-def predict(model: Model | Predictor, paths: Sequence[str | Path], *, top: int = 5, **how: Any) -> "list[Prediction]":
-    """One row for each image of the files and folders given, in order; an unreadable one carries its reason.
+def draw_confusion(evaluation: "Evaluation", model: Path, path: Path | None = None) -> tuple[Path, list[str]]:
+    """The confusion matrix as a .png, at `path` or beside the model file; the path, and what could not be written."""
+    from vgglass import plotting
 
-    how  views, engine and precision, as `predictor` takes them
-    """
-    return list(stream_predictions(model, paths, top=top, **how))
-
-
-def stream_predictions(
-    model: Model | Predictor,
-    paths: Sequence[str | Path],
-    *,
-    top: int = 5,
-    out: str | Path | None = None,
-    resume: bool = False,
-    sort_into: str | Path | None = None,
-    console: Console | None = None,
-    **how: Any,
-) -> "Iterator[Prediction]":
-    """The rows of `predict` as they come, however many.
-
-    paths      files, folders and manifests, or '-' alone: a list of them on standard input
-    out        a .csv, .jsonl or .parquet file that the rows go to; it is there when the last row has been taken
-    resume     go on with the rows of an earlier run to `out`, which come first; of one that ended there are none
-    sort_into  a folder to link the images into, by predicted class
-    console    of a bar where there are many, and of a line that says what was chosen
-    how        views, engine and precision, as `predictor` takes them
-    Raises DataError, ModelFileError, UsageError or MissingExtraError; with `out` InterruptedRunError on SIGINT and
-    SIGTERM, the rows so far kept beside it.
-    """
-    from vgglass import inference
-
-    if out:
-        inference.require(Path(out), map(Path, paths))
-    elif resume:
-        raise UsageError("--resume", "goes on with the rows of --out", "add --out and the file's name")
-    apart = Path(sort_into) if sort_into else None
-    files = inference.expand(map(Path, paths), apart, lambda sentence: report_line(sentence, console))
-    chosen = model if isinstance(model, Predictor) else predictor(model, **how)
-    report_line(chosen.about, console)
-
-    def answer(files: Iterable[Path]) -> "Iterator[Prediction]":
-        return inference.predict(files, chosen, top)
-
-    if out:
-        header = inference.header(chosen, top, files)
-        if resume and inference.complete(Path(out)):
-            inference.require_origin(Path(out), header, files)
-            return iter(())
-        rows = inference.recorded(answer, files, Path(out), header, resume)
-    else:
-        rows = answer(files)
-    rows = inference.sorted_into(apart, rows) if apart else rows
-    return _counted(rows, len(files), console or Console(stderr=True)) if len(files) > FEW_FILES else rows
-
-
-def _counted(rows: "Iterator[Prediction]", files: int, console: Console) -> "Iterator[Prediction]":
-    with reading_progress(console, "predicting") as progress:
-        for done, row in enumerate(rows, 1):
-            progress(done, files)
-            yield row
+    folder = model.parent if model.exists() else Path()
+    path = path or folder / f"confusion-{evaluation.split}.png"
+    classes = tuple(row.name for row in evaluation.per_class)
+    title = f"{evaluation.split}: top-1 {evaluation.top1:.4f} on {evaluation.images:,} images"
+    return path, plotting.confusion(evaluation.confusion, classes, title, path)
 
 
 def evaluation_predictor(model: Model | Artifact, *, precision: str | None = None, **how: Any) -> Predictor:

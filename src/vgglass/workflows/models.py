@@ -11,7 +11,7 @@ from rich.console import Console
 from vgglass import modelfile, names, weights
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
-from vgglass.modelfile import ModelFile
+from vgglass.modelfile import ModelFile, Record
 from vgglass.weights import zoo
 from vgglass.weights.formats import READERS
 
@@ -38,6 +38,11 @@ def load(model: Model) -> ModelFile:
         remedy = f"name a .safetensors file, or one of {', '.join(zoo.names())}"
         raise ModelFileError(model, "is neither a file nor a pretrained name", remedy)
     return modelfile.load(path)
+
+
+def load_record(model: str | Path) -> Record:
+    """What a model file says of itself, its weights unread. Raises ModelFileError."""
+    return modelfile.load_record(Path(model))
 
 
 def is_foreign(path: Path) -> bool:

@@ -241,3 +241,10 @@ def _plan(
     by_steps = overrides.get("train", "head") != "head"
     usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
     return recipe_of(recipe or usual, overrides, start), start
+
+
+def write_digits(split: str, folder: Path) -> Path:
+    """The embedded digits of a split as image files in class folders; the folder."""
+    from vgglass.data import sources
+
+    return sources.write_images(split, folder)

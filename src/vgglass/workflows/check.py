@@ -1,0 +1,95 @@
+"""A folder audited before training; its page, the files that ought to leave it, and the manifest of the others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from vgglass import names
+from vgglass.errors import UsageError
+from vgglass.workflows.data import reading_progress
+from vgglass.workflows.models import recipe_of
+
+if TYPE_CHECKING:
+    from vgglass.data.audit import Audit
+    from vgglass.data.dataset import Dataset
+    from vgglass.training.recipe import Recipe
+
+
+def check(
+    folder: str | Path,
+    *,
+    recipe: "str | Recipe | None" = None,
+    image_size: int | None = None,
+    console: Console | None = None,
+) -> "Audit":
+    """Audit a folder of class folders, an idx folder or a manifest before training.
+
+    recipe, image_size  whose crop is judged; the default recipe's without. Raises DataError, UsageError.
+    """
+    from vgglass.data import sources
+    from vgglass.data.audit import audit
+    from vgglass.data.folder import Survey, open_data, survey
+    from vgglass.preprocess import Preprocessing
+
+    chosen = recipe_of(recipe, {} if image_size is None else {"image_size": image_size}, None)
+    record = Preprocessing(chosen.image_size, chosen.resize, (0.0,) * 3, (1.0,) * 3, fit=chosen.fit)
+    path = names.existing(Path(folder))
+    with reading_progress(console or Console(stderr=True)) as progress:
+        of_files = path.is_dir() and not sources.holds_idx(path)
+        found = survey(path, progress) if of_files else Survey.of(open_data(path, progress))
+    return audit(found, record)
+
+
+def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
+    """Write what an audit found readable to a .parquet manifest, divided for training; that data set.
+
+    Images whose content a manifest at `path` has already keep their split. Raises DataError, MissingExtraError.
+    """
+    from vgglass.data import manifest
+    from vgglass.data.folder import trainable
+
+    path, dataset = Path(path), audit.survey.dataset()
+    if dataset.splits.keys() & {"train", "all"}:
+        dataset = trainable(dataset, manifest.sides(path) if path.exists() else {})
+    manifest.write(dataset, path)
+    return dataset
+
+
+def require_manifest_place(path: Path) -> None:
+    """Raises UsageError, DataError where no manifest can be written: before the work."""
+    from vgglass.data import manifest
+
+    if path.suffix != ".parquet":
+        raise UsageError(f"--manifest {path}", "is written as Parquet", "end it in .parquet")
+    if path.exists():
+        manifest.sides(path)
+
+
+def between_splits(dataset: "Dataset") -> list[tuple[str, str]]:
+    """The images left out because they would join two splits, each with its reason."""
+    from vgglass.data.split import BETWEEN
+
+    return [(name, reason) for name, reason in dataset.left_out if reason.startswith(BETWEEN)]
+
+
+def write_audit_page(audit: "Audit", path: Path) -> None:
+    """One HTML file that opens from disk, with the images concerned."""
+    from vgglass.data import report
+
+    report.write_page(audit, path)
+
+
+def require_quarantine_place(folder: Path, destination: Path) -> None:
+    """Raises UsageError where `destination` can't take what leaves `folder`."""
+    from vgglass.data import report
+
+    report.require_place(folder, destination)
+
+
+def quarantine(audit: "Audit", destination: Path, *, moving: bool) -> tuple[Path, int]:
+    """Write the list of files that ought to go, and move them if asked; the list's path, and how many they are."""
+    from vgglass.data import report
+
+    files = report.files_to_remove(audit)
+    return report.write_quarantine(files, destination, moving=moving), len(files)
