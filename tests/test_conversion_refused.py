@@ -173,11 +173,11 @@ def test_suffixes_that_a_family_does_not_load(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from vgglass import conversion, modelfile
+from vgglass import modelfile, weights
 model = modelfile.load(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-conversion.to_foreign(model, Path(sys.argv[2]), sys.argv[3])
+weights.to_foreign(model, Path(sys.argv[2]), sys.argv[3])
 """
 
 

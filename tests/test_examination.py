@@ -286,9 +286,9 @@ def test_a_damaged_cache_is_begun_anew(folder: Path, decoded: list[bytes]) -> No
 def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: Path) -> None:
     photographs(folder, cat=6, dog=120)
     code = (
-        "import sys, pathlib; from vgglass.data import cache, folder\n"
+        "import sys, pathlib; from vgglass.data import examination, folder\n"
         "def tell(done, total): print(done, flush=True)\n"
-        "cache.examined(folder.image_files(pathlib.Path(sys.argv[1])), tell)"
+        "examination.examined(folder.image_files(pathlib.Path(sys.argv[1])), tell)"
     )
     command = [sys.executable, "-c", code, str(folder)]
     killed = subprocess.Popen(command, stdout=subprocess.PIPE)

@@ -226,7 +226,7 @@ def test_missing_extras_are_named(saved: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
     with pytest.raises(MissingExtraError, match=r"onnx: needed for ONNX graphs, .* run: pip install 'vgglass\[onnx\]'"):
         workflows.export(saved, tmp_path / "m.onnx")
-    monkeypatch.setattr("vgglass.workflows.export.find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["vgglass.workflows.export"], "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"nncf: needed for int8, .* run: pip install 'vgglass\[int8\]'"):
         workflows.export(saved, tmp_path / "m.xml", calibrate=tmp_path)
     assert not list(tmp_path.iterdir())

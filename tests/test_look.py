@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from glass_subjects import CLASSES, model, photograph
 from vgglass import glass, plotting
 from vgglass.errors import UsageError
-from vgglass.glass import Subject, attribution, look, sheets
+from vgglass.glass import Subject, attribution, sheets
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_kernels_of_a_network_fed_bgr_are_drawn_in_rgb(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused_before_the_work(here: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(look, "walk", None)
+    monkeypatch.setattr(sys.modules["vgglass.glass.look"], "walk", None)
     monkeypatch.setattr(attribution, "attribute", None)
     for wanted, message in (
         (glass.LookOptions(target=7), "class 7: the classes are numbered 0 to 6"),

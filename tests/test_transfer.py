@@ -225,7 +225,7 @@ def test_features_are_computed_once(source: Path, cache: Path, tmp_path: Path, m
     train(tmp_path / "one", source)
     files = sorted(cache.iterdir())
     assert len(files) == 2  # training and validation images
-    monkeypatch.setattr(vgglass.workflows.train, "features", None)  # nobody asks for it
+    monkeypatch.setattr(sys.modules["vgglass.workflows.train"], "features", None)  # nobody asks for it
     _, said = train(tmp_path / "two", source, seed=1, hidden=16)
     assert "computing" not in said
     assert sorted(cache.iterdir()) == files
