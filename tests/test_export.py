@@ -123,9 +123,9 @@ def test_a_full_disk_leaves_the_old_graph(saved: Path, tmp_path: Path) -> None:
 
     code = f"""
 import resource
-from vgglass import api
+from vgglass import workflows
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-api.export({str(saved)!r}, {str(place)!r})
+workflows.export({str(saved)!r}, {str(place)!r})
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     message = r"ModelFileError: .*m\.onnx: could not be written \(.*File too large.*\); free space"

@@ -163,11 +163,11 @@ def test_one_bad_artifact_hides_no_other(saved: ModelFile, tmp_path: Path) -> No
 KILLED = """
 import os, sys
 from pathlib import Path
-from vgglass import api
+from vgglass import workflows
 at, model, place = sys.argv[1:]
 replace = Path.replace
 Path.replace = lambda self, target: os._exit(9) if target.suffix == at else replace(self, target)
-api.export(model, place)
+workflows.export(model, place)
 """
 
 

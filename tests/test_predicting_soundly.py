@@ -34,14 +34,14 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "work", ["api.predictor(path)", "api.export(path, folder / 'm.xml')", "list(api.verify(path))"]
+    "work", ["workflows.predictor(path)", "workflows.export(path, folder / 'm.xml')", "list(workflows.verify(path))"]
 )
 def test_nothing_is_reported_to_anybody(saved: Path, tmp_path: Path, work: str) -> None:
     """OpenVINO counts its users through openvino_telemetry, and leaves their number in ~/intel."""
     code = f"""
 import sys
 from pathlib import Path
-from vgglass import api
+from vgglass import workflows
 folder = Path({str(tmp_path)!r})
 path = folder / "model.safetensors"
 {work}
@@ -60,12 +60,12 @@ def test_signals_find_a_stack_after_engines_have_gone(saved: Path) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from vgglass import api
-from vgglass.engines import machine
+from vgglass import workflows
+from vgglass.engines import selection
 signal.signal(signal.SIGHUP, lambda *_: None)
-machine._measured()
+selection._measured()
 for _ in range(2):
-    api.predictor(Path({str(saved)!r})), list(api.verify(Path({str(saved)!r})))
+    workflows.predictor(Path({str(saved)!r})), list(workflows.verify(Path({str(saved)!r})))
     os.kill(os.getpid(), signal.SIGHUP)
 print("alive")
 """

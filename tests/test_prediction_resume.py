@@ -303,8 +303,8 @@ HOLDER = """
 import sys
 from pathlib import Path
 from vgglass.inference.header import Header
-from vgglass.inference.resume import opened
-with opened(Path(sys.argv[1]), Header("0" * 64, 2), False):
+from vgglass.inference.resume import open_journal
+with open_journal(Path(sys.argv[1]), Header("0" * 64, 2), False):
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -328,11 +328,11 @@ import os, sys
 from pathlib import Path
 from vgglass.errors import UsageError
 from vgglass.inference.header import Header
-from vgglass.inference.resume import opened
+from vgglass.inference.resume import open_journal
 out, marker, owned = Path(sys.argv[1]), sys.argv[1] + ".owned", 0
 while owned < 200:
     try:
-        with opened(out, Header("0" * 64, 2), False) as journal:
+        with open_journal(out, Header("0" * 64, 2), False) as journal:
             os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
             os.unlink(marker)
             journal.path.unlink()

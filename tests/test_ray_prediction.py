@@ -307,7 +307,13 @@ def test_a_folder_of_anything_else_is_refused(tmp_path: Path) -> None:
             job.recorded(damaged)
 
 
-HOLD = "import sys; from pathlib import Path; from vgglass.cluster import job\nwith job.exclusive(Path(sys.argv[1])): input()"
+HOLD = """
+import sys
+from pathlib import Path
+from vgglass.cluster import job
+with job.exclusive(Path(sys.argv[1])):
+    input()
+"""
 
 
 def test_two_at_a_time_are_one_too_many(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ LOOKS = (
 )  # fmt: skip
 MOST = 50 << 20  # bytes that it may grow by
 LEAKING = """
-from vgglass.server import service
-kept, row = [], service.Service._row
+from vgglass.server import admission
+kept, row = [], admission.Service._row
 async def leaking(self, place, predictor, image):
     kept.append(bytes(image) + bytes(50_000))
     return await row(self, place, predictor, image)
-service.Service._row = leaking
+admission.Service._row = leaking
 from vgglass.cli import main; main()
 """
 
