@@ -135,7 +135,7 @@ def test_the_page_works_below_a_prefix(browser: Browser, local: Served) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (650, 650, 3), np.uint8)
         page.evaluate(DROP, [base64.b64encode(encoded(noise, "PNG")).decode(), "large.png"])
         expect(page.locator("#problem")).to_contain_text("A proxy before the server answered 413: its limit on bodies")
-        page.click("a[data-say=docs]")
+        page.click("a[data-text=docs]")
         page.click("text=openapi.json")
         assert page.url == f"http://127.0.0.1:{port}/vgg/openapi.json"
         assert all(url.startswith((f"http://127.0.0.1:{port}/vgg/", "blob:", "data:")) for url in asked), asked

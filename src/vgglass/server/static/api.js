@@ -1,63 +1,214 @@
-// What the page asks of its server. Every number comes from there; nothing is asked of any other machine.
+// The server's routes and the shapes of their answers, as serving/facts.py makes them.
+import { floats, json, lines, query, request } from "./http.js";
 
-import { fill, say } from "./words.js";
+/** @typedef {import("./words.js").Kind} Kind */
+/** @typedef {{engine: string, precision: string, views: string}} Settings */
+/** @typedef {{width: number, height: number, signed: boolean, end: number, levels: string}} Picture levels: base64 */
 
-/** The server's own sentence for what it refused. */
-export class Refused extends Error {
-  /** @param {number} status @param {string} type @param {string} message */
-  constructor(status, type, message) {
-    super(message);
-    this.status = status;
-    this.type = type;
-  }
+/**
+ * @typedef {object} Layer
+ * @property {string} name
+ * @property {Kind} kind
+ * @property {[width: number, height: number, channels: number]} shape
+ * @property {number} parameters
+ * @property {number} receptive_field
+ * @property {number} jump
+ * @property {number} first_centre
+ * @property {number} kernel
+ * @property {number} stride
+ * @property {number} padding
+ */
+
+/**
+ * @typedef {object} GlassModel a model whose layers can be looked into
+ * @property {true} glass
+ * @property {string} name
+ * @property {Settings} settings
+ * @property {string} digest
+ * @property {string} architecture
+ * @property {"vgg" | "pooled"} head
+ * @property {string} head_layer
+ * @property {import("./words.js").Method[]} methods
+ * @property {string[]} classes
+ * @property {number | null} temperature
+ * @property {number} size of the network's square
+ * @property {Layer[]} layers
+ * @property {Record<string, string>} palettes
+ * @property {string[]} samples
+ */
+
+/** @typedef {{glass: false, missing: string, name: string, settings: Settings, digest: string}} PredictingModel */
+/** @typedef {GlassModel | PredictingModel} Model */
+
+/** @typedef {{index: number, class: string, probability: number}} Ranked */
+/** Where the image lies in the network's square.
+ * @typedef {Record<"top" | "left" | "rows" | "columns", number>} Placement */
+
+/**
+ * @typedef {object} Answer
+ * @property {string} digest of the model that gave it
+ * @property {Ranked[]} top
+ * @property {boolean} [unsure]
+ */
+/** @typedef {{id: string, width: number, height: number, placement: Placement | null}} Placed */
+/** @typedef {Answer & Settings & Placed} ImageAnswer */
+
+/** @typedef {Record<"minimum" | "mean" | "maximum" | "zeros" | "strongest", number> & {name: string}} Figures */
+/** @typedef {Figures & {dead: number[] | null, thumbnail: Picture}} LayerSummary */
+
+/**
+ * @typedef {object} ChannelFigures one number a channel; ends: of its own colour scale
+ * @property {number[]} ends
+ * @property {number[]} minima
+ * @property {number[]} means
+ * @property {number[]} maxima
+ * @property {number[]} zeros_each
+ * @property {number[]} by_activation
+ */
+/** @typedef {Figures & ChannelFigures & {dead: number[] | null}} LayerFigures */
+
+/** @typedef {{values: number[][][], inside: boolean[][], top: number, left: number}} Window */
+/** @typedef {{result: number, winner: [number, number] | null}} Pooling */
+/** @typedef {Record<"channel" | "row" | "column" | "input" | "weight" | "product", number>} Contribution */
+
+/** The arithmetic of one number, by the layer's kind.
+ * @typedef {object} Terms
+ * @property {Window & {kernel: number[][][], products: number[][][], channel_sums: number[],
+ *   sum: number, bias: number}} conv
+ * @property {Window & {poolings: Record<"max" | "min" | "avg", Pooling>}} maxpool
+ * @property {Window & {total: number, count: number}} avgpool
+ * @property {{before: string, count: number, largest: Contribution[], rest: number, positive: number,
+ *   negative: number, sum: number, bias: number}} linear
+ * @property {{logit: number, largest: number, exponential: number, total: number}} softmax
+ * @property {{x: number}} relu
+ * @property {{x: number}} dropout
+ * @property {{x: number, mean: number, variance: number, epsilon: number, scale: number, shift: number}} batchnorm
+ * @property {{x: number, squares: number, divisor: number, first: number, neighbours: number[]}} lrn
+ */
+
+/**
+ * @typedef {object} StepFigures
+ * @property {string} layer
+ * @property {number} channel
+ * @property {[number, number]} position
+ * @property {number} recomputed
+ * @property {number} network
+ * @property {number} difference
+ * @property {number} bound
+ * @property {boolean} agrees
+ * @property {{layer: string, recomputed: number, network: number} | null} after what a ReLU makes of it
+ */
+/** @template {keyof Terms} K @typedef {StepFigures & {kind: K, terms: Terms[K]}} StepOf */
+/** @typedef {{[K in keyof Terms]: StepOf<K>}[keyof Terms]} Step */
+
+/** @typedef {"logit" | "scaled" | "shifted" | "exponential" | "probability"} SoftmaxTerm */
+/** @typedef {Record<SoftmaxTerm, number> & {class: string}} SoftmaxRow */
+/** @typedef {{total: number, rows: SoftmaxRow[]}} Softmax */
+/** @typedef {Picture & {side: number}} Field */
+/** @typedef {Picture & {layer: string | null, class: string}} Attribution */
+/** @typedef {{channel: number, move: number, winner: number}} Effect of silencing a channel */
+/** @typedef {{index: number, class: string, before: number, after: number}} AblatedRow */
+
+/**
+ * @typedef {object} ClassMap
+ * @property {number[][]} scores one a place of pool5
+ * @property {number} bias
+ * @property {number} logit
+ * @property {number} bound
+ * @property {string} class
+ * @property {string | null} other that it is compared with
+ * @property {Picture} picture
+ * @property {number} cell pixels a side of the network's square that a place stands on
+ */
+
+/**
+ * @typedef {object} Scores of a classifier that slides over an image of height × width
+ * @property {string} class
+ * @property {number} height
+ * @property {number} width
+ * @property {number} side of the square that it stands on
+ * @property {number} step
+ * @property {number[][]} probabilities
+ * @property {number[][]} likeliest
+ * @property {Record<number, string>} names
+ * @property {Picture} picture
+ * @property {number} largest
+ * @property {number} mean
+ * @property {{layer: string, input: number[], outputs: number, difference: number, largest: number}} both
+ */
+
+const IMAGES = "glass/images/";
+const BYTES = { "Content-Type": "application/octet-stream" };
+
+/** @typedef {{id: string}} Id of an image that the server keeps */
+
+/** @returns {Promise<Model>} */
+export const fetchModel = () => json("glass/model");
+
+/** @param {string} name */
+export const fetchSample = async name => (await request("glass/samples/" + name)).arrayBuffer();
+
+/** @param {Blob | ArrayBuffer} body @returns {Promise<ImageAnswer>} */
+export const postImage = body => json(IMAGES.slice(0, -1), { method: "POST", body, headers: BYTES });
+
+/** The same from a server that can't look into its model.
+ * @param {Blob | ArrayBuffer} body @returns {Promise<ImageAnswer>} */
+export async function predict(body) {
+  /** @type {{images: Omit<Answer, "digest">[], model: Settings & {digest: string}}} */
+  const { images, model } = await json("predict", { method: "POST", body, headers: BYTES });
+  const top = images[0].top.map((row, index) => ({ ...row, index }));
+  return { ...images[0], ...model, top, id: "", width: 0, height: 0, placement: null };
 }
 
-/** @type {(path: string) => Promise<boolean>} what puts an image there again that the server has dropped */
-let restore = async () => false;
-/** @type {() => Promise<void>} what asks the person for the token */
-let askToken = async () => {};
+/** @param {Id} image */
+export const fetchPicture = async image => (await request(IMAGES + image.id + "/picture")).blob();
 
-/** @param {(path: string) => Promise<boolean>} again @param {() => Promise<void>} token */
-export function onTrouble(again, token) {
-  restore = again;
-  askToken = token;
-}
+/** @param {Id} image @returns {Promise<LayerSummary[]>} */
+export const fetchSummaries = image => json(IMAGES + image.id + "/layers");
 
-/** @param {string} path @param {RequestInit} [options] @returns {Promise<Response>} */
-export async function ask(path, options = {}) {
-  for (let attempt = 0; ; attempt++) {
-    const token = sessionStorage.getItem("token");
-    const headers = { ...options.headers, ...(token ? { Authorization: "Bearer " + token } : {}) };
-    const response = await fetch(path, { ...options, headers });
-    if (response.ok) return response;
-    if (!response.headers.get("Content-Type")?.startsWith("application/json")) throw new Refused(response.status, "proxy", fill(say.proxy, response.status));
-    const told = await response.json();
-    if (response.status === 401 && attempt < 5) await askToken();
-    else if (told.type === "no image" && attempt === 0 && await restore(path)) continue;
-    else throw new Refused(response.status, told.type, told.error);
-  }
-}
+/** @param {Id} image @param {string} layer @returns {Promise<LayerFigures>} */
+export const fetchLayer = (image, layer) => json(IMAGES + image.id + "/layers/" + layer);
 
-/** @param {string} path @param {RequestInit} [options] @returns {Promise<any>} */
-export const json = async (path, options) => (await ask(path, options)).json();
+/** @param {Id} image @param {string} layer @param {number} [channel] all of them without */
+export const fetchMaps = (image, layer, channel) => floats(IMAGES + image.id + "/maps/" + layer + query({ channel }));
 
-/** @param {string} path @param {RequestInit} [options] @returns {Promise<Float32Array>} */
-export const floats = async (path, options) => new Float32Array(await (await ask(path, options)).arrayBuffer());
+/** @param {Id} image @returns {Promise<{limit: number}>} */
+export const fetchLimit = image => json(IMAGES + image.id + "/limit");
 
-/** Values as they come, one a line. @param {string} path @param {RequestInit} [options] */
-export async function* lines(path, options) {
-  const reader = (await ask(path, options)).body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const whole = (rest + value).split("\n");
-    rest = whole.pop();
-    for (const line of whole) yield JSON.parse(line);
-  }
-}
+/** @param {Id} image @param {string} layer @param {number} channel @param {import("./store.js").Cell} cell
+ * @returns {Promise<Step>} */
+export const fetchStep = (image, layer, channel, [row, column]) =>
+  json(IMAGES + image.id + "/steps/" + layer + query({ channel, row, column }));
 
-/** @param {Record<string, string | number | null | undefined>} values */
-export const query = values => "?" + new URLSearchParams(
-  Object.entries(values).filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => [name, String(value)]),
-);
+/** @param {Id} image @param {number} temperature @param {number} channel @returns {Promise<Softmax>} */
+export const fetchSoftmax = (image, temperature, channel) =>
+  json(IMAGES + image.id + "/softmax" + query({ temperature, channel }));
+
+/** @param {Id} image @param {string} layer @param {import("./store.js").Cell} cell @param {AbortSignal} signal
+ * @returns {Promise<Field>} */
+export const fetchField = (image, layer, [row, column], signal) =>
+  json(IMAGES + image.id + "/fields/" + layer + query({ row, column }), { signal });
+
+/** @param {Id} image @param {string} method @param {number | null} target @param {string | null} layer of Grad-CAM
+ * @returns {Promise<Attribution>} */
+export const fetchAttribution = (image, method, target, layer) =>
+  json(IMAGES + image.id + "/attributions/" + method + query({ target, layer }));
+
+/** @param {Id} image @param {number} target @param {number | null} against @returns {Promise<ClassMap>} */
+export const fetchClassMap = (image, target, against) =>
+  json(IMAGES + image.id + "/class-map" + query({ target, against }));
+
+/** @param {Id} image @param {number} target @returns {Promise<Scores>} */
+export const fetchScores = (image, target) => json(IMAGES + image.id + "/scores" + query({ target }));
+
+/** @param {Id} image @param {string} layer @param {AbortSignal} signal @returns {AsyncGenerator<Effect[], void>} */
+export const fetchEffects = (image, layer, signal) => lines(IMAGES + image.id + "/effects/" + layer, { signal });
+
+/** @param {Id} image @param {readonly string[]} channels as 'conv3_2:17' @returns {Promise<{rows: AblatedRow[]}>} */
+export const fetchAblation = (image, channels) =>
+  json(IMAGES + image.id + "/without?" + channels.map(name => "channels=" + encodeURIComponent(name)).join("&"));
+
+/** The playground's input: an image's pixels, or whole numbers that are the same each time.
+ * @param {number} size @param {Id | null} image @returns {Promise<{values: number[][]}>} */
+export const fetchNumbers = (size, image) =>
+  json("glass/playground" + query({ size, kernel: 1, stride: 1, image: image && image.id }));

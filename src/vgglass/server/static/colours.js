@@ -1,4 +1,5 @@
 // From numbers to colours, by the palettes that the server's own pictures use.
+import { context2d } from "./element.js";
 
 const COLOURS = 224;
 const LEVELS = 127;
@@ -12,52 +13,58 @@ const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0)
 export function setPalettes(given) {
   for (const [name, text] of Object.entries(given)) {
     const rgb = bytes(text);
-    palettes[name] = Uint32Array.from({ length: COLOURS }, (_, i) => 0xff000000 | rgb[3 * i + 2] << 16 | rgb[3 * i + 1] << 8 | rgb[3 * i]);
+    palettes[name] = Uint32Array.from(
+      { length: COLOURS },
+      (_, i) => 0xff000000 | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i],
+    );
   }
 }
 
 /** Zero is the first colour, or the middle one where values may be negative.
- * @param {ArrayLike<number>} values @param {number} start @param {number} count @param {number} end @param {boolean} signed
- * @returns {Uint32Array} a colour for each */
+ * @param {ArrayLike<number>} values @param {number} start @param {number} count
+ * @param {number} end of the scale @param {boolean} signed */
 export function coloured(values, start, count, end, signed) {
-  const palette = palettes[signed ? "signed" : "positive"], most = COLOURS - 1, colours = new Uint32Array(count);
-  const slope = signed ? most / 2 / end : most / end, shift = (signed ? most / 2 : 0) + 0.5;
-  for (let i = 0; i < count; i++) colours[i] = palette[Math.max(0, Math.min(most, Math.floor(values[start + i] * slope + shift))) || 0];
+  const palette = palettes[signed ? "signed" : "positive"], last = COLOURS - 1, colours = new Uint32Array(count);
+  const slope = signed ? last / 2 / end : last / end, shift = (signed ? last / 2 : 0) + 0.5;
+  for (let i = 0; i < count; i++) {
+    colours[i] = palette[Math.max(0, Math.min(last, Math.floor(values[start + i] * slope + shift))) || 0];
+  }
   return colours;
 }
 
-/** @param {Uint32Array<any>} colours @param {number} width @param {number} height */
+/** @param {Uint32Array<ArrayBuffer>} colours @param {number} width @param {number} height */
 export function bitmap(colours, width, height) {
   const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours.buffer), width, height), 0, 0);
+  context2d(canvas).putImageData(new ImageData(new Uint8ClampedArray(colours.buffer), width, height), 0, 0);
   return canvas;
 }
 
-/** A picture as the server sends it: levels from −127 to 127 that reach to its end.
- * @param {{width: number, height: number, signed: boolean, levels: string}} picture */
+/** Levels from −127 to 127 in the palette's colours. @param {import("./api.js").Picture} picture */
 export function heat(picture) {
   const levels = new Int8Array(bytes(picture.levels).buffer);
   return bitmap(coloured(levels, 0, levels.length, LEVELS, picture.signed), picture.width, picture.height);
 }
 
-/** The same as light: the brighter the more, clear where there is nothing. @param {any} picture */
+/** The same as light: the brighter the more, clear where there is nothing.
+ * @param {import("./api.js").Picture} picture */
 export function glow(picture) {
   const levels = new Int8Array(bytes(picture.levels).buffer);
-  const colours = Uint32Array.from(levels, level => (2 * level) << 24 | 0x00d4ff);
+  const colours = Uint32Array.from(levels, level => ((2 * level) << 24) | 0x00d4ff);
   return bitmap(colours, picture.width, picture.height);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {string[]} labels of the left end, the middle, the right end @param {boolean} signed */
-export function legend(canvas, labels, signed) {
-  const context = canvas.getContext("2d"), { width, height } = canvas, ink = getComputedStyle(canvas).color;
+/** @param {HTMLCanvasElement} canvas
+ * @param {readonly string[]} labels of the left end, the middle, the right end @param {boolean} signed */
+export function drawLegend(canvas, labels, signed) {
+  const context = context2d(canvas), { width, height } = canvas, ink = getComputedStyle(canvas).color;
   context.clearRect(0, 0, width, height);
-  const ramp = Float32Array.from({ length: width }, (_, i) => signed ? 2 * i / (width - 1) - 1 : i / (width - 1));
+  const ramp = Float32Array.from({ length: width }, (_, i) => (signed ? (2 * i) / (width - 1) - 1 : i / (width - 1)));
   context.drawImage(bitmap(coloured(ramp, 0, width, 1, signed), width, 1), 0, 0, width, 14);
   context.fillStyle = ink;
   context.font = "13px system-ui, sans-serif";
-  ["left", "center", "right"].forEach((side, i) => {
-    context.textAlign = /** @type {CanvasTextAlign} */ (side);
-    context.fillText(labels[i], i * width / 2, height - 4);
-  });
+  for (const [i, side] of /** @type {const} */ (["left", "center", "right"]).entries()) {
+    context.textAlign = side;
+    context.fillText(labels[i], (i * width) / 2, height - 4);
+  }
   canvas.setAttribute("aria-label", labels.filter(Boolean).join(" … "));
 }

@@ -1,60 +1,52 @@
-// What the page says, in English and Chinese: words.json holds all of it.
+// The page's texts in English and Chinese, all of them from words.json, and how numbers are written.
+import { get, patch } from "./store.js";
 
-/** @type {Record<string, any>} */
-let both = {};
-/** The words of the language that is shown. @type {Record<string, any>} */
-export let say = {};
-export let lang = "en";
+/** @typedef {typeof import("./words.json")["en"]} Words */
+/** @typedef {keyof typeof import("./words.json")} Language */
+/** @typedef {keyof Words["kinds"]} Kind of a layer */
+/** @typedef {keyof Words["methods"]} Method of attribution */
 
-export async function load() {
-  both = await (await fetch("static/words.json")).json();
+/** @type {Record<Language, Words>} */
+let translations;
+/** Of the language that is shown. @type {Words} */
+export let words;
+
+export async function loadWords() {
+  translations = await (await fetch("static/words.json")).json();
 }
 
-/** @param {string} language 'en' or 'zh' */
-export function speak(language) {
-  lang = language in both ? language : "en";
-  say = both[lang];
-  localStorage.setItem("language", lang);
-  document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
-  for (const element of all("[data-say]")) element.textContent = say[element.dataset.say];
+/** @param {string} language an unknown one is English */
+export function setLanguage(language) {
+  const known = language === "zh" ? "zh" : "en";
+  words = translations[known];
+  localStorage.setItem("language", known);
+  document.documentElement.lang = known === "zh" ? "zh-CN" : "en";
+  patch({ language: known });
 }
 
 /** The language to begin with: the one that was chosen last, else the browser's. */
-export const usual = () => localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
+export const preferredLanguage = () =>
+  localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
-/** @param {string} text with {} for each value @param {...any} values */
-export const fill = (text, ...values) => values.reduce((filled, value) => filled.replace("{}", () => value), text);
+/** @param {string} text with {} for each value @param {...(string | number)} values */
+export const fill = (text, ...values) =>
+  values.reduce((/** @type {string} */ filled, value) => filled.replace("{}", () => String(value)), text);
 
-/** Four digits, no exponents that a person must read twice. @param {number | null} x */
+/** Four digits, no exponents that a person must read twice. @param {number | null | undefined} x */
 export function number(x) {
   if (x === null || x === undefined) return "–";
   if (Math.abs(x) >= 1e4 && Math.abs(x) < 1e9) return Math.round(x).toLocaleString("en");
   return String(Number(x.toPrecision(4))).replace("-", "−");
 }
 
+/** Nine digits: what float32 holds. @param {number | null} x */
+export const exact = x => (x === null ? "–" : String(Number(x.toPrecision(9))).replace("-", "−"));
+
 /** Sentences one after another. @param {...string} sentences */
-export const together = (...sentences) => sentences.filter(Boolean).join(lang === "zh" ? "" : " ");
+export const joined = (...sentences) => sentences.filter(Boolean).join(get().language === "zh" ? "" : " ");
 
 /** @param {number} share */
-export const percent = share => (100 * share).toFixed(1) + (lang === "zh" ? "%" : " %");
+export const percent = share => (100 * share).toFixed(1) + (get().language === "zh" ? "%" : " %");
 
-/** @param {number[]} shape W, H, C */
+/** @param {readonly number[]} shape W, H, C */
 export const sides = shape => shape.join("×");
-
-/** An element with attributes and children; text is text, whatever it holds.
- * @param {string} tag @param {Record<string, any>} [attributes] @param {...(Node | string)} children @returns {any} */
-export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-/** @param {string} selector @returns {NodeListOf<HTMLElement>} */
-export const all = selector => document.querySelectorAll(selector);
-
-/** @param {string} id @returns {any} */
-export const at = id => document.getElementById(id);

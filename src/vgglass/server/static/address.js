@@ -1,0 +1,60 @@
+// The page's address: it names what is open, and brings it back.
+import { chooseCell, putSample } from "./actions.js";
+import { get, patch, subscribe, touches } from "./store.js";
+
+/** @typedef {import("./store.js").State} State */
+
+/** The address of a layer, beside all else that is open. @param {string} layer */
+export function address(layer) {
+  const { sample, language, channel, cell, layer: open } = get();
+  const values = new URLSearchParams();
+  if (sample) values.set("image", sample);
+  values.set("layer", layer);
+  if (layer === open && channel !== null && cell !== null) {
+    values.set("channel", String(channel));
+    values.set("at", cell.join(","));
+  }
+  values.set("lang", language);
+  return "#" + values.toString().replaceAll("%2C", ",");
+}
+
+/** What the address asks for, as far as the model has it.
+ * @returns {{sample: string | null, language: string | null} & Pick<State, "layer" | "channel" | "cell">} */
+export function readAddress() {
+  const wanted = new URLSearchParams(location.hash.slice(1)), { model, layer: open } = get();
+  const layers = model?.glass ? model.layers : [];
+  const layer = layers.find(each => each.name === wanted.get("layer")) ?? layers.find(each => each.name === open);
+  const [width, height, channels] = layer ? layer.shape : [1, 1, 1];
+  const [row, column] = (wanted.get("at") ?? "").split(",").map((text, i) => index(text, i ? width : height));
+  return {
+    sample: wanted.get("image"),
+    language: wanted.get("lang"),
+    layer: layer ? layer.name : open,
+    channel: index(wanted.get("channel"), channels),
+    cell: row === null || column === null || column === undefined ? null : [row, column],
+  };
+}
+
+/** @param {string | null} text @param {number} count */
+const index = (text, count) => (/^[0-9]{1,6}$/.test(text ?? "") ? Math.min(count - 1, Number(text)) : null);
+
+/** Keep the address and the state alike. */
+export function followAddress() {
+  subscribe(changed => {
+    if (!touches(changed, "sample", "language", "layer", "channel", "cell")) return;
+    const { model, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1)).get("layer");
+    if (channel === null && before === layer) return; // its strongest channel is on its way
+    const known = model?.glass && model.layers.some(each => each.name === before);
+    history[known && before !== layer ? "pushState" : "replaceState"](null, "", address(layer));
+  });
+  addEventListener("popstate", () => {
+    const { layer: before, model } = get(), { sample, layer, channel, cell } = readAddress();
+    if (sample && sample !== get().sample && model?.glass && model.samples.includes(sample)) {
+      patch({ layer, channel: null, cell: null });
+      putSample(sample, { channel, cell });
+    } else if (layer !== before || channel !== null) {
+      patch({ layer, channel, cell });
+      if (channel !== null) chooseCell(channel, cell);
+    }
+  });
+}

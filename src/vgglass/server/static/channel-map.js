@@ -1,0 +1,114 @@
+// One channel's map, large enough to point at single cells; its window slides over the input.
+import { channelMap, chooseCell, pointAt, toggleAblation } from "./actions.js";
+import { bitmap, coloured } from "./colours.js";
+import { ARROWS, clip, context2d, frame, make, PageElement } from "./element.js";
+import { get, touches } from "./store.js";
+import { fill, number, words } from "./words.js";
+
+const LARGE = 336, PACE = 500; // pixels a side at least; milliseconds a cell
+
+class ChannelMap extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["maps", "channel", "cell", "ablated", "scale", "language", "layer", "body"];
+  #canvas = this.child("#map", HTMLCanvasElement);
+  #tools = this.child("#mapTools", HTMLElement);
+  #timer = 0;
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#canvas.addEventListener("pointermove", event => {
+      const cell = this.#timer ? null : this.#cellAt(event);
+      if (!cell) return;
+      this.#describe(cell);
+      pointAt(cell);
+    });
+    this.#canvas.addEventListener("click", event => {
+      const cell = this.#cellAt(event), { channel } = get();
+      if (cell && channel !== null) chooseCell(channel, cell);
+    });
+    this.#canvas.addEventListener("keydown", event => this.#move(event));
+  }
+
+  /** @param {import("./store.js").Changed} changed */
+  update(changed) {
+    if (touches(changed, "layer", "body") && this.#timer) this.#play();
+    const { maps, layer, channel, cell, model, scale } = get();
+    if (!maps || maps.layer.name !== layer || channel === null || !cell || !model?.glass) return;
+    const { width, height, name, signed, figures, limit } = maps, values = channelMap(maps, channel);
+    const zoom = Math.max(1, Math.floor(LARGE / Math.max(width, height))), side = Math.max(zoom, 5);
+    this.#canvas.hidden = width === 1 && height === 1; // a single number has no map
+    this.#canvas.width = width * zoom;
+    this.#canvas.height = height * zoom;
+    const shared = (scale === "network" && limit) || Math.max(...figures.ends);
+    const end = scale === "map" && width > 1 ? figures.ends[channel] : shared;
+    const context = context2d(this.#canvas), [row, column] = cell, shift = (zoom - side) / 2;
+    context.imageSmoothingEnabled = false;
+    const picture = bitmap(coloured(values, 0, width * height, end, signed), width, height);
+    context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
+    frame(context, column * zoom + shift, row * zoom + shift, side, side);
+    const label = ["fc8", "prob"].includes(layer) ? " · " + model.classes[channel] : "";
+    this.child("#map-title", HTMLElement).textContent = fill(words.mapTitle, name, channel) + label;
+    this.#canvas.setAttribute("aria-label", fill(words.mapLabel, name, channel, height, width));
+    this.#describe(cell);
+    this.#drawTools();
+  }
+
+  /** @param {import("./store.js").Cell} cell */
+  #describe([row, column]) {
+    const { maps, channel } = get();
+    if (!maps || channel === null) return;
+    const value = channelMap(maps, channel)[row * maps.width + column];
+    this.child("#mapSaid", HTMLElement).textContent = fill(words.value, row, column, number(value));
+  }
+
+  #drawTools() {
+    const { maps, layer, channel, ablated } = get(), name = layer + ":" + channel, off = ablated.has(name);
+    const parts = [];
+    if (maps && maps.width > 1) {
+      const attributes = { type: "button", id: "play", "aria-pressed": String(this.#timer > 0) };
+      const text = this.#timer ? words.pause : words.play;
+      parts.push(make("button", { ...attributes, onclick: () => this.#play() }, text));
+    }
+    if (layer !== "image" && layer !== "prob") {
+      const attributes = { type: "button", id: "silence", "aria-pressed": String(off) };
+      const text = off ? words.restoreChannel : words.silence;
+      parts.push(make("button", { ...attributes, onclick: () => toggleAblation(name) }, text));
+    }
+    const focused = document.activeElement?.id;
+    this.#tools.replaceChildren(...parts);
+    for (const button of parts) if (button.id === focused) button.focus();
+  }
+
+  #play() {
+    if (this.#timer) clearInterval(this.#timer);
+    this.#timer = this.#timer ? 0 : setInterval(() => this.#advance(), PACE);
+    this.#drawTools();
+  }
+
+  /** The next cell in reading order, from the last one to the first. */
+  #advance() {
+    const { maps, channel, cell } = get();
+    if (!maps || channel === null || !cell) return;
+    const next = (cell[0] * maps.width + cell[1] + 1) % (maps.width * maps.height);
+    chooseCell(channel, [Math.floor(next / maps.width), next % maps.width]);
+  }
+
+  /** @param {MouseEvent} event @returns {import("./store.js").Cell | null} */
+  #cellAt(event) {
+    const { maps } = get(), { left, top, width, height } = this.#canvas.getBoundingClientRect();
+    if (!maps) return null;
+    const index = (/** @type {number} */ share, /** @type {number} */ count) => clip(Math.floor(share * count), count);
+    return [index((event.clientY - top) / height, maps.height), index((event.clientX - left) / width, maps.width)];
+  }
+
+  /** @param {KeyboardEvent} event */
+  #move(event) {
+    const { maps, channel, cell } = get(), move = ARROWS.get(event.key);
+    if (!maps || channel === null || !cell || !(move || event.key === " ")) return;
+    event.preventDefault();
+    if (!move) this.#play();
+    else chooseCell(channel, [clip(cell[0] + move[0], maps.height), clip(cell[1] + move[1], maps.width)]);
+  }
+}
+
+customElements.define("channel-map", ChannelMap);

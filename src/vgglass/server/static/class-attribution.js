@@ -1,0 +1,80 @@
+// What in the image speaks for a class: the choice of a method, and what its colours say.
+import { fetchAttribution } from "./api.js";
+import { make, PageElement } from "./element.js";
+import { get, patch, touches } from "./store.js";
+import { fill, number, words } from "./words.js";
+
+class ClassAttribution extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["model", "language", "photo", "method", "target", "layer", "attribution", "classMap"];
+  #methods = this.child("#methods", HTMLElement);
+  #opacity = this.child("#opacity", HTMLInputElement);
+  #legend = this.child("#whyLegend", HTMLElement);
+  #asked = "";
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#opacity.addEventListener("input", () => patch({ opacity: Number(this.#opacity.value) / 100 }));
+  }
+
+  /** @param {import("./store.js").Changed} changed */
+  async update(changed) {
+    const { model } = get();
+    if (!model?.glass) return;
+    if (touches(changed, "model", "language", "method")) this.#drawMethods(model);
+    this.#legend.textContent = legend();
+    await this.#fetch(changed.has("photo"));
+  }
+
+  /** @param {import("./api.js").GlassModel} model */
+  #drawMethods({ methods }) {
+    const { method } = get();
+    this.#methods.replaceChildren(...methods.map(name => make("button", {
+      type: "button", "aria-pressed": String(method === name), "data-method": name, onclick: () => choose(name),
+    }, words.methods[name])));
+  }
+
+  /** @param {boolean} again whether what was asked for before counts no longer */
+  async #fetch(again) {
+    const { photo, image, method, target } = get();
+    const layer = method === "gradcam" ? gradcamLayer() : null;
+    const computed = method && method !== "class-map" && image && photo?.image === image;
+    const asked = computed ? JSON.stringify([image.id, method, target, layer]) : "";
+    if (asked === this.#asked && !again) return;
+    this.#asked = asked;
+    patch({ attribution: null });
+    if (!computed) return;
+    const attribution = await fetchAttribution(image, method, target, layer);
+    if (asked === this.#asked && image === get().image) patch({ attribution });
+  }
+}
+
+/** @param {import("./words.js").Method} name chosen again, it takes the map away */
+function choose(name) {
+  if (get().method === name) patch({ method: "" });
+  else patch({ method: name, sliding: false });
+}
+
+/** The open layer, where Grad-CAM can weigh its maps; null for the server's own choice. */
+function gradcamLayer() {
+  const { model, layer } = get();
+  if (!model?.glass) return null;
+  const [open, head] = [layer, model.head_layer].map(name => model.layers.findIndex(each => each.name === name));
+  return open > 0 && open < head ? layer : null;
+}
+
+function legend() {
+  const { method, attribution, classMap, photo } = get();
+  if (!method || !photo) return "";
+  if (method === "class-map") {
+    if (!classMap) return words.working;
+    const name = classMap.other === null ? classMap.class : fill(words.differenceOf, classMap.class, classMap.other);
+    return fill(words.whySigned, words.methods[method], name, number(classMap.picture.end));
+  }
+  if (!attribution) return words.working;
+  const name = words.methods[method] + (attribution.layer ? ` (${attribution.layer})` : "");
+  const sentence = attribution.signed ? words.whySigned : words.whyPositive;
+  return fill(sentence, name, attribution.class, number(attribution.end));
+}
+
+customElements.define("class-attribution", ClassAttribution);

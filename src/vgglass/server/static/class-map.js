@@ -1,0 +1,92 @@
+// What each place of pool5 adds to a logit, exactly: a table over the photograph, added up once more here.
+import { fetchClassMap } from "./api.js";
+import { make, PageElement } from "./element.js";
+import { inSquare } from "./geometry.js";
+import { get, patch, touches } from "./store.js";
+import { exact, fill, number, words } from "./words.js";
+
+/** @typedef {import("./api.js").ClassMap} Answer */
+
+class ClassMap extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["photo", "method", "target", "against", "language", "classMap", "classMapCell", "photoPoint"];
+  #box = this.child("#classMap", HTMLElement);
+  #turn = 0;
+
+  /** @param {import("./store.js").Changed} changed */
+  async update(changed) {
+    if (changed.has("photoPoint")) pointAtPhoto();
+    if (changed.has("classMap") || changed.has("language")) this.#draw();
+    if (changed.has("classMapCell")) this.#describeCell();
+    if (!touches(changed, "photo", "method", "target", "against")) return;
+    const turn = ++this.#turn, { photo, image, method, target, against } = get();
+    patch({ classMap: null, classMapCell: null });
+    if (method !== "class-map" || !image || photo?.image !== image) return;
+    const classMap = await fetchClassMap(image, target ?? image.top[0].index, against);
+    if (turn === this.#turn && image === get().image) patch({ classMap });
+  }
+
+  #draw() {
+    const { classMap } = get();
+    this.#box.hidden = !classMap;
+    if (!classMap) return;
+    const { scores, cell } = classMap, side = scores.length;
+    const table = make("table", { id: "places" }, make("caption", { class: "hidden" }, words.places));
+    for (const [row, values] of scores.entries()) {
+      table.append(make("tr", {}, ...values.map((score, column) =>
+        make("td", { onpointermove: () => patch({ classMapCell: [row, column] }) }, short(score)))));
+    }
+    this.#box.replaceChildren(
+      comparisons(),
+      make("div", { class: "tableBox", tabindex: "0" }, table),
+      make("p", { class: "note" }, fill(words.placesNote, side, side, cell, cell)),
+      sum(classMap),
+      make("p", { class: "note", id: "placeSaid", "aria-live": "polite" }, words.placeHint),
+    );
+    this.#describeCell();
+  }
+
+  #describeCell() {
+    const { classMap, classMapCell } = get();
+    if (!classMap || !classMapCell) return;
+    const [row, column] = classMapCell, { scores, logit } = classMap, score = scores[row][column];
+    this.child("#placeSaid", HTMLElement).textContent =
+      fill(words.place, row, column, number(score), number(score / scores.length ** 2), number(logit));
+  }
+}
+
+function pointAtPhoto() {
+  const { classMap, photo, photoPoint } = get();
+  if (!classMap || !photoPoint || !photo?.image.placement) return;
+  const { width, height } = photo.bitmap, side = classMap.scores.length;
+  const point = inSquare({ width, height, placement: photo.image.placement }, photoPoint);
+  const [row, column] = point.map(pixel => Math.floor(pixel / classMap.cell));
+  if (row >= 0 && column >= 0 && row < side && column < side) patch({ classMapCell: [row, column] });
+}
+
+/** The other classes, each to be compared with. */
+function comparisons() {
+  const { image, target, against } = get(), rows = image?.top ?? [];
+  const others = rows.filter(row => row.index !== (target ?? rows[0].index));
+  return make("div", { class: "choices" }, ...others.map(({ index, class: name }) => make("button", {
+    type: "button", "aria-pressed": String(index === against),
+    onclick: () => patch({ against: index === against ? null : index }),
+  }, fill(words.against, name))));
+}
+
+/** Three digits, all of them, so that seven columns stand on a telephone. @param {number} score */
+const short = score => (Math.abs(score) < 1000 ? score.toPrecision(3) : number(score)).replace("-", "−");
+
+/** The mean of the places plus the bias, from the numbers that were sent, and the network's logit.
+ * @param {Answer} found */
+function sum({ scores, bias, logit, bound }) {
+  const all = scores.flat(), mean = all.reduce((total, score) => total + score, 0) / all.length;
+  const difference = Math.abs(mean + bias - logit), agrees = difference <= bound;
+  const text = fill(
+    words.placesSum, all.length, exact(mean), exact(bias), exact(mean + bias), exact(logit),
+    difference.toPrecision(2), agrees ? "≤" : ">", bound.toPrecision(2),
+  );
+  return make("p", { class: "sum " + (agrees ? "good" : "bad"), id: "placesSum" }, (agrees ? "✓ " : "✗ ") + text);
+}
+
+customElements.define("class-map", ClassMap);

@@ -1,0 +1,73 @@
+// Requests to the page's own server. Every number comes from there; nothing is asked of any other machine.
+import { fill, words } from "./words.js";
+
+/** The server's own sentence for what it refused. */
+export class Refused extends Error {
+  /** @param {number} status @param {string} type @param {string} message */
+  constructor(status, type, message) {
+    super(message);
+    this.status = status;
+    this.type = type;
+  }
+}
+
+/** @type {(path: string) => Promise<boolean>} whether an image that the server had dropped is there again */
+let restoreImage = async () => false;
+/** @type {() => Promise<void>} */
+let askToken = async () => {};
+
+/** What mends a request that the server refused; it is then sent again.
+ * @param {typeof restoreImage} restore @param {typeof askToken} ask */
+export function setRecovery(restore, ask) {
+  restoreImage = restore;
+  askToken = ask;
+}
+
+/** @param {string} path @param {RequestInit} [options] @returns {Promise<Response>} */
+export async function request(path, options = {}) {
+  for (let attempt = 0; ; attempt++) {
+    const token = sessionStorage.getItem("token"), headers = new Headers(options.headers);
+    if (token) headers.set("Authorization", "Bearer " + token);
+    const response = await fetch(path, { ...options, headers });
+    if (response.ok) return response;
+    if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
+      throw new Refused(response.status, "proxy", fill(words.proxy, response.status));
+    }
+    /** @type {{error: string, type: string}} */
+    const refusal = await response.json();
+    if (response.status === 401 && attempt < 5) await askToken();
+    else if (refusal.type === "no image" && attempt === 0 && (await restoreImage(path))) continue;
+    else throw new Refused(response.status, refusal.type, refusal.error);
+  }
+}
+
+/** @template T @param {string} path @param {RequestInit} [options] @returns {Promise<T>} */
+export const json = async (path, options) => (await request(path, options)).json();
+
+/** @param {string} path */
+export const floats = async path => new Float32Array(await (await request(path)).arrayBuffer());
+
+/** Values as they come, one a line.
+ * @template T @param {string} path @param {RequestInit} [options] @returns {AsyncGenerator<T, void>} */
+export async function* lines(path, options) {
+  const { body } = await request(path, options);
+  if (!body) return;
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop() ?? "";
+    for (const line of parts) yield JSON.parse(line);
+  }
+}
+
+/** @param {Record<string, string | number | null | undefined>} values those that are there become parameters */
+export function query(values) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) {
+    if (value !== null && value !== undefined) parameters.append(name, String(value));
+  }
+  return "?" + parameters;
+}

@@ -1,0 +1,40 @@
+// What the open layer is, and its figures on this image.
+import { PageElement } from "./element.js";
+import { get } from "./store.js";
+import { fill, number, percent, sides, words } from "./words.js";
+
+const LISTED = 40; // channels that are zero everywhere
+
+class LayerSummary extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["model", "layer", "language", "maps"];
+
+  update() {
+    const { model, layer: name, maps } = get();
+    const layer = model?.glass ? model.layers.find(each => each.name === name) : null;
+    if (!layer) return;
+    this.child("#layer-title", HTMLElement).textContent = name + " · " + words.kinds[layer.kind];
+    this.child("#explanation", HTMLElement).textContent = words.explanations[layer.kind];
+    if (maps) this.child("#layerFigures", HTMLElement).textContent = figures(maps).join(" · ");
+  }
+}
+
+/** @param {import("./store.js").Maps} maps */
+function figures({ layer, figures: { minimum, mean, maximum, zeros } }) {
+  const { kind, shape, parameters, kernel, stride, padding, receptive_field: field, jump } = layer;
+  const parts = [words.kinds[kind], fill(words.shape, sides(shape))];
+  if (parameters) parts.push(fill(words.parameters, parameters.toLocaleString("en")));
+  if (["conv", "maxpool", "avgpool"].includes(kind)) parts.push(fill(words.geometry, kernel, kernel, stride, padding));
+  parts.push(fill(words.range, number(minimum), number(mean), number(maximum)));
+  if (kind === "relu") parts.push(fill(words.zeros, percent(zeros)));
+  return [...parts, fill(words.field, field, field, jump)];
+}
+
+/** @param {readonly number[] | null} channels zero everywhere */
+export function deadSentence(channels) {
+  if (!channels?.length) return "";
+  const rest = channels.length > LISTED ? " …" : "";
+  return fill(words.dead, channels.length, channels.slice(0, LISTED).join(", ") + rest);
+}
+
+customElements.define("layer-summary", LayerSummary);

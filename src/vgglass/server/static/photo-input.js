@@ -1,0 +1,100 @@
+// The ways in which an image comes: a file, a drop, a paste, the camera, a sample.
+import { putImage, putSample } from "./actions.js";
+import { context2d, make, PageElement } from "./element.js";
+import { get, patch } from "./store.js";
+import { fill, words } from "./words.js";
+
+class PhotoInput extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["model", "language", "sample"];
+  #drop = this.child("#drop", HTMLElement);
+  #file = this.child("#file", HTMLInputElement);
+  #webcam = this.child("#webcam", HTMLElement);
+  #video = this.child("video", HTMLVideoElement);
+  #samples = this.child("#samples", HTMLElement);
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#file.addEventListener("change", () => {
+      put(this.#file.files?.[0]);
+      this.#file.value = "";
+    });
+    this.child("#choose", HTMLElement).addEventListener("keydown", event => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      this.#file.click();
+    });
+    this.child("#camera", HTMLElement).addEventListener("click", () => this.#openCamera());
+    this.child("#cameraStop", HTMLElement).addEventListener("click", () => this.#closeCamera());
+    this.child("#shoot", HTMLElement).addEventListener("click", () => this.#takePicture());
+    this.#acceptDrops();
+    addEventListener("paste", event => put(event.clipboardData?.files[0]));
+  }
+
+  #acceptDrops() {
+    for (const name of ["dragover", "dragenter"]) {
+      addEventListener(name, event => {
+        event.preventDefault();
+        this.#drop.classList.add("over");
+      });
+    }
+    addEventListener("dragleave", event => {
+      if (!event.relatedTarget) this.#drop.classList.remove("over");
+    });
+    addEventListener("drop", event => {
+      event.preventDefault();
+      this.#drop.classList.remove("over");
+      put(event.dataTransfer?.files[0]);
+    });
+  }
+
+  update() {
+    const { model, sample } = get();
+    if (!model?.glass) return;
+    this.#samples.setAttribute("aria-label", words.samples);
+    const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.sample : undefined;
+    this.#samples.replaceChildren(...model.samples.map(name => make("button", {
+      type: "button", "data-sample": name, "aria-pressed": String(name === sample), onclick: () => putSample(name),
+    }, sampleName(name))));
+    if (focused) this.child(`[data-sample="${CSS.escape(focused)}"]`, HTMLElement).focus();
+  }
+
+  async #openCamera() {
+    try {
+      const video = { width: 640, facingMode: "environment" };
+      this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video });
+    } catch (error) {
+      patch({ problem: fill(words.noCamera, error instanceof Error ? error.message : String(error)) });
+      return;
+    }
+    this.#webcam.hidden = false;
+    await this.#video.play();
+  }
+
+  #closeCamera() {
+    const { srcObject } = this.#video;
+    if (srcObject instanceof MediaStream) for (const track of srcObject.getTracks()) track.stop();
+    this.#webcam.hidden = true;
+  }
+
+  async #takePicture() {
+    const canvas = new OffscreenCanvas(this.#video.videoWidth, this.#video.videoHeight);
+    context2d(canvas).drawImage(this.#video, 0, 0);
+    const blob = await canvas.convertToBlob({ type: "image/png" });
+    this.#closeCamera();
+    put(blob);
+  }
+}
+
+/** @param {string} name */
+const sampleName = name =>
+  name in words.sampleNames
+    ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
+    : fill(words.digit, name.split("-")[1]);
+
+/** The person's own image. @param {Blob | null | undefined} file */
+function put(file) {
+  if (file && get().model) putImage(file);
+}
+
+customElements.define("photo-input", PhotoInput);

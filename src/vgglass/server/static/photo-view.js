@@ -1,0 +1,95 @@
+// The photograph, and what is laid over it: a heat map, what a position sees, the places of a sliding classifier.
+import { glow, heat } from "./colours.js";
+import { context2d, frame, PageElement } from "./element.js";
+import { boxOnPhoto, cellBox, isEmpty, receptiveField, scoreBox } from "./geometry.js";
+import { get, patch } from "./store.js";
+import { fill, words } from "./words.js";
+
+const ENLARGED = 240; // pixels that a tiny image's longer side is enlarged to
+
+class PhotoView extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = [
+    "photo", "position", "field", "attribution", "classMap", "classMapCell", "scores", "scoreCell", "opacity",
+    "language", "image",
+  ];
+  #canvas = this.child("canvas", HTMLCanvasElement);
+  #largest = Number(this.getAttribute("largest")); // pixels of the longer side
+
+  connectedCallback() {
+    super.connectedCallback();
+    if (!this.hasAttribute("pointable")) return;
+    this.#canvas.addEventListener("pointermove", event => {
+      const { photo } = get(), frame = this.#canvas.getBoundingClientRect();
+      if (!photo) return;
+      const row = ((event.clientY - frame.top) / frame.height) * photo.bitmap.height;
+      patch({ photoPoint: [row, ((event.clientX - frame.left) / frame.width) * photo.bitmap.width] });
+    });
+  }
+
+  update() {
+    const { photo, image, model } = get();
+    if (!photo) return;
+    const { bitmap: { width, height }, image: { placement } } = photo, longer = Math.max(width, height);
+    const scale = Math.max(1, Math.floor(ENLARGED / longer)) * Math.min(1, this.#largest / longer);
+    this.#canvas.width = Math.max(1, Math.round(width * scale));
+    this.#canvas.height = Math.max(1, Math.round(height * scale));
+    const context = context2d(this.#canvas);
+    context.imageSmoothingEnabled = scale < 1;
+    context.drawImage(photo.bitmap, 0, 0, this.#canvas.width, this.#canvas.height);
+    if (!placement || !model?.glass) return;
+    if (this.hasAttribute("pointable")) this.#canvas.setAttribute("aria-label", fill(words.photoLabel, width, height));
+    context.scale(this.#canvas.width / width, this.#canvas.height / height);
+    context.imageSmoothingEnabled = true;
+    if (image === photo.image) overlay(context, { width, height, placement }, model.size, 3 / scale);
+  }
+}
+
+/** @param {CanvasRenderingContext2D} context in the photograph's pixels
+ * @param {import("./geometry.js").Placed} photo @param {number} size of the network's square @param {number} line */
+function overlay(context, photo, size, line) {
+  const { position, field, attribution, classMap, classMapCell, scores, scoreCell, opacity } = get();
+  const square = boxOnPhoto(photo, { top: 0, left: 0, bottom: size, right: size });
+  const picture = attribution ?? classMap?.picture;
+  if (picture) {
+    context.globalAlpha = opacity;
+    fillBox(context, heat(picture), square);
+    context.globalAlpha = 1;
+  }
+  if (scores) {
+    drawScores(context, photo, scores);
+    if (scoreCell) frameBox(context, scoreBox(photo, scores, scoreCell), line);
+    return;
+  }
+  if (field) fillBox(context, glow(field), square);
+  const seen = position && receptiveField(photo, size, position);
+  if (seen && !isEmpty(seen)) frameBox(context, seen, line);
+  if (classMap && classMapCell) frameBox(context, boxOnPhoto(photo, cellBox(classMapCell, classMap.cell)), line);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {OffscreenCanvas} picture
+ * @param {import("./geometry.js").Box} box */
+function fillBox(context, picture, { top, left, bottom, right }) {
+  context.drawImage(picture, left, top, right - left, bottom - top);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {import("./geometry.js").Box} box @param {number} line */
+function frameBox(context, { top, left, bottom, right }, line) {
+  frame(context, left, top, right - left, bottom - top, line);
+}
+
+/** Each place as a cell around the middle of its square.
+ * @param {CanvasRenderingContext2D} context @param {{width: number, height: number}} photo
+ * @param {import("./api.js").Scores} scores */
+function drawScores(context, photo, { picture, probabilities, step, side, height, width }) {
+  const down = photo.height / height, across = photo.width / width, first = side / 2 - step / 2;
+  context.globalAlpha = get().opacity;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(
+    heat(picture), first * across, first * down,
+    probabilities[0].length * step * across, probabilities.length * step * down,
+  );
+  context.globalAlpha = 1;
+}
+
+customElements.define("photo-view", PhotoView);

@@ -1,0 +1,66 @@
+// What a position of a layer sees of the photograph, in words; and where its gradient falls, once the pointer rests.
+import { fetchField } from "./api.js";
+import { PageElement } from "./element.js";
+import { isEmpty, receptiveField } from "./geometry.js";
+import { get, patch, touches } from "./store.js";
+import { fill, joined, percent, words } from "./words.js";
+
+const REST = 160; // milliseconds that a pointer rests on a cell before its gradient is asked for
+const WHOLE = ["image", "linear", "softmax", "dropout"]; // layers whose gradient has no place to show
+
+class ReceptiveField extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["position", "field", "scoreCell", "language", "image"];
+  #text = this.child("#seen", HTMLElement);
+  #timer = 0;
+  #request = new AbortController();
+
+  /** @param {import("./store.js").Changed} changed */
+  update(changed) {
+    const { scores, scoreCell, image } = get();
+    if (!image) this.#text.textContent = "";
+    else if (scores && scoreCell && !touches(changed, "position", "field")) this.#describeScore(scores, scoreCell);
+    else this.#describePosition();
+    if (changed.has("position")) this.#awaitRest();
+  }
+
+  #describePosition() {
+    const { position, photo, model, field } = get();
+    if (!position || !photo?.image.placement || !model?.glass) return;
+    const { layer, cell } = position, { width, height } = photo.bitmap, side = layer.receptive_field;
+    const box = receptiveField({ width, height, placement: photo.image.placement }, model.size, position);
+    const sentence = fill(isEmpty(box) ? words.fieldInPadding : words.fieldOnPhoto, layer.name, ...cell, side, side);
+    this.#text.textContent = joined(sentence, field ? fill(words.effective, field.side, field.side, side) : "");
+    this.#text.dataset.box = [box.top, box.left, box.bottom, box.right].map(x => x.toFixed(3)).join(",");
+  }
+
+  /** @param {import("./api.js").Scores} scores @param {import("./store.js").Cell} cell */
+  #describeScore({ probabilities, likeliest, names, class: name }, [row, column]) {
+    const probability = percent(probabilities[row][column]), first = names[likeliest[row][column]];
+    this.#text.textContent = fill(words.slidePlace, row, column, name, probability, first);
+  }
+
+  #awaitRest() {
+    clearTimeout(this.#timer);
+    this.#request.abort();
+    const { position, image } = get();
+    if (!position || !image) return;
+    const { kind, shape } = position.layer;
+    if (WHOLE.includes(kind) || shape[0] === 1) return patch({ field: null });
+    const request = (this.#request = new AbortController());
+    this.#timer = setTimeout(() => this.#fetch(image, position, request.signal), REST);
+  }
+
+  /** @param {import("./api.js").ImageAnswer} image @param {import("./store.js").Position} position
+   * @param {AbortSignal} signal */
+  async #fetch(image, position, signal) {
+    try {
+      const field = await fetchField(image, position.layer.name, position.cell, signal);
+      if (image === get().image && position === get().position) patch({ field });
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === "AbortError")) throw error;
+    }
+  }
+}
+
+customElements.define("receptive-field", ReceptiveField);

@@ -1,0 +1,71 @@
+// One number term by term: what was multiplied by what, and that it is the network's own.
+import { fetchStep } from "./api.js";
+import { termsOf, total } from "./arithmetic-terms.js";
+import { make, PageElement } from "./element.js";
+import { SoftmaxTable } from "./softmax-table.js";
+import { get, patch, touches } from "./store.js";
+import { exact, fill, number, words } from "./words.js";
+
+class StepArithmetic extends PageElement {
+  /** @type {(keyof import("./store.js").State)[]} */
+  watched = ["photo", "layer", "channel", "cell", "step", "language"];
+  #box = this.child("#arithmetic", HTMLElement);
+
+  /** @param {import("./store.js").Changed} changed */
+  async update(changed) {
+    if (touches(changed, "step", "language")) this.#draw();
+    if (!touches(changed, "photo", "layer", "channel", "cell")) return;
+    const { image, photo, layer, channel, cell } = get();
+    if (!image || photo?.image !== image || channel === null || !cell) return;
+    if (layer === "image") {
+      patch({ step: null });
+      this.#box.replaceChildren(make("p", {}, words.noArithmetic));
+      return;
+    }
+    const step = await fetchStep(image, layer, channel, cell), now = get();
+    if (image === now.image && layer === now.layer && channel === now.channel && cell === now.cell) patch({ step });
+  }
+
+  #draw() {
+    const { step, image, layer } = get();
+    if (layer === "image" && this.#box.hasChildNodes()) this.#box.replaceChildren(make("p", {}, words.noArithmetic));
+    if (!step || !image || step.layer !== layer) return;
+    const open = this.#box.querySelector("details")?.open;
+    this.#box.replaceChildren(
+      make("p", {}, fill(words.stepTitle, step.layer, step.channel, ...step.position)),
+      ...termsOf(step),
+      ...(step.kind === "softmax" ? [softmax(step)] : []),
+      ...afterRelu(step),
+      verdict(step),
+      make("p", { class: "note" }, fill(words.precision, image.engine, image.precision)),
+    );
+    const details = this.#box.querySelector("details");
+    if (open && details) details.open = true;
+    Object.assign(this.#box.dataset, {
+      layer: step.layer, channel: step.channel, at: step.position.join(","),
+      recomputed: step.recomputed, network: step.network,
+    });
+  }
+}
+
+/** @param {import("./api.js").Step} step */
+function softmax({ channel }) {
+  const { model } = get(), table = new SoftmaxTable(channel);
+  if (!model?.glass || !model.temperature) return table;
+  return make("div", {}, table, make("p", { class: "note" }, fill(words.ownTemperature, number(model.temperature))));
+}
+
+/** @param {import("./api.js").Step} step */
+function afterRelu({ after, recomputed }) {
+  if (!after) return [];
+  return [total(words.thenRelu, after.layer, exact(recomputed), exact(after.recomputed), exact(after.network))];
+}
+
+/** @param {import("./api.js").Step} step */
+function verdict({ agrees, recomputed, network, difference, bound }) {
+  const figures = [exact(recomputed), exact(network), difference.toPrecision(2), bound.toPrecision(2)];
+  const text = (agrees ? "✓ " : "✗ ") + fill(words.verdict, ...figures);
+  return make("p", { class: "sum " + (agrees ? "good" : "bad"), id: "verdict" }, text);
+}
+
+customElements.define("step-arithmetic", StepArithmetic);

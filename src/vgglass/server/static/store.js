@@ -1,0 +1,131 @@
+// The page's whole state. Elements read it, patch it, and subscribe to the parts that they draw.
+
+/** @typedef {readonly [row: number, column: number]} Cell */
+
+/**
+ * A cell of a layer's map whose receptive field is framed on the photograph.
+ * @typedef {{layer: import("./api.js").Layer, cell: Cell}} Position
+ */
+
+/**
+ * The maps in the grid: those of `layer`, or of the convolution before it (`name`).
+ * @typedef {object} Maps
+ * @property {import("./api.js").ImageAnswer} image
+ * @property {import("./api.js").Layer} layer
+ * @property {string} name
+ * @property {import("./api.js").LayerFigures} figures
+ * @property {Float32Array} values channel by channel, row by row
+ * @property {number} width
+ * @property {number} height
+ * @property {number} channels
+ * @property {boolean} signed
+ * @property {number | null} limit where the colours of the whole network end, once it was asked for
+ */
+
+/**
+ * @typedef {object} State
+ * @property {import("./words.js").Language} language
+ * @property {"light" | "dark"} colourScheme
+ * @property {string} problem a sentence for the person; '' where all is well
+ * @property {import("./api.js").Model | null} model
+ * @property {Blob | ArrayBuffer | null} body the image's own bytes
+ * @property {string} sample the name of the sample that is open; '' for a person's own image
+ * @property {import("./api.js").ImageAnswer | null} image null while the answer is awaited
+ * @property {number} latency milliseconds from the bytes to the answer
+ * @property {{bitmap: ImageBitmap, image: import("./api.js").ImageAnswer} | null} photo what is drawn; the one before
+ *   stays until the next is decoded
+ * @property {import("./api.js").LayerSummary[]} summaries of all layers, for the image of `photo`
+ * @property {string} layer
+ * @property {number | null} channel null until the layer's maps are there: then its strongest
+ * @property {Cell | null} cell null until then: then the largest number of the channel's map
+ * @property {Position | null} position chosen or pointed at last
+ * @property {import("./api.js").Field | null} field where the gradient of `position` falls
+ * @property {Maps | null} maps
+ * @property {"channel" | "activation" | "effect"} order of the maps
+ * @property {"map" | "layer" | "network"} scale of the maps' colours
+ * @property {boolean} beforeRelu whether a ReLU's input is in the grid
+ * @property {ReadonlySet<string>} ablated channels set to zero, as 'conv3_2:17'
+ * @property {import("./api.js").Step | null} step the arithmetic of the chosen cell
+ * @property {import("./words.js").Method | "" | null} method of attribution; '' for none, null before there is a model
+ * @property {number | null} target class to explain; null for the likeliest
+ * @property {number | null} against class that it is compared with in the class map
+ * @property {import("./api.js").Attribution | null} attribution
+ * @property {import("./api.js").ClassMap | null} classMap
+ * @property {Cell | null} classMapCell pointed at
+ * @property {boolean} sliding whether the classifier slides over the photograph
+ * @property {import("./api.js").Scores | null} scores
+ * @property {Cell | null} scoreCell pointed at
+ * @property {Cell | null} photoPoint row and column of the photograph under the pointer
+ * @property {number} opacity of what lies over the photograph, 0 to 1
+ */
+
+/** @typedef {ReadonlySet<keyof State>} Changed */
+
+/** @type {State} */
+let state = {
+  language: "en",
+  colourScheme: "light",
+  problem: "",
+  model: null,
+  body: null,
+  sample: "",
+  image: null,
+  latency: 0,
+  photo: null,
+  summaries: [],
+  layer: "conv1_1",
+  channel: null,
+  cell: null,
+  position: null,
+  field: null,
+  maps: null,
+  order: "channel",
+  scale: "map",
+  beforeRelu: false,
+  ablated: new Set(),
+  step: null,
+  method: null,
+  target: null,
+  against: null,
+  attribution: null,
+  classMap: null,
+  classMapCell: null,
+  sliding: false,
+  scores: null,
+  scoreCell: null,
+  photoPoint: null,
+  opacity: 0.6,
+};
+
+/** @type {Set<(changed: Changed) => void>} */
+const listeners = new Set();
+/** @type {Set<keyof State>} */
+let pending = new Set();
+
+/** @returns {Readonly<State>} */
+export const get = () => state;
+
+/** The values hold at once; subscribers hear of all changes of one turn of the event loop together.
+ * @param {Partial<State>} values */
+export function patch(values) {
+  const names = /** @type {(keyof State)[]} */ (Object.keys(values)).filter(name => values[name] !== state[name]);
+  if (!names.length) return;
+  if (!pending.size) queueMicrotask(notify);
+  for (const name of names) pending.add(name);
+  state = { ...state, ...values };
+}
+
+function notify() {
+  const changed = pending;
+  pending = new Set();
+  for (const listener of listeners) listener(changed);
+}
+
+/** @param {(changed: Changed) => void} listener @returns {() => void} what ends the subscription */
+export function subscribe(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+/** @param {Changed} changed @param {...(keyof State)} names */
+export const touches = (changed, ...names) => names.some(name => changed.has(name));
