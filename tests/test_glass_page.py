@@ -301,6 +301,24 @@ def test_the_playground(page: Page, server: Served) -> None:
     expect(page.locator("#own")).to_have_attribute("aria-pressed", "true")
 
 
+def test_the_playground_asks_the_server_for_nothing_that_it_can_compute(page: Page, server: Served) -> None:
+    visit(page, server)
+    expect(page.locator("#playSaid")).to_contain_text("Row 0, column 0: the largest of")
+    page.wait_for_timeout(1000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for column in (60, 100, 140):
+        page.locator("#playOutput").hover(position={"x": column, "y": 60})
+        expect(page.locator("#playSaid")).to_contain_text(f"Row 1, column {column // 40}:")
+    page.fill("#kernel", "3")
+    page.select_option("#operation", "conv")
+    expect(page.locator("#playSaid")).to_contain_text("each times its weight")
+    assert asked == []
+    page.fill("#size", "9")
+    expect(page.locator("#playInput")).to_have_attribute("aria-label", re.compile("9 × 9 numbers"))
+    assert [urlsplit(url).path for url in asked] == ["/glass/playground"]
+
+
 def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> None:
     visit(page, server)
     english = page.locator("h2").all_text_contents()
