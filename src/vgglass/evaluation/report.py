@@ -85,8 +85,9 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
     No script runs in the page but its own, whose hash it names, and nothing is asked of any server.
     """
     room = files("vgglass.evaluation")
-    template, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("report.html", "report.js"))
-    inside = template.replace("/*SCRIPT*/", script)
+    names = ("report.html", "report_charts.js", "report.js")
+    template, *scripts = (room.joinpath(name).read_text(encoding="utf-8") for name in names)
+    inside = template.replace("/*SCRIPT*/", "\n".join(scripts))
     body = inside.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
     page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", web.script(words()))

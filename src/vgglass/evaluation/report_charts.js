@@ -1,0 +1,158 @@
+"use strict";
+// The report's facts, its words in two languages, and what its sections are made of: elements, tables, line charts.
+
+/** @param {string} id of a script element with JSON in it */
+const parsed = id => JSON.parse(document.getElementById(id)?.textContent ?? "null");
+/** @type {Facts} */
+const facts = parsed("facts");
+/** @type {Translations} */
+const translations = parsed("words");
+const REMEMBERED = "vgglass.lang";
+
+// A browser may keep no memory for files; the page then opens in the browser's language.
+/** @returns {Language} */
+function preferredLanguage() {
+  let language = null;
+  try {
+    language = localStorage.getItem(REMEMBERED);
+  } catch { /* none is remembered */ }
+  return (language ?? navigator.language).startsWith("zh") ? "zh" : "en";
+}
+/** @param {Language} language */
+function remember(language) {
+  try {
+    localStorage.setItem(REMEMBERED, language);
+  } catch { /* next time the browser's language */ }
+}
+let lang = preferredLanguage();
+let words = translations[lang];
+
+/** '{}' takes the parts in turn, '{1}' the one of that number; what a part holds is never filled in again.
+ * @param {string} text @param {...(string | number)} parts */
+function fill(text, ...parts) {
+  let next = 0;
+  return text.replace(/\{(\d*)\}/g, (_, index) => String(parts[index === "" ? next++ : index]));
+}
+/** @param {number} value */
+const count = value => value.toLocaleString("en");
+/** @param {number} share @param {number} [digits] */
+const percent = (share, digits = 1) => (100 * share).toFixed(digits) + (lang === "zh" ? "%" : "\u00a0%");
+/** @param {number} value @param {number} [digits] */
+const number = (value, digits = 3) => value.toFixed(digits);
+/** @param {Bounds} bounds */
+const range = ({ low, high }) => (100 * low).toFixed(1) + "\u2060–\u2060" + percent(high);
+/** @param {...string} sentences */
+const joined = (...sentences) => sentences.join(lang === "zh" ? "" : " ");
+/** @param {readonly string[]} names */
+const listed = names => names.join(lang === "zh" ? "、" : ", ");
+
+/** @template {Element} T @param {T} element @param {Record<string, string | number>} attributes
+ * @param {(Node | string | number)[]} children */
+function filled(element, attributes, children) {
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children.map(child => (typeof child === "number" ? String(child) : child)));
+  return element;
+}
+/** @template {keyof HTMLElementTagNameMap} K @param {K} tag
+ * @param {Record<string, string | number>} [attributes] @param {...(Node | string | number)} children */
+const make = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
+/** @template {keyof SVGElementTagNameMap} K @param {K} tag
+ * @param {Record<string, string | number>} [attributes] @param {...(Node | string)} children */
+const makeSvg = (tag, attributes = {}, ...children) =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+/** @typedef {readonly (string | number)[]} Row */
+/** @param {string} caption @param {Row} head @param {readonly Row[]} rows the first cell of each heads it */
+function table(caption, head, rows) {
+  const heads = make("tr", {}, ...head.map(cell => make("th", { scope: "col" }, cell)));
+  const body = rows.map(([first, ...rest]) =>
+    make("tr", {}, make("th", { scope: "row" }, first), ...rest.map(cell => make("td", {}, cell))));
+  const whole = make("table", { "aria-label": caption }, make("thead", {}, heads), make("tbody", {}, ...body));
+  return make("div", { class: "wide" }, whole);
+}
+/** @param {string} caption @param {Row} head @param {readonly Row[]} rows */
+const numbers = (caption, head, rows) =>
+  make("details", {}, make("summary", {}, words.numbers), table(caption, head, rows));
+/** @param {readonly (readonly [string, string])[]} entries texts with the names of their colours */
+function legend(entries) {
+  return make("div", { class: "legend" }, ...entries.map(([text, colour]) => {
+    const key = make("span", {}, text);
+    key.style.setProperty("--key", `var(--${colour})`);
+    return key;
+  }));
+}
+/** @param {keyof ReportWords["sections"]} id @param {string} note @param {...Node} children */
+function section(id, note, ...children) {
+  const title = make("h2", { id: id + "-title" }, words.sections[id]);
+  return make("section", { id, "aria-labelledby": title.id }, title, make("p", {}, note), ...children);
+}
+/** @param {string} source @param {string} text */
+const picture = (source, text) => make("img", { src: source, alt: text, loading: "lazy" });
+
+const WIDTH = 330, HEIGHT = 211, LEFT = 40, RIGHT = 8, TOP = 10, BOTTOM = 40;
+
+/** Round numbers for an axis from 0. @param {readonly number[]} values @param {boolean} whole from 0 to 1 */
+function scale(values, whole) {
+  if (whole) return { low: 0, high: 1, step: 0.25 };
+  const most = Math.max(...values), power = 10 ** Math.floor(Math.log10(most || 1));
+  const step = [0.2, 0.5, 1, 2].map(part => part * power).find(part => most / part <= 5) || power * 2;
+  return { low: 0, high: Math.ceil(most / step) * step || 1, step };
+}
+
+/**
+ * @typedef {object} Line
+ * @property {string} colour
+ * @property {(number | null)[]} values
+ * @property {number[]} [low] ends of each value's interval
+ * @property {number[]} [high]
+ */
+/**
+ * @typedef {object} ChartFacts
+ * @property {string} title
+ * @property {string[]} labels of the steps, which stand at equal distances
+ * @property {string} axis
+ * @property {Line[]} lines
+ * @property {boolean} whole whether values go from 0 to 1
+ * @property {number | null} chosen the step of the dashed line
+ * @property {string} text for those who can't see it
+ */
+/** @param {ChartFacts} facts */
+function chart({ title, labels, axis, lines, whole, chosen, text }) {
+  const values = lines.flatMap(line => line.values).filter(value => value !== null);
+  const { low, high, step } = scale(values, whole), right = WIDTH - RIGHT, bottom = HEIGHT - BOTTOM;
+  const x = (/** @type {number} */ i) =>
+    LEFT + 8 + (right - LEFT - 16) * (labels.length > 1 ? i / (labels.length - 1) : 0.5);
+  const y = (/** @type {number} */ value) =>
+    TOP + (bottom - TOP) * (1 - (Math.min(Math.max(value, low), high) - low) / (high - low));
+  const svg = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": text });
+  for (let value = low; value <= high + step / 2; value += step) {
+    const label = whole ? percent(value, 0) : String(Number(value.toPrecision(3)));
+    svg.append(makeSvg("line", { class: "grid", x1: LEFT, x2: right, y1: y(value), y2: y(value) }));
+    svg.append(makeSvg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, label));
+  }
+  const every = Math.ceil(labels.length / (Math.max(...labels.map(label => label.length)) > 4 ? 7 : 8));
+  for (const [i, label] of labels.entries()) {
+    if (i % every === 0) svg.append(makeSvg("text", { x: x(i), y: bottom + 18, "text-anchor": "middle" }, label));
+  }
+  svg.append(makeSvg("text", { x: (LEFT + right) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, axis));
+  if (chosen !== null) {
+    svg.append(makeSvg("line", { class: "chosen", x1: x(chosen), x2: x(chosen), y1: TOP, y2: bottom }));
+  }
+  for (const line of lines) svg.append(...drawn(line, labels.length, chosen, x, y));
+  return make("figure", { class: "chart" }, make("h3", {}, title), svg);
+}
+
+/** A line with its intervals and, where they are not too many, its points.
+ * @param {Line} line @param {number} steps @param {number | null} chosen
+ * @param {(i: number) => number} x @param {(value: number) => number} y */
+function drawn({ colour, values, low, high }, steps, chosen, x, y) {
+  const bars = (low ?? []).map((bottom, i) => {
+    const ends = { x1: x(i), x2: x(i), y1: y(bottom), y2: y(high?.[i] ?? bottom) };
+    return makeSvg("line", { class: "bar " + colour, ...ends });
+  });
+  const points = values.flatMap((value, i) => (value === null ? [] : [{ i, cx: x(i), cy: y(value) }]));
+  const path = points.map(({ cx, cy }) => cx + "," + cy).join(" ");
+  const dots = steps > 40 ? [] : points.map(({ i, cx, cy }) =>
+    makeSvg("circle", { class: `dot ${colour}${i === chosen ? " full" : ""}`, cx, cy, r: low ? 3.5 : 2.2 }));
+  return [...bars, makeSvg("polyline", { class: "path " + colour, points: path }), ...dots];
+}
