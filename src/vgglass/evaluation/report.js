@@ -175,12 +175,12 @@ function confusionPicture() {
 function confusion() {
   const gallery = make("div", { class: "gallery", id: "gallery", "aria-live": "polite" }, make("p", {}, words.choose));
   const { pairs } = facts;
-  if (!pairs) return section("confusion", words.matrixNote, make("div", { class: "beside" }, matrix(), gallery));
+  if (!pairs) return section("confusion", words.matrixNote, make("div", { class: "columns" }, matrix(), gallery));
   const list = make("ol", { class: "pairs", "aria-label": words.pairs }, ...pairs.map(([row, column, images]) => {
     const text = fill(words.pair, className(row), className(column), count(images));
     return make("li", {}, galleryButton(row, column, images, text));
   }));
-  return section("confusion", words.mapNote, make("div", { class: "beside" }, confusionPicture(), list, gallery));
+  return section("confusion", words.mapNote, make("div", { class: "columns" }, confusionPicture(), list, gallery));
 }
 
 // The most confident mistakes: some, and the rest on request.
@@ -189,12 +189,12 @@ const FIRST = 9;
 /** @param {Mistake} found */
 function mistake(found) {
   const { label, predicted, probability, overlay, neighbours } = found;
-  const pictures = make("div", { class: "shown" }, make("figure", {}, picture(found.picture, found.name)));
+  const pictures = make("div", { class: "images" }, make("figure", {}, picture(found.picture, found.name)));
   if (overlay && facts.explained) {
     const text = fill(words.overlay, words.methods[facts.explained], className(predicted));
     pictures.append(make("figure", {}, picture(overlay, text)));
   }
-  const answers = make("p", { class: "said" },
+  const answers = make("p", { class: "answers" },
     words.predicted, " ", make("b", { class: "wrong" }, className(predicted)), " ", percent(probability), make("br"),
     words.truly, " ", make("b", { class: "right" }, className(label)), " ", percent(found.true_probability));
   const box = make("article", { class: "case" }, pictures, answers, make("small", {}, found.name));
@@ -291,7 +291,7 @@ function reliability() {
     const style = "level" + (images < facts.few ? " few" : ""), top = y(accuracy), mean = y(confidence);
     svg.append(
       makeSvg("rect", { class: style, x: left, width, y: top, height: PLOT + TOP - top }),
-      makeSvg("line", { class: "said-so", x1: left, x2: left + width, y1: mean, y2: mean }),
+      makeSvg("line", { class: "mean-confidence", x1: left, x2: left + width, y1: mean, y2: mean }),
       makeSvg("rect", { class: "counts", x: left, width, y: floor - tall, height: tall }),
     );
   }
@@ -334,7 +334,7 @@ function calibration() {
   const list = make("dl", { class: "figures" }, ...rows.flatMap(([label, value, note]) =>
     [make("dt", {}, label), make("dd", {}, make("b", {}, value), " ", note)]));
   const note = joined(words.calibrationNote, fill(words.few, facts.few));
-  return section("calibration", note, make("div", { class: "beside" }, reliability(), list));
+  return section("calibration", note, make("div", { class: "columns" }, reliability(), list));
 }
 
 // Robustness.
