@@ -48,7 +48,7 @@ def test_no_script_has_an_any_or_writes_markup(path: Path) -> None:
 
 
 def test_every_element_of_the_page_has_a_file_of_its_name() -> None:
-    page = (PACKAGE / "serving" / "static" / "index.html").read_text(encoding="utf-8")
+    page = (PACKAGE / "server" / "static" / "index.html").read_text(encoding="utf-8")
     defined = {path.stem: ELEMENT.findall(path.read_text(encoding="utf-8")) for path in WRITTEN if path.suffix == ".js"}
     elements = {name for names in defined.values() for name in names}
     assert all(names == [stem] for stem, names in defined.items() if names)
