@@ -18,7 +18,7 @@ Nothing heavy is imported until it is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict", "pretrained",
     "report", "train", "verify",

@@ -1,4 +1,4 @@
-"""The command line: parse, call the API, print. A file a group of commands; heavy imports inside the commands."""
+"""The command line: parse, call the workflows, print. A file a group of commands; heavy imports inside the commands."""
 
 import os
 import sys

@@ -189,7 +189,7 @@ def predict(
     paths    files, folders and manifests that every machine sees, or one address that pyarrow or fsspec opens
     out      the folder of job.json and the parts, which this process alone writes
     address  see `connection.connected`
-    views, engine, precision  as `api.predictor` takes them; 'auto' is settled on a worker when the job begins
+    views, engine, precision  as `workflows.predictor` takes them; 'auto' is settled on a worker when the job begins
     Raises DataError, UsageError, ModelFileError, MissingExtraError, OSError; InterruptedRunError on SIGINT and SIGTERM.
     """
     images = sources.listed(paths, lambda sentence: report_line(sentence, console))

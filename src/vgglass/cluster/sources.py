@@ -53,7 +53,7 @@ class Stored:
 
 
 def listed(paths: Sequence[str], say: Say = lambda sentence: None) -> Images:
-    """All that is named: files, folders, manifests or '-', as `prediction.expand` takes them; or one bucket address.
+    """All that is named: files, folders, manifests or '-', as `inference.expand` takes them; or one bucket address.
 
     say  is told how a list was understood, and what in folders or the bucket is no image
     Raises DataError, UsageError, MissingExtraError.

@@ -42,7 +42,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """effective: the effective number of its images; see `balance.effective_numbers`."""
+    """effective: the effective number of its images; see `dataset.effective_numbers`."""
 
     name: str
     images: int

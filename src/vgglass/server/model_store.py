@@ -21,7 +21,7 @@ State = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is opened: `api.predictor` reads them."""
+    """How a model is opened: `workflows.predictor` reads them."""
 
     views: str | None = None
     engine: str = "auto"

@@ -52,7 +52,7 @@ class Run:
     threads        of torch on the CPU: sums depend on it in the last bit
     feature_engine, feature_precision  that compute the features of frozen convolutions
     convolution    'direct'; older runs may have had 'winograd', which `read_run` refuses
-    scales         of the layers of a network that began with another's weights (see `scaling`), and factors, what its
+    scales         of the layers of a network that began with another's weights (see `transfer`), and factors, what its
                    fresh layers' weights were multiplied by
     extended       of each change of the epochs: how many were behind the run, and how many it was to have before
     """

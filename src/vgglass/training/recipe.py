@@ -73,7 +73,7 @@ class Recipe:
     accumulate       parts that a step's images are computed in, their gradients added up: less memory
     learning_rate    at its highest, after warmup_epochs of linear growth
     rates            plain, or layer: in the units of each layer's own input and output, fresh layers of the head at
-                     unit variance, so that one recipe holds for any origin of the weights (see `scaling`)
+                     unit variance, so that one recipe holds for any origin of the weights (see `transfer`)
     schedule         down a cosine or a line to 0, or plateau: a tenth after each plateau_epochs without a better epoch
     weight_decay     of convolution and fully connected weights, not of biases and norms
     label_smoothing  share of each target spread over all classes

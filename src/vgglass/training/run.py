@@ -277,7 +277,7 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
     """SGD with momentum; weight decay on convolution and fully connected weights alone, a block's share of the rate.
 
     scales  of the layers of a network that began with another's weights
-    A group's `unit` is the square of the unit of its weights: see `scaling`. Weight decay is relative to the weights
+    A group's `unit` is the square of the unit of its weights: see `transfer`. Weight decay is relative to the weights
     as it is, so that the unit is taken out of it.
     """
     kinds = {layer.name: layer.kind for layer in weights.network.architecture.layers()}
