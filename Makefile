@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow check bench soak lock
+.PHONY: setup demo test test-slow check bench soak wheel lock
 
 setup: $(READY)
 
@@ -43,6 +43,9 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 
 soak: setup ## ten minutes of everything that the server meets; its memory must stay where it is
 	VGGLASS_SOAK=600 $(BIN)/python -m pytest -s -m slow tests/test_serving_soak.py
+
+wheel: setup ## the package as a wheel in dist/, by .venv's own hatchling: nothing is fetched
+	$(BIN)/python -m hatchling build -t wheel
 
 lock: ## renew constraints.txt after a change of dependencies (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --all-extras --group dev pyproject.toml -o constraints.txt
