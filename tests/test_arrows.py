@@ -1,6 +1,7 @@
 """Imports run one way: a room may use the rooms below it, never those above or beside it."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -113,6 +114,17 @@ def test_a_command_calls_workflows_and_the_glass_alone(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
     assert rooms_in(tree, path) <= FOR_COMMANDS | SENTENCES.get(path.stem, set())
+
+
+def test_the_page_draws_what_is_there() -> None:
+    """ARCHITECTURE.md: every room is in its picture, in the order of LEVELS, and every file that it names exists."""
+    page = (Path(__file__).parent.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    drawn = [line.split() for line in page.split("```")[1].splitlines()]
+    lowest = [max((number for number, words in enumerate(drawn) if room in words), default=None) for room in LEVEL]
+    assert None not in lowest, [room for room, line in zip(LEVEL, lowest, strict=True) if line is None]
+    assert lowest == sorted(lowest, key=lambda line: line or 0, reverse=True)
+    named = [name for name in re.findall(r"`([a-z_/]+\.py)`", page) if not name.startswith("tests/")]
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,12 @@ def test_every_file_gives_the_same_version() -> None:
 @pytest.mark.slow
 def test_the_wheel_works_in_an_environment_of_its_own(tmp_path: Path) -> None:
     """Its own files alone: the packages that it needs are lent by this environment, so that nothing is fetched."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
     (wheel,) = (tmp_path / "dist").glob("vgglass-*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     bin_, pip = tmp_path / "venv" / "bin", [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    install = [*pip, "--python", bin_ / "python", "install", "--no-deps", "--no-index", wheel]
+    install = [*pip, "--python", str(bin_ / "python"), "install", "--no-deps", "--no-index", str(wheel)]
     subprocess.run(install, check=True)
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_path("purelib"))
