@@ -18,7 +18,31 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 Output = Literal["fc8", "fc7", "avgpool", "pool5"]
 Precision = Literal["float32", "bfloat16", "int8"]
 OUTPUTS, PRECISIONS = get_args(Output), get_args(Precision)
-NAMES = ("openvino", "torch", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is known of an engine before anything of it is imported.
+
+    module    of vgglass.engines, which has `open_engine`, and what `export` asks of a format's module
+    packages  that it runs on
+    extra     of vgglass that brings them; '' where the light base does
+    suffix    of the graphs that it exports to; '' without
+    """
+
+    module: str
+    packages: tuple[str, ...]
+    extra: str = ""
+    suffix: str = ""
+
+
+ENGINES = {
+    "openvino": Registered("openvino", ("openvino",), suffix=".xml"),
+    "torch": Registered("torch", ("torch",), extra="torch"),
+    "onnxruntime": Registered("onnx", ("onnxruntime", "onnx"), extra="onnx", suffix=".onnx"),
+}
+NAMES = tuple(ENGINES)
+FORMATS = {engine.suffix: name for name, engine in ENGINES.items() if engine.suffix}
 
 
 @dataclass(frozen=True)

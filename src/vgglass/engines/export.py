@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from vgglass.engines import ENGINES, FORMATS
 from vgglass.engines.artifact import Artifact, describe, parse
-from vgglass.engines.selection import FORMATS, MODULES
 from vgglass.engines.verify import Check, verify
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.files import abandoned, beside, discard, synced
@@ -78,7 +78,7 @@ def _format(path: Path) -> ModuleType:
     """The file that reads and writes graphs of this ending. Raises MissingExtraError."""
     if path.suffix == ".onnx" and not find_spec("onnx"):
         raise MissingExtraError("onnx", "onnx", "ONNX graphs")
-    return import_module(f"vgglass.engines.{MODULES[FORMATS[path.suffix]]}")
+    return import_module(f"vgglass.engines.{ENGINES[FORMATS[path.suffix]].module}")
 
 
 def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
-from vgglass.engines import NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision
+from vgglass.engines import ENGINES, FORMATS, NAMES, OUTPUTS, PRECISIONS, Engine, Output, Precision
 from vgglass.engines.artifact import AGAIN, Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.files import cache_folder, locked, replacing
@@ -22,10 +22,6 @@ from vgglass.modelfile import ModelFile
 
 Source = ModelFile | Artifact
 
-MODULES = {"openvino": "openvino", "torch": "torch", "onnxruntime": "onnx"}  # vgglass.engines.*
-FORMATS = {".xml": "openvino", ".onnx": "onnxruntime"}  # of exported graphs, and whose they are
-PACKAGES = {"openvino": ("openvino",), "torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx")}
-EXTRAS = {"torch": "torch", "onnxruntime": "onnx"}  # what 'pip install' needs beyond the light base
 FASTER = 1.2  # from this gain on, bfloat16 is worth its eight bits
 
 
@@ -111,14 +107,14 @@ def runs(source: Source, engine: str) -> bool:
 
 def missing(engine: str) -> list[str]:
     """The packages of an engine that are not installed."""
-    return [package for package in PACKAGES[engine] if not find_spec(package)]
+    return [package for package in ENGINES[engine].packages if not find_spec(package)]
 
 
 def module(name: str) -> ModuleType:
     """The engine's own file. Raises MissingExtraError where what it drives is not installed."""
     for package in missing(name):
-        raise MissingExtraError(package, EXTRAS[name], f"the engine {name}")
-    return import_module(f"vgglass.engines.{MODULES[name]}")
+        raise MissingExtraError(package, ENGINES[name].extra, f"the engine {name}")
+    return import_module(f"vgglass.engines.{ENGINES[name].module}")
 
 
 def _require_fitting(source: Source, engine: str) -> None:

@@ -28,7 +28,6 @@ SMOOTHGRAD_SAMPLES, SMOOTHGRAD_NOISE = 16, 0.15  # noise as a share of the input
 INTEGRATION_STEPS = 32
 OCCLUSION_PLACES = 14  # a side; the patch is twice as wide as the step
 BATCH = 8
-SIGNED = ("class-map", "occlusion", "integrated-gradients")
 DREAM_STEPS, DREAM_RATE, DREAM_DECAY = 60, 1.0, 0.01
 SEED = 0
 
@@ -73,13 +72,13 @@ def attribute(
     target = predicted(subject) if target is None else target
     subject.require_class(target)
     with untouched(subject.network):
-        values = METHODS[method](subject, target, layer, places)
-    return Attribution(method, target, values.astype(np.float32), layer, method in SIGNED)
+        values = METHODS[method].compute(subject, target, layer, places)
+    return Attribution(method, target, values.astype(np.float32), layer, METHODS[method].signed)
 
 
 def methods(architecture: Architecture) -> tuple[str, ...]:
     """Those of METHODS that this network has: the exact class map, first, where the head is pooled."""
-    return tuple(name for name in METHODS if name != "class-map" or architecture.head == "pooled")
+    return tuple(name for name, method in METHODS.items() if not method.pooled or architecture.head == "pooled")
 
 
 def usual(architecture: Architecture) -> str:
@@ -91,11 +90,11 @@ def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | N
     """The layer that a method will look at: Grad-CAM's, else None. Raises UsageError for what can't be done."""
     if method not in METHODS:
         raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
-    if layer is not None and method != "gradcam":
-        raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
-    if method == "class-map":
+    if METHODS[method].pooled:
         require_pooled(subject.network.architecture)
-    if method != "gradcam":
+    if not METHODS[method].layered:
+        if layer is not None:
+            raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
         return None
     layer = layer or _last_map(subject)
     subject.layer(layer)
@@ -212,14 +211,29 @@ def _flat(maps: Tensor) -> Map:
     return flat
 
 
-Method = Callable[[Subject, int, str | None, int], Map]
-METHODS: dict[str, Method] = {
-    "class-map": _class_map,
-    "saliency": _saliency,
-    "smoothgrad": _smoothgrad,
-    "gradcam": _gradcam,
-    "occlusion": _occlusion,
-    "integrated-gradients": _integrated_gradients,
+@dataclass(frozen=True)
+class Method:
+    """A way to explain a score, and all that the commands and the page need to know of it.
+
+    compute  a map (S, S) of a subject for a class; also given a layer, or None, and occlusion's places a side
+    signed   values below zero speak against the class
+    layered  it looks at one layer, of those before the head
+    pooled   it needs the pooled head
+    """
+
+    compute: Callable[[Subject, int, str | None, int], Map]
+    signed: bool = False
+    layered: bool = False
+    pooled: bool = False
+
+
+METHODS = {
+    "class-map": Method(_class_map, signed=True, pooled=True),
+    "saliency": Method(_saliency),
+    "smoothgrad": Method(_smoothgrad),
+    "gradcam": Method(_gradcam, layered=True),
+    "occlusion": Method(_occlusion, signed=True),
+    "integrated-gradients": Method(_integrated_gradients, signed=True),
 }
 
 

@@ -73,8 +73,7 @@ def starting_model(source: Model, preprocessing: str | None = None, console: Con
 
 def open_source(model: Model | Artifact) -> ModelFile | Artifact:
     """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
-    from vgglass.engines import export
-    from vgglass.engines.selection import FORMATS
+    from vgglass.engines import FORMATS, export
 
     if isinstance(model, Artifact):
         return model

@@ -33,7 +33,7 @@ LEVELS = 127  # of a picture's bytes on either side of zero
 def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
     """The model, layer by layer, before any image: what the strip and the boxes are drawn from."""
     from vgglass.glass import receptive_field
-    from vgglass.glass.attribution import methods
+    from vgglass.glass.attribution import METHODS, methods
 
     architecture, preprocessing = record.architecture, record.preprocessing
     image = {
@@ -54,6 +54,7 @@ def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
         "head": architecture.head,
         "head_layer": architecture.head_layer,
         "methods": methods(architecture),
+        "layered_methods": [name for name in methods(architecture) if METHODS[name].layered],
         "digest": record.digest,
         "classes": record.classes,
         "temperature": record.temperature,

@@ -29,6 +29,7 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {"vgg" | "pooled"} head
  * @property {string} head_layer
  * @property {import("./words.js").Method[]} methods
+ * @property {import("./words.js").Method[]} layered_methods those of them that look at one layer
  * @property {string[]} classes
  * @property {number | null} temperature
  * @property {number} size of the network's square

@@ -36,8 +36,8 @@ class ClassAttribution extends PageElement {
 
   /** @param {boolean} again whether what was asked for before counts no longer */
   async #fetch(again) {
-    const { photo, image, method, target } = get();
-    const layer = method === "gradcam" ? gradcamLayer() : null;
+    const { photo, image, method, target, model } = get();
+    const layer = method && model?.glass && model.layered_methods.includes(method) ? openLayer() : null;
     const computed = method && method !== "class-map" && image && photo?.image === image;
     const asked = computed ? JSON.stringify([image.id, method, target, layer]) : "";
     if (asked === this.#asked && !again) return;
@@ -55,8 +55,8 @@ function choose(name) {
   else patch({ method: name, sliding: false });
 }
 
-/** The open layer, where Grad-CAM can weigh its maps; null for the server's own choice. */
-function gradcamLayer() {
+/** The open layer, where it lies before the head; null for the server's own choice. */
+function openLayer() {
   const { model, layer } = get();
   if (!model?.glass) return null;
   const [open, head] = [layer, model.head_layer].map(name => model.layers.findIndex(each => each.name === name));
