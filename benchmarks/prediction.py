@@ -84,7 +84,7 @@ def models(folder: Path, photographs: Path) -> tuple[Path, Path, Path]:
     calibration.mkdir(parents=True)
     for path in list(photographs.iterdir())[:40]:
         shutil.copy(path, calibration / path.name)
-    workflows.export(file, small, calibrate=calibration.parent, force=True)
+    workflows.export(file, small, int8_images=calibration.parent, force=True)
     return file, weights, small
 
 

@@ -210,7 +210,7 @@ def test_an_int8_graph_answers_alike(folder: Path, tmp_path: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photograph(seed=index)).save(place / f"{index}.png")
     source, calibrate = folder / "pooled.safetensors", tmp_path / "photos"
-    checks, agreement = workflows.export(source, tmp_path / "int8.xml", calibrate=calibrate, force=True)
+    checks, agreement = workflows.export(source, tmp_path / "int8.xml", int8_images=calibrate, force=True)
     assert all(check.passed for check in checks)
     assert agreement is not None
     assert agreement.probability < 0.1

@@ -37,7 +37,7 @@ OPTIONS = {
     " --sort-into --top --views",
     "summary": "--channels --classes --head --hidden --image-size --json --lang --width",
     "convert": "--classes --image-size --preprocessing --to",
-    "export": "--calibrate --dense --download --force --int8 --model",
+    "export": "--calibrate --dense --download --force --int8 --int8-images --model",
     "verify": "--download --json",
     "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
     " --precision --queue --root-path --timeout --token-file --views",

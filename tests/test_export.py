@@ -215,8 +215,8 @@ def test_views_that_an_artifact_does_not_hold_are_refused(saved: Path, tmp_path:
 def test_places_and_combinations_that_there_are_none_of(saved: Path, tmp_path: Path) -> None:
     for name, options, message in (
         ("m.pt", {}, r"m\.pt: exports end in \.xml or \.onnx; give it one of these endings"),
-        ("m.onnx", {"calibrate": tmp_path}, r"--int8 to .*m\.onnx: int8 is exported to OpenVINO; end it in \.xml"),
-        ("m.xml", {"calibrate": tmp_path, "dense": True}, "--int8 --dense: int8 is calibrated at the training size"),
+        ("m.onnx", {"int8_images": tmp_path}, r"--int8 to .*m\.onnx: int8 is exported to OpenVINO; end it in \.xml"),
+        ("m.xml", {"int8_images": tmp_path, "dense": True}, "--int8 --dense: int8's ranges hold at the training size"),
     ):
         with pytest.raises(UsageError, match=message):
             workflows.export(saved, tmp_path / name, **options)
@@ -228,7 +228,7 @@ def test_missing_extras_are_named(saved: Path, tmp_path: Path, monkeypatch: pyte
         workflows.export(saved, tmp_path / "m.onnx")
     monkeypatch.setattr(sys.modules["vgglass.workflows.export"], "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"nncf: needed for int8, .* run: pip install 'vgglass\[int8\]'"):
-        workflows.export(saved, tmp_path / "m.xml", calibrate=tmp_path)
+        workflows.export(saved, tmp_path / "m.xml", int8_images=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -276,7 +276,7 @@ def test_export_says_what_it_wrote(saved: Path, tmp_path: Path) -> None:
     assert f"{tmp_path / 'm.bin'} (" in said.output
     refused = run(app, ["export", str(tmp_path / "m.xml"), "--model", str(saved), "--int8"])
     assert isinstance(refused.exception, UsageError)
-    assert "--int8: is made by images: --int8 --calibrate FOLDER; give both, or neither" in str(refused.exception)
+    assert "--int8: is made by images: --int8 --int8-images FOLDER; give both, or neither" in str(refused.exception)
 
 
 def unsaved(file: ModelFile) -> ModelFile:

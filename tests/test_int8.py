@@ -69,7 +69,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_trained_network_keeps_its_answers_in_eight_bits(trained: Path, pictures: Path, tmp_path: Path) -> None:
     place = tmp_path / "small.xml"
-    said = run(app, ["export", str(place), "--model", str(trained), "--int8", "--calibrate", str(pictures)])
+    said = run(app, ["export", str(place), "--model", str(trained), "--int8", "--int8-images", str(pictures)])
     assert said.exit_code == 0, said.output
     for part in ("top-1 agreement", "float32,", "95 % interval", "largest probability difference", "int8"):
         assert part in said.output
@@ -97,8 +97,8 @@ def test_an_int8_graph_that_agrees_too_seldom_is_refused(tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         dark = np.full((64, 64, 3), 110 + place, np.uint8)
         Image.fromarray(dark if place < 20 else photograph(64, 64, seed=place)).save(path)
-    export = {"calibrate": folder, "console": quiet()[0]}
-    message = r"int8 agrees with float32 on \d+\.\d% of \d+ images: less than 98%; calibrate on images like those"
+    export = {"int8_images": folder, "console": quiet()[0]}
+    message = r"int8 agrees with float32 on \d+\.\d% of \d+ images: less than 98%; give --int8-images like those"
     with pytest.raises(DataError, match=message):
         workflows.export(tmp_path / "m.safetensors", tmp_path / "m.xml", **export)  # type: ignore[arg-type]
     assert not (tmp_path / "m.xml").exists()
@@ -116,7 +116,7 @@ def test_other_classes_can_be_calibrated_on_and_not_judged_by(trained: Path, pic
         for path in list(folder.iterdir())[:8]:
             (renamed / f"kind {folder.name}" / path.name).symlink_to(path)
     console, text = quiet()
-    _, found = workflows.export(trained, tmp_path / "m.xml", calibrate=renamed, force=True, console=console)
+    _, found = workflows.export(trained, tmp_path / "m.xml", int8_images=renamed, force=True, console=console)
     assert found is not None
     assert found.top1 is None
     assert "the folder's classes are not the model's: agreement alone can be told" in text.getvalue()
@@ -127,7 +127,7 @@ def test_one_image_is_too_few_to_calibrate_and_compare(trained: Path, tmp_path: 
         (tmp_path / "images" / name).mkdir(parents=True)
     Image.fromarray(photograph()).save(tmp_path / "images" / "a" / "1.png")
     with pytest.raises(DataError, match="images"):
-        workflows.export(trained, tmp_path / "m.xml", calibrate=tmp_path / "images", console=quiet()[0])
+        workflows.export(trained, tmp_path / "m.xml", int8_images=tmp_path / "images", console=quiet()[0])
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_every_precision_agrees_on_a_thousand_real_images(tmp_path: Path) -> Non
     for name in ("openvino", "torch"):
         if name == "torch" or selection.cpu()[1]:
             assert (workflows.engine(trained, name, "bfloat16")(images).argmax(axis=1) == best).mean() >= 0.99
-    _, figures = workflows.export(trained, tmp_path / "small.xml", calibrate=FASHION, console=console)
+    _, figures = workflows.export(trained, tmp_path / "small.xml", int8_images=FASHION, console=console)
     assert figures is not None
     assert (
         workflows.engine(workflows.open_source(tmp_path / "small.xml"))(images).argmax(axis=1) == best

@@ -21,18 +21,22 @@ def export(
     model: Annotated[str, typer.Option(help="A model file, or a pretrained name.")] = ...,  # type: ignore[assignment]
     dense: Annotated[bool, typer.Option("--dense", help="For images of any size: the class scores as a map.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in eight bits.")] = False,
-    calibrate: Annotated[Path | None, typer.Option(help="Images to make the int8 graph by.")] = None,
+    int8_images: Annotated[
+        Path | None, typer.Option(help="A folder: its images tell the range of each layer's numbers to --int8.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Keep an int8 graph that agrees too seldom.")] = False,
     download: Download = False,
+    calibrate: Annotated[Path | None, typer.Option(hidden=True)] = None,  # what --int8-images was called in 0.1
 ) -> None:
     """Write a model as a graph for other runtimes, checked before it is there."""
-    if int8 != (calibrate is not None):
-        raise UsageError("--int8", "is made by images: --int8 --calibrate FOLDER", "give both, or neither")
+    images = int8_images or calibrate
+    if int8 != (images is not None):
+        raise UsageError("--int8", "is made by images: --int8 --int8-images FOLDER", "give both, or neither")
     if force and not int8:
         raise UsageError("--force", "is for --int8 that agrees too seldom", "leave it out")
     from vgglass import workflows
 
-    checks, agreement = workflows.export(fetched(model, download), out, dense=dense, calibrate=calibrate, force=force)
+    checks, agreement = workflows.export(fetched(model, download), out, dense=dense, int8_images=images, force=force)
     if agreement:
         show_agreement(agreement)
     output.console().print(_table(checks))

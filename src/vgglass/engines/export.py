@@ -45,7 +45,7 @@ def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
     if int8 and path.suffix != ".xml":
         raise UsageError(f"--int8 to {path}", "int8 is exported to OpenVINO", "end it in .xml")
     if int8 and dense:
-        raise UsageError("--int8 --dense", "int8 is calibrated at the training size alone", "leave one of them out")
+        raise UsageError("--int8 --dense", "int8's ranges hold at the training size alone", "leave one of them out")
 
 
 def export(model: ModelFile, path: Path, *, dense: bool = False) -> list[Check]:
@@ -136,7 +136,7 @@ def _sync(files: Iterable[Path]) -> None:
 
 
 def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
-    """The graph of a model with ranges calibrated on `count` images, each a batch of one (1, S, S, C).
+    """The graph of a model with ranges from `count` images, each a batch of one (1, S, S, C).
 
     In a thread of its own: NNCF makes cores as it likes, and signals do not come to that thread (see `openvino.core`).
     """

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from vgglass.evaluation.predictions import Agreement
 
 
-CALIBRATION_IMAGES, COMPARED_IMAGES = 300, 1000
+INT8_IMAGES, COMPARED_IMAGES = 300, 1000
 
 
 def divide_for_int8(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Images to calibrate on, and others to compare on; none does both, under whatever name.
+    """Images that tell int8 the ranges of its numbers, and others to compare on; none does both, under whatever name.
 
-    Training images calibrate and the others compare, where there are both; what is not divided is divided as for
+    Training images tell the ranges and the others compare, where there are both; what is not divided is divided as for
     training, or every other image where there is too little for that. Raises DataError.
     """
     if "all" in dataset.splits:
@@ -39,11 +39,11 @@ def divide_for_int8(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
     parts = [dataset.splits[name] for name in ("train", "test", "validation") if dataset.splits.get(name)]
     if len(parts) < 2:
         parts = [dataset.split("all")[::2], dataset.split("all")[1::2]]
-    chosen = _spread(parts[0], CALIBRATION_IMAGES)
+    chosen = _spread(parts[0], INT8_IMAGES)
     met = {sample.digest for sample in chosen}
     unmet = tuple(sample for part in parts[1:] for sample in part if sample.digest not in met)
     if not unmet:
-        rule = "has too few different images to calibrate on some and compare on others"
+        rule = "has too few different images to set int8's ranges by some and compare on others"
         raise DataError(dataset.name, rule, "add images")
     return chosen, _spread(unmet, COMPARED_IMAGES)
 
@@ -63,25 +63,25 @@ def export(
     path: str | Path,
     *,
     dense: bool = False,
-    calibrate: str | Path | None = None,
+    int8_images: str | Path | None = None,
     force: bool = False,
     console: Console | None = None,
 ) -> "tuple[list[Check], Agreement | None]":
     """Write a model as a graph that takes uint8 images: OpenVINO (.xml) or ONNX (.onnx); checked before it is there.
 
     dense      for images of any size, fully connected layers as convolutions
-    calibrate  a folder of images to make an int8 graph by; its agreement with float32 on others of them comes back
+    int8_images  a folder of images to make an int8 graph by; its agreement with float32 on others of them comes back
     force      also keep an int8 graph that agrees too seldom
     Raises UsageError, DataError, ModelFileError, MissingExtraError.
     """
     from vgglass.engines import export
 
     path, console = Path(path), console or Console(stderr=True)
-    export.require_exportable(path, int8=calibrate is not None, dense=dense)
+    export.require_exportable(path, int8=int8_images is not None, dense=dense)
     file = load(model)
-    if calibrate is None:
+    if int8_images is None:
         return export.export(file, path, dense=dense), None
-    return _export_int8(file, path, calibrate, force, console)
+    return _export_int8(file, path, int8_images, force, console)
 
 
 def verify(model: Model | Artifact) -> "Iterator[Check]":
@@ -105,7 +105,7 @@ def _export_int8(
     from vgglass.inference.views import parse
 
     record, dataset = file.record, open_data_set(folder, console)
-    calibration, others = divide_for_int8(dataset)
+    images, others = divide_for_int8(dataset)
     labels = None
     if set(dataset.classes) <= set(record.classes):
         labels = np.array([sample.label for sample in aligned(dataset, others, record.classes).samples])
@@ -113,9 +113,9 @@ def _export_int8(
         console.print("the folder's classes are not the model's: agreement alone can be told", style="yellow")
     views = parse("centre", record)
     plain = Predictor(record, views, {False: openvino.open_engine(file)})
-    console.print(f"calibrating on {len(calibration)} images")
+    console.print(f"int8 ranges from {len(images)} images")
     way = record.preprocessing
-    stacks = [square(sample, way)[None] for sample in calibration]
+    stacks = [square(sample, way)[None] for sample in images]
     graph = quantise(file, stacks, len(stacks))
     console.print(f"comparing on {len(others)} others")
     small = Predictor(record, views, {False: openvino.engine_of(graph, "int8")})
@@ -125,6 +125,6 @@ def _export_int8(
         raise DataError(
             f"int8 agrees with float32 on {found.top1_agreement:.1%} of {found.images} images",
             f"less than {LEAST_AGREEMENT:.0%}",
-            "calibrate on images like those it will see, or add --force",
+            "give --int8-images like those it will see, or add --force",
         )
     return export.export_int8(file, graph, path, found.as_json()), found
