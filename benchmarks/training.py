@@ -63,10 +63,10 @@ def ours(steps: int, precision: str) -> list[float]:
     feed = cast(Any, nullcontext())
     feed.layer = IMAGE
     preprocessing = Preprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3)
-    keeper = Checkpointer(Path("nowhere"), Cadence("1h"), 1, Interruption())
+    checkpointer = Checkpointer(Path("nowhere"), Cadence("1h"), 1, Interruption())
     trainer = Trainer(
         plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, [BATCH] * steps, None,
-        Display(Console()), keeper, Progress(),
+        Display(Console()), checkpointer, Progress(),
     )  # fmt: skip
     images, labels = torch.randn(BATCH, 3, SIDE, SIDE, device=device()), torch.randint(0, CLASSES, (BATCH,))
     images = images.to(weights.dtype, memory_format=torch.channels_last)

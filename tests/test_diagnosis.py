@@ -24,16 +24,16 @@ def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypat
 
 def test_a_network_that_does_not_start_is_named() -> None:
     shallow, deep = recipe.read("digits").network(10), Recipe(architecture="vgg16").network(10)
-    said = diagnostics.not_learning(299, 1000, [math.log(10)] * 50, shallow)
+    said = diagnostics.stuck_loss_warning(299, 1000, [math.log(10)] * 50, shallow)
     assert "after 300 steps the loss is 2.303, and guessing gives ln(10) = 2.303" in said
     assert said.endswith("What helps: more epochs, longer warm-up, another learning rate.")
-    assert diagnostics.not_learning(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
+    assert diagnostics.stuck_loss_warning(48, 49, [math.log(10)] * 49, deep) == ""  # too short a run to judge
     assert (
         "What helps: batch norm (an architecture ending in _bn: a deep VGG without it often never starts), fewer layers"
-        in diagnostics.not_learning(299, 1000, [math.log(10)] * 50, deep)
+        in diagnostics.stuck_loss_warning(299, 1000, [math.log(10)] * 50, deep)
     )
-    assert diagnostics.not_learning(299, 1000, [1.5] * 50, shallow) == ""
-    assert diagnostics.not_learning(298, 1000, [math.log(10)] * 50, shallow) == ""
+    assert diagnostics.stuck_loss_warning(299, 1000, [1.5] * 50, shallow) == ""
+    assert diagnostics.stuck_loss_warning(298, 1000, [math.log(10)] * 50, shallow) == ""
 
 
 def test_the_run_says_that_it_does_not_start(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_where_a_number_stopped_being_one() -> None:
     images = torch.randn(2, 1, 32, 32)
 
     def place() -> str:
-        return diagnostics.first_bad_layer(network, network.walk(images), images)
+        return diagnostics.first_nonfinite(network, network.walk(images), images)
 
     assert place() == "the loss, of logits that are finite"
     with torch.no_grad():
@@ -72,23 +72,25 @@ def test_dead_channels_are_counted() -> None:
     assert dead["relu1_1"] == 0.25
     assert dead["relu6"] == 1.0
     assert "relu7" not in dead
-    said = diagnostics.dying(dead)
+    said = diagnostics.dead_relu_warning(dead)
     assert "dead ReLUs, zero on all images that were looked at: " in said
     assert "relu6 100% of the channels" in said
     assert "relu1_1" not in said
-    assert diagnostics.dying({"relu1_1": 0.79}) == ""
-    assert diagnostics.dying({"relu1_1": 0.8})
+    assert diagnostics.dead_relu_warning({"relu1_1": 0.79}) == ""
+    assert diagnostics.dead_relu_warning({"relu1_1": 0.8})
 
 
 def test_waiting_for_data_is_said() -> None:
-    assert diagnostics.stalled(0.24) == ""
-    assert diagnostics.stalled(0.4).startswith("40% of the time the steps waited for data. What helps: more --workers")
+    assert diagnostics.data_wait_warning(0.24) == ""
+    assert diagnostics.data_wait_warning(0.4).startswith(
+        "40% of the time the steps waited for data. What helps: more --workers"
+    )
 
 
 def test_hopeless_first_logits_are_named() -> None:
     wrong, _ = trainer(architecture="E", initialisation="paper", width=0.5, hidden=256)
     images, _ = next(iter(wrong.feed.training(0, 0)))
-    assert diagnostics.cannot_learn(wrong.network, images, "paper").startswith("the first logits reach")
+    assert diagnostics.initialisation_warning(wrong.network, images, "paper").startswith("the first logits reach")
     fine, _ = trainer()
-    assert diagnostics.cannot_learn(fine.network, images, "glorot") == ""
+    assert diagnostics.initialisation_warning(fine.network, images, "glorot") == ""
     assert not fine.network.get_buffer("bn1_1.running_mean").any()  # looking changed nothing

@@ -226,11 +226,11 @@ def test_a_column_that_did_not_start_has_no_figure() -> None:
 
 
 def test_starting_is_leaving_the_loss_of_a_guess() -> None:
-    assert diagnostics.guessing([7, 7, 7]) == pytest.approx(math.log(3))
-    assert diagnostics.guessing([9, 1, 0]) == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
-    assert not diagnostics.started([2.4, math.log(10) * 0.981], [5] * 10)
-    assert diagnostics.started([2.4, math.log(10) * 0.979], [5] * 10)
-    assert not diagnostics.started([0.32], [9, 1])  # well below ln 2, by the classes' shares alone
+    assert diagnostics.chance_loss([7, 7, 7]) == pytest.approx(math.log(3))
+    assert diagnostics.chance_loss([9, 1, 0]) == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+    assert not diagnostics.beats_chance([2.4, math.log(10) * 0.981], [5] * 10)
+    assert diagnostics.beats_chance([2.4, math.log(10) * 0.979], [5] * 10)
+    assert not diagnostics.beats_chance([0.32], [9, 1])  # well below ln 2, by the classes' shares alone
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

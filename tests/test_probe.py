@@ -112,7 +112,7 @@ def test_a_class_of_one_image_is_fitted_and_never_judged_right() -> None:
 def test_where_no_class_has_two_images_nothing_is_cross_validated() -> None:
     features, labels = blobs(4, each=1)
     found = fitted(features, labels)
-    assert (found.trials, found.penalty, found.temperature) == ((), head.USUAL_PENALTY, 1.0)
+    assert (found.trials, found.penalty, found.temperature) == ((), head.DEFAULT_PENALTY, 1.0)
     assert (found.logits(features).argmax(1) == labels).all()
 
 

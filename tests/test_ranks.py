@@ -97,7 +97,7 @@ def test_cores_are_divided_among_the_ranks_of_a_machine(monkeypatch: pytest.Monk
 
 
 def test_a_process_by_itself_is_alone() -> None:
-    with distributed.joined() as found:
+    with distributed.process_group() as found:
         assert found is ALONE
     assert (found.first, found.count, found.launched) == (True, 1, False)
 

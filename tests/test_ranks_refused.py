@@ -54,8 +54,8 @@ def test_ranks_that_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     with pytest.raises(TrainingError, match=message):
         vgglass.train(out=tmp_path / "run", console=quiet()[0])
-    monkeypatch.setattr(distributed, "MEETING_TIMEOUT", timedelta(seconds=1))
-    for name, value in zip(distributed.MEETING, ("2", "1", "2", "127.0.0.1", "9"), strict=True):
+    monkeypatch.setattr(distributed, "RENDEZVOUS_TIMEOUT", timedelta(seconds=1))
+    for name, value in zip(distributed.TORCHRUN_VARIABLES, ("2", "1", "2", "127.0.0.1", "9"), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainingError, match=r"rank 1: did not meet the others at 127\.0\.0\.1:9 .*; check that rank 0"):
         vgglass.train(out=tmp_path / "run", console=quiet()[0])
@@ -63,11 +63,11 @@ def test_ranks_that_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_rank_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier round left in the store is not taken for it."""
-    monkeypatch.setattr(distributed, "MEETING_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "RENDEZVOUS_TIMEOUT", timedelta(seconds=1))
     store = dist.HashStore()  # type: ignore[attr-defined]
     store.set("hello/1", "killed")
     with pytest.raises(TrainingError, match="rank 1, 2: did not come to the meeting; see what it said when it was"):
-        distributed._agreed_on_a_round(store, Share(0, 3), "")
+        distributed._common_prefix(store, Share(0, 3), "")
 
 
 def test_ranks_of_other_versions(tmp_path: Path) -> None:

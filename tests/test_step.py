@@ -115,12 +115,12 @@ def test_the_average_is_what_is_validated() -> None:
 def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
     """Also where the loss of the step before was still a number."""
     one, _ = trainer()
-    one.keeper.out = tmp_path
+    one.checkpointer.out = tmp_path
     with torch.no_grad():
         one.weights.masters["fc8.bias"][0] = math.nan
     message = "fc8.bias after epoch 0, step 0: is not finite; training diverged; .* good checkpoint: none yet"
     with pytest.raises(TrainingError, match=message):
-        one.keeper.save(one, keep=2)
+        one.checkpointer.save(one, keep=2)
     assert list(tmp_path.iterdir()) == []
 
 

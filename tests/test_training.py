@@ -170,7 +170,7 @@ def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
     record, _ = plan.plan_run(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
-    with runs._own_randomness(replace(record, threads=before + 1)):
+    with runs._isolated_torch(replace(record, threads=before + 1)):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 
@@ -180,8 +180,8 @@ def test_curves_in_tensorboard_outlive_a_kill(tmp_path: Path) -> None:
     row = {"epoch": 1} | {
         f"{split}_{name}": 0.5 for split in ("train", "validation") for name in ("loss", "accuracy")
     }  # fmt: skip
-    journal = MetricsLog(tmp_path, 0)
-    journal.write(row, last=False)
+    log = MetricsLog(tmp_path, 0)
+    log.write(row, last=False)
     found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in found.Scalars("accuracy/validation")] == [0.5]
 

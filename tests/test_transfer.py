@@ -57,7 +57,7 @@ def model(classes: int = 5, **values: Any) -> ModelFile:
 def started(source: ModelFile, classes: tuple[str, ...], **values: Any) -> tuple[VGG, str]:
     torch.manual_seed(0)
     network = VGG(Recipe().override(**SIZES | values).network(len(classes)))
-    return network, transfer.start(network, source, classes)
+    return network, transfer.load_matching(network, source, classes)
 
 
 def kept(network: VGG, source: ModelFile) -> set[str]:
@@ -116,10 +116,10 @@ def test_nothing_that_fits_is_said() -> None:
 def test_of_another_column_only_all_can_learn() -> None:
     """The first four convolutions are kept; those after them would stay as chance drew them."""
     plan, source = Recipe().override(**SIZES, architecture="D"), model(architecture="B")
-    transfer.require_learned(plan.override(train="all"), plan.network(2), source)
+    transfer.require_pretrained(plan.override(train="all"), plan.network(2), source)
     with pytest.raises(UsageError, match="--train head: would hold conv3_1 as chance drew it; start --from a model of"):
-        transfer.require_learned(plan.override(train="head"), plan.network(2), source)
-    transfer.require_learned(
+        transfer.require_pretrained(plan.override(train="head"), plan.network(2), source)
+    transfer.require_pretrained(
         plan.override(train="head", architecture="B"), plan.override(architecture="B").network(2), source
     )
 
@@ -130,11 +130,11 @@ def test_what_learns_and_how_fast() -> None:
     transfer.freeze(network, plan)
     learning = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert learning == {"conv5_1", "bn5_1", "conv5_2", "bn5_2", "fc6", "fc7", "fc8"}
-    transfer.hold_statistics(network.train(), plan)
+    transfer.freeze_batch_norm(network.train(), plan)
     assert not network.get_submodule("bn4_2").training
     assert network.get_submodule("bn5_1").training
     names = {"conv1_1.weight": 0.5**5, "conv5_2.bias": 0.5, "fc6.weight": 1, "fc8.bias": 1}
-    assert {name: transfer.rate(name, plan) for name in names} == names
+    assert {name: transfer.rate_multiplier(name, plan) for name in names} == names
     transfer.freeze(network, plan.override(train="all"))
     groups = runs.make_optimizer(Weights(network, "float32", 0), plan).param_groups
     assert sorted({group["share"] for group in groups}) == [0.5**5, 0.5**4, 0.5**3, 0.25, 0.5, 1]
@@ -178,10 +178,10 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
     given = modelfile.load(source)
     torch.manual_seed(0)
     network = VGG(plan.network(10))
-    transfer.start(network, given, data.classes)
+    transfer.load_matching(network, given, data.classes)
     begun = checkpoint.read_run(tmp_path / "cached")
     assert list(begun.factors) == ["fc8"]  # fc6 and fc7 are kept
-    transfer.multiply(network, "fc8", begun.factors["fc8"])
+    transfer.scale_weights(network, "fc8", begun.factors["fc8"])
     transfer.freeze(network, plan)
     optimizer = runs.make_optimizer(Weights(network, "float32", 0), plan, transfer.from_json(begun.scales))
     preprocessing = cached.record.preprocessing

@@ -38,10 +38,10 @@ def test_small_updates_do_not_vanish_in_bfloat16() -> None:
     assert half.network.get_parameter("bn1_1.weight").dtype == torch.float32
     with torch.no_grad():
         master.fill_(1.0)
-        half.spread()
+        half.sync_model()
         for _ in range(100):
             master.add_(1e-3)
-            half.spread()
+            half.sync_model()
     assert torch.allclose(master, torch.tensor(1.1))
     assert torch.equal(copy, torch.full_like(copy, 1.1))
     assert torch.ones((), dtype=torch.bfloat16) + 1e-3 == 1
@@ -52,7 +52,7 @@ def test_gradients_of_the_copies_add_up_in_the_masters() -> None:
     master, copy = half.masters["fc8.weight"], half.network.get_parameter("fc8.weight")
     for value in (1.0, 2**-9):  # the sum has more bits than bfloat16
         copy.grad = torch.full_like(copy, value)
-        half.gather()
+        half.accumulate_gradients()
         assert copy.grad is None
     assert master.grad is not None
     assert torch.equal(master.grad, torch.full_like(master, 1 + 2**-9))
@@ -76,11 +76,11 @@ def test_the_average_by_hand() -> None:
         with torch.no_grad():
             master.fill_(step + 1.0)
             buffer.fill_(step + 1.0)
-        one.follow(step)
+        one.update_ema(step)
         expected = decay * expected + (1 - decay) * (step + 1)
     assert torch.allclose(one.average["fc8.bias"], torch.tensor(expected))
     assert torch.allclose(one.average["bn1_1.running_mean"], torch.tensor(expected))
-    with one.showing_judged():
+    with one.evaluation_weights():
         assert torch.allclose(master, torch.tensor(expected))
     assert torch.equal(master, torch.full_like(master, 5.0))
     assert torch.allclose(one.as_network().get_parameter("fc8.bias"), torch.tensor(expected))

@@ -32,12 +32,12 @@ def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     display, data = Display(console), sources.digits()
     plan = recipe.read("digits").override(**QUICK | overrides)
     run, _ = plan_run(plan, data, None, None)
-    conduct = runs.RunOptions(checkpoint.Cadence("1h"))
+    options = runs.RunOptions(checkpoint.Cadence("1h"))
     network, weights = runs.build(run, None, display)
-    feed = runs.make_feed(data, run, weights, conduct, workflows.features, display)
-    keeper = Checkpointer(Path("nowhere"), conduct.cadence, 2, Interruption())
+    feed = runs.make_feed(data, run, weights, options, workflows.features, display)
+    checkpointer = Checkpointer(Path("nowhere"), options.cadence, 2, Interruption())
     optimizer = runs.make_optimizer(weights, plan)
-    return runs.make_trainer(run, network, weights, optimizer, feed, data, display, keeper, Progress()), text
+    return runs.make_trainer(run, network, weights, optimizer, feed, data, display, checkpointer, Progress()), text
 
 
 def one_epoch(trainer: Trainer) -> dict[str, Any]:

@@ -106,13 +106,13 @@ class Progress:
     metrics_bytes: int = 0
     finished: bool = False
 
-    def tired(self, patience: int) -> bool:
+    def out_of_patience(self, patience: int) -> bool:
         """Whether so many epochs brought none better; 0 is patient for ever."""
         return 0 < patience <= self.epoch - self.best_epoch
 
-    def over(self, epochs: int, patience: int) -> bool:
+    def is_finished(self, epochs: int, patience: int) -> bool:
         """Whether nothing is left to do for a run of so many epochs."""
-        return self.epoch >= epochs or self.tired(patience)
+        return self.epoch >= epochs or self.out_of_patience(patience)
 
 
 class Cadence:
@@ -295,22 +295,22 @@ class Checkpointer:
         self.out, self.cadence, self.keep, self.interruption, self.ranks = out, cadence, keep, interruption, ranks
         self.latest = next(iter(newest_first(out)), None)
 
-    def between_steps(self, trainer: "Trainer") -> None:
+    def after_step(self, trainer: "Trainer") -> None:
         """Save where it is due. Raises InterruptedRunError, after saving, where a signal came."""
-        self.heed(trainer)
+        self.stop_if_requested(trainer)
         if self.cadence.due():
             self.save(trainer, self.keep)
 
     @property
-    def asked_to_leave(self) -> bool:
+    def stop_requested(self) -> bool:
         return self.interruption.signal is not None
 
-    def heed(self, trainer: "Trainer") -> None:
+    def stop_if_requested(self, trainer: "Trainer") -> None:
         """Save and leave where a signal came to any rank. Raises InterruptedRunError on all."""
-        signal = self.ranks.agreed(self.interruption.signal)
+        signal = self.ranks.any_signal(self.interruption.signal)
         if signal:
             self.save(trainer, self.keep)
-            self.ranks.wait()  # torchrun ends the rest when the first rank leaves
+            self.ranks.barrier()  # torchrun ends the rest when the first rank leaves
             progress = trainer.progress
             raise InterruptedRunError(
                 signal.name,

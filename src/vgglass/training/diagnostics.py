@@ -11,14 +11,14 @@ from torch import Tensor
 from vgglass.architecture import Architecture
 from vgglass.model import VGG, Step
 
-HOPELESS = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
+LOGIT_RANGE = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
 STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
 DEAD_SHARE = 0.8  # of a layer's channels: half of fc6 are often idle where there are few classes
-STALL_SHARE = 0.25  # of an epoch's time
+WAIT_SHARE = 0.25  # of an epoch's time
 
 
 @torch.no_grad()
-def first_bad_layer(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
+def first_nonfinite(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
     """The first place at which something is not finite, for a person: an input, a weight or a layer's output.
 
     steps  of a walk over what the failed step was fed, `inputs`
@@ -34,7 +34,7 @@ def first_bad_layer(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
     return "the loss, of logits that are finite"
 
 
-def not_learning(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
+def stuck_loss_warning(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
     """A sentence when after enough steps the loss is still that of guessing; '' otherwise."""
     if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
         return ""
@@ -48,18 +48,18 @@ def not_learning(step: int, steps_in_all: int, losses: Sequence[float], architec
     )
 
 
-def guessing(images: Sequence[int]) -> float:
+def chance_loss(images: Sequence[int]) -> float:
     """The loss of whoever only knows how many training images each class has: ln K where they are even."""
     shares = np.array([count for count in images if count]) / sum(images)
     return float(-(shares * np.log(shares)).sum())
 
 
-def started(losses: Sequence[float], images: Sequence[int]) -> bool:
+def beats_chance(losses: Sequence[float], images: Sequence[int]) -> bool:
     """Whether any epoch's loss, in training or validation, left that of guessing.
 
     images  of each class in the training split
     """
-    return min(losses) < STUCK_SHARE * guessing(images)
+    return min(losses) < STUCK_SHARE * chance_loss(images)
 
 
 def remedies(architecture: Architecture) -> list[str]:
@@ -73,11 +73,11 @@ def remedies(architecture: Architecture) -> list[str]:
 
 
 @torch.no_grad()
-def cannot_learn(network: VGG, images: Tensor, initialisation: str) -> str:
+def initialisation_warning(network: VGG, images: Tensor, initialisation: str) -> str:
     """A sentence when the initialisation and the input's scale do not fit one another; '' when they do."""
     looked = deepcopy(network).train()  # a look must not move batch norm's running statistics
     largest = float(looked(images).abs().max())
-    if HOPELESS[0] <= largest <= HOPELESS[1]:
+    if LOGIT_RANGE[0] <= largest <= LOGIT_RANGE[1]:
         return ""
     return (
         f"the first logits reach {largest:.0e}: from initialisation {initialisation!r} this "
@@ -98,7 +98,7 @@ def dead_channels(steps: Iterable[Step]) -> dict[str, float]:
     return found
 
 
-def dying(dead: dict[str, float]) -> str:
+def dead_relu_warning(dead: dict[str, float]) -> str:
     """A sentence when four fifths of a layer's channels are dead; '' otherwise."""
     layers = [f"{name} {share:.0%}" for name, share in dead.items() if share >= DEAD_SHARE]
     if not layers:
@@ -109,9 +109,9 @@ def dying(dead: dict[str, float]) -> str:
     )
 
 
-def stalled(share: float) -> str:
+def data_wait_warning(share: float) -> str:
     """A sentence when the steps waited long for data; '' otherwise."""
-    if share < STALL_SHARE:
+    if share < WAIT_SHARE:
         return ""
     return (
         f"{share:.0%} of the time the steps waited for data. What helps: more --workers, "

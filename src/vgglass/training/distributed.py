@@ -28,11 +28,11 @@ from vgglass.errors import TrainingError, UserError
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-MEETING = ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets them all
-MEETING_TIMEOUT, POLL_SECONDS = timedelta(minutes=5), 0.02
+TORCHRUN_VARIABLES = ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+RENDEZVOUS_TIMEOUT, POLL_SECONDS = timedelta(minutes=5), 0.02
 WORK_TIMEOUT = timedelta(days=7)  # of one rank that does what all wait for: reading a large folder takes hours
 
-Told = TypeVar("Told")
+Value = TypeVar("Value")
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -51,33 +51,33 @@ class Ranks:
     def count(self) -> int:
         return self.share.ranks
 
-    def told(self, say: Callable[[], Told]) -> Told:
-        """What `say` gives on rank 0. A UserError there is raised there; the other ranks leave without a word."""
-        return say()
+    def broadcast_object(self, make: Callable[[], Value]) -> Value:
+        """What `make` gives on rank 0. A UserError there is raised there; the other ranks leave without a word."""
+        return make()
 
-    def once_a_machine(self, work: Callable[[], Told]) -> Told:
+    def local_rank_zero_first(self, work: Callable[[], Value]) -> Value:
         """What `work` gives; one rank of each machine does it first, and the others find it done."""
         return work()
 
-    def same(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Put rank 0's numbers into these tensors."""
 
-    def summed(self, *numbers: float) -> list[float]:
+    def all_reduce(self, *numbers: float) -> list[float]:
         """Each number added up over the ranks."""
         return list(numbers)
 
-    def agreed(self, signal: Signals | None) -> Signals | None:
+    def any_signal(self, signal: Signals | None) -> Signals | None:
         """A signal that came to any rank."""
         return signal
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all ranks have come here."""
 
     def dropout_seed(self, seed: int, step: int) -> int:
         """Another one on each rank, whose images must not share their masks."""
         return (seed << 32) + step
 
-    def learner(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
+    def wrap(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
         """`forward` through the network, whose backward pass leaves the mean of all ranks' gradients.
 
         example  of the input, one of a batch
@@ -85,7 +85,7 @@ class Ranks:
         """
         return forward
 
-    def apart(self, learner: Forward) -> AbstractContextManager[None]:
+    def no_sync(self, model: Forward) -> AbstractContextManager[None]:
         """Inside the block gradients stay with their rank, to be added to those of a later part."""
         return nullcontext()
 
@@ -100,32 +100,32 @@ class Group(Ranks):
 
     def __init__(self, share: Share, local_rank: int, store: "Store") -> None:
         self.share, self._local_rank, self._store = share, local_rank, store
-        self._works = 0
+        self._calls = 0
 
-    def told(self, say: Callable[[], Told]) -> Told:
-        box: list[Any] = [None, None]  # what was said, or the status of the error
-        self._works += 1
+    def broadcast_object(self, make: Callable[[], Value]) -> Value:
+        box: list[Any] = [None, None]  # the value, or the status of the error
+        self._calls += 1
         if not self.first:
-            self._store.wait([f"told {self._works}"], WORK_TIMEOUT)
+            self._store.wait([f"told {self._calls}"], WORK_TIMEOUT)
             dist.broadcast_object_list(box, src=0)
             if box[1] is not None:
                 sys.exit(box[1])  # rank 0 says why
-            return cast(Told, box[0])
+            return cast(Value, box[0])
         try:
-            box[0] = say()
+            box[0] = make()
         except UserError as error:
-            self._tell([None, error.exit_status])
+            self._broadcast_box([None, error.exit_status])
             raise
-        self._tell(box)
-        return cast(Told, box[0])
+        self._broadcast_box(box)
+        return cast(Value, box[0])
 
-    def _tell(self, box: list[Any]) -> None:
-        self._store.set(f"told {self._works}", "")
+    def _broadcast_box(self, box: list[Any]) -> None:
+        self._store.set(f"told {self._calls}", "")
         dist.broadcast_object_list(box, src=0)
 
-    def once_a_machine(self, work: Callable[[], Told]) -> Told:
-        self._works += 1
-        done = [f"done {self._works} by {rank}" for rank in range(self.count)]
+    def local_rank_zero_first(self, work: Callable[[], Value]) -> Value:
+        self._calls += 1
+        done = [f"done {self._calls} by {rank}" for rank in range(self.count)]
         if self._local_rank:
             self._store.wait([done[self.share.rank - self._local_rank]], WORK_TIMEOUT)
         result = work()
@@ -133,39 +133,39 @@ class Group(Ranks):
         self._store.wait(done, WORK_TIMEOUT)  # for other machines too: no all-reduce would have such patience
         return result
 
-    def same(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
-    def summed(self, *numbers: float) -> list[float]:
+    def all_reduce(self, *numbers: float) -> list[float]:
         total = torch.tensor(numbers, dtype=torch.float64)  # on the CPU: gloo adds it up, and no GPU is waited for
         dist.all_reduce(total)
         return [float(number) for number in total]
 
-    def agreed(self, signal: Signals | None) -> Signals | None:
+    def any_signal(self, signal: Signals | None) -> Signals | None:
         largest = torch.tensor(signal or 0)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return Signals(int(largest)) if largest else None
 
-    def wait(self) -> None:
-        self.summed(0)
+    def barrier(self) -> None:
+        self.all_reduce(0)
 
     def dropout_seed(self, seed: int, step: int) -> int:
         return super().dropout_seed(seed, step) if self.first else key("dropout", seed, step, self.share.rank)
 
-    def learner(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
+    def wrap(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
         # Batch norm's running statistics are rank 0's alone (`same` hands them out), so no step sends them.
         shared = DistributedDataParallel(
             _Forward(network, forward), forward_sync_buffers=False, gradient_as_bucket_view=True, init_sync=False
         )
-        shared.register_comm_hook(dist.group.WORLD, _rounded_mean if rounded else _mean)
+        shared.register_comm_hook(dist.group.WORLD, _bfloat16_mean if rounded else _mean)
         self._settle_buckets(network, shared, example)
         return shared
 
-    def apart(self, learner: Forward) -> AbstractContextManager[None]:
-        assert isinstance(learner, DistributedDataParallel)
-        apart: AbstractContextManager[None] = learner.no_sync()
-        return apart
+    def no_sync(self, model: Forward) -> AbstractContextManager[None]:
+        assert isinstance(model, DistributedDataParallel)
+        found: AbstractContextManager[None] = model.no_sync()
+        return found
 
     def _settle_buckets(self, network: nn.Module, shared: nn.Module, example: Tensor) -> None:
         """Take the pass after which torch puts gradients into their final buckets, without learning from it.
@@ -180,7 +180,7 @@ class Group(Ranks):
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def process_group() -> Iterator[Ranks]:
     """The ranks that torchrun started, or ALONE; a context, in which they can talk.
 
     Raises TrainingError where they can't meet, are not of one version, have fewer GPUs than there are ranks, and where
@@ -189,13 +189,13 @@ def joined() -> Iterator[Ranks]:
     if "RANK" not in os.environ:
         yield ALONE
         return
-    rank, share, local_rank = _place()
+    rank, share, local_rank = _environment()
     backend = _backend(local_rank, share.neighbours)
-    meeting = _met(rank, share.ranks)
+    meeting = _rendezvous(rank, share.ranks)
     mine = f"vgglass {__version__}, torch {torch.__version__}, {backend}"
     try:
-        store = dist.PrefixStore(_agreed_on_a_round(meeting, share, mine), meeting)  # type: ignore[attr-defined]
-        _require_equals(store, share)
+        store = dist.PrefixStore(_common_prefix(meeting, share, mine), meeting)  # type: ignore[attr-defined]
+        _require_same_versions(store, share)
         dist.init_process_group(backend, store=store, rank=rank, world_size=share.ranks)
         yield Group(share, local_rank, store)
     except RuntimeError as error:
@@ -212,13 +212,13 @@ def joined() -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
-def _place() -> tuple[int, Share, int]:
+def _environment() -> tuple[int, Share, int]:
     """Rank, share and rank on this machine. Raises TrainingError."""
     rank = os.environ["RANK"]
-    if missing := [name for name in MEETING if not os.environ.get(name)]:
+    if missing := [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]:
         rule = f"is set, but {', '.join(missing)} not: the ranks have nowhere to meet"
         raise TrainingError(f"RANK={rank}", rule, "start them by torchrun, or unset RANK to train alone")
-    count, local, neighbours = (int(os.environ[name]) for name in MEETING[:3])
+    count, local, neighbours = (int(os.environ[name]) for name in TORCHRUN_VARIABLES[:3])
     return int(rank), Share(int(rank), count, neighbours), local
 
 
@@ -236,9 +236,9 @@ def _backend(local_rank: int, neighbours: int) -> str:
     return "cpu:gloo,cuda:nccl"
 
 
-def _met(rank: int, count: int) -> "Store":
+def _rendezvous(rank: int, count: int) -> "Store":
     try:
-        found: Store = next(rendezvous("env://", rank, count, timeout=MEETING_TIMEOUT))[0]
+        found: Store = next(rendezvous("env://", rank, count, timeout=RENDEZVOUS_TIMEOUT))[0]
     except dist.DistError as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         remedy = "check that rank 0 is started there and that the port can be reached"
@@ -246,7 +246,7 @@ def _met(rank: int, count: int) -> "Store":
     return found
 
 
-def _agreed_on_a_round(store: "Store", share: Share, mine: str) -> str:
+def _common_prefix(store: "Store", share: Share, mine: str) -> str:
     """A name that only these processes know; `mine`, what each runs, is then under it. Raises TrainingError.
 
     torchrun's store outlives a restart with all that the killed ranks left in it, and counts restarts otherwise on each
@@ -254,7 +254,7 @@ def _agreed_on_a_round(store: "Store", share: Share, mine: str) -> str:
     """
     me = uuid.uuid4().hex
     if not share.rank:
-        _welcome(store, share.ranks, me)
+        _publish_prefix(store, share.ranks, me)
         store.set(f"{me}/0", mine)
         return me
     store.set(f"hello/{share.rank}", me)
@@ -263,9 +263,9 @@ def _agreed_on_a_round(store: "Store", share: Share, mine: str) -> str:
     return name
 
 
-def _welcome(store: "Store", count: int, name: str) -> None:
+def _publish_prefix(store: "Store", count: int, name: str) -> None:
     """Tell every other rank the name of the round until each has left its answer under it."""
-    missing, deadline = set(range(1, count)), time.monotonic() + MEETING_TIMEOUT.total_seconds()
+    missing, deadline = set(range(1, count)), time.monotonic() + RENDEZVOUS_TIMEOUT.total_seconds()
     while missing:
         for rank in [*missing]:
             if store.check([f"hello/{rank}"]):  # perhaps one of an earlier round, which nobody will look at
@@ -278,7 +278,7 @@ def _welcome(store: "Store", count: int, name: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _require_equals(store: "Store", share: Share) -> None:
+def _require_same_versions(store: "Store", share: Share) -> None:
     """Raises TrainingError where the ranks run other versions, or some compute on a GPU and some do not."""
     first, *others = (store.get(str(rank)).decode() for rank in range(share.ranks))
     store.set(f"{share.rank} has read", "")
@@ -305,7 +305,7 @@ def _mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]: 
     return allreduce_hook(group, bucket)
 
 
-def _rounded_mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
+def _bfloat16_mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     """Torch's own hook by another name: by its own, torch takes it on GPUs alone, though gloo too adds in bfloat16."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 

@@ -109,7 +109,7 @@ class Cache:
         if whole:
             path.touch()  # used just now
         else:
-            self.display.say(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
+            self.display.print(f"computing pool5 of {len(samples):,} images, once; kept in {path.parent}")
             extract = self.extractors(self.model, self.run.feature_engine, self.run.feature_precision, "pool5")
             with self.display.counting("pool5", len(samples)) as count:
                 _write(path, shape, batches(), extract, count)
@@ -256,7 +256,7 @@ class Averages:
         missing: dict[bytes, Sample],
         batches: Callable[[Sequence[Sample]], Iterator[Pixels]],
     ) -> dict[bytes, NDArray[np.float32]]:
-        self.display.say(f"computing features of {len(missing):,} images, once; kept in {store.path.parent}")
+        self.display.print(f"computing features of {len(missing):,} images, once; kept in {store.path.parent}")
         extract = self.extractors(self.model, self.run.feature_engine, self.run.feature_precision, "avgpool")
         keys, done, waiting = list(missing), 0, []
         found: dict[bytes, NDArray[np.float32]] = {}

@@ -38,7 +38,7 @@ from vgglass.training.recipe import Recipe
 # ordinary fully connected layer.
 
 PENALTIES = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.1, 0.5))  # scikit-learn's C: the smaller, the stronger
-USUAL_PENALTY = 0.01  # where nothing can be cross-validated
+DEFAULT_PENALTY = 0.01  # where nothing can be cross-validated
 FOLDS, FEWER_FOLDS = 5, 3
 WORSE = 3  # penalties in a row that name fewer images rightly, after which weaker ones are not tried
 TOLERANCE, ITERATIONS = 1e-4, 500
@@ -116,9 +116,11 @@ def fit_probe(
     classes = len(weights)
     work = views[0].size * classes
     samples: Samples = ((views - mean) / deviation).astype(np.float32 if work > LARGE else np.float64)
-    chosen = _part(labels, seed, max(2 * classes, LARGEST * len(labels) // work)) if work > LARGEST else slice(None)
+    chosen: NDArray[np.intp] | slice = slice(None)
+    if work > LARGEST:
+        chosen = _subsample(labels, seed, max(2 * classes, LARGEST * len(labels) // work))
     folds = list(_folds(labels[chosen], groups[chosen], FEWER_FOLDS if work > LARGE else FOLDS, seed))
-    penalty, temperature, trials = USUAL_PENALTY, 1.0, []
+    penalty, temperature, trials = DEFAULT_PENALTY, 1.0, []
     if folds:
         answers = {}
         for trial, logits in _trials(samples[:, chosen], labels[chosen], folds, weights):
@@ -154,7 +156,7 @@ def _scale(views: Features) -> tuple[Numbers, float]:
     return mean, deviation
 
 
-def _part(labels: Integers, seed: int, size: int) -> NDArray[np.intp]:
+def _subsample(labels: Integers, seed: int, size: int) -> NDArray[np.intp]:
     """So many images, or a few more, of every class its share, at least two where there are two."""
     generator = np.random.default_rng(seed)
     share = size / len(labels)
@@ -249,7 +251,7 @@ def _temperature(logits: Numbers, labels: Integers) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=TEMPERATURES, method="bounded").x))
 
 
-JUDGED = ("validation", "test")
+HELD_OUT = ("validation", "test")
 NAMED = 5  # classes of one image, in a sentence
 
 
@@ -271,17 +273,17 @@ def fit(
     """Fit a pooled head on 'train', judge it on what is held out, and say what came of it. Raises TrainingError."""
     recipe = Recipe(**run.recipe)
     network = VGG(recipe.network(len(run.classes)))
-    display.say(transfer.start(network, source, tuple(run.classes)))
+    display.print(transfer.load_matching(network, source, tuple(run.classes)))
     averages = Averages(_headless(network, run), run, extractors, workers, display)
     samples = dataset.split("train")
     images = class_counts(samples, len(run.classes))
-    display.say(balance_line(images, run.classes, recipe.balance))
-    display.warn(_lone(samples, run.classes))
+    display.print(balance_line(images, run.classes, recipe.balance))
+    display.warn(_single_image_warning(samples, run.classes))
     weights = np.ones(len(run.classes)) if recipe.balance == "none" else class_weights(images)
     views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
     groups = find_duplicates([sample.described() for sample in samples]).group
     found = fit_probe(views, _labels(samples), groups, weights, recipe.seed)
-    display.say(_line(found))
+    display.print(_summary(found))
     with torch.no_grad():
         fc8 = network.get_submodule("fc8")
         assert isinstance(fc8, torch.nn.Linear)
@@ -294,7 +296,7 @@ def fit(
             "top1": best.right / found.images, "interval": list(found.interval), "images": found.images,
             "folds": found.folds, "penalty": best.penalty, "temperature": found.temperature,
         }  # fmt: skip
-    for split in JUDGED:
+    for split in HELD_OUT:
         if held := dataset.splits.get(split, ()):
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
             metrics[split] = {"top1": right / len(held), "interval": list(wilson(right, len(held)))}
@@ -324,7 +326,7 @@ def _labels(samples: Sequence[Sample]) -> NDArray[np.int64]:
     return np.array([sample.label for sample in samples], np.int64)
 
 
-def _line(found: Probe) -> str:
+def _summary(found: Probe) -> str:
     if not found.trials:
         return (
             f"fitted: logistic regression, C {found.penalty:g}; no class has two different images, so nothing could be"
@@ -338,7 +340,7 @@ def _line(found: Probe) -> str:
     )
 
 
-def _lone(samples: Sequence[Sample], classes: Sequence[str]) -> str:
+def _single_image_warning(samples: Sequence[Sample], classes: Sequence[str]) -> str:
     """A sentence on classes of a single image; '' where there are none."""
     counts = Counter(sample.label for sample in samples)
     lone = [classes[label] for label, count in sorted(counts.items()) if count == 1]

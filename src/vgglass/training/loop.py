@@ -25,9 +25,9 @@ from vgglass.training.metrics_log import Display
 from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
 
-RECENT = 50  # losses that tell whether the run has started to learn
+RECENT_LOSSES = 50  # losses that tell whether the run has started to learn
 CLIP_EPSILON = 1e-6  # as in torch
-LOOKED_AT = 32  # validation images whose ReLUs are looked at
+DEAD_CHANNEL_IMAGES = 32  # validation images whose ReLUs are looked at
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Trainer:
     sizes: Sequence[int]
     class_weights: Tensor | None
     display: Display
-    keeper: Checkpointer
+    checkpointer: Checkpointer
     progress: Progress
     ranks: Ranks = ALONE
 
@@ -62,7 +62,7 @@ class Trainer:
         self.forward: Forward = (
             network if layer == IMAGE else partial(network.after, layer)
         )  # what the feed gives -> N K
-        self.learner = self.ranks.learner(network, self.forward, example, self.recipe.all_reduce == "bfloat16")
+        self.model = self.ranks.wrap(network, self.forward, example, self.recipe.all_reduce == "bfloat16")
 
     @property
     def steps(self) -> int:
@@ -71,7 +71,7 @@ class Trainer:
     def epoch(self) -> dict[str, Any]:
         """The rest of one pass over the training samples; mean loss and accuracy on the way, and the speed."""
         progress, recipe, waited, began, images_here = self.progress, self.recipe, 0.0, time.perf_counter(), 0
-        transfer.hold_statistics(self.network.train(), recipe)
+        transfer.freeze_batch_norm(self.network.train(), recipe)
         batches = iter(self.feed.training(progress.epoch, progress.step))
         while progress.step < self.steps:
             asked = time.perf_counter()
@@ -85,14 +85,14 @@ class Trainer:
             progress.loss += loss * size
             progress.correct += correct
             progress.seen += size
-            progress.losses = [*progress.losses[1 - RECENT :], loss]
+            progress.losses = [*progress.losses[1 - RECENT_LOSSES :], loss]
             images_here += size
             done = progress.epoch * self.steps + progress.step
             in_all, architecture = self.steps * recipe.epochs, self.network.architecture
-            self.display.warn(diagnostics.not_learning(done - 1, in_all, progress.losses, architecture))
+            self.display.warn(diagnostics.stuck_loss_warning(done - 1, in_all, progress.losses, architecture))
             where = f"{progress.epoch + 1}/{recipe.epochs}"
             self.display.step(where, size, loss, correct / size, waited / (time.perf_counter() - began))
-            self.keeper.between_steps(self)
+            self.checkpointer.after_step(self)
         seconds = time.perf_counter() - began
         return {
             "train_loss": progress.loss / progress.seen,
@@ -121,7 +121,7 @@ class Trainer:
         parts = (x.tensor_split(count) for x in (images, targets, labels))
         for number, (part, wanted, named) in enumerate(zip(*parts, strict=True), 1):
             with self.part(last=number == count):
-                logits = self.learner(part).to(self.weights.master_dtype)  # N K
+                logits = self.model(part).to(self.weights.master_dtype)  # N K
                 loss = (
                     F.cross_entropy(
                         logits, wanted, self.class_weights, label_smoothing=recipe.label_smoothing, reduction="sum"
@@ -129,16 +129,16 @@ class Trainer:
                     / whole
                 )
                 loss.backward()  # type: ignore[no-untyped-call]
-            self.weights.gather()
+            self.weights.accumulate_gradients()
             total, correct = total + loss.item(), correct + int((logits.argmax(1) == named).sum())
-        loss_of_all, right = ranks.summed(total / ranks.count, correct)
+        loss_of_all, right = ranks.all_reduce(total / ranks.count, correct)
         if not math.isfinite(loss_of_all):
             self.refuse(loss_of_all, total, images)
         if recipe.clip_norm:
             self.clip(recipe.clip_norm)
         self.optimizer.step()
-        self.weights.spread()
-        self.weights.follow(done)
+        self.weights.sync_model()
+        self.weights.update_ema(done)
         return loss_of_all, int(right)
 
     def clip(self, largest: float) -> None:
@@ -158,10 +158,10 @@ class Trainer:
         if self.ranks.count == 1:
             yield
         elif last:
-            self.weights.hand_back()
+            self.weights.restore_gradients()
             yield
         else:
-            with self.ranks.apart(self.learner):
+            with self.ranks.no_sync(self.model):
                 yield
 
     @torch.no_grad()
@@ -170,18 +170,18 @@ class Trainer:
         total, correct, seen = 0.0, 0, 0
         dead: dict[str, float] = {}
         self.network.eval()
-        self.ranks.same(self.weights.statistics())
-        with self.weights.showing_judged():
+        self.ranks.broadcast(self.weights.batch_norm_statistics())
+        with self.weights.evaluation_weights():
             for images, labels in self.feed.validation():
                 if not seen and self.ranks.first:
-                    dead = diagnostics.dead_channels(self.walk(images[:LOOKED_AT]))
+                    dead = diagnostics.dead_channels(self.walk(images[:DEAD_CHANNEL_IMAGES]))
                 logits = self.forward(images).to(self.weights.master_dtype)
                 total += float(F.cross_entropy(logits, labels, reduction="sum"))
                 correct, seen = correct + int((logits.argmax(1) == labels).sum()), seen + len(labels)
-                if self.keeper.asked_to_leave:
+                if self.checkpointer.stop_requested:
                     break
-        loss_of_all, right, images_of_all = self.ranks.summed(total, correct, seen)
-        self.keeper.heed(self)  # not inside the block: what is saved are the weights, not what is shown of them
+        loss_of_all, right, images_of_all = self.ranks.all_reduce(total, correct, seen)
+        self.checkpointer.stop_if_requested(self)  # outside the block: it saves the weights, not their average
         return {
             "validation_loss": loss_of_all / images_of_all,
             "validation_accuracy": right / images_of_all,
@@ -203,14 +203,14 @@ class Trainer:
         """
         place = "on another rank"
         if not math.isfinite(here):
-            place = diagnostics.first_bad_layer(self.network, self.walk(images), images)
+            place = diagnostics.first_nonfinite(self.network, self.walk(images), images)
         step = self.progress.epoch * self.steps + self.progress.step + 1
         norm = "" if self.network.architecture.batch_norm else ", use batch norm (an architecture ending in _bn)"
         raise TrainingError(
             f"loss {loss} at step {step}",
             f"the first that is not finite is {place}; training diverged at learning rate {self.recipe.learning_rate}",
             f"lower the learning rate{norm} or set clip_norm; "
-            f"the last good checkpoint: {self.keeper.latest or 'none yet'}",
+            f"the last good checkpoint: {self.checkpointer.latest or 'none yet'}",
         )
 
     def finish_epoch(self, accuracy: float) -> bool:
@@ -224,7 +224,7 @@ class Trainer:
             progress.plateau_from = progress.epoch
         elif progress.epoch - progress.plateau_from >= recipe.plateau_epochs:
             progress.rate_drops, progress.plateau_from = progress.rate_drops + 1, progress.epoch
-        progress.finished = progress.over(recipe.epochs, recipe.patience)
+        progress.finished = progress.is_finished(recipe.epochs, recipe.patience)
         return best
 
 

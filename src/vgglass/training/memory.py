@@ -71,7 +71,7 @@ def forecast(
     share: Share = WHOLE,
 ) -> Forecast:  # fmt: skip
     """Of one rank, by the arithmetic of the layers; measured peaks lie within a third of it."""
-    number, first = DTYPES[precision].itemsize, transfer.FIRST_LEARNING[recipe.train]
+    number, first = DTYPES[precision].itemsize, transfer.FIRST_TRAINED[recipe.train]
     master = max(4, number)
     copies = number if number == 2 else 0
     parameters = learning = kept = passing = 0

@@ -135,7 +135,7 @@ class Display:
             highlight=False,
         )
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """A line; nothing where there is none."""
         if text:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -36,7 +36,7 @@ def plan_run(
     """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
     start = source[1] if source else None
-    transfer.require_learned(recipe, architecture, start)
+    transfer.require_pretrained(recipe, architecture, start)
     if start:
         transfer.require_finite(start)
     batch_size = min(recipe.batch_size, len(samples))
@@ -89,13 +89,13 @@ def _scaled(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = VGG(recipe.network(len(classes)), recipe.initialisation).eval()
-    transfer.start(network, source, classes)
-    images = torch.from_numpy(normalise(pixels[: transfer.LOOKED_AT], preprocessing))
+    transfer.load_matching(network, source, classes)
+    images = torch.from_numpy(normalise(pixels[: transfer.SCALE_IMAGES], preprocessing))
     factors: dict[str, float] = {}
     if recipe.head == "vgg":  # a pooled head is fitted
         with torch.no_grad():
             pool5 = next(step.output for step in network.walk(images) if step.name == "pool5")
-        factors = transfer.unit_variance(network, transfer.fresh(network.architecture, source, classes), pool5)
+        factors = transfer.unit_variance(network, transfer.fresh_layers(network.architecture, source, classes), pool5)
     return transfer.as_json(transfer.scales(network, images)), factors
 
 
@@ -163,7 +163,7 @@ def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
 
 def require_patience(out: Path, progress: Progress, recipe: Recipe) -> None:
     """Raises TrainingError for a run that more epochs would not make go on."""
-    if progress.tired(recipe.patience):
+    if progress.out_of_patience(recipe.patience):
         rule = f"stopped after {progress.epoch} epochs, the last {recipe.patience} without a better one (patience)"
         raise TrainingError(out, rule, f"start another run from it: {ANOTHER} {out / 'last.safetensors'}")
 

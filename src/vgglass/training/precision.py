@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from vgglass.engines import selection
 from vgglass.model import VGG
 
-FASTER = 1.2  # bfloat16 must gain as much, or noise in the measurement would choose
+LEAST_SPEEDUP = 1.2  # bfloat16 must be as much faster, or noise in the measurement would choose
 PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
-PROBE_TURNS, PROBE_ROUNDS = 3, 3
+PROBE_REPEATS, PROBE_ROUNDS = 3, 3
 
 
 def choose(wanted: str, device: torch.device) -> tuple[str, str]:
@@ -34,13 +34,13 @@ def _choose(wanted: str, device: torch.device) -> tuple[str, str]:
     has = torch.cpu.get_capabilities()
     if not (has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16")):
         return "float32", "this CPU has no arithmetic in bfloat16"
-    gain = _gain()
-    if gain >= FASTER:
-        return "bfloat16", f"measured {gain:.1f} times as fast as float32 here"
-    return "float32", f"bfloat16 measured {gain:.1f} times as fast here"
+    speedup = _speedup()
+    if speedup >= LEAST_SPEEDUP:
+        return "bfloat16", f"measured {speedup:.1f} times as fast as float32 here"
+    return "float32", f"bfloat16 measured {speedup:.1f} times as fast here"
 
 
-def _gain() -> float:
+def _speedup() -> float:
     """How many times as fast as float32 bfloat16 is, by the processor, its threads and torch's version."""
     here = f"{selection.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     # What earlier versions measured is found by these words, so that the same command gives the same weights.
@@ -61,7 +61,7 @@ def _seconds(precision: torch.dtype) -> float:
     batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
     batch.requires_grad_()
     found = []
-    for _ in range(PROBE_TURNS + 1):
+    for _ in range(PROBE_REPEATS + 1):
         began = time.perf_counter()
         layer(batch).sum().backward()
         found.append(time.perf_counter() - began)
@@ -97,12 +97,12 @@ class Weights:
         self.masters: dict[str, nn.Parameter] = dict(network.named_parameters())
         self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         if self.dtype == torch.bfloat16:
-            self._lower()
+            self._make_bfloat16_copies()
         self.average: State = {}
         if decay:
             self.average = {name: value.clone() for name, value in self.state().items() if value.is_floating_point()}
 
-    def _lower(self) -> None:
+    def _make_bfloat16_copies(self) -> None:
         for name, module in self.network.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 for kind, copy in module.named_parameters():
@@ -125,10 +125,10 @@ class Weights:
         """Put a state that `state` gave in place."""
         for name, value in self.state().items():
             value.copy_(state[name])
-        self.spread()
+        self.sync_model()
 
     @torch.no_grad()
-    def gather(self) -> None:
+    def accumulate_gradients(self) -> None:
         """Add the copies' gradients to the masters'."""
         for master, copy in self._pairs:
             if copy.grad is not None:
@@ -136,36 +136,36 @@ class Weights:
                 copy.grad = None
 
     @torch.no_grad()
-    def hand_back(self) -> None:
+    def restore_gradients(self) -> None:
         """Put the masters' gradients into the copies: what is added there next leaves together with them."""
         for master, copy in self._pairs:
             if master.grad is not None:
                 copy.grad, master.grad = master.grad.to(copy.dtype), None
 
     @torch.no_grad()
-    def spread(self) -> None:
+    def sync_model(self) -> None:
         """Let the copies follow the masters."""
         for master, copy in self._pairs:
             copy.copy_(master)
 
     @torch.no_grad()
-    def follow(self, step: int) -> None:
+    def update_ema(self, step: int) -> None:
         """Move the average towards the weights after a step, counted from 0."""
         if self.decay:
             state, decay = self.state(), min(self.decay, (1 + step) / (EMA_WARMUP + step))
             torch._foreach_lerp_(list(self.average.values()), [state[name] for name in self.average], 1 - decay)
 
-    def judged(self) -> State:
+    def evaluation_state(self) -> State:
         """The state that is validated and saved: the average where there is one."""
         return self.state() | self.average
 
-    def statistics(self) -> list[Tensor]:
+    def batch_norm_statistics(self) -> list[Tensor]:
         """Batch norm's running statistics, and what the average has of them."""
         names = [name for name, _ in self.network.named_buffers()]
         return [*self.network.buffers(), *(self.average[name] for name in names if name in self.average)]
 
     @contextmanager
-    def showing_judged(self) -> Iterator[None]:
+    def evaluation_weights(self) -> Iterator[None]:
         """Let the network compute with the judged state for a while."""
         if not self.average:
             yield
@@ -181,5 +181,5 @@ class Weights:
         """The judged state as a float32 network of its own."""
         with torch.device("meta"):
             network = VGG(self.network.architecture)
-        network.load_state_dict({name: value.clone() for name, value in self.judged().items()}, assign=True)
+        network.load_state_dict({name: value.clone() for name, value in self.evaluation_state().items()}, assign=True)
         return network.float().eval()

@@ -42,7 +42,7 @@ FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,
     metrics_log.TENSORBOARD,
 )  # fmt: skip
-FIRST_LOOK = 32  # images whose first logits are looked at
+FIRST_LOGIT_IMAGES = 32  # images whose first logits are looked at
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def require_memory(run: Run, display: Display, ranks: Ranks = ALONE) -> None:
     recipe = Recipe(**run.recipe)
     architecture = recipe.network(len(run.classes))
     need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), ranks.share)
-    display.say(str(need))
+    display.print(str(need))
     need.require()
 
 
@@ -91,7 +91,7 @@ def finished(out: Path, epochs: int | None = None) -> bool:
     """Whether nothing is left to do for the run there, which is to have so many epochs in place of its recipe's."""
     run = checkpoint.read_run(out)
     recipe = Recipe(**run.recipe)
-    over = checkpoint.read_progress(out).over(epochs or recipe.epochs, recipe.patience)
+    over = checkpoint.read_progress(out).is_finished(epochs or recipe.epochs, recipe.patience)
     return over or (run.fits_head and (out / BEST).exists())
 
 
@@ -114,7 +114,7 @@ def clear(out: Path) -> None:
 
 
 def train(
-    dataset: Dataset, run: Run, out: Path, display: Display, conduct: RunOptions, source: ModelFile | None,
+    dataset: Dataset, run: Run, out: Path, display: Display, options: RunOptions, source: ModelFile | None,
     extractors: Extractors, ranks: Ranks = ALONE,
 ) -> Path:  # fmt: skip
     """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
@@ -125,35 +125,37 @@ def train(
     SIGINT, SIGTERM and SIGHUP. The caller's random state and thread count come back as they were.
     """
     if run.fits_head:
-        return ranks.told(lambda: _fit_head(dataset, run, out, display, conduct, source, extractors))
-    with _own_randomness(run):
+        return ranks.broadcast_object(lambda: _fit_head(dataset, run, out, display, options, source, extractors))
+    with _isolated_torch(run):
         if source and run.recipe.get("head") == "pooled":
-            source = _with_a_head(dataset, run, source, extractors, conduct, display)
+            source = _with_fitted_head(dataset, run, source, extractors, options, display)
         network, weights = build(run, source, display, ranks)
         optimizer = make_optimizer(weights, Recipe(**run.recipe), transfer.from_json(run.scales))
-        progress = ranks.told(lambda: _restored(out, run, weights, optimizer, display, conduct))
+        progress = ranks.broadcast_object(lambda: _restored(out, run, weights, optimizer, display, options))
         share_state(weights, optimizer, ranks)
         # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
-        feed = make_feed(dataset, run, weights, conduct, extractors, display, ranks)
+        feed = make_feed(dataset, run, weights, options, extractors, display, ranks)
         with feed, Interruption() as interruption:
-            keeper = Checkpointer(out, conduct.cadence, conduct.keep, interruption, ranks)
-            trainer = make_trainer(run, network, weights, optimizer, feed, dataset, display, keeper, progress, ranks)
-            journal = MetricsLog(out, progress.metrics_bytes) if ranks.first else None
+            checkpointer = Checkpointer(out, options.cadence, options.keep, interruption, ranks)
+            trainer = make_trainer(
+                run, network, weights, optimizer, feed, dataset, display, checkpointer, progress, ranks
+            )
+            log = MetricsLog(out, progress.metrics_bytes) if ranks.first else None
             about = describe(dataset) if ranks.first else {}
             done = progress.epoch * trainer.steps + progress.step
             if ranks.first and not done and not source:
-                display.warn(_first_logits(trainer))
-            if not done and ranks.told(lambda: source is not None and _whole_head(run, source)):
-                _judge_the_start(trainer, run, about, out)
+                display.warn(_initialisation_warning(trainer))
+            if not done and ranks.broadcast_object(lambda: source is not None and _has_whole_head(run, source)):
+                _evaluate_start(trainer, run, about, out)
             with display.run(trainer.steps * trainer.recipe.epochs, done):
                 while not progress.finished:
-                    _one_epoch(trainer, run, about, journal, out)
-        keeper.save(trainer, keep=1)
+                    _one_epoch(trainer, run, about, log, out)
+        checkpointer.save(trainer, keep=1)
     return out / BEST
 
 
 def _fit_head(
-    dataset: Dataset, run: Run, out: Path, display: Display, conduct: RunOptions, source: ModelFile | None,
+    dataset: Dataset, run: Run, out: Path, display: Display, options: RunOptions, source: ModelFile | None,
     extractors: Extractors,
 ) -> Path:  # fmt: skip
     assert source, "a head is fitted to the convolutions of a model"
@@ -162,8 +164,8 @@ def _fit_head(
         done = "the features computed so far are kept"
         return InterruptedRunError(number.name, number, done, f"go on with: vgglass train --out {out} --resume")
 
-    with _own_randomness(run), at_once(interrupted):
-        found = fitted.fit(dataset, run, source, extractors, conduct.workers, display)
+    with _isolated_torch(run), at_once(interrupted):
+        found = fitted.fit(dataset, run, source, extractors, options.workers, display)
         rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
         with replacing(out / metrics_log.METRICS) as temporary:
             temporary.write_text(rows, encoding="utf-8")
@@ -171,45 +173,49 @@ def _fit_head(
     return out / BEST
 
 
-def _with_a_head(
-    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, conduct: RunOptions, display: Display
+def _with_fitted_head(
+    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, options: RunOptions, display: Display
 ) -> ModelFile:
     """The model to fine-tune: with its own head where that is for these classes, else with one fitted."""
-    if _whole_head(run, source):
+    if _has_whole_head(run, source):
         return source
-    found = fitted.fit(dataset, run, source, extractors, conduct.workers, display)
+    found = fitted.fit(dataset, run, source, extractors, options.workers, display)
     return fitted.as_model_file(found, run, {})
 
 
-def _whole_head(run: Run, source: ModelFile) -> bool:
-    return not transfer.fresh(Recipe(**run.recipe).network(len(run.classes)), source, tuple(run.classes))
+def _has_whole_head(run: Run, source: ModelFile) -> bool:
+    return not transfer.fresh_layers(Recipe(**run.recipe).network(len(run.classes)), source, tuple(run.classes))
 
 
-def _judge_the_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Path) -> None:
+def _evaluate_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Path) -> None:
     """The network as it begins is the first to be beaten: what fine-tuning does not improve is kept."""
     row = {"epoch": 0, **trainer.validate()}
     trainer.progress.best_accuracy = row["validation_accuracy"]
     if trainer.ranks.first:
-        trainer.display.say(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
+        trainer.display.print(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
         modelfile.save(as_model_file(trainer, run, about, row), out / BEST)
 
 
-def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, conduct: RunOptions) -> Progress:
+def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, options: RunOptions) -> Progress:
     progress = checkpoint.restore(out, weights, optimizer, display.warn)
     recipe = Recipe(**run.recipe)
-    progress.finished = progress.over(recipe.epochs, recipe.patience)  # epochs may have been added
-    display.say(f"{checkpoint.require_space(out, weights, conduct.keep)}; one every {conduct.cadence}")
+    progress.finished = progress.is_finished(recipe.epochs, recipe.patience)  # epochs may have been added
+    display.print(f"{checkpoint.require_space(out, weights, options.keep)}; one every {options.cadence}")
     return progress
 
 
 def share_state(weights: Weights, optimizer: SGD, ranks: Ranks) -> None:
     """Let every rank begin with the weights, averages and momenta of the first."""
-    moving = ranks.told(lambda: [name for name, master in weights.masters.items() if optimizer.state.get(master)])
+    moving = ranks.broadcast_object(
+        lambda: [name for name, master in weights.masters.items() if optimizer.state.get(master)]
+    )
     momenta = [optimizer.state[weights.masters[name]] for name in moving]
     for name, momentum in zip(moving, momenta, strict=True):
         momentum.setdefault("momentum_buffer", torch.empty_like(weights.masters[name]))
-    ranks.same([*weights.state().values(), *weights.average.values(), *(kept["momentum_buffer"] for kept in momenta)])
-    weights.spread()
+    ranks.broadcast(
+        [*weights.state().values(), *weights.average.values(), *(kept["momentum_buffer"] for kept in momenta)]
+    )
+    weights.sync_model()
 
 
 def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = ALONE) -> tuple[VGG, Weights]:
@@ -218,9 +224,9 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
     torch.manual_seed(recipe.seed)
     network = VGG(recipe.network(len(run.classes)), recipe.initialisation)
     if source:
-        display.say(transfer.start(network, source, tuple(run.classes)))
+        display.print(transfer.load_matching(network, source, tuple(run.classes)))
         for name, factor in run.factors.items():
-            transfer.multiply(network, name, factor)
+            transfer.scale_weights(network, name, factor)
     network = network.to(device()).to(memory_format=torch.channels_last)
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -230,22 +236,22 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
 
 def make_trainer(
     run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: BatchSource, dataset: Dataset, display: Display,
-    keeper: Checkpointer, progress: Progress, ranks: Ranks = ALONE,
+    checkpointer: Checkpointer, progress: Progress, ranks: Ranks = ALONE,
 ) -> Trainer:  # fmt: skip
     recipe, samples = Recipe(**run.recipe), dataset.split("train")
     images = class_counts(samples, len(run.classes))
-    display.say(balance_line(images, run.classes, recipe.balance))
+    display.print(balance_line(images, run.classes, recipe.balance))
     loss_weights = None
     if recipe.balance == "weights":
         loss_weights = torch.tensor(class_weights(images), dtype=weights.master_dtype, device=device())
     return Trainer(
         recipe, network, weights, optimizer, feed, Preprocessing.from_json(run.preprocessing),
-        batch_sizes(len(samples), run.batch_size), loss_weights, display, keeper, progress, ranks,
+        batch_sizes(len(samples), run.batch_size), loss_weights, display, checkpointer, progress, ranks,
     )  # fmt: skip
 
 
 def make_feed(
-    dataset: Dataset, run: Run, weights: Weights, conduct: RunOptions, extractors: Extractors, display: Display,
+    dataset: Dataset, run: Run, weights: Weights, options: RunOptions, extractors: Extractors, display: Display,
     ranks: Ranks = ALONE,
 ) -> BatchSource:  # fmt: skip
     """Images, or for a head that is trained alone, features."""
@@ -256,15 +262,15 @@ def make_feed(
         draws = sample_weights(samples, class_counts(samples, len(run.classes)))
     if recipe.train == "head":
         model = weights.as_network().to_file(dataset.classes, preprocessing)
-        cache = feature_cache.Cache(model, run, extractors, conduct.workers, display)
-        learned, judged = ranks.once_a_machine(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
+        cache = feature_cache.Cache(model, run, extractors, options.workers, display)
+        learned, judged = ranks.local_rank_zero_first(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
         return FeatureBatches(
             learned, labels_of(samples), judged, labels_of(held_out), run.batch_size, recipe.seed, draws,
             device(), weights.dtype, ranks.share,
         )  # fmt: skip
     loader = TrainingLoader(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
-        weights=draws, workers=conduct.workers, share=ranks.share,
+        weights=draws, workers=options.workers, share=ranks.share,
     )  # fmt: skip
     return ImageBatches(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
 
@@ -287,7 +293,7 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
             layer, _, tensor = name.rpartition(".")
             unit = scales[layer].of(tensor, kinds[layer]) if scales else 1.0
             decay = recipe.weight_decay / unit if master.ndim > 1 else 0.0
-            groups.setdefault((transfer.rate(name, recipe), unit, decay), []).append(master)
+            groups.setdefault((transfer.rate_multiplier(name, recipe), unit, decay), []).append(master)
     nesterov = recipe.nesterov and recipe.momentum > 0
     return SGD(
         [
@@ -298,22 +304,22 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
     )  # fmt: skip
 
 
-def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], journal: MetricsLog | None, out: Path) -> None:
-    """What comes of it is written where there is a journal."""
+def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], log: MetricsLog | None, out: Path) -> None:
+    """What comes of it is written where there is a log."""
     progress, display = trainer.progress, trainer.display
     row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
     best = trainer.finish_epoch(row["validation_accuracy"])
-    if journal is None:
+    if log is None:
         return
     display.epoch(row, trainer.recipe.epochs, best)
-    display.warn(diagnostics.dying(row["dead_channels"]))
-    display.warn(diagnostics.stalled(row["waited"]))
+    display.warn(diagnostics.dead_relu_warning(row["dead_channels"]))
+    display.warn(diagnostics.data_wait_warning(row["waited"]))
     names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
     if names:
         file = as_model_file(trainer, run, about, row)
         for name in names:
             modelfile.save(file, out / name)
-    progress.metrics_bytes = journal.write(row, progress.finished)
+    progress.metrics_bytes = log.write(row, progress.finished)
 
 
 def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any]:
@@ -340,13 +346,15 @@ def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[s
     )  # fmt: skip
 
 
-def _first_logits(trainer: Trainer) -> str:
+def _initialisation_warning(trainer: Trainer) -> str:
     images, _ = next(iter(trainer.feed.training(0, 0)))
-    return diagnostics.cannot_learn(trainer.network, images[:FIRST_LOOK], trainer.recipe.initialisation)
+    return diagnostics.initialisation_warning(
+        trainer.network, images[:FIRST_LOGIT_IMAGES], trainer.recipe.initialisation
+    )
 
 
 @contextmanager
-def _own_randomness(run: Run) -> Iterator[None]:
+def _isolated_torch(run: Run) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(run.threads)
     try:

@@ -18,11 +18,11 @@ from vgglass.training.recipe import Recipe
 HEAD = 6  # the fully connected layers, counted as the block after conv5
 LAST_BLOCK = 5
 HEAD_LAYERS = {"vgg": ("fc6", "fc7", "fc8"), "pooled": ("fc8",)}
-FIRST_LEARNING = {"all": 1, "last-block": LAST_BLOCK, "head": HEAD}
+FIRST_TRAINED = {"all": 1, "last-block": LAST_BLOCK, "head": HEAD}
 NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, section 3.1: the first four
 
 
-def fields_of(record: Record) -> dict[str, object]:
+def recipe_fields(record: Record) -> dict[str, object]:
     """The recipe fields that a run takes from the model it starts from, where it is given no others."""
     given = record.architecture
     fields: dict[str, object] = {name: getattr(given, name) for name in ("channels", "image_size")}
@@ -31,7 +31,7 @@ def fields_of(record: Record) -> dict[str, object]:
     return fields | ({"widths": given.widths} if width is None else {"width": width})
 
 
-def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
+def load_matching(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
     """Put a model's weights into a new network; what was kept, in a line. Raises UsageError where nothing fits.
 
     Of the same column all convolutions are kept, of another one the first four (paper, section 3.1). fc6 and fc7 are
@@ -40,17 +40,17 @@ def start(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
     wanted, given = network.architecture, source.record.architecture
     weights = source.weights
 
-    kept, new = kept_convolutions(wanted, source), fresh(wanted, source, classes)
+    kept, new = kept_convolutions(wanted, source), fresh_layers(wanted, source, classes)
     head = [name for name in HEAD_LAYERS[wanted.head] if name not in new]
     norms = [name.replace("conv", "bn") for name in kept if wanted.batch_norm and given.batch_norm]
     chosen = tuple(f"{layer}." for layer in (*kept, *norms, *head))
     state = {name: torch.from_numpy(array) for name, array in weights.items() if name.startswith(chosen)}
     network.load_state_dict(state, strict=False)
-    return _line(network, source, kept, head)
+    return _summary(network, source, kept, head)
 
 
-def fresh(wanted: Architecture, source: ModelFile, classes: tuple[str, ...]) -> list[str]:
-    """The layers of the head that `start` leaves as they were drawn: the first that does not fit, and all after it."""
+def fresh_layers(wanted: Architecture, source: ModelFile, classes: tuple[str, ...]) -> list[str]:
+    """The layers of the head that `load_matching` leaves as initialised: the first that does not fit, and all after."""
     same_head = wanted.head == source.record.architecture.head
     for number, name in enumerate(HEAD_LAYERS[wanted.head]):
         fits = same_head and _fits(name, wanted, source)
@@ -60,7 +60,7 @@ def fresh(wanted: Architecture, source: ModelFile, classes: tuple[str, ...]) -> 
 
 
 def kept_convolutions(wanted: Architecture, source: ModelFile) -> list[str]:
-    """Those of `wanted` that `start` takes from a model. Raises UsageError where there are none."""
+    """Those of `wanted` that `load_matching` takes from a model. Raises UsageError where there are none."""
     given = source.record.architecture
     convolutions = [layer.name for layer in wanted.layers() if layer.kind == "conv"]
     if wanted.column != given.column:
@@ -75,10 +75,10 @@ def kept_convolutions(wanted: Architecture, source: ModelFile) -> list[str]:
     return kept
 
 
-def require_learned(recipe: Recipe, wanted: Architecture, source: ModelFile | None) -> None:
+def require_pretrained(recipe: Recipe, wanted: Architecture, source: ModelFile | None) -> None:
     """Raises UsageError where convolutions would stay as chance drew them, and where nothing of the model fits."""
     kept = kept_convolutions(wanted, source) if source else []
-    held = [layer.name for layer in wanted.layers() if block(layer.name) < FIRST_LEARNING[recipe.train]]
+    held = [layer.name for layer in wanted.layers() if block(layer.name) < FIRST_TRAINED[recipe.train]]
     new = [name for name in held if name.startswith("conv") and name not in kept]
     if new:
         raise UsageError(
@@ -102,7 +102,7 @@ def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:
     return all(name in source.weights and source.weights[name].shape == shape for name, shape in shapes.items())
 
 
-def _line(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
+def _summary(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
     wanted, given = network.architecture, source.record.architecture
     convolutions = f"{len(kept)} convolutions of {given.name}"
     new = [name for name in HEAD_LAYERS[wanted.head] if name not in head]
@@ -127,17 +127,17 @@ def block(name: str) -> int:
 def freeze(network: VGG, recipe: Recipe) -> None:
     """Let only the layers that the recipe trains learn."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(block(name) >= FIRST_LEARNING[recipe.train])
+        parameter.requires_grad_(block(name) >= FIRST_TRAINED[recipe.train])
 
 
-def hold_statistics(network: VGG, recipe: Recipe) -> None:
+def freeze_batch_norm(network: VGG, recipe: Recipe) -> None:
     """Keep batch norm of frozen blocks at the statistics that it came with; called after network.train()."""
     for name, module in network.named_children():
-        if name.startswith("bn") and block(name) < FIRST_LEARNING[recipe.train]:
+        if name.startswith("bn") and block(name) < FIRST_TRAINED[recipe.train]:
             module.eval()
 
 
-def rate(name: str, recipe: Recipe) -> float:
+def rate_multiplier(name: str, recipe: Recipe) -> float:
     """Share of the learning rate that a parameter gets: less, the further its block is from the head."""
     return recipe.block_decay ** (HEAD - block(name))
 
@@ -147,7 +147,7 @@ def rate(name: str, recipe: Recipe) -> float:
 # larger, and it computes the same. The gradients do not stay the same. With each layer's rate in the units of its
 # own input and output, training takes the same way whatever the scale of the weights that it starts from.
 
-LOOKED_AT = 8  # images
+SCALE_IMAGES = 8  # images
 
 
 @dataclass(frozen=True)
@@ -174,12 +174,12 @@ def unit_variance(network: VGG, fresh: Iterable[str], pool5: Tensor) -> dict[str
     for name in fresh:
         given = next(step.output for step in network.walk_after("pool5", pool5) if step.name == name)
         factors[name] = 1 / max(float(given.std()), torch.finfo(given.dtype).tiny)
-        multiply(network, name, factors[name])
+        scale_weights(network, name, factors[name])
     return factors
 
 
 @torch.no_grad()
-def multiply(network: VGG, name: str, factor: float) -> None:
+def scale_weights(network: VGG, name: str, factor: float) -> None:
     module = network.get_submodule(name)
     assert isinstance(module, nn.Linear)
     module.weight.mul_(factor)

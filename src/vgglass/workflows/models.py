@@ -157,7 +157,7 @@ def recipe_of(given: "str | Recipe | None", overrides: dict[str, Any], start: Mo
     if isinstance(given, recipe.Recipe):
         return given.override(**overrides)
     values = recipe.values(given) if given else {}
-    kept = transfer.fields_of(start.record) if start else {}
+    kept = transfer.recipe_fields(start.record) if start else {}
     chosen = values | overrides
     if "width" in chosen or ("architecture" in chosen and "widths" in kept):
         kept.pop("widths", None)  # one width a convolution holds for the model's own convolutions alone

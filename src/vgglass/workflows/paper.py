@@ -146,8 +146,8 @@ def _trained(
         epoch=record.metrics["epoch"],
         validation=record.metrics["validation"]["top1"],
         loss=min(losses),
-        guessing=diagnostics.guessing(counts),
-        started=diagnostics.started(losses, counts),
+        guessing=diagnostics.chance_loss(counts),
+        started=diagnostics.beats_chance(losses, counts),
         began_from_a=start is not None,
         seconds=sum(row["seconds"] for row in rows),
     )

@@ -57,12 +57,12 @@ def train(
 
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
-    conduct = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers)
+    options = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers)
     others = overrides.keys() - {"epochs"}
     if resume and (recipe or others or source or preprocessing or overwrite):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
     epochs = _epochs(overrides) if resume else None
-    with distributed.joined() as group, ExitStack() as held:
+    with distributed.process_group() as group, ExitStack() as held:
         start: ModelFile | None = None  # which rank 0 alone looks at
 
         def begin() -> "tuple[Dataset, Run] | None":
@@ -87,7 +87,7 @@ def train(
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # which the file does not tell
-                display.say(line)
+                display.print(line)
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.fits_head:
                 run.require_memory(chosen, display, group)
@@ -99,11 +99,11 @@ def train(
                 checkpoint.write_run(out, chosen)
             return dataset, chosen
 
-        begun = group.told(begin)
+        begun = group.broadcast_object(begin)
         if begun is None:
-            display.say(f"{out} holds this run, finished")
+            display.print(f"{out} holds this run, finished")
             return out / run.BEST
-        return run.train(*begun, out, display, conduct, start, features, group)
+        return run.train(*begun, out, display, options, start, features, group)
 
 
 def preview(
@@ -199,11 +199,11 @@ def _resumed(
         dataset = replace(dataset, name=chosen.folder or dataset.name)
     if (plan.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
-    display.say(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
+    display.print(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
     start = None
     if progress == checkpoint.Progress():
         if not chosen.fits_head:
-            display.say(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
+            display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
         start = _start_of(chosen, display.console) if chosen.source else None
     return dataset, chosen, start
 
