@@ -41,12 +41,11 @@ def ours(steps: int, precision: str) -> list[float]:
     from rich.console import Console
 
     from vgglass.model import VGG
-    from vgglass.preprocess import Preprocessing
     from vgglass.signals import Interruption
     from vgglass.training import process
     from vgglass.training import run as runs
     from vgglass.training.batches import IMAGE
-    from vgglass.training.checkpoint import Cadence, Checkpointer, Progress
+    from vgglass.training.checkpoint import Cadence, Checkpointer, Progress, TrainState
     from vgglass.training.loop import Trainer
     from vgglass.training.metrics_log import Display
     from vgglass.training.precision import Weights, choose, device
@@ -62,12 +61,9 @@ def ours(steps: int, precision: str) -> list[float]:
     weights = Weights(network.train(), chosen, decay=0)
     feed = cast(Any, nullcontext())
     feed.layer = IMAGE
-    preprocessing = Preprocessing(SIDE, SIDE, (0.0,) * 3, (1.0,) * 3)
-    checkpointer = Checkpointer(Path("nowhere"), Cadence("1h"), 1, Interruption())
-    trainer = Trainer(
-        plan, network, weights, runs.make_optimizer(weights, plan), feed, preprocessing, [BATCH] * steps, None,
-        Display(Console()), checkpointer, Progress(),
-    )  # fmt: skip
+    state = TrainState(weights, runs.make_optimizer(weights, plan), Progress())
+    checkpointer = Checkpointer(Path("nowhere"), state, Cadence("1h"), 1, Interruption())
+    trainer = Trainer(plan, state, feed, [BATCH] * steps, None, Display(Console()), checkpointer)
     images, labels = torch.randn(BATCH, 3, SIDE, SIDE, device=device()), torch.randint(0, CLASSES, (BATCH,))
     images = images.to(weights.dtype, memory_format=torch.channels_last)
     found = []

@@ -15,7 +15,7 @@ from vgglass.training.recipe import Recipe
 
 def test_dead_channels_and_waiting_are_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnostics, "DEAD_SHARE", 0.0)
-    monkeypatch.setattr(diagnostics, "STALL_SHARE", 0.0)
+    monkeypatch.setattr(diagnostics, "WAIT_SHARE", 0.0)
     console, text = quiet()
     vgglass.train(out=tmp_path / "run", console=console, **QUICK | {"epochs": 1, "batch_size": 512})
     assert "dead ReLUs, zero on all images" in text.getvalue()

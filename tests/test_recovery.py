@@ -26,11 +26,12 @@ from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.signals import Interruption, at_once
 from vgglass.training import checkpoint, recipe, run
-from vgglass.training.checkpoint import Cadence, Checkpointer, Progress
+from vgglass.training.checkpoint import Cadence, Checkpointer, Progress, TrainState
 from vgglass.training.loop import Trainer
 from vgglass.training.metrics_log import TIMINGS
 from vgglass.training.plan import require_patience
 from vgglass.training.precision import Weights
+from vgglass.training.recipe import Recipe
 
 # Everything that a run carries along is in play: dropout, shifts, the average, a step in parts, clipping, a plateau.
 PLAN: dict[str, Any] = {
@@ -100,7 +101,7 @@ def expect_the_same_after(undisturbed: tuple[str, Any], tmp_path: Path, chance: 
     every, left = str(chance.randint(1, 7)), STEPS
     killed_at(out, chance.randrange(left), precision, checkpoint_every=every)
     for _ in range(kills - 1):  # the next after few steps: mostly in the same epoch
-        left = STEPS - (lambda progress: progress.epoch * 10 + progress.step)(checkpoint.read_progress(out))
+        left = STEPS - (lambda progress: progress.epoch * 10 + progress.step)(checkpoint.read_newest(out).progress)
         killed_at(out, chance.randrange(min(left, 4)), precision, resume=True, checkpoint_every=every)
     assert in_process(lambda: train(out, precision, resume=True, checkpoint_every=every)) == 0
     found = content(out)
@@ -118,11 +119,28 @@ def test_kill_9_changes_nothing(undisturbed: tuple[str, Any], tmp_path: Path, ca
 @pytest.mark.parametrize(("chosen", "named"), [("winograd", "auto"), ("direct", "winograd")])
 def test_a_run_by_winograd_is_refused(chosen: str, named: str, tmp_path: Path) -> None:
     """As versions of before left one: chosen by a measurement, or named by the recipe of a head fitted at once."""
-    old = checkpoint.Run({"convolution": named}, None, "", [], {}, {}, None, 32, "float32", 1, convolution=chosen)
+    old = checkpoint.Run(Recipe(), None, "", [], {}, {}, None, 32, "float32", 1, convolution=chosen)
     checkpoint.write_run(tmp_path, old)
+    record = json.loads((tmp_path / checkpoint.RUN).read_text())
+    record["recipe"]["convolution"] = named
+    (tmp_path / checkpoint.RUN).write_text(json.dumps(record))
     message = "Winograd's convolution, which vgglass no longer has; start again with --overwrite, or go on .* --from"
     with pytest.raises(TrainingError, match=message):
         vgglass.train(out=tmp_path, resume=True)
+
+
+def test_a_resumed_run_reads_its_checkpoint_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_at(tmp_path / "run", 5, "float32", checkpoint_every="2", epochs=1)
+    read: list[str] = []
+    whole_load = checkpoint.load
+
+    def counted(path: Path) -> Any:
+        read.append(path.name)
+        return whole_load(path)
+
+    monkeypatch.setattr(checkpoint, "load", counted)
+    train(tmp_path / "run", "float32", resume=True)
+    assert read == ["epoch-0000-step-0000004.safetensors"]
 
 
 @pytest.mark.slow
@@ -145,7 +163,7 @@ def test_kill_9_from_outside_at_any_moment(undisturbed: tuple[str, Any], tmp_pat
         time.sleep(chance.uniform(0, 2))
         process.kill()
         process.join()
-    if not checkpoint.read_progress(out).finished:
+    if not checkpoint.read_newest(out).progress.finished:
         assert in_process(lambda: train(out, precision, resume=True)) == 0
     assert content(out) == expected
 
@@ -168,7 +186,7 @@ def write_for_ever(out: Path, weights: Weights, optimizer: torch.optim.SGD) -> N
         number += 1
         for master in weights.masters.values():
             master.data.fill_(number)
-        checkpoint.save(out, weights, optimizer, Progress(step=number), keep=2)
+        checkpoint.save(out, TrainState(weights, optimizer, Progress(step=number)), keep=2)
 
 
 def expect_whole_checkpoints(out: Path, small: tuple[Weights, torch.optim.SGD], kills: int) -> None:
@@ -182,7 +200,7 @@ def expect_whole_checkpoints(out: Path, small: tuple[Weights, torch.optim.SGD], 
         process.kill()
         process.join()
         warnings: list[str] = []
-        progress = checkpoint.restore(out, *small, warnings.append)
+        progress = checkpoint.read_newest(out).restore(*small, warnings.append)
         assert progress.step > 0
         assert warnings == []
         assert all(bool((master == progress.step).all()) for master in small[0].masters.values())
@@ -201,7 +219,7 @@ def test_200_times_kill_9_while_a_checkpoint_is_written(tmp_path: Path, small: t
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
     for step in (1, 2, 3):
-        checkpoint.save(tmp_path, *small, Progress(step=step), keep=3)
+        checkpoint.save(tmp_path, TrainState(*small, Progress(step=step)), keep=3)
     folder = tmp_path / checkpoint.FOLDER
     newest, middle = folder / "epoch-0000-step-0000003.safetensors", folder / "epoch-0000-step-0000002.safetensors"
     newest.write_bytes(newest.read_bytes()[:-5])
@@ -209,7 +227,10 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, small: tuple[Weight
     content[-5] ^= 1  # a flipped bit, which the header does not show
     middle.write_bytes(content)
     warnings: list[str] = []
-    assert checkpoint.restore(tmp_path, *small, warnings.append).step == 1
+    found = checkpoint.read_newest(tmp_path)
+    assert len(list(folder.glob("*.safetensors"))) == 3  # reading changes nothing
+    assert found.restore(*small, warnings.append).step == 1
+    assert found.tensors == {}  # let go of: a removed file's space would not be free
     assert "step-0000003.safetensors: damaged" in warnings[0]
     assert "step-0000002.safetensors: damaged (its checksum differs); it is left out" in warnings[1]
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -219,34 +240,34 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, small: tuple[Weight
 
 def test_the_last_k_stay(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
     for step in range(1, 6):
-        checkpoint.save(tmp_path, *small, Progress(step=step), keep=2)
+        checkpoint.save(tmp_path, TrainState(*small, Progress(step=step)), keep=2)
     names = sorted(path.name for path in (tmp_path / checkpoint.FOLDER).iterdir())
     assert names == ["epoch-0000-step-0000004.safetensors", "epoch-0000-step-0000005.safetensors"]
 
 
 def test_epochs_are_counted_beyond_four_digits(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
     for epoch in (9_999, 10_000):
-        checkpoint.save(tmp_path, *small, Progress(epoch=epoch), keep=1)
-    assert checkpoint.read_progress(tmp_path).epoch == 10_000
+        checkpoint.save(tmp_path, TrainState(*small, Progress(epoch=epoch)), keep=1)
+    assert checkpoint.read_newest(tmp_path).progress.epoch == 10_000
 
 
 def test_a_resumed_run_knows_its_last_good_checkpoint(tmp_path: Path, small: tuple[Weights, torch.optim.SGD]) -> None:
-    saved = checkpoint.save(tmp_path, *small, Progress(step=1), keep=2)
-    assert Checkpointer(tmp_path, Cadence("1h"), 2, Interruption()).latest == saved
+    saved = checkpoint.save(tmp_path, TrainState(*small, Progress(step=1)), keep=2)
+    assert Checkpointer(tmp_path, TrainState(*small, Progress()), Cadence("1h"), 2, Interruption()).latest == saved
 
 
 def test_a_full_disk_is_said_and_the_checkpoint_before_loads(
     tmp_path: Path, small: tuple[Weights, torch.optim.SGD]
 ) -> None:
-    checkpoint.save(tmp_path, *small, Progress(step=1), keep=2)
+    checkpoint.save(tmp_path, TrainState(*small, Progress(step=1)), keep=2)
 
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a disk with 10 kB left
         with pytest.raises(TrainingError, match=r"could not be written .*; free space, then --resume"):
-            checkpoint.save(tmp_path, *small, Progress(step=2), keep=2)
+            checkpoint.save(tmp_path, TrainState(*small, Progress(step=2)), keep=2)
 
     assert in_process(fill) == 0
-    assert checkpoint.restore(tmp_path, *small, print).step == 1
+    assert checkpoint.read_newest(tmp_path).restore(*small, print).step == 1
     assert len(list((tmp_path / checkpoint.FOLDER).iterdir())) == 1
 
 
@@ -350,9 +371,9 @@ def test_more_epochs_for_a_finished_run(undisturbed: tuple[str, Any], tmp_path: 
     if precision == "float32":
         before = 1
         assert in_process(lambda: train(out, precision, epochs=before)) == 0
-        assert checkpoint.read_progress(out).finished
+        assert checkpoint.read_newest(out).progress.finished
         killed_at(out, 5, precision, resume=True, epochs=3)  # before a checkpoint of its own
-        assert checkpoint.read_run(out).recipe["epochs"] == 3
+        assert checkpoint.read_run(out).recipe.epochs == 3
     else:
         before = 5  # which are then fewer
         killed_at(out, 14, precision, checkpoint_every="3", epochs=before)
@@ -450,7 +471,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, small: tupl
             train(out, "float32", checkpoint_every="1")
 
     assert in_process(work) == 0
-    assert checkpoint.read_progress(out).step == 4
+    assert checkpoint.read_newest(out).progress.step == 4
 
 
 def test_rows_that_were_cut_off_are_missed(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
         one.weights.masters["fc8.bias"][0] = math.nan
     message = "fc8.bias after epoch 0, step 0: is not finite; training diverged; .* good checkpoint: none yet"
     with pytest.raises(TrainingError, match=message):
-        one.checkpointer.save(one, keep=2)
+        one.checkpointer.save(keep=2)
     assert list(tmp_path.iterdir()) == []
 
 

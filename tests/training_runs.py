@@ -11,7 +11,7 @@ from vgglass.data import sources
 from vgglass.signals import Interruption
 from vgglass.training import checkpoint, recipe
 from vgglass.training import run as runs
-from vgglass.training.checkpoint import Checkpointer, Progress
+from vgglass.training.checkpoint import Checkpointer, Progress, TrainState
 from vgglass.training.loop import Trainer
 from vgglass.training.metrics_log import Display
 from vgglass.training.plan import plan_run
@@ -33,16 +33,16 @@ def trainer(**overrides: Any) -> tuple[Trainer, io.StringIO]:
     plan = recipe.read("digits").override(**QUICK | overrides)
     run, _ = plan_run(plan, data, None, None)
     options = runs.RunOptions(checkpoint.Cadence("1h"))
-    network, weights = runs.build(run, None, display)
-    feed = runs.make_feed(data, run, weights, options, workflows.features, display)
-    checkpointer = Checkpointer(Path("nowhere"), options.cadence, 2, Interruption())
-    optimizer = runs.make_optimizer(weights, plan)
-    return runs.make_trainer(run, network, weights, optimizer, feed, data, display, checkpointer, Progress()), text
+    context = runs.RunContext(data, run, Path("nowhere"), options, display, workflows.features)
+    weights = runs.build(run, None, display)
+    state = TrainState(weights, runs.make_optimizer(weights, plan), Progress())
+    checkpointer = Checkpointer(context.out, state, options.cadence, 2, Interruption())
+    return runs.make_trainer(context, state, runs.make_feed(context, weights), checkpointer), text
 
 
 def one_epoch(trainer: Trainer) -> dict[str, Any]:
     with trainer.display.run(trainer.steps, 0):
-        return trainer.epoch()
+        return trainer.train_epoch()
 
 
 WHOLE = {

@@ -1,6 +1,6 @@
-"""What survives of a run: run.json, fixed at its start, and checkpoints of everything that the rest depends on.
+"""What a run is resumed from: run.json, fixed at its start, and checkpoints of everything that training changes.
 
-`Checkpointer` saves when that is due, and before the run leaves on a signal.
+`Checkpointer` saves when one is due, and before the run stops on a signal.
 """
 
 import json
@@ -11,41 +11,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from rich.filesize import decimal
-from torch import Tensor
 from torch.optim import SGD
 
 from vgglass import files
-from vgglass.errors import InterruptedRunError, TrainingError, UsageError
+from vgglass.errors import InterruptedRunError, TrainingError, UsageError, UserError
 from vgglass.files import discard, replacing, temporaries
 from vgglass.signals import Interruption
 from vgglass.training.distributed import ALONE, Ranks
-from vgglass.training.precision import Weights
-
-if TYPE_CHECKING:
-    from vgglass.training.loop import Trainer
-
+from vgglass.training.precision import State, Weights
+from vgglass.training.recipe import Recipe
 
 RUN, FOLDER, LOCK = "run.json", "checkpoints", "run.lock"
 DAMAGED = ".damaged"
-LIBRARY_LEFT = ".tmp??????"  # the names that safetensors gives its own temporary files
+SAFETENSORS_TEMPORARY = ".tmp??????"
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is fixed for the whole of a run.
+    """What is fixed for the whole of a run; written to run.json.
 
-    recipe         its fields
     folder         the data's, as given; None for the embedded digits
-    digest         of the training and validation images, and classes: one that resumes it must share them
-    source         path and digest of the model that it started from; empty where it started from chance
+    digest         of the training and validation images, and classes: a run is resumed on the same ones only
+    source         path and digest of the model that it started from; empty where it started from random weights
     preprocessing  of the images, and colours, their principal components (3, 3), or None where grey
     batch_size     images a step: the recipe's, or all where there are fewer
     precision      that the network multiplies in: 'float32' or 'bfloat16'
@@ -54,10 +49,10 @@ class Run:
     convolution    'direct'; older runs may have had 'winograd', which `read_run` refuses
     scales         of the layers of a network that began with another's weights (see `transfer`), and factors, what its
                    fresh layers' weights were multiplied by
-    extended       of each change of the epochs: how many were behind the run, and how many it was to have before
+    extended       for each change of the number of epochs: epochs done by then, and epochs planned before
     """
 
-    recipe: dict[str, Any]
+    recipe: Recipe
     folder: str | None
     digest: str
     classes: list[str]
@@ -67,24 +62,19 @@ class Run:
     batch_size: int
     precision: str
     threads: int
-    feature_engine: str = "torch"  # what older runs had, as the defaults that follow
+    feature_engine: str = "torch"  # this default and those below are what older runs had
     convolution: str = "direct"
     feature_precision: str = "float32"
     scales: dict[str, list[float]] = field(default_factory=dict)
     factors: dict[str, float] = field(default_factory=dict)
     extended: list[list[int]] = field(default_factory=list)
 
-    @property
-    def fits_head(self) -> bool:
-        """As `Recipe.fits_head`; recipes of older runs had no such field."""
-        return self.recipe["train"] == "head" and self.recipe.get("head") == "pooled"
-
 
 @dataclass
 class Progress:
-    """Where a run stands between two steps.
+    """How far a run has come, between two steps.
 
-    epoch, step    whole epochs behind it, and steps of the one under way
+    epoch, step    whole epochs done, and steps done of the current one
     loss, correct, seen   summed over those steps
     best_accuracy  highest validation accuracy so far, and best_epoch, counted from 1, that reached it
     rate_drops     of the plateau schedule, and plateau_from, the last epoch that was better or brought a drop
@@ -107,7 +97,7 @@ class Progress:
     finished: bool = False
 
     def out_of_patience(self, patience: int) -> bool:
-        """Whether so many epochs brought none better; 0 is patient for ever."""
+        """Whether the last `patience` epochs were no better than the best before them; never with 0."""
         return 0 < patience <= self.epoch - self.best_epoch
 
     def is_finished(self, epochs: int, patience: int) -> bool:
@@ -115,8 +105,17 @@ class Progress:
         return self.epoch >= epochs or self.out_of_patience(patience)
 
 
+@dataclass(frozen=True)
+class TrainState:
+    """What the steps of a run change."""
+
+    weights: Weights
+    optimizer: SGD
+    progress: Progress
+
+
 class Cadence:
-    """When a checkpoint is due: every so many steps ('200') or so much time ('30s', '5m', '1h'). Raises UsageError."""
+    """When a checkpoint is due: after a number of steps ('200') or a time ('30s', '5m', '1h'). Raises UsageError."""
 
     def __init__(self, every: str) -> None:
         number, unit = (every[:-1], every[-1:]) if every[-1:] in UNITS else (every, "")
@@ -141,7 +140,7 @@ class Cadence:
 
 @contextmanager
 def exclusive(out: Path) -> Iterator[None]:
-    """Keep a run's folder to one process, and clear away what a killed one left half written. Raises TrainingError."""
+    """Lock a run's folder for this process, and remove a killed one's temporary files. Raises TrainingError."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK).open("w") as lock:
         try:
@@ -149,7 +148,8 @@ def exclusive(out: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise TrainingError(out, "another run is writing here", "wait for it, or choose another --out") from error
         for folder in (out, out / FOLDER):
-            for path in (*temporaries(folder / "*"), *(path for path in folder.glob(LIBRARY_LEFT) if path.is_file())):
+            left = filter(Path.is_file, folder.glob(SAFETENSORS_TEMPORARY))
+            for path in (*temporaries(folder / "*"), *left):
                 discard(path)
         yield
 
@@ -162,16 +162,19 @@ def write_run(out: Path, run: Run) -> None:
 def read_run(out: Path) -> Run:
     """Raises TrainingError where no run was started, it can't go on, or its record is damaged."""
     try:
-        run = Run(**json.loads((out / RUN).read_text(encoding="utf-8")))
+        fields = json.loads((out / RUN).read_text(encoding="utf-8"))
+        recipe = fields["recipe"]
+        if "winograd" in (fields.get("convolution"), recipe.get("convolution")):
+            rule = "is computed with Winograd's convolution, which vgglass no longer has"
+            raise TrainingError(out, rule, "start again with --overwrite, or go on from its best model with --from")
+        return Run(**fields | {"recipe": Recipe(**recipe)})
     except FileNotFoundError as error:
         remedy = "start it without --resume, with --overwrite where files are left of one"
         raise TrainingError(out, "holds no run to resume", remedy) from error
-    except (TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(out / RUN, f"damaged ({error})", "start again with --overwrite") from error
-    if "winograd" in (run.convolution, run.recipe.get("convolution")):
-        rule = "is computed with Winograd's convolution, which vgglass no longer has"
-        raise TrainingError(out, rule, "start again with --overwrite, or go on from its best model with --from")
-    return run
 
 
 def require_space(out: Path, weights: Weights, keep: int) -> str:
@@ -188,11 +191,12 @@ def require_space(out: Path, weights: Weights, keep: int) -> str:
     return need
 
 
-def save(out: Path, weights: Weights, optimizer: SGD, progress: Progress, keep: int) -> Path:
+def save(out: Path, state: TrainState, keep: int) -> Path:
     """Write a checkpoint, then remove all but the newest `keep`; its path.
 
     Raises TrainingError on a full disk; the checkpoints before it are then as they were.
     """
+    weights, optimizer, progress = state.weights, state.optimizer, state.progress
     tensors = {f"weights.{name}": value for name, value in weights.state().items()}
     tensors |= {f"average.{name}": value for name, value in weights.average.items()}
     for name, master in weights.masters.items():
@@ -211,29 +215,54 @@ def save(out: Path, weights: Weights, optimizer: SGD, progress: Progress, keep: 
     return path
 
 
-def restore(out: Path, weights: Weights, optimizer: SGD, warn: Callable[[str], None]) -> Progress:
-    """Put the newest whole checkpoint in place; where there is none, the run begins anew.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The newest whole checkpoint of a run as it was read; of a run without one no tensors, and Progress().
 
-    A damaged one is named by `warn` and put aside.
+    damaged  newer ones that are not whole, and what is wrong with each
     """
-    for path in newest_first(out):
-        try:
-            tensors, progress = load(path)
-        except TrainingError as error:
+
+    tensors: State
+    progress: Progress
+    damaged: dict[Path, str]
+
+    def restore(self, weights: Weights, optimizer: SGD, warn: Callable[[str], None]) -> Progress:
+        """Copy the tensors into a run's and let go of them. Damaged checkpoints are reported to `warn` and renamed."""
+        for path, error in self.damaged.items():
             warn(f"{error} It is put aside.")
             path.rename(path.with_suffix(DAMAGED))
-            continue
-        _put(tensors, weights, optimizer)
-        return progress
-    return Progress()
+        if self.tensors:
+            weights.load(self._part("weights."))
+        for name, value in self._part("average.").items():
+            weights.average[name].copy_(value)
+        for name, value in self._part("momentum.").items():
+            master = weights.masters[name]
+            buffer = torch.empty_like(master)
+            optimizer.state[master]["momentum_buffer"] = buffer.copy_(value)
+        self.tensors.clear()  # they are gigabytes, and hold the disk space of their file when it is removed
+        return self.progress
+
+    def _part(self, kind: str) -> State:
+        return {name.removeprefix(kind): value for name, value in self.tensors.items() if name.startswith(kind)}
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
+def read_newest(out: Path) -> Checkpoint:
+    """The newest whole checkpoint under `out`, read once and changed nowhere."""
+    damaged: dict[Path, str] = {}
+    for path in newest_first(out):
+        try:
+            return Checkpoint(*load(path), damaged)
+        except TrainingError as error:
+            damaged[path] = str(error)
+    return Checkpoint({}, Progress(), damaged)
+
+
+def load(path: Path) -> tuple[State, Progress]:
     """Tensors and progress of one checkpoint. Raises TrainingError where a byte of it is not as it was written."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-        tensors = safetensors.torch.load_file(path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         progress = Progress(**json.loads(metadata["progress"]))
         if int(metadata["checksum"]) != _checksum(tensors):
             raise ValueError("its checksum differs")
@@ -242,36 +271,13 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress]:
     return tensors, progress
 
 
-def read_progress(out: Path) -> Progress:
-    """Where a run's newest whole checkpoint stands."""
-    for path in newest_first(out):
-        try:
-            return load(path)[1]  # all of it: what is told here must be what `restore` will find
-        except TrainingError:
-            continue  # `restore` names it
-    return Progress()
-
-
 def newest_first(out: Path) -> list[Path]:
     """The checkpoints under `out`."""
     found = (out / FOLDER).glob("epoch-*.safetensors")
     return sorted(found, key=lambda path: [int(part) for part in path.stem.split("-")[1::2]], reverse=True)
 
 
-def _put(tensors: dict[str, Tensor], weights: Weights, optimizer: SGD) -> None:
-    def part(kind: str) -> dict[str, Tensor]:
-        return {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
-
-    weights.load(part("weights."))
-    for name, value in part("average.").items():
-        weights.average[name].copy_(value)
-    for name, value in part("momentum.").items():
-        master = weights.masters[name]
-        buffer = torch.empty_like(master)
-        optimizer.state[master]["momentum_buffer"] = buffer.copy_(value)
-
-
-def _checksum(tensors: dict[str, Tensor]) -> int:
+def _checksum(tensors: State) -> int:
     """CRC-32 over names and bytes, in the order of the names."""
     found = 0
     for name in sorted(tensors):
@@ -280,55 +286,57 @@ def _checksum(tensors: dict[str, Tensor]) -> int:
     return found
 
 
-# Who sees to it that a run can go on: saves its state when that is due, and before it leaves on a signal.
-
-
 class Checkpointer:
-    """Checkpoints of a run under `out`: the newest `keep` of those that `cadence` calls for. Rank 0 writes them.
+    """Saves the state of a run under `out`: the newest `keep` of the checkpoints that `cadence` calls for.
 
-    latest  the newest one that is known to be whole
+    Called on all ranks; rank 0 writes.
+    latest  the newest checkpoint that is known to be whole
     """
 
     def __init__(
-        self, out: Path, cadence: Cadence, keep: int, interruption: Interruption, ranks: Ranks = ALONE
-    ) -> None:
-        self.out, self.cadence, self.keep, self.interruption, self.ranks = out, cadence, keep, interruption, ranks
+        self, out: Path, state: TrainState, cadence: Cadence, keep: int, interruption: Interruption,
+        ranks: Ranks = ALONE,
+    ) -> None:  # fmt: skip
+        self.out, self.state, self.cadence, self.keep = out, state, cadence, keep
+        self.interruption, self.ranks = interruption, ranks
         self.latest = next(iter(newest_first(out)), None)
 
-    def after_step(self, trainer: "Trainer") -> None:
-        """Save where it is due. Raises InterruptedRunError, after saving, where a signal came."""
-        self.stop_if_requested(trainer)
+    def after_step(self, steps: int) -> None:
+        """Save where a checkpoint is due; `steps` of an epoch. Raises InterruptedRunError after a signal."""
+        self.stop_if_requested(steps)
         if self.cadence.due():
-            self.save(trainer, self.keep)
+            self.save(self.keep)
 
     @property
     def stop_requested(self) -> bool:
+        """Whether this rank received a signal."""
         return self.interruption.signal is not None
 
-    def stop_if_requested(self, trainer: "Trainer") -> None:
-        """Save and leave where a signal came to any rank. Raises InterruptedRunError on all."""
+    def stop_if_requested(self, steps: int) -> None:
+        """Save and raise InterruptedRunError, on all ranks, where any of them received a signal."""
         signal = self.ranks.any_signal(self.interruption.signal)
         if signal:
-            self.save(trainer, self.keep)
+            self.save(self.keep)
             self.ranks.barrier()  # torchrun ends the rest when the first rank leaves
-            progress = trainer.progress
+            progress = self.state.progress
             raise InterruptedRunError(
                 signal.name,
                 signal,
-                f"saved in epoch {progress.epoch + 1} after {progress.step} of its {trainer.steps} steps",
+                f"saved in epoch {progress.epoch + 1} after {progress.step} of its {steps} steps",
                 "go on with the same command"
                 if self.ranks.launched
                 else f"go on with: vgglass train --out {self.out} --resume",
             )
 
-    def save(self, trainer: "Trainer", keep: int) -> None:
-        """Raises TrainingError for weights that are not finite, which nobody could go on from, and on a full disk."""
-        for name, value in trainer.weights.state().items():
+    def save(self, keep: int) -> None:
+        """Raises TrainingError for weights that are not finite, from which no run could go on, and on a full disk."""
+        progress = self.state.progress
+        for name, value in self.state.weights.state().items():
             if not value.isfinite().all():
                 raise TrainingError(
-                    f"{name} after epoch {trainer.progress.epoch}, step {trainer.progress.step}",
+                    f"{name} after epoch {progress.epoch}, step {progress.step}",
                     "is not finite; training diverged",
                     f"lower the learning rate; the last good checkpoint: {self.latest or 'none yet'}",
                 )
         if self.ranks.first:
-            self.latest = save(self.out, trainer.weights, trainer.optimizer, trainer.progress, keep)
+            self.latest = save(self.out, self.state, keep)

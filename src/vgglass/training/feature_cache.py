@@ -78,14 +78,14 @@ class Cache:
         recipe, record = self.run.recipe, self.model.record.preprocessing
         drawn = {
             "view": view,
-            "augmentation": recipe["augmentation"],
-            "seed": recipe["seed"],
+            "augmentation": recipe.augmentation,
+            "seed": recipe.seed,
             "colours": self.run.colours,
         }
 
         def batches() -> Iterator[Batch]:
             loader = TrainingLoader(
-                samples, record, BATCH, recipe["augmentation"], recipe["seed"], colours=colours(self.run),
+                samples, record, BATCH, recipe.augmentation, recipe.seed, colours=colours(self.run),
                 workers=self.workers,
             )  # fmt: skip
             with loader:
@@ -223,7 +223,7 @@ class Averages:
     def drawn(self, samples: Sequence[Sample], view: int) -> NDArray[np.float32]:
         """Of the images as the epoch `view` of a run would draw them (n, C)."""
         recipe, record = self.run.recipe, self.model.record.preprocessing
-        augmentation, seed = recipe["augmentation"], recipe["seed"]
+        augmentation, seed = recipe.augmentation, recipe.seed
 
         def batches(missing: Sequence[Sample]) -> Iterator[Pixels]:
             loader = TrainingLoader(

@@ -30,7 +30,6 @@ from vgglass.training import transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.metrics_log import Display
-from vgglass.training.recipe import Recipe
 
 # A linear classifier on fixed features, fitted and not gambled: multinomial logistic regression, its penalty chosen
 # by cross-validation. n images, V views of each, D numbers a view, K classes. Features are centred and divided by
@@ -271,7 +270,7 @@ def fit(
     dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display
 ) -> FittedHead:
     """Fit a pooled head on 'train', judge it on what is held out, and say what came of it. Raises TrainingError."""
-    recipe = Recipe(**run.recipe)
+    recipe = run.recipe
     network = VGG(recipe.network(len(run.classes)))
     display.print(transfer.load_matching(network, source, tuple(run.classes)))
     averages = Averages(_headless(network, run), run, extractors, workers, display)
@@ -309,7 +308,7 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
         Preprocessing.from_json(run.preprocessing),
         metrics=fitted.metrics,
         data=about,
-        recipe=run.recipe | {"from": run.source},
+        recipe=run.recipe.as_json() | {"from": run.source},
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
 

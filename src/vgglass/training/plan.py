@@ -58,7 +58,7 @@ def plan_run(
     if start and recipe.rates == "layer" and not recipe.fits_head:
         scales, factors = _scaled(recipe, dataset.classes, start, preprocessing, pixels)
     run = Run(
-        recipe=recipe.as_json(),
+        recipe=recipe,
         folder=folder,
         digest=identity(dataset),
         classes=list(dataset.classes),
@@ -148,8 +148,8 @@ ANOTHER = "vgglass train FOLDER --train all --out ANOTHER --from"
 
 def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
     """The run with so many epochs in all. Raises TrainingError, and UsageError for epochs that are behind it."""
-    recipe = Recipe(**run.recipe)
-    if run.fits_head:
+    recipe = run.recipe
+    if recipe.fits_head:
         remedy = f"train its convolutions too: {ANOTHER} {out / 'best.safetensors'}"
         raise TrainingError(out, "is a head that was fitted at once, without epochs", remedy)
     require_patience(out, progress, recipe)
@@ -158,7 +158,7 @@ def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
     if epochs == recipe.epochs:
         return run
     changes = [*run.extended, [progress.epoch, recipe.epochs]]
-    return replace(run, recipe=recipe.override(epochs=epochs).as_json(), extended=changes)
+    return replace(run, recipe=recipe.override(epochs=epochs), extended=changes)
 
 
 def require_patience(out: Path, progress: Progress, recipe: Recipe) -> None:
@@ -170,7 +170,7 @@ def require_patience(out: Path, progress: Progress, recipe: Recipe) -> None:
 
 def extension_line(run: Run, before: Run, progress: Progress, images: int) -> str:
     """What the change of epochs does to the rate of learning; '' where there is none."""
-    old, new = Recipe(**before.recipe), Recipe(**run.recipe)
+    old, new = before.recipe, run.recipe
     if old == new:
         return ""
     steps = len(batch_sizes(images, run.batch_size))

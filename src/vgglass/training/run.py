@@ -1,4 +1,4 @@
-"""A run from its data to its model files: what is put together once, and the order of its epochs."""
+"""A run from its data to its model files: what is set up once, then its epochs."""
 
 import json
 import platform
@@ -27,7 +27,7 @@ from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
 from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
 from vgglass.training.batches import BatchSource, FeatureBatches, ImageBatches
-from vgglass.training.checkpoint import Cadence, Checkpointer, Progress, Run
+from vgglass.training.checkpoint import Cadence, Checkpoint, Checkpointer, Progress, Run, TrainState
 from vgglass.training.distributed import ALONE, Ranks
 from vgglass.training.feature_cache import Extractors, colours
 from vgglass.training.loop import Trainer
@@ -37,25 +37,43 @@ from vgglass.training.recipe import Recipe
 from vgglass.training.transfer import Scale
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
-# The record is removed first and written last: what is resumed is whole.
+# run.json is removed first and written last: a run that has one is whole.
 FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,
     metrics_log.TENSORBOARD,
 )  # fmt: skip
-FIRST_LOGIT_IMAGES = 32  # images whose first logits are looked at
+FIRST_LOGIT_IMAGES = 32
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run goes about it, without a say in what comes out.
+    """What a run's outcome does not depend on.
 
-    workers  processes that decode; None for what suits the data
     cadence  when a checkpoint is due, and keep, how many stay
+    workers  processes that decode; None for what suits the data
     """
 
     cadence: Cadence
     keep: int = 2
     workers: int | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What is the same for a whole run: what it is of, and where it runs.
+
+    out         folder that rank 0 writes to
+    extractors  of a model file and an engine's name, what computes the features of frozen convolutions
+    ranks       processes that train together
+    """
+
+    dataset: Dataset
+    run: Run
+    out: Path
+    options: RunOptions
+    display: Display
+    extractors: Extractors
+    ranks: Ranks = ALONE
 
 
 def require_divisible(run: Run, images: int, ranks: Ranks) -> None:
@@ -68,15 +86,14 @@ def require_divisible(run: Run, images: int, ranks: Ranks) -> None:
     if (least := batch_sizes(images, run.batch_size)[-1]) < ranks.count:
         remedy = f"start at most {least} ranks, or choose a larger --batch-size"
         raise TrainingError(f"batches of {least} images", f"are smaller than the {ranks.count} ranks", remedy)
-    if run.recipe.get("sync_batch_norm") and ranks.count > 1 and device().type == "cpu":
+    if run.recipe.sync_batch_norm and ranks.count > 1 and device().type == "cpu":
         raise UsageError("sync_batch_norm", "torch has it for GPUs alone", "leave it out, or train on GPUs")
 
 
 def require_memory(run: Run, display: Display, ranks: Ranks = ALONE) -> None:
-    """Say what memory the run will take. Raises TrainingError where there is too little."""
-    recipe = Recipe(**run.recipe)
-    architecture = recipe.network(len(run.classes))
-    need = memory.forecast(recipe, architecture, run.batch_size, run.precision, device(), ranks.share)
+    """Print what memory the run will take. Raises TrainingError where there is too little."""
+    architecture = run.recipe.network(len(run.classes))
+    need = memory.forecast(run.recipe, architecture, run.batch_size, run.precision, device(), ranks.share)
     display.print(str(need))
     need.require()
 
@@ -87,20 +104,18 @@ def require_fresh(out: Path) -> None:
         raise TrainingError(out, "holds a run already", "use --resume, --overwrite or another --out")
 
 
-def finished(out: Path, epochs: int | None = None) -> bool:
-    """Whether nothing is left to do for the run there, which is to have so many epochs in place of its recipe's."""
-    run = checkpoint.read_run(out)
-    recipe = Recipe(**run.recipe)
-    over = checkpoint.read_progress(out).is_finished(epochs or recipe.epochs, recipe.patience)
-    return over or (run.fits_head and (out / BEST).exists())
+def finished(out: Path, run: Run, progress: Progress, epochs: int | None = None) -> bool:
+    """Whether nothing is left to do for the run there, with `epochs` in place of its recipe's."""
+    over = progress.is_finished(epochs or run.recipe.epochs, run.recipe.patience)
+    return over or (run.recipe.fits_head and (out / BEST).exists())
 
 
 def require_recipe(out: Path, recipe: Recipe) -> None:
     """Raises TrainingError, naming the field, where the run there has another recipe."""
-    found = checkpoint.read_run(out).recipe
+    found = checkpoint.read_run(out).recipe.as_json()
     for name, value in recipe.as_json().items():
-        if found.get(name) != value:
-            rule = f"holds a run with {name} {found.get(name)}, not {value}"
+        if found[name] != value:
+            rule = f"holds a run with {name} {found[name]}, not {value}"
             raise TrainingError(out, rule, "choose another --out, or remove that folder")
 
 
@@ -113,114 +128,110 @@ def clear(out: Path) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def train(
-    dataset: Dataset, run: Run, out: Path, display: Display, options: RunOptions, source: ModelFile | None,
-    extractors: Extractors, ranks: Ranks = ALONE,
-) -> Path:  # fmt: skip
-    """Train on 'train', choose the best epoch on 'validation', write everything under `out`; the best model's path.
+def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | None) -> Path:
+    """Train on 'train', choose the best epoch on 'validation', write everything to the run's folder.
 
-    extractors  of a model file and an engine's name, what computes pool5: for a head that is trained alone
-    ranks       that train together: only the first looks at `source` and `out`, and only it writes
-    Goes on from the newest checkpoint under `out` where there is one. Raises TrainingError, and InterruptedRunError on
-    SIGINT, SIGTERM and SIGHUP. The caller's random state and thread count come back as they were.
+    source  the model that a new run starts from, where there is one
+    newest  the checkpoint that a resumed run goes on from; both are rank 0's alone
+    Returns the best model's path. Raises TrainingError, and InterruptedRunError on SIGINT, SIGTERM and SIGHUP. The
+    caller's random state and thread count are restored.
     """
-    if run.fits_head:
-        return ranks.broadcast_object(lambda: _fit_head(dataset, run, out, display, options, source, extractors))
+    run, out, options, display, ranks = context.run, context.out, context.options, context.display, context.ranks
+    if run.recipe.fits_head:
+        return ranks.broadcast_object(lambda: _fit_head(context, source))
     with _isolated_torch(run):
-        if source and run.recipe.get("head") == "pooled":
-            source = _with_fitted_head(dataset, run, source, extractors, options, display)
-        network, weights = build(run, source, display, ranks)
-        optimizer = make_optimizer(weights, Recipe(**run.recipe), transfer.from_json(run.scales))
-        progress = ranks.broadcast_object(lambda: _restored(out, run, weights, optimizer, display, options))
-        share_state(weights, optimizer, ranks)
-        # Until the feed is there a signal ends the run at once: nothing has been learned that could be lost.
-        feed = make_feed(dataset, run, weights, options, extractors, display, ranks)
-        with feed, Interruption() as interruption:
-            checkpointer = Checkpointer(out, options.cadence, options.keep, interruption, ranks)
-            trainer = make_trainer(
-                run, network, weights, optimizer, feed, dataset, display, checkpointer, progress, ranks
-            )
+        if source and run.recipe.head == "pooled":
+            source = _with_fitted_head(context, source)
+        weights = build(run, source, display, ranks)
+        optimizer = make_optimizer(weights, run.recipe, transfer.from_json(run.scales))
+        progress = ranks.broadcast_object(lambda: _restored(context, weights, optimizer, newest))
+        state = TrainState(weights, optimizer, progress)
+        broadcast_state(state, ranks)
+        # Until the feed is ready a signal ends the process at once: nothing has been trained that could be lost.
+        with make_feed(context, weights) as feed, Interruption() as interruption:
+            checkpointer = Checkpointer(out, state, options.cadence, options.keep, interruption, ranks)
+            trainer = make_trainer(context, state, feed, checkpointer)
             log = MetricsLog(out, progress.metrics_bytes) if ranks.first else None
-            about = describe(dataset) if ranks.first else {}
+            data = describe(context.dataset) if ranks.first else {}
             done = progress.epoch * trainer.steps + progress.step
             if ranks.first and not done and not source:
                 display.warn(_initialisation_warning(trainer))
             if not done and ranks.broadcast_object(lambda: source is not None and _has_whole_head(run, source)):
-                _evaluate_start(trainer, run, about, out)
-            with display.run(trainer.steps * trainer.recipe.epochs, done):
+                _evaluate_start(context, trainer, data)
+            with display.run(trainer.steps * run.recipe.epochs, done):
                 while not progress.finished:
-                    _one_epoch(trainer, run, about, log, out)
-        checkpointer.save(trainer, keep=1)
+                    _one_epoch(context, trainer, data, log)
+        checkpointer.save(keep=1)
     return out / BEST
 
 
-def _fit_head(
-    dataset: Dataset, run: Run, out: Path, display: Display, options: RunOptions, source: ModelFile | None,
-    extractors: Extractors,
-) -> Path:  # fmt: skip
+def _fit_head(context: RunContext, source: ModelFile | None) -> Path:
     assert source, "a head is fitted to the convolutions of a model"
+    run, out = context.run, context.out
 
     def interrupted(number: signal.Signals) -> InterruptedRunError:
         done = "the features computed so far are kept"
         return InterruptedRunError(number.name, number, done, f"go on with: vgglass train --out {out} --resume")
 
     with _isolated_torch(run), at_once(interrupted):
-        found = fitted.fit(dataset, run, source, extractors, options.workers, display)
+        found = _fitted(context, source)
         rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
         with replacing(out / metrics_log.METRICS) as temporary:
             temporary.write_text(rows, encoding="utf-8")
-        modelfile.save(fitted.as_model_file(found, run, describe(dataset, selected_on="train")), out / BEST)
+        modelfile.save(fitted.as_model_file(found, run, describe(context.dataset, selected_on="train")), out / BEST)
     return out / BEST
 
 
-def _with_fitted_head(
-    dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, options: RunOptions, display: Display
-) -> ModelFile:
+def _with_fitted_head(context: RunContext, source: ModelFile) -> ModelFile:
     """The model to fine-tune: with its own head where that is for these classes, else with one fitted."""
-    if _has_whole_head(run, source):
+    if _has_whole_head(context.run, source):
         return source
-    found = fitted.fit(dataset, run, source, extractors, options.workers, display)
-    return fitted.as_model_file(found, run, {})
+    return fitted.as_model_file(_fitted(context, source), context.run, {})
+
+
+def _fitted(context: RunContext, source: ModelFile) -> fitted.FittedHead:
+    workers = context.options.workers
+    return fitted.fit(context.dataset, context.run, source, context.extractors, workers, context.display)
 
 
 def _has_whole_head(run: Run, source: ModelFile) -> bool:
-    return not transfer.fresh_layers(Recipe(**run.recipe).network(len(run.classes)), source, tuple(run.classes))
+    return not transfer.fresh_layers(run.recipe.network(len(run.classes)), source, tuple(run.classes))
 
 
-def _evaluate_start(trainer: Trainer, run: Run, about: dict[str, Any], out: Path) -> None:
+def _evaluate_start(context: RunContext, trainer: Trainer, data: dict[str, Any]) -> None:
     """The network as it begins is the first to be beaten: what fine-tuning does not improve is kept."""
     row = {"epoch": 0, **trainer.validate()}
     trainer.progress.best_accuracy = row["validation_accuracy"]
-    if trainer.ranks.first:
-        trainer.display.print(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
-        modelfile.save(as_model_file(trainer, run, about, row), out / BEST)
+    if context.ranks.first:
+        context.display.print(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
+        modelfile.save(as_model_file(context.run, trainer.weights, data, row), context.out / BEST)
 
 
-def _restored(out: Path, run: Run, weights: Weights, optimizer: SGD, display: Display, options: RunOptions) -> Progress:
-    progress = checkpoint.restore(out, weights, optimizer, display.warn)
-    recipe = Recipe(**run.recipe)
+def _restored(context: RunContext, weights: Weights, optimizer: SGD, newest: Checkpoint | None) -> Progress:
+    out, recipe, options, display = context.out, context.run.recipe, context.options, context.display
+    progress = newest.restore(weights, optimizer, display.warn) if newest else Progress()
     progress.finished = progress.is_finished(recipe.epochs, recipe.patience)  # epochs may have been added
     display.print(f"{checkpoint.require_space(out, weights, options.keep)}; one every {options.cadence}")
     return progress
 
 
-def share_state(weights: Weights, optimizer: SGD, ranks: Ranks) -> None:
-    """Let every rank begin with the weights, averages and momenta of the first."""
-    moving = ranks.broadcast_object(
+def broadcast_state(state: TrainState, ranks: Ranks) -> None:
+    """Copy the weights, averages and momenta of rank 0 to every rank."""
+    weights, optimizer = state.weights, state.optimizer
+    names = ranks.broadcast_object(
         lambda: [name for name, master in weights.masters.items() if optimizer.state.get(master)]
     )
-    momenta = [optimizer.state[weights.masters[name]] for name in moving]
-    for name, momentum in zip(moving, momenta, strict=True):
-        momentum.setdefault("momentum_buffer", torch.empty_like(weights.masters[name]))
-    ranks.broadcast(
-        [*weights.state().values(), *weights.average.values(), *(kept["momentum_buffer"] for kept in momenta)]
-    )
+    momenta = []
+    for name in names:
+        master = weights.masters[name]
+        momenta.append(optimizer.state[master].setdefault("momentum_buffer", torch.empty_like(master)))
+    ranks.broadcast([*weights.state().values(), *weights.average.values(), *momenta])
     weights.sync_model()
 
 
-def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = ALONE) -> tuple[VGG, Weights]:
-    """The network as it is before the first step, and its weights."""
-    recipe = Recipe(**run.recipe)
+def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = ALONE) -> Weights:
+    """The network as it is before the first step."""
+    recipe = run.recipe
     torch.manual_seed(recipe.seed)
     network = VGG(recipe.network(len(run.classes)), recipe.initialisation)
     if source:
@@ -231,46 +242,41 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     transfer.freeze(network, recipe)
-    return network, Weights(network, run.precision, recipe.ema)
+    return Weights(network, run.precision, recipe.ema)
 
 
-def make_trainer(
-    run: Run, network: VGG, weights: Weights, optimizer: SGD, feed: BatchSource, dataset: Dataset, display: Display,
-    checkpointer: Checkpointer, progress: Progress, ranks: Ranks = ALONE,
-) -> Trainer:  # fmt: skip
-    recipe, samples = Recipe(**run.recipe), dataset.split("train")
+def make_trainer(context: RunContext, state: TrainState, feed: BatchSource, checkpointer: Checkpointer) -> Trainer:
+    run, display, samples = context.run, context.display, context.dataset.split("train")
     images = class_counts(samples, len(run.classes))
-    display.print(balance_line(images, run.classes, recipe.balance))
+    display.print(balance_line(images, run.classes, run.recipe.balance))
     loss_weights = None
-    if recipe.balance == "weights":
-        loss_weights = torch.tensor(class_weights(images), dtype=weights.master_dtype, device=device())
-    return Trainer(
-        recipe, network, weights, optimizer, feed, Preprocessing.from_json(run.preprocessing),
-        batch_sizes(len(samples), run.batch_size), loss_weights, display, checkpointer, progress, ranks,
-    )  # fmt: skip
+    if run.recipe.balance == "weights":
+        loss_weights = torch.tensor(class_weights(images), dtype=state.weights.master_dtype, device=device())
+    sizes = batch_sizes(len(samples), run.batch_size)
+    return Trainer(run.recipe, state, feed, sizes, loss_weights, display, checkpointer, context.ranks)
 
 
-def make_feed(
-    dataset: Dataset, run: Run, weights: Weights, options: RunOptions, extractors: Extractors, display: Display,
-    ranks: Ranks = ALONE,
-) -> BatchSource:  # fmt: skip
+def make_feed(context: RunContext, weights: Weights) -> BatchSource:
     """Images, or for a head that is trained alone, features."""
-    recipe, samples, held_out = Recipe(**run.recipe), dataset.split("train"), dataset.split("validation")
-    preprocessing = Preprocessing.from_json(run.preprocessing)
+    run, ranks, workers = context.run, context.ranks, context.options.workers
+    recipe, preprocessing = run.recipe, Preprocessing.from_json(run.preprocessing)
+    samples, held_out = context.dataset.split("train"), context.dataset.split("validation")
     draws = None
     if recipe.balance == "sampler":
         draws = sample_weights(samples, class_counts(samples, len(run.classes)))
     if recipe.train == "head":
-        model = weights.as_network().to_file(dataset.classes, preprocessing)
-        cache = feature_cache.Cache(model, run, extractors, options.workers, display)
-        learned, judged = ranks.local_rank_zero_first(lambda: (cache.views(samples, recipe), cache.plain(held_out)))
+        model = weights.as_network().to_file(context.dataset.classes, preprocessing)
+        cache = feature_cache.Cache(model, run, context.extractors, workers, context.display)
+        views, held_out_features = ranks.local_rank_zero_first(
+            lambda: (cache.views(samples, recipe), cache.plain(held_out))
+        )
         return FeatureBatches(
-            learned, labels_of(samples), judged, labels_of(held_out), run.batch_size, recipe.seed, draws,
+            views, labels_of(samples), held_out_features, labels_of(held_out), run.batch_size, recipe.seed, draws,
             device(), weights.dtype, ranks.share,
         )  # fmt: skip
     loader = TrainingLoader(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
-        weights=draws, workers=options.workers, share=ranks.share,
+        weights=draws, workers=workers, share=ranks.share,
     )  # fmt: skip
     return ImageBatches(loader, held_out, preprocessing, device(), weights.dtype, ranks.share)
 
@@ -283,8 +289,8 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
     """SGD with momentum; weight decay on convolution and fully connected weights alone, a block's share of the rate.
 
     scales  of the layers of a network that began with another's weights
-    A group's `unit` is the square of the unit of its weights: see `transfer`. Weight decay is relative to the weights
-    as it is, so that the unit is taken out of it.
+    A group's `unit` is the square of the unit of its weights: see `transfer`. Weight decay is relative to the weights,
+    so the unit is divided out of it.
     """
     kinds = {layer.name: layer.kind for layer in weights.network.architecture.layers()}
     groups: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
@@ -304,21 +310,21 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
     )  # fmt: skip
 
 
-def _one_epoch(trainer: Trainer, run: Run, about: dict[str, Any], log: MetricsLog | None, out: Path) -> None:
-    """What comes of it is written where there is a log."""
-    progress, display = trainer.progress, trainer.display
-    row = {"epoch": progress.epoch + 1, **trainer.epoch(), **trainer.validate()}
+def _one_epoch(context: RunContext, trainer: Trainer, data: dict[str, Any], log: MetricsLog | None) -> None:
+    """Train, validate, and write what came of it where there is a log: on rank 0."""
+    progress, display, recipe = trainer.progress, context.display, context.run.recipe
+    row = {"epoch": progress.epoch + 1, **trainer.train_epoch(), **trainer.validate()}
     best = trainer.finish_epoch(row["validation_accuracy"])
     if log is None:
         return
-    display.epoch(row, trainer.recipe.epochs, best)
+    display.epoch(row, recipe.epochs, best)
     display.warn(diagnostics.dead_relu_warning(row["dead_channels"]))
     display.warn(diagnostics.data_wait_warning(row["waited"]))
     names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
     if names:
-        file = as_model_file(trainer, run, about, row)
+        file = as_model_file(context.run, trainer.weights, data, row)
         for name in names:
-            modelfile.save(file, out / name)
+            modelfile.save(file, context.out / name)
     progress.metrics_bytes = log.write(row, progress.finished)
 
 
@@ -333,13 +339,18 @@ def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any
     }
 
 
-def as_model_file(trainer: Trainer, run: Run, about: dict[str, Any], row: dict[str, Any]) -> ModelFile:
-    return trainer.weights.as_network().to_file(
+def as_model_file(run: Run, weights: Weights, data: dict[str, Any], row: dict[str, Any]) -> ModelFile:
+    """The weights after an epoch.
+
+    data  that they learned from, as `describe` has it
+    row   of the epoch in metrics.jsonl
+    """
+    return weights.as_network().to_file(
         tuple(run.classes),
-        trainer.preprocessing,
+        Preprocessing.from_json(run.preprocessing),
         metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
-        data=about,
-        recipe=run.recipe
+        data=data,
+        recipe=run.recipe.as_json()
         | ({"from": run.source} if run.source else {})
         | ({"extended": run.extended} if run.extended else {}),
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -355,6 +366,7 @@ def _initialisation_warning(trainer: Trainer) -> str:
 
 @contextmanager
 def _isolated_torch(run: Run) -> Iterator[None]:
+    """The run's thread count and a random state of its own inside the block, the caller's afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(run.threads)
     try:

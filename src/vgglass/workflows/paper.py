@@ -130,7 +130,7 @@ def _trained(
         train(folder, out=out, recipe=recipe, source=start, overwrite=True, console=console)
     else:
         _require_same(out, recipe, start, dataset)
-        if not finished(out):
+        if not finished(out, checkpoint.read_run(out), checkpoint.read_newest(out).progress):
             train(folder, out=out, resume=True, console=console)
         else:
             console.print("trained already")

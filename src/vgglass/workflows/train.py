@@ -15,7 +15,7 @@ from vgglass.workflows.models import Model, features, recipe_of, require_torch, 
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
-    from vgglass.training.checkpoint import Run
+    from vgglass.training.checkpoint import Checkpoint, Run
     from vgglass.training.metrics_log import Display
     from vgglass.training.recipe import Recipe
 
@@ -63,11 +63,12 @@ def train(
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
     epochs = _epochs(overrides) if resume else None
     with distributed.process_group() as group, ExitStack() as held:
-        start: ModelFile | None = None  # which rank 0 alone looks at
+        start: ModelFile | None = None  # of these two the other ranks know nothing
+        newest: Checkpoint | None = None
 
         def begin() -> "tuple[Dataset, Run] | None":
             """The data and the record of the run, which are then under `out`; None where it has finished."""
-            nonlocal start
+            nonlocal start, newest
             if overwrite and group.launched:
                 remedy = "remove the folder beforehand, or choose another --out"
                 raise UsageError("--overwrite", "would remove the run each time that torchrun starts it again", remedy)
@@ -75,9 +76,12 @@ def train(
             if goes_on:
                 if not resume:
                     _require_the_same(out, _plan(folder, recipe, source, overrides, preprocessing)[0], source)
-                if group.launched and run.finished(out, epochs):
+                before = checkpoint.read_run(out)
+                held.enter_context(checkpoint.exclusive(out))
+                newest = checkpoint.read_newest(out)
+                if group.launched and run.finished(out, before, newest.progress, epochs):
                     return None
-                dataset, chosen, start = _resumed(out, folder, epochs, display)
+                dataset, chosen, start = _resumed(out, before, newest, folder, epochs, display)
             else:
                 if not overwrite:
                     run.require_fresh(out)
@@ -89,10 +93,10 @@ def train(
                     chosen.source["preprocessing"] = preprocessing  # which the file does not tell
                 display.print(line)
             run.require_divisible(chosen, len(dataset.split("train")), group)
-            if not chosen.fits_head:
+            if not chosen.recipe.fits_head:
                 run.require_memory(chosen, display, group)
-            held.enter_context(checkpoint.exclusive(out))
             if not goes_on:
+                held.enter_context(checkpoint.exclusive(out))
                 held.enter_context(_without_a_false_start(out))
                 _write_down(out, dataset, chosen, overwrite)
             elif epochs:
@@ -103,7 +107,7 @@ def train(
         if begun is None:
             display.print(f"{out} holds this run, finished")
             return out / run.BEST
-        return run.train(*begun, out, display, options, start, features, group)
+        return run.train(run.RunContext(*begun, out, options, display, features, group), start, newest)
 
 
 def preview(
@@ -176,22 +180,21 @@ def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
 
 
 def _resumed(
-    out: Path, folder: str | Path | None, epochs: int | None, display: "Display"
+    out: Path, before: "Run", newest: "Checkpoint", folder: str | Path | None, epochs: int | None, display: "Display"
 ) -> "tuple[Dataset, Run, ModelFile | None]":
-    """The data of the run under `out`, what it is, and the model it starts from, where it has not started yet.
+    """The data of the run under `out`, its record, and the model it starts from, where it has not started yet.
 
-    epochs  in all, in place of the recipe's
+    before  the record as it is; epochs, in all, replace the recipe's
     Raises TrainingError for a run that is finished, and for other data than its own.
     """
     from vgglass.training import checkpoint, plan, run
-    from vgglass.training.recipe import Recipe
 
-    before, progress = checkpoint.read_run(out), checkpoint.read_progress(out)
+    progress = newest.progress
     chosen = plan.extended(out, before, progress, epochs) if epochs else before
-    if run.finished(out, epochs):
-        if chosen.fits_head:
+    if run.finished(out, chosen, progress):
+        if chosen.recipe.fits_head:
             raise TrainingError(out, "has finished with its head fitted", "there is nothing to resume")
-        plan.require_patience(out, progress, Recipe(**chosen.recipe))
+        plan.require_patience(out, progress, chosen.recipe)
         remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
         raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
     dataset = read_training_data(folder or out / run.MANIFEST, display.console)
@@ -202,7 +205,7 @@ def _resumed(
     display.print(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
     start = None
     if progress == checkpoint.Progress():
-        if not chosen.fits_head:
+        if not chosen.recipe.fits_head:
             display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
         start = _start_of(chosen, display.console) if chosen.source else None
     return dataset, chosen, start
