@@ -225,7 +225,7 @@ def test_fine_tuning_goes_the_same_way_from_weights_of_any_scale(
         assert losses[-1][1] < losses[-1][0]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     one, other = (scales_of(tmp_path / origin) for origin in ("as-it-is", "smaller"))
-    assert one["conv5_2"].given == pytest.approx(SMALLER * other["conv5_2"].given, rel=1e-3)
+    assert one["conv5_2"].output_rms == pytest.approx(SMALLER * other["conv5_2"].output_rms, rel=1e-3)
 
 
 @pytest.mark.parametrize("image_size", [32, 64])
@@ -242,8 +242,8 @@ def test_the_papers_head_starts_from_weights_of_any_scale(
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
     assert rows[0]["train_loss"] < 5  # not the 10^20 of a head that explodes
     scales = scales_of(out)
-    assert 0.3 < scales["fc7"].taken < 1.5  # what ReLU leaves of deviation 1
-    assert 0.9 < scales["fc6"].given < 2
+    assert 0.3 < scales["fc7"].input_rms < 1.5  # what ReLU leaves of deviation 1
+    assert 0.9 < scales["fc6"].output_rms < 2
 
 
 def test_a_model_goes_on_with_its_own_head(folder: Path, fitted: Fitted, tmp_path: Path) -> None:
@@ -340,9 +340,9 @@ def test_scales_are_root_mean_squares_and_rates_their_squares() -> None:
     images = 50 * torch.randn(4, 1, 32, 32)
     found = transfer.scales(network, images)
     conv = network.get_submodule("conv1_1")(images)
-    assert found["conv1_1"].taken == pytest.approx(float(images.square().mean().sqrt()))
-    assert found["conv1_1"].given == pytest.approx(float(conv.detach().square().mean().sqrt()))
-    assert found["fc8"].given == 1
+    assert found["conv1_1"].input_rms == pytest.approx(float(images.square().mean().sqrt()))
+    assert found["conv1_1"].output_rms == pytest.approx(float(conv.detach().square().mean().sqrt()))
+    assert found["fc8"].output_rms == 1
     assert transfer.Scale(2, 6).of("weight", "conv") == 9
     assert transfer.Scale(2, 6).of("bias", "conv") == 36
     assert transfer.Scale(2, 6).of("weight", "batchnorm") == 36

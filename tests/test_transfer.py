@@ -28,7 +28,7 @@ from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.training import checkpoint, feature_cache, recipe, transfer
 from vgglass.training import run as runs
-from vgglass.training.batches import FeatureBatches
+from vgglass.training.batches import FeatureBatches, Features
 from vgglass.training.checkpoint import Run
 from vgglass.training.metrics_log import Display
 from vgglass.training.precision import Weights
@@ -319,8 +319,9 @@ def test_features_are_drawn_as_images_would_be() -> None:
     """From the middle of an epoch on as well, and by the sampler's weights."""
     maps, labels = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1), np.arange(40)
     weights = np.array([1.0] * 20 + [0.0] * 20)
+    features = Features([maps], labels)
     for chosen in (None, weights):
-        feed = FeatureBatches([maps], labels, maps, labels, 8, 3, chosen, torch.device("cpu"), torch.float32)
+        feed = FeatureBatches(features, features, 8, 3, chosen, torch.device("cpu"), torch.float32)
         expected = [part.tolist() for part in epoch_batches(40, 8, 3, 1, chosen)]
         assert [found.tolist() for _, found in feed.training(1, 0)] == expected
         assert [x.flatten().tolist() for x, _ in feed.training(1, 2)] == expected[2:]

@@ -1,4 +1,4 @@
-"""What is drawn is a function of what it is drawn for; and which part of a batch is whose, with several processes."""
+"""Which part of a batch belongs to which rank, and random numbers that depend on their purpose alone."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
 
 @dataclass(frozen=True)
 class Share:
-    """The part of one rank; without ranks, everything.
+    """The part of the data that one rank works on; without ranks, everything.
 
-    rank, ranks  which of how many
-    neighbours   ranks on this machine, among which its cores are divided
+    rank, ranks  number of this rank, from 0, and how many there are
+    neighbours   ranks on this machine, which share its cores
     """
 
     rank: int = 0
@@ -26,30 +26,30 @@ class Share:
     neighbours: int = 1
 
     def of(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A run of entries in a row; the shares of all ranks in turn are the batch, equal but for one entry."""
+        """Consecutive entries; the ranks' parts, joined in order, are the batch. Their lengths differ by at most 1."""
         return np.array_split(batch, self.ranks)[self.rank]
 
     def every(self, items: Items) -> Items:
-        """Every so manieth item, from the rank's own number on."""
+        """Every `ranks`-th item, starting with item number `rank`."""
         return items[self.rank :: self.ranks]  # type: ignore[return-value]
 
 
 WHOLE = Share()
 
 
-# Randomness by name: what is drawn is a function of what it is drawn for, in whichever process and order.
+# Random numbers are seeded by what they are drawn for, so that they do not depend on the process or the order.
 
 
 def key(*parts: int | str) -> int:
-    """64 bits for what the parts name: (seed, epoch, sample id, turn) or (seed, epoch, batch)."""
+    """A 64-bit seed for the given parts, such as (seed, epoch, sample id, turn) or (seed, epoch, batch)."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest())
 
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """torch's generator on the CPU starts from `seed` inside the block, and afterwards goes on where it was.
+    """Seed torch's CPU generator inside the block; afterwards it continues from where it was.
 
-    torchvision draws from no other. `torch.manual_seed` would seed the GPU's too, from which dropout draws.
+    torchvision draws from this generator alone. `torch.manual_seed` would also seed the GPU's, which dropout uses.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

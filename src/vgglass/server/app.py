@@ -66,7 +66,7 @@ def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManage
 
 
 def _stop_where_it_failed(task: asyncio.Task[None]) -> None:
-    """A mistake of ours in the background ends the server, for its keeper to start again: it would seem to live."""
+    """Exit when a background task fails: a supervisor (systemd, Docker) restarts the server, which else would hang."""
     error = None if task.cancelled() else task.exception()
     if error:
         monitoring.log("error", error=repr(error))

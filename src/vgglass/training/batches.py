@@ -1,4 +1,4 @@
-"""Where a run's batches come from: images through the loader, or cached features of the frozen convolutions.
+"""The batches of a run: images from the loader, or cached features of the frozen convolutions.
 
 N batch, C channels, S side, k side of pool5's output.
 """
@@ -26,12 +26,12 @@ IMAGE, POOL5 = "image", "pool5"
 
 
 class BatchSource(AbstractContextManager["BatchSource"], Protocol):
-    """A rank's share of the batches of one run: what the layer after `layer` is fed, and labels (N,)."""
+    """One rank's part of the batches of a run: outputs of `layer` (or images), and labels (N,)."""
 
     layer: str
 
     def training(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch's, from the step `start` on."""
+        """The batches of one epoch, from the step `start` on."""
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Every validation image of this rank once."""
@@ -39,7 +39,7 @@ class BatchSource(AbstractContextManager["BatchSource"], Protocol):
 
 @dataclass
 class ImageBatches:
-    """Normalised images (N, C, S, S), channels last in memory; a context, as the loader is."""
+    """Normalised images (N, C, S, S), channels last in memory; a context manager, as the loader is."""
 
     loader: TrainingLoader
     held_out: Sequence[Sample]
@@ -73,19 +73,27 @@ class ImageBatches:
         )
 
 
-@dataclass
-class FeatureBatches:
-    """pool5's output (N, C, k, k), read from memory-mapped arrays.
+@dataclass(frozen=True)
+class Features:
+    """pool5's output for the images of a split, and their labels.
 
-    views       of the training images, each (n, C, k, k): epoch e takes number e modulo their count
-    held_out    of the validation images (m, C, k, k)
-    weights     (n,) of the sampler, or None
+    views   each (n, C, k, k), of the same images: epoch e takes number e modulo their count
+    labels  (n,)
     """
 
     views: Sequence[NDArray[np.float32]]
     labels: NDArray[np.int64]
-    held_out: NDArray[np.float32]
-    held_out_labels: NDArray[np.int64]
+
+
+@dataclass
+class FeatureBatches:
+    """pool5's output (N, C, k, k), read from memory-mapped arrays.
+
+    weights  (n,) of the sampler, or None
+    """
+
+    learned: Features
+    held_out: Features
     batch_size: int
     seed: int
     weights: NDArray[np.float64] | None
@@ -100,19 +108,20 @@ class FeatureBatches:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to give back: the arrays are only mapped."""
+        """Nothing to release: the arrays are memory-mapped."""
 
     def training(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        view = self.views[epoch % len(self.views)]
-        for batch in epoch_batches(len(self.labels), self.batch_size, self.seed, epoch, self.weights)[start:]:
+        labels, views = self.learned.labels, self.learned.views
+        view = views[epoch % len(views)]
+        for batch in epoch_batches(len(labels), self.batch_size, self.seed, epoch, self.weights)[start:]:
             indices = self.share.of(batch)
-            yield self._tensors(view[indices], self.labels[indices])
+            yield self._tensors(view[indices], labels[indices])
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        features, named = self.share.every(self.held_out), self.share.every(self.held_out_labels)
-        for start in range(0, len(named), EVALUATION_BATCH):
+        features, labels = self.share.every(self.held_out.views[0]), self.share.every(self.held_out.labels)
+        for start in range(0, len(labels), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            yield self._tensors(np.array(features[part]), np.array(named[part]))
+            yield self._tensors(np.array(features[part]), np.array(labels[part]))
 
     def _tensors(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(features).to(self.device, self.dtype), torch.from_numpy(labels).to(self.device)

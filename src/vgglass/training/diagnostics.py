@@ -1,4 +1,4 @@
-"""Failure made visible: where a number stopped being one, a network that does not start, units that died."""
+"""Warnings on training that fails: numbers that are not finite, a loss that does not move, dead ReLUs, slow data."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,17 +11,17 @@ from torch import Tensor
 from vgglass.architecture import Architecture
 from vgglass.model import VGG, Step
 
-LOGIT_RANGE = (1e-4, 1e3)  # largest first logit below or above: the initialisation does not fit the input
-STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # after so many steps a loss of this share of ln K has not moved
+LOGIT_RANGE = (1e-4, 1e3)  # of the largest first logit; outside, the initialisation does not fit the input
+STUCK_STEPS, STUCK_LEAST, STUCK_SHARE = 300, 50, 0.98  # steps, fewest steps, share of ln K
 DEAD_SHARE = 0.8  # of a layer's channels: half of fc6 are often idle where there are few classes
 WAIT_SHARE = 0.25  # of an epoch's time
 
 
 @torch.no_grad()
 def first_nonfinite(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
-    """The first place at which something is not finite, for a person: an input, a weight or a layer's output.
+    """The first input, weight or output that is not finite, in words.
 
-    steps  of a walk over what the failed step was fed, `inputs`
+    steps  of a walk over `inputs`, the images of the failed step
     """
     if not inputs.isfinite().all():
         return "the input"
@@ -35,7 +35,7 @@ def first_nonfinite(network: VGG, steps: Iterable[Step], inputs: Tensor) -> str:
 
 
 def stuck_loss_warning(step: int, steps_in_all: int, losses: Sequence[float], architecture: Architecture) -> str:
-    """A sentence when after enough steps the loss is still that of guessing; '' otherwise."""
+    """A sentence where the loss is still that of guessing after STUCK_STEPS steps; '' otherwise."""
     if step + 1 != min(STUCK_STEPS, steps_in_all) or step + 1 < STUCK_LEAST:
         return ""
     classes = architecture.classes
@@ -49,13 +49,13 @@ def stuck_loss_warning(step: int, steps_in_all: int, losses: Sequence[float], ar
 
 
 def chance_loss(images: Sequence[int]) -> float:
-    """The loss of whoever only knows how many training images each class has: ln K where they are even."""
+    """The loss of guessing by class frequency alone: ln K where all classes are equally frequent."""
     shares = np.array([count for count in images if count]) / sum(images)
     return float(-(shares * np.log(shares)).sum())
 
 
 def beats_chance(losses: Sequence[float], images: Sequence[int]) -> bool:
-    """Whether any epoch's loss, in training or validation, left that of guessing.
+    """Whether any epoch's loss, in training or validation, is below that of guessing.
 
     images  of each class in the training split
     """
@@ -63,7 +63,7 @@ def beats_chance(losses: Sequence[float], images: Sequence[int]) -> bool:
 
 
 def remedies(architecture: Architecture) -> list[str]:
-    """What helps a network to start, without what this one has already."""
+    """What makes a network start to learn, without what this one has already."""
     found = ["more epochs, longer warm-up", "another learning rate"]
     if architecture.column not in ("A", "A-LRN"):
         found.insert(0, "fewer layers (vgg11)")
@@ -74,8 +74,8 @@ def remedies(architecture: Architecture) -> list[str]:
 
 @torch.no_grad()
 def initialisation_warning(network: VGG, images: Tensor, initialisation: str) -> str:
-    """A sentence when the initialisation and the input's scale do not fit one another; '' when they do."""
-    looked = deepcopy(network).train()  # a look must not move batch norm's running statistics
+    """A sentence where the initialisation does not fit the scale of the input; '' otherwise."""
+    looked = deepcopy(network).train()  # the pass must not change batch norm's running statistics
     largest = float(looked(images).abs().max())
     if LOGIT_RANGE[0] <= largest <= LOGIT_RANGE[1]:
         return ""
@@ -88,7 +88,7 @@ def initialisation_warning(network: VGG, images: Tensor, initialisation: str) ->
 
 @torch.no_grad()
 def dead_channels(steps: Iterable[Step]) -> dict[str, float]:
-    """Share of each ReLU's channels that are zero on every image of a walk; layers without any are left out."""
+    """By ReLU, the share of its channels that are zero on every image of a walk, where there are any."""
     found = {}
     for step in steps:
         if step.kind == "relu":
@@ -99,7 +99,7 @@ def dead_channels(steps: Iterable[Step]) -> dict[str, float]:
 
 
 def dead_relu_warning(dead: dict[str, float]) -> str:
-    """A sentence when four fifths of a layer's channels are dead; '' otherwise."""
+    """A sentence where at least DEAD_SHARE of a layer's channels are dead; '' otherwise."""
     layers = [f"{name} {share:.0%}" for name, share in dead.items() if share >= DEAD_SHARE]
     if not layers:
         return ""
@@ -110,7 +110,7 @@ def dead_relu_warning(dead: dict[str, float]) -> str:
 
 
 def data_wait_warning(share: float) -> str:
-    """A sentence when the steps waited long for data; '' otherwise."""
+    """A sentence where at least WAIT_SHARE of the time was spent waiting for data; '' otherwise."""
     if share < WAIT_SHARE:
         return ""
     return (

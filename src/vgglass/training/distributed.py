@@ -1,7 +1,7 @@
-"""The processes that train together: torchrun starts them, and here they meet, tell each other and add up.
+"""Data-parallel training by several processes (ranks), which torchrun starts.
 
-What is global (the data, the record of the run, the checkpoint to go on from) rank 0 finds and tells the others; what
-a step brings is added up over them. A process that nobody started so is alone, and then nothing here does anything.
+Rank 0 reads what is global (the data, the record of the run, the checkpoint to resume from) and broadcasts it;
+gradients, losses and counts are all-reduced. In a process that torchrun did not start, all of this is the identity.
 """
 
 import os
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 TORCHRUN_VARIABLES = ("WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 RENDEZVOUS_TIMEOUT, POLL_SECONDS = timedelta(minutes=5), 0.02
-WORK_TIMEOUT = timedelta(days=7)  # of one rank that does what all wait for: reading a large folder takes hours
+WORK_TIMEOUT = timedelta(days=7)  # for what one rank does while the others wait: reading a large folder takes hours
 
 Value = TypeVar("Value")
 Forward = Callable[[Tensor], Tensor]
 
 
 class Ranks:
-    """One process alone."""
+    """A single process: every collective operation is the identity."""
 
     share = WHOLE
     launched = False
@@ -52,41 +52,41 @@ class Ranks:
         return self.share.ranks
 
     def broadcast_object(self, make: Callable[[], Value]) -> Value:
-        """What `make` gives on rank 0. A UserError there is raised there; the other ranks leave without a word."""
+        """What `make` returns on rank 0, which alone calls it. On its UserError the other ranks exit silently."""
         return make()
 
     def local_rank_zero_first(self, work: Callable[[], Value]) -> Value:
-        """What `work` gives; one rank of each machine does it first, and the others find it done."""
+        """What `work` returns. Local rank 0 of each machine calls it first, then the others, which find it cached."""
         return work()
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Put rank 0's numbers into these tensors."""
+        """Copy rank 0's values into these tensors."""
 
     def all_reduce(self, *numbers: float) -> list[float]:
-        """Each number added up over the ranks."""
+        """Each number summed over the ranks."""
         return list(numbers)
 
     def any_signal(self, signal: Signals | None) -> Signals | None:
-        """A signal that came to any rank."""
+        """The signal that any rank received, if one did."""
         return signal
 
     def barrier(self) -> None:
-        """Until all ranks have come here."""
+        """Wait until all ranks have come here."""
 
     def dropout_seed(self, seed: int, step: int) -> int:
-        """Another one on each rank, whose images must not share their masks."""
+        """Different on each rank: images of two ranks must not share dropout masks."""
         return (seed << 32) + step
 
     def wrap(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
-        """`forward` through the network, whose backward pass leaves the mean of all ranks' gradients.
+        """`forward`, a way through the network, such that its backward pass averages gradients over the ranks.
 
-        example  of the input, one of a batch
-        rounded  to bfloat16 on their way, half the bytes
+        example  a batch of one input
+        rounded  all-reduce in bfloat16, with half the bytes
         """
         return forward
 
     def no_sync(self, model: Forward) -> AbstractContextManager[None]:
-        """Inside the block gradients stay with their rank, to be added to those of a later part."""
+        """Inside the block, gradients accumulate on their own rank."""
         return nullcontext()
 
 
@@ -94,7 +94,7 @@ ALONE = Ranks()
 
 
 class Group(Ranks):
-    """This process among the others. `store` holds what they leave for each other by name."""
+    """This process among several. `store` is torch's key-value store, which all of them share."""
 
     launched = True
 
@@ -109,7 +109,7 @@ class Group(Ranks):
             self._store.wait([f"told {self._calls}"], WORK_TIMEOUT)
             dist.broadcast_object_list(box, src=0)
             if box[1] is not None:
-                sys.exit(box[1])  # rank 0 says why
+                sys.exit(box[1])  # rank 0 prints why
             return cast(Value, box[0])
         try:
             box[0] = make()
@@ -130,7 +130,7 @@ class Group(Ranks):
             self._store.wait([done[self.share.rank - self._local_rank]], WORK_TIMEOUT)
         result = work()
         self._store.set(done[self.share.rank], "")
-        self._store.wait(done, WORK_TIMEOUT)  # for other machines too: no all-reduce would have such patience
+        self._store.wait(done, WORK_TIMEOUT)  # for other machines too: the next all-reduce would time out
         return result
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
@@ -138,7 +138,7 @@ class Group(Ranks):
             dist.broadcast(tensor, src=0)
 
     def all_reduce(self, *numbers: float) -> list[float]:
-        total = torch.tensor(numbers, dtype=torch.float64)  # on the CPU: gloo adds it up, and no GPU is waited for
+        total = torch.tensor(numbers, dtype=torch.float64)  # on the CPU: gloo sums it, and no GPU has to finish first
         dist.all_reduce(total)
         return [float(number) for number in total]
 
@@ -154,7 +154,7 @@ class Group(Ranks):
         return super().dropout_seed(seed, step) if self.first else key("dropout", seed, step, self.share.rank)
 
     def wrap(self, network: nn.Module, forward: Forward, example: Tensor, rounded: bool) -> Forward:
-        # Batch norm's running statistics are rank 0's alone (`same` hands them out), so no step sends them.
+        # Each rank has its own running statistics of batch norm; `validate` broadcasts rank 0's, so no step sends them.
         shared = DistributedDataParallel(
             _Forward(network, forward), forward_sync_buffers=False, gradient_as_bucket_view=True, init_sync=False
         )
@@ -168,10 +168,9 @@ class Group(Ranks):
         return found
 
     def _settle_buckets(self, network: nn.Module, shared: nn.Module, example: Tensor) -> None:
-        """Take the pass after which torch puts gradients into their final buckets, without learning from it.
+        """Run one backward pass, after which DistributedDataParallel has its final buckets, and drop the gradients.
 
-        With three ranks or more the buckets decide in which order numbers are added: a run that goes on from a
-        checkpoint must not begin with other ones than it had.
+        With three ranks or more the buckets decide the order of summation: a resumed run must start with the same.
         """
         network.eval()
         shared(example).sum().backward()
@@ -181,20 +180,20 @@ class Group(Ranks):
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """The ranks that torchrun started, or ALONE; a context, in which they can talk.
+    """The ranks that torchrun started, or ALONE; a context manager, inside which they can communicate.
 
-    Raises TrainingError where they can't meet, are not of one version, have fewer GPUs than there are ranks, and where
-    one is lost on the way.
+    Raises TrainingError where they can't connect, differ in version, have fewer GPUs than there are ranks, and where
+    one is lost later.
     """
     if "RANK" not in os.environ:
         yield ALONE
         return
     rank, share, local_rank = _environment()
     backend = _backend(local_rank, share.neighbours)
-    meeting = _rendezvous(rank, share.ranks)
-    mine = f"vgglass {__version__}, torch {torch.__version__}, {backend}"
+    torchrun_store = _rendezvous(rank, share.ranks)
+    versions = f"vgglass {__version__}, torch {torch.__version__}, {backend}"
     try:
-        store = dist.PrefixStore(_common_prefix(meeting, share, mine), meeting)  # type: ignore[attr-defined]
+        store = dist.PrefixStore(_common_prefix(torchrun_store, share, versions), torchrun_store)  # type: ignore[attr-defined]
         _require_same_versions(store, share)
         dist.init_process_group(backend, store=store, rank=rank, world_size=share.ranks)
         yield Group(share, local_rank, store)
@@ -213,7 +212,7 @@ def process_group() -> Iterator[Ranks]:
 
 
 def _environment() -> tuple[int, Share, int]:
-    """Rank, share and rank on this machine. Raises TrainingError."""
+    """Rank, share and local rank, from torchrun's variables. Raises TrainingError."""
     rank = os.environ["RANK"]
     if missing := [name for name in TORCHRUN_VARIABLES if not os.environ.get(name)]:
         rule = f"is set, but {', '.join(missing)} not: the ranks have nowhere to meet"
@@ -223,7 +222,7 @@ def _environment() -> tuple[int, Share, int]:
 
 
 def _backend(local_rank: int, neighbours: int) -> str:
-    """gloo on CPUs; on GPUs nccl for what lies there, gloo for the rest. Raises TrainingError."""
+    """gloo on CPUs; with GPUs nccl for their tensors and gloo for those on the CPU. Raises TrainingError."""
     if not torch.cuda.is_available():
         return "gloo"
     if torch.cuda.device_count() < neighbours:
@@ -246,29 +245,29 @@ def _rendezvous(rank: int, count: int) -> "Store":
     return found
 
 
-def _common_prefix(store: "Store", share: Share, mine: str) -> str:
-    """A name that only these processes know; `mine`, what each runs, is then under it. Raises TrainingError.
+def _common_prefix(store: "Store", share: Share, versions: str) -> str:
+    """A key prefix that is new; each rank writes its `versions` under it. Raises TrainingError.
 
-    torchrun's store outlives a restart with all that the killed ranks left in it, and counts restarts otherwise on each
-    machine. What a process asks for under a name of its own was never there before.
+    torchrun's store survives a restart with all keys of the killed ranks, and each machine counts restarts on its own.
+    So each process makes up a unique name, and rank 0's becomes the prefix.
     """
-    me = uuid.uuid4().hex
+    unique = uuid.uuid4().hex
     if not share.rank:
-        _publish_prefix(store, share.ranks, me)
-        store.set(f"{me}/0", mine)
-        return me
-    store.set(f"hello/{share.rank}", me)
-    name = store.get(f"welcome/{me}").decode()
-    store.set(f"{name}/{share.rank}", mine)
+        _publish_prefix(store, share.ranks, unique)
+        store.set(f"{unique}/0", versions)
+        return unique
+    store.set(f"hello/{share.rank}", unique)
+    name = store.get(f"welcome/{unique}").decode()
+    store.set(f"{name}/{share.rank}", versions)
     return name
 
 
 def _publish_prefix(store: "Store", count: int, name: str) -> None:
-    """Tell every other rank the name of the round until each has left its answer under it."""
+    """Answer every other rank with the prefix until each has written its versions under it."""
     missing, deadline = set(range(1, count)), time.monotonic() + RENDEZVOUS_TIMEOUT.total_seconds()
     while missing:
         for rank in [*missing]:
-            if store.check([f"hello/{rank}"]):  # perhaps one of an earlier round, which nobody will look at
+            if store.check([f"hello/{rank}"]):  # perhaps of a killed process, which will not read the answer
                 store.set(f"welcome/{store.get(f'hello/{rank}').decode()}", name)
             if store.check([f"{name}/{rank}"]):
                 missing.remove(rank)
@@ -279,24 +278,24 @@ def _publish_prefix(store: "Store", count: int, name: str) -> None:
 
 
 def _require_same_versions(store: "Store", share: Share) -> None:
-    """Raises TrainingError where the ranks run other versions, or some compute on a GPU and some do not."""
+    """Raises TrainingError where the ranks differ in version or backend."""
     first, *others = (store.get(str(rank)).decode() for rank in range(share.ranks))
     store.set(f"{share.rank} has read", "")
-    store.wait([f"{rank} has read" for rank in range(share.ranks)])  # rank 0 takes the store with it when it leaves
+    store.wait([f"{rank} has read" for rank in range(share.ranks)])  # the store ends with rank 0
     for rank, other in enumerate(others, 1):
         if other != first:
             raise TrainingError(f"rank {rank}", f"runs {other}, and rank 0 {first}", "install the same on all machines")
 
 
 class _Forward(nn.Module):
-    """A way through a network as a module, which is what torch synchronises."""
+    """`forward` as a module, which is what DistributedDataParallel takes."""
 
     def __init__(self, network: nn.Module, forward: Forward) -> None:
         super().__init__()
-        self.network, self._way = network, forward
+        self.network, self._forward = network, forward
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._way(x)
+        return self._forward(x)
 
 
 def _mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
@@ -306,7 +305,7 @@ def _mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]: 
 
 
 def _bfloat16_mean(group: dist.ProcessGroup, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
-    """Torch's own hook by another name: by its own, torch takes it on GPUs alone, though gloo too adds in bfloat16."""
+    """torch's own hook, wrapped: unwrapped, torch refuses it on CPUs, though gloo sums bfloat16 too."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
     return bf16_compress_hook(group, bucket)

@@ -1,6 +1,6 @@
-"""What the frozen convolutions make of every image, computed once: pool5's maps, or their global averages.
+"""Features of the frozen convolutions, computed once an image: pool5's output, or its global average.
 
-In the user's cache folder. n images, C channels, S side.
+They are kept in the user's cache folder. n images, C channels, S side.
 """
 
 import hashlib
@@ -35,16 +35,16 @@ Extractor = Callable[[Pixels], NDArray[np.float32]]  # N S S C uint8 -> N C k k
 Extractors = Callable[[ModelFile, str, str, Output], Extractor]  # of a model: engine, precision, which layer's output
 
 SUFFIX = ".features.npy"
-LARGEST = 20 << 30  # bytes, of one file and of all together: the least recently used make room
+LARGEST = 20 << 30  # bytes, of all files together: the least recently used are removed
 BATCH = 32
 CHUNK = 16 << 20  # bytes read at once
 CHECKSUM = 4  # bytes of CRC-32, after the array
 
 
 class Cache:
-    """Features of one model's convolutions, by the images and the way that they were drawn.
+    """pool5's output for one model, by images and augmentation.
 
-    extractors  of a model file and the run's engine, what computes pool5; called only where something is to be computed
+    extractors  of a model file and the run's engine, what computes pool5; called only where features are missing
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class Cache:
         self.model, self.run, self.extractors, self.workers, self.display = model, run, extractors, workers, display
         frozen = {name: array for name, array in model.weights.items() if not name.startswith("fc")}
         self._about = {
-            "architecture": model.record.architecture.name,  # LRN has no weights that would tell
+            "architecture": model.record.architecture.name,  # LRN has no weights
             "weights": modelfile.weights_digest(frozen),
             "preprocessing": run.preprocessing,
             "computed": [run.feature_engine, run.feature_precision],
         }
 
     def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """Of the images as they are judged (n, C, k, k)."""
+        """Of the images as in evaluation, without augmentation (n, C, k, k)."""
         record = self.model.record.preprocessing
         return self._mapped(samples, {}, lambda: evaluation_batches(samples, record, BATCH))
 
     def views(self, samples: Sequence[Sample], recipe: Recipe) -> list[NDArray[np.float32]]:
-        """Those that a recipe learns from, one an epoch in turn."""
+        """Those that a recipe trains on: epoch after epoch takes the next one."""
         return [self.training(samples, view) for view in range(recipe.feature_views)] or [self.plain(samples)]
 
     def training(self, samples: Sequence[Sample], view: int) -> NDArray[np.float32]:
-        """Of the images as the epoch `view` of a run would draw them (n, C, k, k)."""
+        """Of the images as augmented in epoch `view` (n, C, k, k)."""
         recipe, record = self.run.recipe, self.model.record.preprocessing
         drawn = {
             "view": view,
@@ -96,7 +96,7 @@ class Cache:
     def _mapped(
         self, samples: Sequence[Sample], drawn: dict[str, Any], batches: Callable[[], Iterable[Batch]]
     ) -> NDArray[np.float32]:
-        """From the cache, or computed into it. Raises TrainingError for too many, and on a full disk."""
+        """From the cache, or computed and cached. Raises TrainingError for more than LARGEST, and on a full disk."""
         layer = self.model.record.architecture.layer("pool5")
         shape = (len(samples), *layer.output_shape)
         images = [[sample.id, sample.digest.hex()] for sample in samples]
@@ -128,7 +128,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether a file is as `_write` left it under this name: every byte is read, as the first epoch would do."""
+    """Whether a file's length and checksum are right; this reads all of it, as the first epoch would."""
     header = _header(shape)
     left = len(header) + int(np.prod(shape)) * 4
     try:
@@ -141,11 +141,11 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
                 left -= len(part)
             return file.read(CHECKSUM) == checksum.to_bytes(CHECKSUM)
     except OSError:
-        return False  # a disk that can't read it back
+        return False  # a read error of the disk
 
 
 def _seed(path: Path) -> int:
-    """What a checksum begins with: another features file in the place of this one does not bear it out."""
+    """The start value of a checksum, so that it fails for a file that was renamed to this one."""
     return zlib.crc32(path.name.encode())
 
 
@@ -162,7 +162,7 @@ def _write(
     header = _header(shape)
     try:
         with replacing(path) as temporary:
-            # Written, not mapped: where a disk is full, writing raises, and a mapped page ends the process (SIGBUS).
+            # Not a writable memory map: on a full disk that would end the process (SIGBUS), where a write raises.
             with temporary.open("wb") as file:
                 file.write(header)
                 written, checksum = 0, zlib.crc32(header, _seed(path))
@@ -178,7 +178,7 @@ def _write(
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Remove what killed runs left half written, then the least recently used until `size` more bytes fit."""
+    """Remove temporary files of killed runs, then the least recently used files until `size` more bytes fit."""
     for path in abandoned(folder / f"*{SUFFIX}"):
         discard(path)
     files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
@@ -189,16 +189,16 @@ def _make_room(folder: Path, size: int) -> None:
         oldest.unlink()
 
 
-# pool5's global average of every image, computed once: 2 KB an image. n images, C channels, S side.
+# pool5's global average: 2 KB an image.
 
 AVERAGES_BATCH = 16
-KEPT_EVERY = 8  # batches between two writes: what a kill -9 loses at most
+KEPT_EVERY = 8  # batches between two writes: a killed run loses no more
 
 
 class Averages:
-    """avgpool of a model with a pooled head, from the cache or computed into it.
+    """avgpool's output for one model with a pooled head, by images and augmentation.
 
-    extractors  called only where something is to be computed
+    extractors  called only where features are missing
     """
 
     def __init__(
@@ -207,21 +207,21 @@ class Averages:
         self.model, self.run, self.extractors, self.workers, self.display = model, run, extractors, workers, display
         self.channels = model.record.architecture.layer("avgpool").output_shape[0]
         self._about = {
-            "architecture": model.record.architecture.name,  # LRN has no weights that would tell
+            "architecture": model.record.architecture.name,  # LRN has no weights
             "weights": modelfile.weights_digest({n: a for n, a in model.weights.items() if not n.startswith("fc")}),
             "preprocessing": model.record.preprocessing.as_json(),
             "computed": [run.feature_engine, run.feature_precision],
         }
 
     def plain(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """Of the images as they are judged (n, C)."""
+        """Of the images as in evaluation, without augmentation (n, C)."""
         record = self.model.record.preprocessing
         return self._of(
             samples, {}, lambda missing: (b.images for b in evaluation_batches(missing, record, AVERAGES_BATCH))
         )
 
     def drawn(self, samples: Sequence[Sample], view: int) -> NDArray[np.float32]:
-        """Of the images as the epoch `view` of a run would draw them (n, C)."""
+        """Of the images as augmented in epoch `view` (n, C)."""
         recipe, record = self.run.recipe, self.model.record.preprocessing
         augmentation, seed = recipe.augmentation, recipe.seed
 
@@ -274,6 +274,6 @@ class Averages:
 
 
 def _key(sample: Sample, drawn: dict[str, Any]) -> bytes:
-    """What an image's vector is kept under: a drawn view hangs on the sample's id too, which seeds its randomness."""
+    """The key of an image's vector. The sample's id seeds its augmentation, so it is part of an augmented one's."""
     about = json.dumps(drawn | {"id": sample.id}, sort_keys=True).encode() if drawn else b""
     return hashlib.sha256(sample.digest + about).digest()

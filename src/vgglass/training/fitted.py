@@ -1,6 +1,6 @@
-"""A head fitted to another model's convolutions: logistic regression on pool5's averages; no learning rate.
+"""A head fitted to another model's convolutions: multinomial logistic regression on pool5's global averages.
 
-Multinomial, its penalty chosen by cross-validation; the scaling is folded into fc8. n images, C channels, K classes.
+n images, V views of each, C channels, D features a view, K classes.
 """
 
 import platform
@@ -31,20 +31,18 @@ from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.metrics_log import Display
 
-# A linear classifier on fixed features, fitted and not gambled: multinomial logistic regression, its penalty chosen
-# by cross-validation. n images, V views of each, D numbers a view, K classes. Features are centred and divided by
-# one deviation, the classifier is fitted to convergence, and both are folded into one matrix: what comes out is an
-# ordinary fully connected layer.
+# The penalty is chosen by cross-validation. Features are centred and divided by one standard deviation, the classifier
+# is fitted to convergence, and the scaling is folded into its matrix: the result is an ordinary fully connected layer.
 
-PENALTIES = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.1, 0.5))  # scikit-learn's C: the smaller, the stronger
+PENALTIES = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.1, 0.5))  # scikit-learn's C: smaller is stronger
 DEFAULT_PENALTY = 0.01  # where nothing can be cross-validated
 FOLDS, FEWER_FOLDS = 5, 3
-WORSE = 3  # penalties in a row that name fewer images rightly, after which weaker ones are not tried
+WORSE = 3  # after so many penalties in a row without a better one, weaker ones are not tried
 TOLERANCE, ITERATIONS = 1e-4, 500
 # In n x K x D: beyond the first float32 and fewer folds are used, beyond the second the penalty is chosen on a part of
 # the images. A step of L-BFGS takes four operations each: 20,000 images of 200 classes take a minute and a half.
 LARGE, LARGEST = 10**9, 2 * 10**9
-TEMPERATURES = (-3.0, 3.0)  # natural logarithms
+TEMPERATURES = (-3.0, 3.0)  # their natural logarithms
 
 Features = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -54,7 +52,7 @@ Samples = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One penalty, cross-validated: images named rightly, and the mean negative log-likelihood."""
+    """One penalty, cross-validated: images classified correctly, and the mean negative log-likelihood."""
 
     penalty: float
     right: int
@@ -65,11 +63,11 @@ class Trial:
 class Probe:
     """A fitted head.
 
-    weight, bias   (K, D) and (K,), to be applied to the features as they are
-    penalty        scikit-learn's C that it was fitted with
-    temperature    by which its logits were divided, chosen on the out-of-fold answers
+    weight, bias   (K, D) and (K,), for features that are not scaled
+    penalty        scikit-learn's C of the final fit
+    temperature    that its logits were divided by, chosen on the out-of-fold logits
     trials         empty where nothing could be cross-validated
-    images         that were cross-validated, in folds
+    images         that were cross-validated, and folds, their number
     """
 
     weight: Features
@@ -103,13 +101,13 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 def fit_probe(
     views: Features, labels: Integers, groups: NDArray[np.intp], weights: Numbers, seed: int
 ) -> Probe:  # fmt: skip
-    """Choose a penalty by stratified folds that no group is torn by, then fit on all images.
+    """Choose a penalty by cross-validation with stratified folds that keep groups together, then fit on all images.
 
-    views    (V, n, D), the image as it is judged first: it alone is answered for in a fold
+    views    (V, n, D), first the images as in evaluation, on which alone the folds are scored
     groups   (n,): near duplicates share one
     weights  (K,) of the classes in the loss
-    Of penalties that name the same number rightly the one of the lowest log loss is taken. Raises TrainingError for
-    features that tell nothing apart.
+    Of penalties with equal accuracy the one with the lowest log loss is taken. Raises TrainingError for features that
+    do not differ between images.
     """
     mean, deviation = _scale(views)
     classes = len(weights)
@@ -138,7 +136,7 @@ def fit_probe(
 
 
 def _scale(views: Features) -> tuple[Numbers, float]:
-    """Mean (D,) and the one deviation of the images as they are judged. Raises TrainingError."""
+    """Mean (D,) and the one standard deviation of the first view. Raises TrainingError."""
     if not np.isfinite(views).all():
         rule = "are not finite: the weights that compute them are damaged, or overflow"
         remedy = "start --from other weights, or --set precision=float32"
@@ -156,7 +154,7 @@ def _scale(views: Features) -> tuple[Numbers, float]:
 
 
 def _subsample(labels: Integers, seed: int, size: int) -> NDArray[np.intp]:
-    """So many images, or a few more, of every class its share, at least two where there are two."""
+    """Indices of about `size` images, stratified by class, at least two of each class that has two."""
     generator = np.random.default_rng(seed)
     share = size / len(labels)
     parts = []
@@ -169,13 +167,13 @@ def _subsample(labels: Integers, seed: int, size: int) -> NDArray[np.intp]:
 def _folds(
     labels: Integers, groups: NDArray[np.intp], most: int, seed: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Images to fit on and to answer for; none where no two groups of one class can be parted."""
+    """Indices to fit on and to score, by fold; none where no class has two groups."""
     pairs = np.unique(np.stack([labels, groups]), axis=1)
     folds = min(most, int(np.bincount(pairs[0]).max()))
     if folds < 2 or len(np.unique(labels)) < 2:
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # the run says so itself
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # `fit` warns of it
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         for learned, held in splitter.split(labels, labels, groups):
             if len(held) and len(np.unique(labels[learned])) > 1:
@@ -216,7 +214,7 @@ def _fitted(
 ) -> tuple[Numbers, Numbers]:
     """Matrix (K, D) and intercepts (K,) of a classifier fitted to views (V, n, D).
 
-    A class without images gets the lowest intercept of all, so that it is never the answer.
+    A class without images gets an intercept so low that it is never predicted.
     """
     count = len(samples)
     classifier.fit(
@@ -224,7 +222,7 @@ def _fitted(
         sample_weight=np.tile(weights[labels] / count, count),
     )  # fmt: skip
     coefficients, intercepts = classifier.coef_, classifier.intercept_
-    if len(coefficients) == 1:  # of two classes scikit-learn keeps the difference
+    if len(coefficients) == 1:  # for two classes scikit-learn keeps one row, their difference
         coefficients, intercepts = np.concatenate([-coefficients, coefficients]) / 2, np.repeat(intercepts, 2) / 2
         intercepts = intercepts * [-1, 1]
     whole = np.zeros((len(weights), samples.shape[2]))
@@ -235,9 +233,9 @@ def _fitted(
 
 
 def _temperature(logits: Numbers, labels: Integers) -> float:
-    """What logits (n, K) are best divided by (Guo et al. 2017), the targets softened as Platt (1999, section 2.2) does.
+    """The temperature of logits (n, K) (Guo et al. 2017), with targets smoothed as in Platt (1999, section 2.2).
 
-    Softened, it is finite even where every answer is right.
+    Without smoothing it would be infinite where all images are classified correctly.
     """
     rows, classes = np.arange(len(labels)), logits.shape[1]
     target = (len(labels) + 1) / (len(labels) + 2)
@@ -251,12 +249,12 @@ def _temperature(logits: Numbers, labels: Integers) -> float:
 
 
 HELD_OUT = ("validation", "test")
-NAMED = 5  # classes of one image, in a sentence
+NAMED = 5  # classes that a warning lists
 
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A network whose convolutions are another model's and whose fc8 was fitted.
+    """A network with another model's convolutions and a fitted fc8.
 
     metrics  of a model file: cross-validated accuracy, and that of the held-out splits
     """
@@ -269,7 +267,7 @@ class FittedHead:
 def fit(
     dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display
 ) -> FittedHead:
-    """Fit a pooled head on 'train', judge it on what is held out, and say what came of it. Raises TrainingError."""
+    """Fit a pooled head on 'train', evaluate it on the held-out splits, and print a summary. Raises TrainingError."""
     recipe = run.recipe
     network = VGG(recipe.network(len(run.classes)))
     display.print(transfer.load_matching(network, source, tuple(run.classes)))
@@ -314,7 +312,7 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
 
 
 def _headless(network: VGG, run: Run) -> ModelFile:
-    """The network for an engine that stops before fc8: its golden logits are never looked at."""
+    """The network for an engine that computes up to avgpool: its golden logits are never used."""
     preprocessing = Preprocessing.from_json(run.preprocessing)
     record = Record(network.architecture, tuple(run.classes), preprocessing)
     images = golden_images(preprocessing)
@@ -340,7 +338,7 @@ def _summary(found: Probe) -> str:
 
 
 def _single_image_warning(samples: Sequence[Sample], classes: Sequence[str]) -> str:
-    """A sentence on classes of a single image; '' where there are none."""
+    """A sentence on classes with a single image; '' where there are none."""
     counts = Counter(sample.label for sample in samples)
     lone = [classes[label] for label, count in sorted(counts.items()) if count == 1]
     if not lone:

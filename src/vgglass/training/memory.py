@@ -1,4 +1,4 @@
-"""What a run will need in memory, said before its first step. N images, P parameters."""
+"""How much memory a run will take, estimated before its first step."""
 
 import math
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from vgglass.training import transfer
 from vgglass.training.precision import DTYPES
 from vgglass.training.recipe import Recipe
 
-CGROUP = Path("/sys/fs/cgroup")  # a container's limit, which the machine's figures leave out
-WORKSPACE = 0.4  # of the activations: gradients of the layer at work, and what the kernels lay out anew
+CGROUP = Path("/sys/fs/cgroup")  # with the memory limit of a container
+WORKSPACE = 0.4  # of the activations: gradients of the current layer, and the kernels' scratch buffers
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes.
+    """An estimate, in bytes.
 
-    fixed      weights, gradients, momentum, their bfloat16 copies and their average
-    per_image  activations that the backward pass needs, and the space to work in
-    images     computed at once: a step's, divided by `accumulate`
-    free       of this machine's memory
-    parts      that a rank's images of a step are computed in, and ranks, that a step's images are divided among
+    fixed      weights, gradients, momentum, bfloat16 copies and moving average
+    per_image  activations that the backward pass needs, and workspace
+    images     that are computed at once
+    free       memory that is available
+    parts      of a rank's images of a step (`accumulate`), and ranks, which share the images of a step
     """
 
     fixed: int
@@ -43,7 +43,7 @@ class Forecast:
 
     @property
     def largest(self) -> int:
-        """Images at once that fit; 0 where not one does."""
+        """The most images at once that fit."""
         return max(0, (self.free - self.fixed) // self.per_image)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ def forecast(
     recipe: Recipe, architecture: Architecture, batch_size: int, precision: str, device: torch.device,
     share: Share = WHOLE,
 ) -> Forecast:  # fmt: skip
-    """Of one rank, by the arithmetic of the layers; measured peaks lie within a third of it."""
+    """For one rank, from the shapes of the layers; measured peaks are within a third of it."""
     number, first = DTYPES[precision].itemsize, transfer.FIRST_TRAINED[recipe.train]
     master = max(4, number)
     copies = number if number == 2 else 0
@@ -81,7 +81,7 @@ def forecast(
         if transfer.block(layer.name) >= first:
             learning += layer.parameters
             kept += size * _bytes_kept(layer.kind, number, architecture.batch_norm)
-        elif recipe.train != "head":  # whose features are computed before the first step
+        elif recipe.train != "head":  # whose features are computed before
             passing = max(passing, 2 * size * number)
     fixed = parameters * (master + copies + (master if recipe.ema else 0)) + learning * (2 * master + copies)
     images = math.ceil(math.ceil(batch_size / share.ranks) / recipe.accumulate)
@@ -91,11 +91,11 @@ def forecast(
 
 
 def _bytes_kept(kind: str, number: int, batch_norm: bool) -> int:
-    """Of each number that a layer puts out, what the backward pass still needs."""
+    """Bytes that the backward pass needs for each number of a layer's output."""
     if kind == "maxpool":
-        return number + 8  # the int64 place of each maximum
+        return number + 8  # the int64 index of each maximum
     if kind == "conv":
-        return number if batch_norm else 0  # batch norm needs its input, ReLU only what it puts out itself
+        return number if batch_norm else 0  # batch norm needs its input, ReLU only its own output
     return number if kind in ("relu", "lrn", "dropout") else 0
 
 
@@ -110,7 +110,7 @@ def _free(device: torch.device) -> int:
 
 
 def _page_cache() -> int:
-    """Bytes of files that the container has read, which give way when memory is asked for."""
+    """Bytes of the container's page cache, which the kernel frees when memory is needed."""
     if not (CGROUP / "memory.stat").is_file():
         return 0
     counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""The record of a run as a person sees it: metrics.jsonl, curves, TensorBoard where installed; and a live display."""
+"""The metrics of a run: metrics.jsonl, curves, TensorBoard where installed; and the live display."""
 
 import json
 import math
@@ -18,12 +18,12 @@ from vgglass.errors import TrainingError
 from vgglass.files import replacing
 
 METRICS, CURVES, TENSORBOARD = "metrics.jsonl", "curves.png", "tensorboard"
-TIMINGS = ("seconds", "images_per_second", "waited")  # of a row: what two runs of one seed do not share
+TIMINGS = ("seconds", "images_per_second", "waited")  # fields of a row that differ between two runs of one seed
 REDRAW_SECONDS = 10.0
 
 
 class MetricsLog:
-    """One row an epoch. A resumed run goes on after the bytes that its checkpoint knows of; what came later is cut.
+    """One row an epoch. A resumed run continues after the bytes that its checkpoint counts; later rows are dropped.
 
     Raises TrainingError where metrics.jsonl is shorter than that, or damaged.
     """
@@ -65,11 +65,11 @@ class MetricsLog:
         return len(text.encode())
 
 
-# What a person sees of a run: a live bar with loss, accuracy, speed and time left, and a line an epoch.
-
-
 class Display:
-    """Inside `run`: `step` after each step, `epoch` after each epoch. `warn` at any time."""
+    """A progress bar with loss, accuracy, speed and time left, and a line an epoch.
+
+    Inside `run`: `step` after each step, `epoch` after each epoch. `print` and `warn` at any time.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -88,7 +88,7 @@ class Display:
 
     @contextmanager
     def run(self, steps: int, done: int) -> Iterator[None]:
-        """Show the bar for a run of so many steps, of which some are done."""
+        """Show the bar for a run of `steps` steps, of which `done` are done."""
         self._task = self._progress.add_task(
             "",
             total=steps,
@@ -105,16 +105,16 @@ class Display:
 
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar over so many things, of which the function that it gives counts some more as done."""
+        """A bar for `total` items; it gives a function that counts more of them as done."""
         quiet = not self.console.is_terminal
         with Progress(*Progress.get_default_columns(), console=self.console, transient=True, disable=quiet) as progress:
             task = progress.add_task(what, total=total)
             yield lambda more: progress.update(task, advance=more)
 
     def step(self, epoch: str, images: int, loss: float, accuracy: float, waited: float) -> None:
-        """loss and accuracy of one batch; what is shown is their mean over the last twenty.
+        """Loss and accuracy of one batch; the bar shows their mean over the last twenty.
 
-        waited  share of the epoch's time so far that went into waiting for data
+        waited  share of the epoch's time so far that was spent waiting for data
         """
         self._recent.append((time.perf_counter(), images, loss, accuracy))
         first, last = self._recent[0], self._recent[-1]
@@ -136,12 +136,12 @@ class Display:
         )
 
     def print(self, text: str) -> None:
-        """A line; nothing where there is none."""
+        """A line; nothing where the text is empty."""
         if text:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """A sentence, once; nothing where there is none."""
+        """A sentence, once; nothing where it is empty."""
         if not text or text in self._warned:
             return
         self._warned.add(text)

@@ -1,4 +1,4 @@
-"""What a run is, fixed before its first step: from the recipe, data, model and machine; and its extension."""
+"""The record of a new run, from its recipe, data, model and machine; and its change to more or fewer epochs."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ STATISTICS_IMAGES = 1000  # of the training split, for the mean and deviation of
 def plan_run(
     recipe: Recipe, dataset: Dataset, folder: str | None, source: tuple[str, ModelFile] | None
 ) -> tuple[Run, str]:
-    """Fix what a new run is: its record, and lines on the arithmetic that was chosen. Raises UsageError."""
+    """The record of a new run, and lines on the precision and engine that were chosen. Raises UsageError."""
     architecture, samples = recipe.network(len(dataset.classes)), dataset.split("train")
     start = source[1] if source else None
     transfer.require_pretrained(recipe, architecture, start)
@@ -49,7 +49,7 @@ def plan_run(
     if start and (recipe.train == "head" or recipe.head == "pooled"):
         choice = feature_choice(recipe, start)
         engine, feature_precision = choice.engine, choice.precision
-        engines.module(engine)  # what is missing is said before anything is written
+        engines.module(engine)  # a missing package is reported before anything is written
         lines.append(f"features by {choice}")
         if recipe.precision == "auto":
             lines.append(f"the same features anywhere: --set precision=float32 --set feature_engine={engine}")
@@ -77,7 +77,7 @@ def plan_run(
 
 
 def feature_choice(recipe: Recipe, source: ModelFile) -> Choice:
-    """What computes the features of frozen convolutions. Raises UsageError for a precision it does not have here."""
+    """The engine for features of frozen convolutions. Raises UsageError for a precision it does not have here."""
     precision = "float32" if recipe.precision == "float64" else recipe.precision
     return engines.choose(source, recipe.feature_engine, precision)
 
@@ -85,14 +85,14 @@ def feature_choice(recipe: Recipe, source: ModelFile) -> Choice:
 def _scaled(
     recipe: Recipe, classes: tuple[str, ...], source: ModelFile, preprocessing: Preprocessing, pixels: Pixels
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The scales of the network that the run begins with, and the factors of its fresh layers."""
+    """The scales of the run's initial network, and the factors of its fresh layers."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         network = VGG(recipe.network(len(classes)), recipe.initialisation).eval()
     transfer.load_matching(network, source, classes)
     images = torch.from_numpy(normalise(pixels[: transfer.SCALE_IMAGES], preprocessing))
     factors: dict[str, float] = {}
-    if recipe.head == "vgg":  # a pooled head is fitted
+    if recipe.head == "vgg":  # a pooled head is fitted instead
         with torch.no_grad():
             pool5 = next(step.output for step in network.walk(images) if step.name == "pool5")
         factors = transfer.unit_variance(network, transfer.fresh_layers(network.architecture, source, classes), pool5)
@@ -100,7 +100,7 @@ def _scaled(
 
 
 def identity(dataset: Dataset) -> str:
-    """SHA-256 over what a run's outcome hangs on: every training and validation image's id, content and class."""
+    """SHA-256 over id, content and class of every training and validation image."""
     lines = [
         [part, sample.id, sample.digest.hex(), dataset.classes[sample.label]]
         for part in ("train", "validation")
@@ -114,7 +114,7 @@ def measure_statistics(
 ) -> tuple[Preprocessing, Pixels]:
     """The preprocessing record and the pixels (n, S, S, C) that it was measured on.
 
-    The recipe's geometry; mean and deviation of the training images, or of the model that the run starts from.
+    The recipe's geometry, with mean and deviation of the training images, or of the model that the run starts from.
     """
     order = "L" if recipe.channels == 1 else "RGB"
     unit = (1.0,) * recipe.channels
@@ -136,18 +136,18 @@ def measure_statistics(
 
 
 def _small(samples: Sequence[Sample], size: int) -> bool:
-    """Whether most images are no larger than the network's input: to enlarge and crop them would only lose a border."""
+    """Whether most images are no larger than the network's input: cropping them enlarged only loses their border."""
     sides = [min(facts.height, facts.width) for facts in (sample.described() for sample in samples)]
     return bool(np.median(sides) <= size)
 
 
-# Other epochs for a run that has begun: what its schedule then is, and where there is no way.
+# Another number of epochs for a run that has started.
 
 ANOTHER = "vgglass train FOLDER --train all --out ANOTHER --from"
 
 
 def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
-    """The run with so many epochs in all. Raises TrainingError, and UsageError for epochs that are behind it."""
+    """The run with `epochs` in all. Raises TrainingError, and UsageError for fewer than it has done."""
     recipe = run.recipe
     if recipe.fits_head:
         remedy = f"train its convolutions too: {ANOTHER} {out / 'best.safetensors'}"
@@ -162,14 +162,14 @@ def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
 
 
 def require_patience(out: Path, progress: Progress, recipe: Recipe) -> None:
-    """Raises TrainingError for a run that more epochs would not make go on."""
+    """Raises TrainingError for a run that lack of improvement stopped: more epochs would not resume it."""
     if progress.out_of_patience(recipe.patience):
         rule = f"stopped after {progress.epoch} epochs, the last {recipe.patience} without a better one (patience)"
         raise TrainingError(out, rule, f"start another run from it: {ANOTHER} {out / 'last.safetensors'}")
 
 
 def extension_line(run: Run, before: Run, progress: Progress, images: int) -> str:
-    """What the change of epochs does to the rate of learning; '' where there is none."""
+    """What another number of epochs does to the learning rate; '' where it is the same number."""
     old, new = before.recipe, run.recipe
     if old == new:
         return ""

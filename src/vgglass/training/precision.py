@@ -1,4 +1,4 @@
-"""How a run multiplies: in which precision, measured at its start; float32 masters, bfloat16 copies, their average."""
+"""Mixed precision: which one is faster here, float32 master weights with bfloat16 copies, and their moving average."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from vgglass.engines import selection
 from vgglass.model import VGG
 
 LEAST_SPEEDUP = 1.2  # bfloat16 must be as much faster, or noise in the measurement would choose
-PROBE = (8, 128, 28)  # images, channels, side: a layer from the middle of VGG
+PROBE = (8, 128, 28)  # images, channels, side of a layer in the middle of VGG
 PROBE_REPEATS, PROBE_ROUNDS = 3, 3
 
 
 def choose(wanted: str, device: torch.device) -> tuple[str, str]:
-    """The precision for a recipe's, and a line that says why."""
+    """The precision of a run for the one that its recipe names, and a line that says why."""
     precision, why = _choose(wanted, device)
     said = f"precision: {precision} ({why})"
     if "measured" in why:
@@ -41,21 +41,21 @@ def _choose(wanted: str, device: torch.device) -> tuple[str, str]:
 
 
 def _speedup() -> float:
-    """How many times as fast as float32 bfloat16 is, by the processor, its threads and torch's version."""
+    """How many times as fast as float32 bfloat16 is, kept by processor, threads and torch version."""
     here = f"{selection.processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    # What earlier versions measured is found by these words, so that the same command gives the same weights.
+    # These words are the key of earlier versions too: the same command must go on choosing the same precision.
     return selection.remembered(f"torch.bfloat16 direct beside torch.float32 direct, {here}", _measured)
 
 
 def _measured() -> float:
-    """In turns, so that what else the machine does slows both."""
+    """In turns, so that other load on the machine slows both."""
     rounds = [(_seconds(torch.float32), _seconds(torch.bfloat16)) for _ in range(PROBE_ROUNDS)]
     return min(plain for plain, _ in rounds) / min(half for _, half in rounds)
 
 
 @torch.random.fork_rng()
 def _seconds(precision: torch.dtype) -> float:
-    """Forward and backward through one convolution, the quickest of some turns; the first sets things up."""
+    """Forward and backward through one convolution, the quickest repeat but the first, which sets things up."""
     images, channels, side = PROBE
     layer = nn.Conv2d(channels, channels, 3, padding=1, dtype=precision).to(memory_format=torch.channels_last)
     batch = torch.ones(images, channels, side, side, dtype=precision).to(memory_format=torch.channels_last)
@@ -68,12 +68,10 @@ def _seconds(precision: torch.dtype) -> float:
     return min(found[1:])
 
 
-# The numbers that training moves: masters in float32 or float64, their bfloat16 copies, their moving average.
-
 State = dict[str, Tensor]
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
-EMA_WARMUP = 10  # the average follows closely at first: decay (1 + n) / (10 + n) until the recipe's is reached
+EMA_WARMUP = 10  # the decay is (1 + n) / (10 + n) until it reaches the recipe's
 
 
 def device() -> torch.device:
@@ -81,11 +79,12 @@ def device() -> torch.device:
 
 
 class Weights:
-    """A network's weights, its working copies where it multiplies in bfloat16, and their moving average.
+    """A network, its master weights where it computes in bfloat16, and their moving average.
 
-    Small updates vanish in bfloat16, which has eight bits: the optimizer moves the masters, and the copies follow
-    (Micikevicius et al., 2018). Else the masters are the network's own parameters. Batch norm is in their precision.
-    masters  by name, those that are trained and those that are not
+    bfloat16 has eight bits, in which small updates vanish: the optimizer updates float32 masters, which are then copied
+    to the network's bfloat16 parameters (Micikevicius et al., 2018); batch norm stays in float32. In other precisions
+    the masters are the network's own parameters.
+    masters  by name, trained or frozen
     average  of every floating-point tensor of the state; empty where the decay is 0
     """
 
@@ -113,23 +112,23 @@ class Weights:
 
     @property
     def master_dtype(self) -> torch.dtype:
-        """Of the masters, and of the loss."""
+        """The masters' and the loss's."""
         return next(iter(self.masters.values())).dtype
 
     def state(self) -> State:
-        """Every tensor of the network, its weights as the masters have them."""
+        """Every tensor of the network, with the masters in place of their copies."""
         return self.network.state_dict() | {name: master.detach() for name, master in self.masters.items()}
 
     @torch.no_grad()
     def load(self, state: State) -> None:
-        """Put a state that `state` gave in place."""
+        """Copy a state, as `state` returns it, into the weights."""
         for name, value in self.state().items():
             value.copy_(state[name])
         self.sync_model()
 
     @torch.no_grad()
     def accumulate_gradients(self) -> None:
-        """Add the copies' gradients to the masters'."""
+        """Move the copies' gradients to the masters, added to what they have."""
         for master, copy in self._pairs:
             if copy.grad is not None:
                 master.grad = copy.grad.float() if master.grad is None else master.grad.add_(copy.grad)
@@ -137,20 +136,20 @@ class Weights:
 
     @torch.no_grad()
     def restore_gradients(self) -> None:
-        """Put the masters' gradients into the copies: what is added there next leaves together with them."""
+        """Move the masters' gradients back to the copies, so that an all-reduce of the copies includes them."""
         for master, copy in self._pairs:
             if master.grad is not None:
                 copy.grad, master.grad = master.grad.to(copy.dtype), None
 
     @torch.no_grad()
     def sync_model(self) -> None:
-        """Let the copies follow the masters."""
+        """Copy the masters to the network's bfloat16 parameters."""
         for master, copy in self._pairs:
             copy.copy_(master)
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
-        """Move the average towards the weights after a step, counted from 0."""
+        """Update the moving average after a step, counted from 0."""
         if self.decay:
             state, decay = self.state(), min(self.decay, (1 + step) / (EMA_WARMUP + step))
             torch._foreach_lerp_(list(self.average.values()), [state[name] for name in self.average], 1 - decay)
@@ -160,13 +159,13 @@ class Weights:
         return self.state() | self.average
 
     def batch_norm_statistics(self) -> list[Tensor]:
-        """Batch norm's running statistics, and what the average has of them."""
+        """Batch norm's running statistics, and their moving averages."""
         names = [name for name, _ in self.network.named_buffers()]
         return [*self.network.buffers(), *(self.average[name] for name in names if name in self.average)]
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
-        """Let the network compute with the judged state for a while."""
+        """Inside the block the network has the state that is validated: the average where there is one."""
         if not self.average:
             yield
             return
@@ -178,7 +177,7 @@ class Weights:
             self.network.load_state_dict(kept)
 
     def as_network(self) -> VGG:
-        """The judged state as a float32 network of its own."""
+        """The state that is validated as a float32 network of its own."""
         with torch.device("meta"):
             network = VGG(self.network.architecture)
         network.load_state_dict({name: value.clone() for name, value in self.evaluation_state().items()}, assign=True)

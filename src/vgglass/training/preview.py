@@ -1,4 +1,4 @@
-"""A sheet of what the network will really see: some images as evaluation has them, then as epoch after epoch does.
+"""A sheet of what the network will see: some images as in evaluation, then as augmented in each epoch.
 
 N images (rows), C channels, S side, K classes.
 """
@@ -35,7 +35,7 @@ def preview(
 ) -> str:
     """Write the sheet as PNG; a sentence where no font on this machine can write some class names, else ''.
 
-    seed, colours  of the run: its first epochs then crop, shift and mirror these images as the sheet shows
+    seed, colours  of the run, whose first epochs augment these images in the same way
     Raises ImageError.
     """
     missing = unwritable(classes)
@@ -55,7 +55,7 @@ def augmented_views(
     seed: int,
     colours: Colours | None,
 ) -> list[tuple[Pixels, list[str]]]:
-    """Images (N, S, S, C) as evaluation and as each of the first epochs has them, and what each is a mixture of."""
+    """Images (N, S, S, C) as in evaluation and in each of the first epochs, and what each is a mixture of."""
     labels = torch.tensor([sample.label for sample in samples])
     columns = [(np.stack([square(sample, record) for sample in samples]), [""] * len(samples))]
     numbered = [replace(sample, label=row) for row, sample in enumerate(samples)]  # to undo an epoch's shuffling
@@ -72,7 +72,7 @@ def augmented_views(
 
 
 def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """So many samples, as evenly over the classes as they allow, class by class."""
+    """`count` samples, spread over the classes as evenly as they allow, ordered by class."""
     turns: dict[int, int] = {}
     ranked = []
     for place, sample in enumerate(samples):
@@ -91,7 +91,7 @@ def denormalised(images: Tensor, record: Preprocessing) -> Pixels:
 
 
 def describe_target(target: Tensor, names: Sequence[str]) -> str:
-    """The classes of a target (K,) with their shares, a line each; nothing where all but a hundredth is one class."""
+    """The classes of a target (K,) with their shares, a line each; '' where one class has 99 % or more."""
     shares = [f"{name} {share:.2f}" for name, share in zip(names, target.tolist(), strict=True) if share >= 0.01]
     return "\n".join(shares) if len(shares) > 1 else ""
 

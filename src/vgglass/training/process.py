@@ -1,4 +1,4 @@
-"""A training command and its own process, before torch is loaded."""
+"""Settings of the training command's process, made before torch is loaded."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ def first() -> bool:
 
 
 def prepare() -> None:
-    """Keep freed memory, and let idle threads sleep soon; elsewhere than on Linux nothing happens. A library leaves it.
+    """On Linux, keep freed memory and let idle threads sleep soon. For commands alone: it changes the whole process.
 
     Each step frees and asks for the same gigabytes: glibc gives them back and has the kernel clear new pages, a tenth
     of a step at VGG-16, 224 pixels, batch 16. Torch's threads (libgomp) wait for one another in a loop of 300,000

@@ -67,30 +67,30 @@ class Recipe:
     width            multiplier of the paper's channels
     widths           channels of each convolution, in place of width
     fit              how an image becomes a square: see `Preprocessing`
-    augmentation     a key of AUGMENTATIONS (named here again: they load torch, which an audit does without)
+    augmentation     a key of AUGMENTATIONS (CHOICES repeats them: importing them would load torch)
     initialisation   kaiming, paper, glorot or he; paper means 0..255 input with only the mean subtracted
     batch_size       images a step
-    accumulate       parts that a step's images are computed in, their gradients added up: less memory
+    accumulate       parts that a step's images are computed in, with their gradients summed: less memory
     learning_rate    at its highest, after warmup_epochs of linear growth
     rates            plain, or layer: in the units of each layer's own input and output, fresh layers of the head at
-                     unit variance, so that one recipe holds for any origin of the weights (see `transfer`)
+                     unit variance, so that one recipe suits weights of any origin (see `transfer`)
     schedule         down a cosine or a line to 0, or plateau: a tenth after each plateau_epochs without a better epoch
     weight_decay     of convolution and fully connected weights, not of biases and norms
     label_smoothing  share of each target spread over all classes
     clip_norm        largest norm of a step's gradient; 0 leaves it as it is
-    ema              decay of the moving average of the weights that is judged and saved; 0 takes the weights themselves
+    ema              decay of the weights' moving average, which is validated and saved; 0 for none
     patience         stop after so many epochs without a better one; 0 never stops early
     balance          classes of few images: none, weights in the loss, or a sampler that draws every class as often; a
                      head that is fitted knows weights alone
     train            all layers, the last block of convolutions and the head, or the head alone (on cached features):
                      a vgg head by steps, a pooled head fitted at once, without any of the fields of steps
     block_decay      share of the rate that each block of convolutions gets of the one after it
-    feature_views    with train=head: augmented views of each training image to cache, in place of the image as judged,
+    feature_views    with train=head: augmented views of each training image to cache, in place of the plain image,
                      for a fitted head beside it
     feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
                      first two whichever this machine multiplies faster in
-    convolution      direct, as auto is too: there was another way once
+    convolution      direct; auto means the same (older versions had another)
     all_reduce       how gradients go between ranks: plain, as they were computed, or bfloat16, half of float32's bytes
     sync_batch_norm  with ranks on GPUs: normalise by the whole batch, not by each rank's share
     seed             of the weights, the order, the augmentation and dropout
@@ -165,12 +165,12 @@ class Recipe:
 
     @property
     def fits_head(self) -> bool:
-        """Whether nothing learns by steps: a pooled head alone is fitted to the features of frozen convolutions."""
+        """Whether there are no steps: a pooled head alone is fitted to features of frozen convolutions."""
         return self.train == "head" and self.head == "pooled"
 
     @property
     def resize(self) -> int:
-        """Side that an image is brought to before the crop; small pictures are not cropped."""
+        """Side that an image is resized to before the crop; small images are not cropped."""
         whole = self.fit != "crop" or self.image_size <= TINY
         return self.image_size if whole else round(self.image_size / CROP_SHARE)
 

@@ -26,7 +26,7 @@ from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
 from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
-from vgglass.training.batches import BatchSource, FeatureBatches, ImageBatches
+from vgglass.training.batches import BatchSource, FeatureBatches, Features, ImageBatches
 from vgglass.training.checkpoint import Cadence, Checkpoint, Checkpointer, Progress, Run, TrainState
 from vgglass.training.distributed import ALONE, Ranks
 from vgglass.training.feature_cache import Extractors, colours
@@ -267,13 +267,15 @@ def make_feed(context: RunContext, weights: Weights) -> BatchSource:
     if recipe.train == "head":
         model = weights.as_network().to_file(context.dataset.classes, preprocessing)
         cache = feature_cache.Cache(model, run, context.extractors, workers, context.display)
-        views, held_out_features = ranks.local_rank_zero_first(
-            lambda: (cache.views(samples, recipe), cache.plain(held_out))
+        learned, evaluated = ranks.local_rank_zero_first(
+            lambda: (
+                Features(cache.views(samples, recipe), labels_of(samples)),
+                Features([cache.plain(held_out)], labels_of(held_out)),
+            )
         )
         return FeatureBatches(
-            views, labels_of(samples), held_out_features, labels_of(held_out), run.batch_size, recipe.seed, draws,
-            device(), weights.dtype, ranks.share,
-        )  # fmt: skip
+            learned, evaluated, run.batch_size, recipe.seed, draws, device(), weights.dtype, ranks.share
+        )
     loader = TrainingLoader(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
         weights=draws, workers=workers, share=ranks.share,

@@ -1,4 +1,4 @@
-"""Starting from another model: which tensors are kept, which layers learn, at what rate; fresh ones scaled."""
+"""Transfer learning: which tensors of another model are kept, which layers are trained, and at what rates."""
 
 import re
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, sect
 
 
 def recipe_fields(record: Record) -> dict[str, object]:
-    """The recipe fields that a run takes from the model it starts from, where it is given no others."""
+    """The recipe fields that a run takes from the model it starts from, unless they are given."""
     given = record.architecture
     fields: dict[str, object] = {name: getattr(given, name) for name in ("channels", "image_size")}
     fields |= {"architecture": given.name} | ({"hidden": given.hidden} if given.head == "vgg" else {})
@@ -32,10 +32,10 @@ def recipe_fields(record: Record) -> dict[str, object]:
 
 
 def load_matching(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> str:
-    """Put a model's weights into a new network; what was kept, in a line. Raises UsageError where nothing fits.
+    """Copy a model's weights into a network where they fit; a line on what was kept. Raises UsageError where none do.
 
-    Of the same column all convolutions are kept, of another one the first four (paper, section 3.1). fc6 and fc7 are
-    kept when the size after pool5 is the same, fc8 when the classes are.
+    From the same column all convolutions are kept, from another one the first four (paper, section 3.1); fc6 and fc7
+    where the size after pool5 is the same, fc8 where the classes are.
     """
     wanted, given = network.architecture, source.record.architecture
     weights = source.weights
@@ -76,7 +76,7 @@ def kept_convolutions(wanted: Architecture, source: ModelFile) -> list[str]:
 
 
 def require_pretrained(recipe: Recipe, wanted: Architecture, source: ModelFile | None) -> None:
-    """Raises UsageError where convolutions would stay as chance drew them, and where nothing of the model fits."""
+    """Raises UsageError where frozen convolutions would have random weights, and where nothing of the model fits."""
     kept = kept_convolutions(wanted, source) if source else []
     held = [layer.name for layer in wanted.layers() if block(layer.name) < FIRST_TRAINED[recipe.train]]
     new = [name for name in held if name.startswith("conv") and name not in kept]
@@ -89,7 +89,7 @@ def require_pretrained(recipe: Recipe, wanted: Architecture, source: ModelFile |
 
 
 def require_finite(source: ModelFile) -> None:
-    """Raises UsageError for weights that hold NaN or infinity: an engine's ReLU may make zeros of them, unseen."""
+    """Raises UsageError for weights that hold NaN or infinity: an engine's ReLU may turn them into zeros."""
     for name, array in source.weights.items():
         if bad := int(array.size - np.isfinite(array).sum()):
             rule = f"holds {bad:,} numbers that are not finite"
@@ -125,55 +125,57 @@ def block(name: str) -> int:
 
 
 def freeze(network: VGG, recipe: Recipe) -> None:
-    """Let only the layers that the recipe trains learn."""
+    """Require gradients of the layers alone that the recipe trains."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(block(name) >= FIRST_TRAINED[recipe.train])
 
 
 def freeze_batch_norm(network: VGG, recipe: Recipe) -> None:
-    """Keep batch norm of frozen blocks at the statistics that it came with; called after network.train()."""
+    """Keep the running statistics of batch norm in frozen blocks; called after network.train()."""
     for name, module in network.named_children():
         if name.startswith("bn") and block(name) < FIRST_TRAINED[recipe.train]:
             module.eval()
 
 
 def rate_multiplier(name: str, recipe: Recipe) -> float:
-    """Share of the learning rate that a parameter gets: less, the further its block is from the head."""
+    """What a parameter's learning rate is multiplied by: block_decay for each block up to the head."""
     return recipe.block_decay ** (HEAD - block(name))
 
 
-# Rates and fresh layers scaled by what arrives at each layer, so that one recipe holds for any origin of weights. A
-# plain VGG is positively homogeneous: make one layer's weights twenty times smaller and the next one's twenty times
-# larger, and it computes the same. The gradients do not stay the same. With each layer's rate in the units of its
-# own input and output, training takes the same way whatever the scale of the weights that it starts from.
+# Learning rates and fresh layers scaled to each layer's input and output, so that one recipe suits weights of any
+# origin. A plain VGG is positively homogeneous: divide one layer's weights by twenty and multiply the next one's by
+# twenty, and it computes the same function, but its gradients differ. With each layer's rate in the units of its own
+# input and output, training does not depend on how the weights are scaled.
 
 SCALE_IMAGES = 8  # images
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Root mean squares of what a layer with weights takes and gives."""
+    """Root mean squares of the input and output of a layer with weights."""
 
-    taken: float
-    given: float
+    input_rms: float
+    output_rms: float
 
     def of(self, tensor: str, kind: str) -> float:
-        """What the rate of a layer's 'weight' or 'bias' is multiplied by: the square of the unit it is written in."""
-        unit = self.given / self.taken if tensor == "weight" and kind != "batchnorm" else self.given
+        """What the learning rate of a layer's 'weight' or 'bias' is multiplied by: the square of its unit."""
+        unit = self.output_rms
+        if tensor == "weight" and kind != "batchnorm":
+            unit = self.output_rms / self.input_rms
         return unit**2
 
 
 @torch.no_grad()
 def unit_variance(network: VGG, fresh: Iterable[str], pool5: Tensor) -> dict[str, float]:
-    """Factors for the weights of fresh layers, in order, after which each gives deviation 1; they are applied.
+    """Scale the weights of fresh layers, in order, so that each output has standard deviation 1; the factors.
 
     pool5  (N, C, k, k) of some images
     Source: Mishkin and Matas 2016, All you need is a good init (arXiv 1511.06422), algorithm 1.
     """
     factors = {}
     for name in fresh:
-        given = next(step.output for step in network.walk_after("pool5", pool5) if step.name == name)
-        factors[name] = 1 / max(float(given.std()), torch.finfo(given.dtype).tiny)
+        output = next(step.output for step in network.walk_after("pool5", pool5) if step.name == name)
+        factors[name] = 1 / max(float(output.std()), torch.finfo(output.dtype).tiny)
         scale_weights(network, name, factors[name])
     return factors
 
@@ -187,16 +189,16 @@ def scale_weights(network: VGG, name: str, factor: float) -> None:
 
 @torch.no_grad()
 def scales(network: VGG, images: Tensor) -> dict[str, Scale]:
-    """Of every layer with weights, by its name; the unit of logits is 1 whatever they are."""
+    """By name, the scale of every layer with weights; the unit of logits is always 1."""
     found = {}
     for step in network.walk(images):
         if step.layer.tensors:
-            given = 1.0 if step.name == "fc8" else _size(step.output)
-            found[step.name] = Scale(_size(step.input), given)
+            output_rms = 1.0 if step.name == "fc8" else _rms(step.output)
+            found[step.name] = Scale(_rms(step.input), output_rms)
     return found
 
 
-def _size(x: Tensor) -> float:
+def _rms(x: Tensor) -> float:
     return float(x.square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny))
 
 
@@ -205,4 +207,4 @@ def from_json(values: dict[str, list[float]]) -> dict[str, Scale]:
 
 
 def as_json(found: dict[str, Scale]) -> dict[str, Any]:
-    return {name: [scale.taken, scale.given] for name, scale in found.items()}
+    return {name: [scale.input_rms, scale.output_rms] for name, scale in found.items()}
