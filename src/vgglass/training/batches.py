@@ -92,8 +92,8 @@ class FeatureBatches:
     weights  (n,) of the sampler, or None
     """
 
-    learned: Features
-    held_out: Features
+    train_features: Features
+    validation_features: Features
     batch_size: int
     seed: int
     weights: NDArray[np.float64] | None
@@ -111,14 +111,15 @@ class FeatureBatches:
         """Nothing to release: the arrays are memory-mapped."""
 
     def training(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        labels, views = self.learned.labels, self.learned.views
+        labels, views = self.train_features.labels, self.train_features.views
         view = views[epoch % len(views)]
         for batch in epoch_batches(len(labels), self.batch_size, self.seed, epoch, self.weights)[start:]:
             indices = self.share.of(batch)
             yield self._tensors(view[indices], labels[indices])
 
     def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        features, labels = self.share.every(self.held_out.views[0]), self.share.every(self.held_out.labels)
+        whole = self.validation_features
+        features, labels = self.share.every(whole.views[0]), self.share.every(whole.labels)
         for start in range(0, len(labels), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
             yield self._tensors(np.array(features[part]), np.array(labels[part]))

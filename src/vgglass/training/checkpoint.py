@@ -101,7 +101,7 @@ class Progress:
         return 0 < patience <= self.epoch - self.best_epoch
 
     def is_finished(self, epochs: int, patience: int) -> bool:
-        """Whether nothing is left to do for a run of so many epochs."""
+        """Whether nothing is left to do for a run of `epochs` epochs."""
         return self.epoch >= epochs or self.out_of_patience(patience)
 
 

@@ -106,7 +106,7 @@ class Group(Ranks):
         box: list[Any] = [None, None]  # the value, or the status of the error
         self._calls += 1
         if not self.first:
-            self._store.wait([f"told {self._calls}"], WORK_TIMEOUT)
+            self._store.wait([f"object {self._calls}"], WORK_TIMEOUT)
             dist.broadcast_object_list(box, src=0)
             if box[1] is not None:
                 sys.exit(box[1])  # rank 0 prints why
@@ -120,7 +120,7 @@ class Group(Ranks):
         return cast(Value, box[0])
 
     def _broadcast_box(self, box: list[Any]) -> None:
-        self._store.set(f"told {self._calls}", "")
+        self._store.set(f"object {self._calls}", "")
         dist.broadcast_object_list(box, src=0)
 
     def local_rank_zero_first(self, work: Callable[[], Value]) -> Value:
@@ -200,10 +200,10 @@ def process_group() -> Iterator[Ranks]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        said = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise TrainingError(
             f"rank {rank}",
-            f"lost the others ({said})",
+            f"lost the others ({reason})",
             "torchrun --max-restarts starts them again, from the checkpoint",
         ) from error
     finally:

@@ -175,9 +175,9 @@ def _folds(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # `fit` warns of it
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        for learned, held in splitter.split(labels, labels, groups):
-            if len(held) and len(np.unique(labels[learned])) > 1:
-                yield learned, held
+        for train, test in splitter.split(labels, labels, groups):
+            if len(test) and len(np.unique(labels[train])) > 1:
+                yield train, test
 
 
 def _trials(
@@ -189,10 +189,10 @@ def _trials(
     found: list[Trial] = []
     for penalty in PENALTIES:
         logits = np.zeros((len(labels), len(weights)))
-        for classifier, (learned, held) in zip(classifiers, folds, strict=True):
+        for classifier, (train, test) in zip(classifiers, folds, strict=True):
             classifier.set_params(C=penalty)
-            coefficients, intercepts = _fitted(classifier, samples[:, learned], labels[learned], weights)
-            logits[held] = samples[0, held] @ coefficients.T + intercepts
+            coefficients, intercepts = _fitted(classifier, samples[:, train], labels[train], weights)
+            logits[test] = samples[0, test] @ coefficients.T + intercepts
         answered = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
         found.append(Trial(penalty, int((logits.argmax(axis=1) == labels).sum()), -float(answered.mean())))
         yield found[-1], logits

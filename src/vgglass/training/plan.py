@@ -176,10 +176,10 @@ def extension_line(run: Run, before: Run, progress: Progress, images: int) -> st
     steps = len(batch_sizes(images, run.batch_size))
     done = progress.epoch * steps + progress.step
     last, following = (learning_rate(recipe, done, steps, progress.rate_drops) for recipe in (old, new))
-    said = f"epochs: {new.epochs} in place of {old.epochs}; after {done / steps:.3g} of them the learning rate"
+    start = f"epochs: {new.epochs} in place of {old.epochs}; after {done / steps:.3g} of them the learning rate"
     if last == following:
-        return f"{said} stays {following:.3g}, as in a run of {new.epochs} from the start"
+        return f"{start} stays {following:.3g}, as in a run of {new.epochs} from the start"
     return (
-        f"{said} goes on at {following:.3g} in place of {last:.3g}: its {new.schedule} now ends at epoch {new.epochs}."
+        f"{start} goes on at {following:.3g} in place of {last:.3g}: its {new.schedule} now ends at epoch {new.epochs}."
         f" {new.epochs} epochs from the start would have given other weights"
     )

@@ -18,11 +18,11 @@ PROBE_REPEATS, PROBE_ROUNDS = 3, 3
 def choose(wanted: str, device: torch.device) -> tuple[str, str]:
     """The precision of a run for the one that its recipe names, and a line that says why."""
     precision, why = _choose(wanted, device)
-    said = f"precision: {precision} ({why})"
+    line = f"precision: {precision} ({why})"
     if "measured" in why:
         fixed = f"--set precision={precision}"
-        said += f"\nmeasured once on this machine and kept in {selection.measurements()}; the same anywhere: {fixed}"
-    return precision, said
+        line += f"\nmeasured once on this machine and kept in {selection.measurements()}; the same anywhere: {fixed}"
+    return precision, line
 
 
 def _choose(wanted: str, device: torch.device) -> tuple[str, str]:

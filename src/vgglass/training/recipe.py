@@ -150,7 +150,7 @@ class Recipe:
             raise UsageError(value, f"must be {rule}", f"its default is {default!r}")
 
     def network(self, classes: int) -> Architecture:
-        """The architecture for so many classes. Raises UsageError."""
+        """The architecture for `classes` classes. Raises UsageError."""
         return Architecture.named(
             self.architecture,
             classes=classes,
@@ -229,5 +229,5 @@ def _typed(field: "Field[Any]", value: Any) -> Any:
             return tuple(int(item) for item in listed)
     elif isinstance(value, bool if kind is bool else str) and kind not in (int, float):
         return value
-    said = KINDS.get(kind, "text")
-    raise UsageError(f"recipe field {field.name}={value!r}", f"must be {said}", f"its default is {field.default!r}")
+    expected = KINDS.get(kind, "text")
+    raise UsageError(f"recipe field {field.name}={value!r}", f"must be {expected}", f"its default is {field.default!r}")

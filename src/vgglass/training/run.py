@@ -199,7 +199,7 @@ def _has_whole_head(run: Run, source: ModelFile) -> bool:
 
 
 def _evaluate_start(context: RunContext, trainer: Trainer, data: dict[str, Any]) -> None:
-    """The network as it begins is the first to be beaten: what fine-tuning does not improve is kept."""
+    """Validate and save the initial network, so that fine-tuning replaces it only by a better one."""
     row = {"epoch": 0, **trainer.validate()}
     trainer.progress.best_accuracy = row["validation_accuracy"]
     if context.ranks.first:
@@ -267,15 +267,13 @@ def make_feed(context: RunContext, weights: Weights) -> BatchSource:
     if recipe.train == "head":
         model = weights.as_network().to_file(context.dataset.classes, preprocessing)
         cache = feature_cache.Cache(model, run, context.extractors, workers, context.display)
-        learned, evaluated = ranks.local_rank_zero_first(
+        features = ranks.local_rank_zero_first(
             lambda: (
                 Features(cache.views(samples, recipe), labels_of(samples)),
                 Features([cache.plain(held_out)], labels_of(held_out)),
             )
         )
-        return FeatureBatches(
-            learned, evaluated, run.batch_size, recipe.seed, draws, device(), weights.dtype, ranks.share
-        )
+        return FeatureBatches(*features, run.batch_size, recipe.seed, draws, device(), weights.dtype, ranks.share)
     loader = TrainingLoader(
         samples, preprocessing, run.batch_size, recipe.augmentation, recipe.seed, colours=colours(run),
         weights=draws, workers=workers, share=ranks.share,
@@ -331,7 +329,7 @@ def _one_epoch(context: RunContext, trainer: Trainer, data: dict[str, Any], log:
 
 
 def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any]:
-    """What a model file says of the data that it learned from, and by which split its weights were chosen."""
+    """A model file's record of its training data, and of the split that its weights were selected on."""
     return {
         "name": dataset.name,
         "manifest": manifest.digest(dataset),
@@ -344,7 +342,7 @@ def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any
 def as_model_file(run: Run, weights: Weights, data: dict[str, Any], row: dict[str, Any]) -> ModelFile:
     """The weights after an epoch.
 
-    data  that they learned from, as `describe` has it
+    data  as `describe` returns it
     row   of the epoch in metrics.jsonl
     """
     return weights.as_network().to_file(
