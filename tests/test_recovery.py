@@ -139,7 +139,7 @@ def test_a_resumed_run_reads_its_checkpoint_once(tmp_path: Path, monkeypatch: py
         return whole_load(path)
 
     monkeypatch.setattr(checkpoint, "load", counted)
-    train(tmp_path / "run", "float32", resume=True)
+    vgglass.train(out=tmp_path / "run", resume=True, workers=0, console=Console(file=io.StringIO()))
     assert read == ["epoch-0000-step-0000004.safetensors"]
 
 
