@@ -15,7 +15,7 @@ ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another.
 LEVELS = (
     ("errors",),
-    ("architecture", "files", "images", "signals", "names"),
+    ("architecture", "files", "images", "locale", "signals", "names"),
     ("web", "plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),

@@ -16,7 +16,6 @@ from vgglass.evaluation.statistics import detectable, quantiles, wilson
 from vgglass.replication import published
 from vgglass.replication.lab import Lab, Trained, markdown
 from vgglass.replication.tables import SIDES, Rate, Trial, both, resolution, right_in, scaled, tables, trials, views
-from vgglass.replication.words import WORDS
 from vgglass.training import diagnostics, recipe
 
 ORACLE = Path(__file__).parents[2] / "shared" / "oracles" / "paper.json"
@@ -245,7 +244,6 @@ def test_the_page_says_what_was_done(lang: str) -> None:
     assert ("The paper's Table 5" if lang == "en" else "论文的表 5") not in markdown(lab(sides="256-512"), lang)
     begun = replace(lab(), trained=(replace(lab().trained[1], began_from_a=True),))
     assert "--from-a" in markdown(begun, lang)
-    assert WORDS["en"].keys() == WORDS["zh"].keys()
 
 
 def test_a_dense_test_of_one_place_is_said() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from vgglass.cli import output
 from vgglass.cli.allowing import MaxPixels
 from vgglass.errors import UsageError
+from vgglass.locale import words
 
 if TYPE_CHECKING:
     from vgglass.data.audit import Audit, Case
@@ -85,9 +86,9 @@ def check(
 
 
 def _show(audit: "Audit", console: Console) -> None:
-    from vgglass.data.audit import SERIOUS, words
+    from vgglass.data.audit import SERIOUS
 
-    text, facts = words()["en"], audit.as_json()
+    text, facts = words("en", "audit"), audit.as_json()
     console.print(
         f"{facts['name']}: {facts['files']:,} files, {facts['readable']:,} readable, {facts['bytes'] / 1e6:,.1f} MB",
         style="bold", soft_wrap=True,
@@ -99,24 +100,28 @@ def _show(audit: "Audit", console: Console) -> None:
         console.print(_counted(formats))
     if facts["median_cut"] is not None:
         cut = f"{facts['median_cut']:.0%}"
-        console.print(text["cropNote"][facts["fit"]].format(facts["resize"], facts["size"], cut), soft_wrap=True)
+        note = text["cropNote"][facts["fit"]].format(resized=facts["resize"], side=facts["size"], cut=cut)
+        console.print(note, soft_wrap=True)
     rows = [[row.name, f"{row.images:,}", f"{row.effective:.1f}"] for row in audit.balance]
     console.print()
     console.print(output.table("class|>training images|>effective number", rows))
     if audit.ratio:
         console.print(f"largest class by smallest: {audit.ratio:.2f}")
     for kind, cases in audit.findings.items():
-        title, note, template = text["kinds"][kind]
-        console.print(f"\n{title} ({kind}): {len(cases)}", style="bold red" if kind in SERIOUS else "bold yellow")
-        console.print(note, soft_wrap=True)
+        style = "bold red" if kind in SERIOUS else "bold yellow"
+        console.print(f"\n{text['kinds'][kind]} ({kind}): {len(cases)}", style=style)
+        console.print(text["kindNotes"][kind], soft_wrap=True)
         if kind == "leak":
             for row in audit.flattery:
-                name = text["splits"][row.split]
-                console.print(text["flattery"].format(row.twins, row.images, name, f"{row.points:.1f}"), soft_wrap=True)
+                sentence = text["flattery"].format(
+                    twins=row.twins, images=row.images, split=text["splits"][row.split], points=f"{row.points:.1f}"
+                )
+                console.print(sentence, soft_wrap=True)
+        template = text["kindDetails"].get(kind, "{detail}")
         for case in cases[:SHOWN]:
             console.print(f"  {output.visible(_line(audit, case, template))}", soft_wrap=True)
         if len(cases) > SHOWN:
-            console.print(f"  {text['more'].format(len(cases) - SHOWN)}")
+            console.print(f"  {text['more'].format(count=len(cases) - SHOWN)}")
     if not audit.findings:
         console.print(f"\n{text['nothing']}")
 
@@ -130,5 +135,5 @@ def _line(audit: "Audit", case: "Case", template: str) -> str:
     if len({entry.label for entry in case.entries}) > 1:
         names = [f"{entry.id} ({audit.label(entry)})" for entry in case.entries[:FILES]]
     more = f" and {len(case.entries) - FILES} more" if len(case.entries) > FILES else ""
-    detail = template.format(case.detail) if case.detail else ""
+    detail = template.format(detail=case.detail) if case.detail else ""
     return ": ".join(part for part in (" = ".join(names) + more, detail) if part)

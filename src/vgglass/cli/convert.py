@@ -8,20 +8,9 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import output
-from vgglass.cli.output import KINDS, Language, language
+from vgglass.cli.output import Language
 from vgglass.errors import UsageError
-
-COLUMNS = {
-    "en": "layer|kind|>output W×H×C|>parameters|>multiply-adds|>memory|>receptive field|>jump",
-    "zh": "层|类型|>输出 宽×高×通道|>参数量|>乘加次数|>内存|>感受野|>累积步幅",
-}
-POOLED = {"en": ", pooled head", "zh": "（平均池化头部）"}
-TOTALS = {
-    "en": "{name}: {weights} weight layers, {parameters:,} parameters, {macs:,} multiply-adds an image ({gmac:.3f} G),"
-    " {memory} of float32 layer outputs.",
-    "zh": "{name}：{weights} 个带权重的层，{parameters:,} 个参数，每张图 {macs:,} 次乘加（{gmac:.3f} G），"
-    "各层输出（float32）共 {memory}。",
-}
+from vgglass.locale import language, words
 
 Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
 Preprocessing = Annotated[
@@ -78,11 +67,12 @@ def summary(
             }
         )
         return
-    chosen = language(lang)
+    chosen = words(language(lang), "commands")
+    text, kinds = chosen["summary"], chosen["kinds"]
     rows = [
         [
             layer.name,
-            KINDS[chosen][layer.kind],
+            kinds[layer.kind],
             "×".join(str(side) for side in (*layer.output_shape[:0:-1], layer.output_shape[0])),
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
@@ -93,11 +83,11 @@ def summary(
         for layer, size in zip(layers, memory, strict=True)
     ]
     console = output.console()
-    console.print(output.table(COLUMNS[chosen], rows))
+    console.print(output.table(text["columns"], rows))
     console.print()
     console.print(
-        TOTALS[chosen].format(
-            name=network.name + (POOLED[chosen] if network.head == "pooled" else ""),
+        text["totals"].format(
+            name=network.name + (text["pooled"] if network.head == "pooled" else ""),
             weights=sum(layer.kind in ("conv", "linear") for layer in layers),
             parameters=network.parameters,
             macs=network.multiply_adds,

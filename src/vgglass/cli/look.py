@@ -8,75 +8,13 @@ import typer
 from vgglass.cli import output
 from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
-from vgglass.cli.output import KINDS, Language, language
+from vgglass.cli.output import Language
 from vgglass.errors import UsageError
+from vgglass.locale import language, words
 
 if TYPE_CHECKING:
     from vgglass.glass import Look, Subject
 
-TEXT = {
-    "en": {
-        "columns": "layer|kind|>W×H×C|>parameters|>min|>mean|>max|>zeros|>dead here|>receptive field",
-        "dead": "Channels that are zero everywhere on this image:",
-        "more": "and {} more",
-        "answer": "Answer: {}", "answer_without": "Answer without {}: {}",
-        "silenced": "Figures with these channels silenced: {}",
-        "sanity_note": "A map that means something has a lower deletion and a higher insertion than random order.",
-        "temperature": "The answer is the softmax of the logits divided by the model's temperature {:g}; the layer prob"
-        " does not divide them.",
-        "moves": "class|>logit before|>after|>move",
-        "without": "Without {}: the logits that move most",
-        "ranking": "Channels of {} by what silencing one does to the logit of {}",
-        "ranked": ">channel|>move|then the answer is", "written": "Written: {} (open it in a browser)",
-        "sanity": "attribution|>rank correlation with random weights|>deletion|>random order|>insertion|>random order",
-        "class_map": "Class map of {}: what each place of pool5 says for it (above 0) or against it; a place is {}"
-        " pixels of the input and sees more than that.",
-        "class_map_sum": "mean of the {} places {:.9g} + bias {:.9g} = {:.9g}   network = {:.9g}   difference = {:.2g}"
-        "   (allowed {:.2g} = 1e-5 × (Σ|terms| + |bias|))",
-        "dense": "{} to fc8 as convolutions over the whole {}×{} image: {}×{} places (width × height); the probability"
-        " of {} is {:.3f} on average, {:.3f} at most",
-        "preset": "The study note's question: how does 3×3×5 become 1×4096? By 4096 kernels of 3×3×5, each as large as"
-        " the input, so that each fits in one place and gives one number. Here with random numbers.",
-        "fc6": "{}: an input of {} (H×W×C) becomes 1×{} by {} kernels of the input's own size.",
-        "matrix": "as a matrix:      ({0}) times ({1}×{0}) transposed: {1} numbers",
-        "convolution": "as a convolution: {0} kernels of {1}: the same {2:,} weights, and an output of 1×1×{0}",
-        "pooled": "{}: an input of {} (H×W×C) is averaged to 1×{} and becomes {} logits; averaging is linear, and may"
-        " come before the layer or after it.",
-        "before": "averaged first: ({0}) times ({1}×{0}) transposed: {1} numbers",
-        "after": "scored first:   {0} kernels of 1×1×{1} at each of {2} places, then the mean of each of the {0} maps",
-        "same": "largest difference of the two {:.3g}, where the outputs reach ±{:.4g}",
-    },
-    "zh": {
-        "columns": "层|类型|>宽×高×通道|>参数量|>最小|>平均|>最大|>零的比例|>全零通道数|>感受野",
-        "dead": "在这张图上处处为零的通道：",
-        "more": "另有 {} 个",
-        "answer": "结果：{}", "answer_without": "屏蔽 {} 之后的结果：{}",
-        "silenced": "屏蔽这些通道之后的数值：{}",
-        "sanity_note": "可信的归因图：删除应低于随机顺序，插入应高于随机顺序。",
-        "temperature": "结果是 logits 除以模型的温度 {:g} 之后的 softmax；prob 层本身不除以温度。",
-        "moves": "类别|>屏蔽前的 logit|>屏蔽后|>变化",
-        "without": "屏蔽 {}：变化最大的 logits",
-        "ranking": "按屏蔽单个通道后 {1} 的 logit 变化排列 {0} 的通道",
-        "ranked": ">通道|>变化|此时的结果", "written": "已写入：{}（用浏览器打开）",
-        "sanity": "归因|>与随机权重的秩相关|>删除|>随机顺序|>插入|>随机顺序",
-        "class_map": "{} 的类别图：pool5 的每个位置对这一类的支持（大于 0）或反对；一个位置对应输入的 {} 个像素，"
-        "而它看到的范围更大。",
-        "class_map_sum": "{} 个位置的平均 {:.9g} + 偏置 {:.9g} = {:.9g}   网络 = {:.9g}   差 = {:.2g}"
-        "   （允许 {:.2g} = 1e-5 ×（Σ|各项| + |偏置|））",
-        "dense": "把 {} 至 fc8 当作卷积扫过整张 {}×{} 的图：{}×{} 个位置（宽×高）；{} 的概率"
-        "平均为 {:.3f}，最大为 {:.3f}",
-        "preset": "学习笔记的问题：3×3×5 如何变成 1×4096？用 4096 个 3×3×5 的卷积核，每个都与输入一样大，"
-        "只有一个位置可放，于是各得一个数。此处用随机数演示。",
-        "fc6": "{0}：{1}（高×宽×通道）的输入经 {3} 个与输入同样大小的卷积核变成 1×{2}。",
-        "matrix": "按矩阵计算：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
-        "convolution": "按卷积计算：{0} 个 {1} 的卷积核，同样的 {2:,} 个权重，输出 1×1×{0}",
-        "pooled": "{0}：{1}（高×宽×通道）的输入平均成 1×{2}，再得到 {3} 个 logits；"
-        "平均是线性运算，放在这一层之前或之后均可。",
-        "before": "先平均：({0}) 乘以 ({1}×{0}) 的转置，得 {1} 个数",
-        "after": "先打分：{0} 个 1×1×{1} 的卷积核用于 {2} 个位置，再对 {0} 张图各取平均",
-        "same": "两者最大差 {:.3g}，输出的绝对值最大为 {:.4g}",
-    },
-}  # fmt: skip
 SHOWN = 12  # rows of a ranking, channels of a list
 
 Model = Annotated[str, typer.Option(help="A model file, or a pretrained name.")]
@@ -136,7 +74,8 @@ def look(
     _print(seen, chosen)
     sentence = glass.write(seen, out, scale=scale, order=order, lang=chosen, arrays=arrays)  # type: ignore[arg-type]
     output.warn(sentence)
-    output.console().print(TEXT[chosen]["written"].format(out / "index.html"), soft_wrap=True)
+    written = words(chosen, "commands")["look"]["written"]
+    output.console().print(written.format(page=out / "index.html"), soft_wrap=True)
 
 
 def fc(
@@ -150,7 +89,7 @@ def fc(
     from vgglass import workflows
 
     workflows.require_torch("the glass")
-    text, console = TEXT[language(lang)], output.console()
+    text, console = words(language(lang), "commands")["fc"], output.console()
     if image is None:
         if model is not None:
             raise UsageError(f"--model {model}", "needs an image to look at", "name one, or leave the model out")
@@ -164,17 +103,21 @@ def fc(
         found = glass.both_ways(opened(model or "vgg16", image, download))
     channels, height, width = found.input_shape
     size, outputs = f"{height}×{width}×{channels}", len(found.connected)
+    same = text["same"].format(difference=found.largest_difference, largest=found.largest_output)
     if found.layer == "fc8":
-        console.print(text["pooled"].format(found.layer, size, channels, outputs), soft_wrap=True)
-        console.print(text["before"].format(channels, outputs))
-        console.print(text["after"].format(outputs, channels, height * width), soft_wrap=True)
-        console.print(text["same"].format(found.largest_difference, found.largest_output), soft_wrap=True)
+        pooled = text["pooled"].format(layer=found.layer, shape=size, channels=channels, outputs=outputs)
+        console.print(pooled, soft_wrap=True)
+        console.print(text["before"].format(inputs=channels, outputs=outputs))
+        after = text["after"].format(outputs=outputs, channels=channels, places=height * width)
+        console.print(after, soft_wrap=True)
+        console.print(same, soft_wrap=True)
         return
     if image is not None:
-        console.print(text["fc6"].format("fc6", size, outputs, outputs), soft_wrap=True)
-    console.print(text["matrix"].format(found.inputs.size, outputs))
-    console.print(text["convolution"].format(outputs, size, found.weights.size), soft_wrap=True)
-    console.print(text["same"].format(found.largest_difference, found.largest_output), soft_wrap=True)
+        console.print(text["fc6"].format(layer="fc6", shape=size, outputs=outputs, kernels=outputs), soft_wrap=True)
+    console.print(text["matrix"].format(inputs=found.inputs.size, outputs=outputs))
+    convolution = text["convolution"].format(outputs=outputs, shape=size, weights=found.weights.size)
+    console.print(convolution, soft_wrap=True)
+    console.print(same, soft_wrap=True)
 
 
 def opened(model: str, image: Path, download: bool) -> "Subject":
@@ -201,10 +144,11 @@ def _parts(text: str | None) -> tuple[str, ...]:
 
 
 def _print(seen: "Look", lang: str) -> None:
-    text, console = TEXT[lang], output.console()
+    text, kinds = (words(lang, "commands")[place] for place in ("look", "kinds"))
+    console = output.console()
     rows = [
         [
-            layer.name, KINDS[lang][layer.kind], "×".join(map(str, layer.shape)),
+            layer.name, kinds[layer.kind], "×".join(map(str, layer.shape)),
             f"{layer.parameters:,}" if layer.parameters else "",
             *(f"{value:.4g}" for value in (layer.minimum, layer.mean, layer.maximum)),
             f"{layer.zeros:.1%}" if layer.kind == "relu" else "", str(len(layer.dead)) if layer.dead else "",
@@ -213,7 +157,7 @@ def _print(seen: "Look", lang: str) -> None:
         for layer in seen.layers
     ]  # fmt: skip
     if seen.ablation:
-        console.print(text["silenced"].format(_silenced(seen)))
+        console.print(text["silenced"].format(channels=_silenced(seen)))
     console.print(output.table(text["columns"], rows))
     if any(layer.dead for layer in seen.layers):
         console.print(text["dead"])
@@ -221,13 +165,13 @@ def _print(seen: "Look", lang: str) -> None:
             if layer.dead:
                 named = ", ".join(map(str, layer.dead[:SHOWN]))
                 rest = len(layer.dead) - SHOWN
-                console.print(f"  {layer.name}: {named}{', ' + text['more'].format(rest) if rest > 0 else ''}")
-    console.print(text["answer"].format(_answers(seen.top)), soft_wrap=True)
+                console.print(f"  {layer.name}: {named}{', ' + text['more'].format(count=rest) if rest > 0 else ''}")
+    console.print(text["answer"].format(answer=_answers(seen.top)), soft_wrap=True)
     if seen.ablation:
         after = _answers(seen.ranked_classes(seen.ablation.after))
-        console.print(text["answer_without"].format(_silenced(seen), after), soft_wrap=True)
+        console.print(text["answer_without"].format(channels=_silenced(seen), answer=after), soft_wrap=True)
     if seen.subject.record.temperature:
-        console.print(text["temperature"].format(seen.subject.record.temperature), soft_wrap=True)
+        console.print(text["temperature"].format(temperature=seen.subject.record.temperature), soft_wrap=True)
     _print_extras(seen, lang)
 
 
@@ -241,7 +185,8 @@ def _silenced(seen: "Look") -> str:
 
 
 def _print_extras(seen: "Look", lang: str) -> None:
-    text, console, classes = TEXT[lang], output.console(), seen.subject.record.classes
+    text, console = words(lang, "commands")["look"], output.console()
+    classes = seen.subject.record.classes
     if seen.checks:
         rows = [
             [
@@ -255,32 +200,29 @@ def _print_extras(seen: "Look", lang: str) -> None:
         console.print(text["sanity_note"])
     if seen.class_map:
         found, cell = seen.class_map, f"{seen.class_map.cell}×{seen.class_map.cell}"
-        console.print(text["class_map"].format(classes[seen.target], cell), soft_wrap=True)
+        console.print(text["class_map"].format(name=classes[seen.target], cell=cell), soft_wrap=True)
         console.print(output.matrix(found.scores), soft_wrap=True)
-        figures = found.mean, found.bias, found.recomputed, found.logit, found.difference, found.bound
-        console.print(text["class_map_sum"].format(found.scores.size, *figures), soft_wrap=True)
+        sentence = text["class_map_sum"].format(
+            places=found.scores.size, mean=found.mean, bias=found.bias, sum=found.recomputed, logit=found.logit,
+            difference=found.difference, bound=found.bound,
+        )  # fmt: skip
+        console.print(sentence, soft_wrap=True)
     if seen.scores:
         share = seen.scores.probabilities[seen.scores.target]
-        height, width = seen.scores.image.shape[:2]
-        name = classes[seen.scores.target]
+        (height, width), (rows, columns) = seen.scores.image.shape[:2], share.shape
         sentence = text["dense"].format(
-            seen.subject.network.architecture.head_layer,
-            width,
-            height,
-            *share.shape[::-1],
-            name,
-            share.mean(),
-            share.max(),
-        )
+            layer=seen.subject.network.architecture.head_layer, width=width, height=height, columns=columns, rows=rows,
+            name=classes[seen.scores.target], mean=share.mean(), largest=share.max(),
+        )  # fmt: skip
         console.print(sentence, soft_wrap=True)
     if seen.ablation:
         moves = seen.ablation.moves
-        console.print(text["without"].format(_silenced(seen)))
+        console.print(text["without"].format(channels=_silenced(seen)))
         order = abs(moves).argsort(kind="stable")[::-1][:SHOWN]
         before, after = seen.ablation.before, seen.ablation.after
         rows = [[classes[i], f"{before[i]:.4f}", f"{after[i]:.4f}", f"{moves[i]:+.4f}"] for i in order]
         console.print(output.table(text["moves"], rows))
     if seen.ranked:
-        console.print(text["ranking"].format(seen.ranked, seen.top[0][0]))
+        console.print(text["ranking"].format(layer=seen.ranked, name=seen.top[0][0]))
         rows = [[str(row.channel), f"{row.move:+.4f}", classes[row.winner]] for row in seen.ranking[:SHOWN]]
         console.print(output.table(text["ranked"], rows))

@@ -10,8 +10,9 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.allowing import MaxPixels
-from vgglass.cli.output import Language, language
+from vgglass.cli.output import Language
 from vgglass.errors import UsageError
+from vgglass.locale import language, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,78 +23,6 @@ if TYPE_CHECKING:
 
 SAMPLE = "flower.jpg"  # a photograph that scikit-learn ships
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, in units of 0..1
-DIFFERENCES = {
-    "en": {
-        "alpha": "its alpha is dropped here; every other command composites it on a background",
-        "orientation": "its EXIF rotation is ignored here; every other command turns it upright",
-        "depth": "its 16 bits are cut off at 255 here; every other command scales them to 8",
-    },
-    "zh": {
-        "alpha": "此处丢弃透明通道；其他命令会把它合成到背景上",
-        "orientation": "此处忽略 EXIF 方向；其他命令会先转正图像",
-        "depth": "此处把 16 位像素在 255 处截断；其他命令会把它缩放到 8 位",
-    },
-}
-TEXT = {
-    "en": {
-        "image": "image: {}", "output": "output: {}", "sample": "No image given: a photograph that scikit-learn ships.",
-        "note": "{name} differs as the study note reads it: {difference}.",
-        "size": "output size = floor((input size + 2×padding − dilation×(kernel − 1) − 1) / stride) + 1",
-        "height": "  height: {}", "width": "  width: {}", "written": "Written: {}",
-        "window": "Output {row},{column}: rows {top} to {bottom} and columns {left} to {right} of the image"
-        " (padding in brackets).",
-        "never": "Padding counts as infinity of the losing sign: it never wins.",
-        "channel": "channel {}", "winner": "winner: {value} at row {row}, column {column} of the image",
-        "average": "({terms}) / {count} = {value}",
-        "no_flip": "A network's convolution does not flip the kernel (mathematics calls it cross-correlation);"
-        " --flip turns it by 180 degrees first.",
-        "flipped": "The kernel was turned by 180 degrees, as mathematics defines convolution; networks do not.",
-        "ways": "way|>min|>mean|>max|>at {},{}", "gather": "gather: a sum over each window",
-        "scatter": "scatter: a response laid down at each input position, superposed",
-        "same": "largest difference {:.2g} (float64); the picture shows the first",
-        "laid": "pixel {row},{column} lays down {value:.5g} × {weight:.5g} = {product:.5g} here",
-        "kernel": "kernel", "patch": "patch", "products": "products", "sum": "sum: {:.6g}",
-        "total": "Sum over height, width and depth: {} = {}",
-        "response": "The response to a single 1 in the input: the kernel, turned by 180 degrees.",
-        "grey": "In the picture zero is mid grey, ±{} white and black.",
-        "clipped": "In the picture 0 is black, 1 white{}.", "mean_of": ", the sum divided by the {} channels",
-        "minus": "The image in 0..1 minus ImageNet's mean (0.485, 0.456, 0.406).",
-        "map": "The map {} as it was saved; the picture shows channel {}.",
-        "responses": "function|>min|>mean|>max|>true zeros|>ns a number|>times ReLU's",
-        "before": "before", "cost": "Costs: one thread of this machine, the quickest of {} runs over {:,} numbers.",
-        "busy": "No ratio where repeats of the timing disagree by more than a quarter: the machine is busy.",
-        "softmax": "|>logit|>logit / T|>minus the largest|>exp|>probability",
-        "softmax_sum": "sum of exp = {:.6g}; probability = exp / sum; the probabilities add up to {:.6g}",
-    },
-    "zh": {
-        "image": "图像：{}", "output": "输出：{}", "sample": "未给出图像：使用 scikit-learn 自带的照片。",
-        "note": "{name} 按学习笔记的方式读取时有差别：{difference}。",
-        "size": "输出尺寸 = floor((输入尺寸 + 2×填充 − 空洞率×(核大小 − 1) − 1) / 步幅) + 1",
-        "height": "  高：{}", "width": "  宽：{}", "written": "已写入：{}",
-        "window": "输出 {row},{column}：对应图像的行 {top} 至 {bottom}、列 {left} 至 {right}（括号内为填充）。",
-        "never": "填充按必输的无穷大计，因此永远不会被选中。",
-        "channel": "通道 {}", "winner": "选中：{value}，位于图像的行 {row}、列 {column}",
-        "average": "({terms}) / {count} = {value}",
-        "no_flip": "神经网络的卷积不翻转卷积核（数学上称为互相关）；--flip 会先把核旋转 180 度。",
-        "flipped": "卷积核已旋转 180 度，即数学定义的卷积；神经网络并不这样做。",
-        "ways": "算法|>最小|>平均|>最大|>在 {},{} 处", "gather": "gather：逐窗口求和",
-        "scatter": "scatter：每个输入位置铺开一份响应，再叠加",
-        "same": "两者最大差 {:.2g}（float64）；图中为前者",
-        "laid": "像素 {row},{column} 在此贡献 {value:.5g} × {weight:.5g} = {product:.5g}",
-        "kernel": "卷积核", "patch": "图像块", "products": "乘积", "sum": "和：{:.6g}",
-        "total": "对高、宽、深度求和：{} = {}",
-        "response": "输入中单个 1 的响应：旋转 180 度的卷积核。",
-        "grey": "图中零为中灰，±{} 为白与黑。",
-        "clipped": "图中 0 为黑，1 为白{}。", "mean_of": "，总和已除以通道数 {}",
-        "minus": "取值 0..1 的图像减去 ImageNet 的均值 (0.485, 0.456, 0.406)。",
-        "map": "保存的特征图 {}；图中显示通道 {}。",
-        "responses": "函数|>最小|>平均|>最大|>恰为零的比例|>每个数（纳秒）|>相对 ReLU 的倍数",
-        "before": "变换前", "cost": "耗时：本机单线程计算 {1:,} 个数，重复 {0} 次取最快的一次。",
-        "busy": "多次计时相差超过四分之一的不给倍数：机器正忙。",
-        "softmax": "|>logit|>logit / T|>减去最大值|>exp|>概率",
-        "softmax_sum": "exp 之和 = {:.6g}；概率 = exp / 和；概率相加为 {:.6g}",
-    },
-}  # fmt: skip
 
 At = Annotated[str | None, typer.Option(help="Show one output's arithmetic: its row and column, as Y,X.")]
 ImageArgument = Annotated[Path | None, typer.Argument(help="An image; without one a sample photograph.")]
@@ -148,7 +77,7 @@ def conv(
     x = _opened(image, chosen)
     from vgglass.glass import operations
 
-    text, console = TEXT[chosen], output.console()
+    text, console = _text(chosen), output.console()
     weights = operations.kernel(kernel)
     weights = weights[::-1, ::-1] if flip else weights
     geometry = operations.Geometry((weights.shape[0], weights.shape[1]), stride, padding, dilation)
@@ -169,13 +98,14 @@ def conv(
         sums = _explain_convolution(seen, weights, geometry, place, laid=as_ == "scatter", lang=chosen)
         if not per_channel:
             terms = " + ".join(f"{value:.6g}" for value in sums)
-            console.print(text["total"].format(terms, f"{sum(sums):.6g}"), soft_wrap=True)
+            console.print(text["total"].format(terms=terms, sum=f"{sum(sums):.6g}"), soft_wrap=True)
     if abs(weights.sum()) < 1e-9:  # an edge detector answers around zero
         end = float(result.abs().max()) or 1.0
-        console.print(text["grey"].format(f"{end:.3g}"))
+        console.print(text["grey"].format(end=f"{end:.3g}"))
         result = result / (2 * end) + 0.5
     else:
-        console.print(text["clipped"].format("" if per_channel else text["mean_of"].format(x.shape[1])))
+        mean_of = "" if per_channel else text["mean_of"].format(channels=x.shape[1])
+        console.print(text["clipped"].format(mean_of=mean_of))
         result = result if per_channel else result / x.shape[1]
     _save(result, out, chosen)
 
@@ -196,7 +126,7 @@ def relu(
 
         report(out, chosen)
         return
-    text, console = TEXT[chosen], output.console()
+    text, console = _text(chosen), output.console()
     if image is not None and image.suffix == ".npy":
         from vgglass import workflows
 
@@ -204,7 +134,7 @@ def relu(
         from vgglass.glass.operations import open_map
 
         x = open_map(image)
-        console.print(text["map"].format(image, channel), soft_wrap=True)
+        console.print(text["map"].format(file=image, channel=channel), soft_wrap=True)
     else:
         import torch
 
@@ -223,12 +153,12 @@ def relu(
     ]
     console.print(output.table(text["responses"], rows))
     runs = nonlinearities.TIMED_ROUNDS * nonlinearities.TIMED_RUNS
-    console.print(text["cost"].format(runs, nonlinearities.TIMED_NUMBERS), soft_wrap=True)
+    console.print(text["cost"].format(runs=runs, numbers=nonlinearities.TIMED_NUMBERS), soft_wrap=True)
     if "—" in ratios:
         console.print(text["busy"], soft_wrap=True)
     one = [replace(row, output=row.output[channel]) for row in found]
     output.warn(sheets.responses(x[channel].numpy(), one, channel, out, chosen))
-    console.print(text["written"].format(out), soft_wrap=True)
+    console.print(text["written"].format(picture=out), soft_wrap=True)
 
 
 def softmax(
@@ -242,14 +172,20 @@ def softmax(
     workflows.require_torch("the glass")
     from vgglass.glass import operations
 
-    text, found = TEXT[language(lang)], operations.softmax(logits, temperature)
+    text, found = _text(language(lang)), operations.softmax(logits, temperature)
     columns = (found.logits, found.scaled, found.shifted, found.exponentials, found.probabilities)
     rows = [
         [str(index), *(f"{value:.6g}" for value in numbers)] for index, numbers in enumerate(zip(*columns, strict=True))
     ]
     console = output.console()
     console.print(output.table(text["softmax"], rows))
-    console.print(text["softmax_sum"].format(found.total, found.probabilities.sum()), soft_wrap=True)
+    sentence = text["softmax_sum"].format(total=found.total, sum=found.probabilities.sum())
+    console.print(sentence, soft_wrap=True)
+
+
+def _text(lang: str) -> dict[str, str]:
+    text: dict[str, str] = words(lang, "commands")["operations"]
+    return text
 
 
 def _opened(source: Path | None, lang: str) -> "Tensor":
@@ -261,12 +197,12 @@ def _opened(source: Path | None, lang: str) -> "Tensor":
 
     console = output.console()
     if source is None:
-        console.print(TEXT[lang]["sample"])
+        console.print(_text(lang)["sample"])
         source = Path(str(files("sklearn.datasets.images").joinpath(SAMPLE)))
     image, differences = open_image(source)
     for difference in differences:
-        sentence = DIFFERENCES[lang][difference]
-        console.print(TEXT[lang]["note"].format(name=source, difference=sentence), style="yellow", soft_wrap=True)
+        sentence = words(lang, "commands")["differences"][difference]
+        console.print(_text(lang)["note"].format(name=source, difference=sentence), style="yellow", soft_wrap=True)
     return image
 
 
@@ -274,21 +210,21 @@ def _save(result: "Tensor", path: Path, lang: str) -> None:
     from vgglass.glass.operations import save_image
 
     save_image(result, path)
-    output.console().print(TEXT[lang]["written"].format(path), soft_wrap=True)
+    output.console().print(_text(lang)["written"].format(picture=path), soft_wrap=True)
 
 
 def _print_sizes(x: "Tensor", result: "Tensor", geometry: "Geometry", lang: str) -> None:
-    text, console = TEXT[lang], output.console()
+    text, console = _text(lang), output.console()
     for name, tensor in (("image", x), ("output", result)):
-        console.print(text[name].format("×".join(map(str, tensor.shape))))
+        console.print(text[name].format(shape="×".join(map(str, tensor.shape))))
     console.print(text["size"])
     for name, axis in (("height", 0), ("width", 1)):
-        console.print(text[name].format(geometry.formula(x.shape[2 + axis], axis)))
+        console.print(text[name].format(formula=geometry.formula(x.shape[2 + axis], axis)))
 
 
 def _print_window(seen: "Window", geometry: "Geometry", place: tuple[int, int], lang: str) -> None:
     reach = [geometry.dilation * (taps - 1) for taps in geometry.kernel]
-    sentence = TEXT[lang]["window"].format(
+    sentence = _text(lang)["window"].format(
         row=place[0], column=place[1], top=seen.top, bottom=seen.top + reach[0], left=seen.left,
         right=seen.left + reach[1],
     )  # fmt: skip
@@ -300,7 +236,7 @@ def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[
 
     from vgglass.glass import operations
 
-    text, console = TEXT[lang], output.console()
+    text, console = _text(lang), output.console()
     seen = operations.window(x, geometry, place)
     _print_window(seen, geometry, place, lang)
     winners = operations.winners(seen, kind)
@@ -308,7 +244,7 @@ def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[
     if worst and not seen.inside.all():
         console.print(text["never"])
     for channel, value in enumerate(operations.pooled(seen, kind)):
-        console.print(text["channel"].format(channel))
+        console.print(text["channel"].format(channel=channel))
         console.print(output.matrix(np.where(seen.inside, seen.values[channel], worst), seen.inside), soft_wrap=True)
         if kind == "avg":
             terms = " + ".join(f"{number:.5g}" for number in seen.values[channel].ravel())
@@ -323,20 +259,20 @@ def _explain_convolution(
     seen: "Window", weights: "Numbers", geometry: "Geometry", place: tuple[int, int], *, laid: bool, lang: str
 ) -> list[float]:
     """Print every channel's products, as a patch times the kernel or pixel by pixel as `laid` down; their sums."""
-    text, console = TEXT[lang], output.console()
+    text, console = _text(lang), output.console()
     _print_window(seen, geometry, place, lang)
     console.print(text["kernel"], output.matrix(weights), sep="\n")
     sums = []
     for channel, values in enumerate(seen.values):
         products = values * weights
         sums.append(float(products.sum()))
-        console.print(text["channel"].format(channel))
+        console.print(text["channel"].format(channel=channel))
         if laid:
             _print_laid(seen, values, weights, geometry, lang)
         else:
             console.print(f"  {text['patch']}", output.matrix(values, seen.inside), sep="\n", soft_wrap=True)
             console.print(f"  {text['products']}", output.matrix(products), sep="\n", soft_wrap=True)
-        console.print(f"  {text['sum'].format(sums[-1])}")
+        console.print(f"  {text['sum'].format(sum=sums[-1])}")
     return sums
 
 
@@ -344,7 +280,7 @@ def _print_laid(seen: "Window", values: "Numbers", weights: "Numbers", geometry:
     """What every pixel of the window (rows, columns) contributes, as scattering sees it."""
     for row, column in zip(*seen.inside.nonzero(), strict=True):
         value, weight = values[row, column], weights[row, column]
-        sentence = TEXT[lang]["laid"].format(
+        sentence = _text(lang)["laid"].format(
             row=seen.top + geometry.dilation * row, column=seen.left + geometry.dilation * column,
             value=value, weight=weight, product=value * weight,
         )  # fmt: skip
@@ -353,14 +289,15 @@ def _print_laid(seen: "Window", values: "Numbers", weights: "Numbers", geometry:
 
 def _print_both(ways: "dict[str, Tensor]", shown: str, place: tuple[int, int], lang: str) -> None:
     """Both results side by side, the one that the picture shows first."""
-    text, console = TEXT[lang], output.console()
+    text, console = _text(lang), output.console()
     rows = []
     for way, found in sorted(ways.items(), key=lambda item: item[0] != shown):
         figures = [f"{float(value):.6g}" for value in (found.min(), found.mean(), found.max())]
         here = ", ".join(f"{float(value):.6g}" for value in found[0, :, place[0], place[1]])
         rows.append([text[way], *figures, here])
-    console.print(output.table(text["ways"].format(*place), rows))
-    console.print(text["same"].format(float((ways["gather"] - ways["scatter"]).abs().max())))
+    console.print(output.table(text["ways"].format(row=place[0], column=place[1]), rows))
+    difference = float((ways["gather"] - ways["scatter"]).abs().max())
+    console.print(text["same"].format(difference=difference))
 
 
 def _figures(values: "NDArray[np.float32]") -> list[str]:

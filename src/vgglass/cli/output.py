@@ -1,11 +1,11 @@
-"""How commands print: tables for a person, JSON for a program; in English or Chinese."""
+"""How commands print: tables for a person, JSON for a program."""
 
 import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
-import os
-from typing import Annotated
-
 PIPE_WIDTH = 160  # of a table that goes to a file or another program
+
+Language = Annotated[str | None, typer.Option(help="en or zh; by the locale without.")]
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -96,25 +94,3 @@ def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | 
     for row, bad in zip(rows, failed or [False] * len(rows), strict=True):
         result.add_row(*map(Text, row), style="red" if bad else None)
     return result
-
-
-# English or Chinese: which one a person reads, and the words that several commands share.
-
-LANGUAGES = ("en", "zh")
-Language = Annotated[str | None, typer.Option(help="en or zh; by the locale without.")]
-
-_KINDS_ZH = {
-    "image": "图像", "conv": "卷积", "batchnorm": "批归一化", "relu": "ReLU", "lrn": "局部响应归一化",
-    "maxpool": "最大池化", "avgpool": "平均池化", "linear": "全连接", "dropout": "随机失活", "softmax": "softmax",
-}  # fmt: skip
-KINDS = {"en": {kind: kind for kind in _KINDS_ZH}, "zh": _KINDS_ZH}
-
-
-def language(given: str | None) -> str:
-    """'en' or 'zh': as given, else by the locale. Raises UsageError."""
-    if given is None:
-        locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-        return "zh" if locale.startswith("zh") else "en"
-    if given not in LANGUAGES:
-        raise UsageError(f"--lang {given}", f"not one of {', '.join(LANGUAGES)}", "choose one of them")
-    return given

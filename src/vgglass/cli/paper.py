@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vgglass.cli import output
-from vgglass.cli.output import Language, language
+from vgglass.cli.output import Language
 from vgglass.errors import InterruptedRunError
+from vgglass.locale import language, words
 
 if TYPE_CHECKING:
     from vgglass.replication.lab import Lab, Sheet
@@ -69,19 +70,19 @@ def paper(
 
 def show(lab: "Lab", lang: str, out: Path, console: Console) -> None:
     from vgglass import workflows
-    from vgglass.replication.words import WORDS
 
+    text = words(lang, "paper")
     for sentence in workflows.describe_lab(lab, lang):
         console.print(sentence)
     console.print()
-    console.print(output.table(WORDS[lang]["cost"], workflows.lab_costs(lab)))
+    console.print(output.table(text["cost"], workflows.lab_costs(lab)))
     for sheet in workflows.lab_tables(lab, lang):
         console.print()
         console.print(_ruled(sheet))
         for note in sheet.notes:
             console.print(note, style="dim")
     written = ", ".join(str(out / name) for name in ("paper.json", "paper.md"))
-    console.print("\n" + WORDS[lang]["written"].format(written), soft_wrap=True)
+    console.print("\n" + text["written"].format(files=written), soft_wrap=True)
 
 
 def _ruled(sheet: "Sheet") -> Table:

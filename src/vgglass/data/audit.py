@@ -1,12 +1,10 @@
 """What is wrong with a folder of images before anything is trained on it: findings by kind, and figures."""
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +124,6 @@ class Audit:
         return "" if entry.label == NO_CLASS else self.survey.classes[entry.label]
 
 
-@cache
-def words() -> dict[str, Any]:
-    """By language: what each kind means, and the words of the report."""
-    text = files("vgglass.data").joinpath("audit.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
 def audit(survey: Survey, record: Preprocessing) -> Audit:
     """Judge a survey for a network with this preprocessing. Raises MissingExtraError."""
     readable = _readable(survey)
@@ -206,8 +196,8 @@ def _flattery(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Lea
             yield Leakage(name, counted[name], known)
 
 
-# What there is to say of single files: findings by kind, each with its detail. The kinds are stable keys; audit.json
-# says in English and Chinese what each means and what vgglass does with such files.
+# What there is to say of single files: findings by kind, each with its detail. The kinds are stable keys;
+# locale says what each means and what vgglass does with such files.
 
 USUAL_SHARE = 0.9  # of the images: then the format that these have is the rule, and another one odd
 EXTREME_ASPECT = 3.0  # longer by shorter side

@@ -7,9 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vgglass import web
+from vgglass import locale, web
 from vgglass.data import sources
-from vgglass.data.audit import SERIOUS, Audit, Case, words
+from vgglass.data.audit import SERIOUS, Audit, Case
 from vgglass.data.folder import Entry
 from vgglass.errors import ImageError, UsageError
 from vgglass.files import replacing
@@ -23,7 +23,7 @@ SIDE = 160  # of a picture, at most
 def write_page(audit: Audit, path: Path, lang: str = "en") -> None:
     """Fill the template with an audit and the words of both languages; it opens in `lang`. Raises OSError."""
     page = files("vgglass.data").joinpath("page.html").read_text(encoding="utf-8")
-    page = page.replace("/*WORDS*/null", web.script(words()))
+    page = page.replace("/*WORDS*/null", web.script(locale.of_page("audit")))
     page = page.replace("/*FACTS*/null", web.script(facts(audit) | {"lang": lang}))
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -351,7 +351,8 @@ function robustness() {
 
 /** @param {Disturbance} kind @param {Point[]} points */
 function disturbance(kind, points) {
-  const [title, axis, note] = words.kinds[kind], labels = points.map(point => level(kind, point));
+  const [title, axis, note] = [words.kinds[kind], words.kindAxes[kind], words.kindNotes[kind]];
+  const labels = points.map(point => level(kind, point));
   const chosen = points.findIndex(point => point.plain);
   const worst = points.reduce((one, two) => (two.top1 < one.top1 ? two : one));
   const [low, high, values] = [points.map(p => p.low), points.map(p => p.high), points.map(p => p.top1)];

@@ -5,7 +5,6 @@ N images, K classes.
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgglass import web
+from vgglass import locale, web
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
 from vgglass.evaluation.metrics import Evaluation
@@ -90,15 +89,9 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
     inside = template.replace("/*SCRIPT*/", "\n".join(scripts))
     body = inside.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", web.script(words()))
+    page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", web.script(locale.of_page("report")))
     with replacing(path) as temporary:
         temporary.write_text(page.replace("/*FACTS*/null", web.script(facts)), encoding="utf-8")
-
-
-def words() -> dict[str, Any]:
-    """The page's texts by language."""
-    found: dict[str, Any] = json.loads(files("vgglass.evaluation").joinpath("report.json").read_text(encoding="utf-8"))
-    return found
 
 
 def facts(

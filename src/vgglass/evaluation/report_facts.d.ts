@@ -1,8 +1,8 @@
 // What report.py writes into the page, for the type check of report.js and report_charts.js.
 
-type Translations = typeof import("./report.json");
-type Language = keyof Translations;
-type ReportWords = Translations["en"];
+type ReportWords = typeof import("../locale/en/report.json");
+type Language = "en" | "zh";
+type Translations = Record<Language, ReportWords>;
 /** Rows and columns of the confusion matrix, and the images of the cell. */
 type ConfusionCell = [row: number, column: number, images: number];
 

@@ -15,7 +15,7 @@ from vgglass.glass.layers import LayerView
 from vgglass.glass.look import Look
 from vgglass.glass.receptive_field import on_original, receptive_field
 from vgglass.glass.sheets import Order, Scale, Sheet
-from vgglass.glass.words import both
+from vgglass.locale import of_page
 from vgglass.plotting import missing_font
 from vgglass.web import script
 
@@ -90,7 +90,7 @@ def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) 
     how  'scale' and 'order' of the grids, and 'lang', the language that the page opens in
     """
     template = files("vgglass.glass").joinpath("page.html").read_text(encoding="utf-8")
-    page = template.replace("/*WORDS*/null", script(both()))
+    page = template.replace("/*WORDS*/null", script(of_page("glass")))
     page = page.replace("/*FACTS*/null", script(facts(seen, grids) | how))
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.files import replacing
 from vgglass.glass.nonlinearities import FUNCTIONS, Depth, Response
-from vgglass.glass.words import words
 from vgglass.images import Pixels
+from vgglass.locale import words
 from vgglass.plotting import font, missing_font, picture
 
 Scale = Literal["map", "layer", "all"]
@@ -84,19 +84,20 @@ def grid(
 
 def legend(scale: Scale, order: Order, lang: str) -> str:
     """What the colours and the order of a grid's tiles mean."""
-    text = words(lang, "sheets")
-    return text["legend"].format(text[scale], text[order])
+    text: dict[str, str] = words(lang, "glass")["sheets"]
+    return text["legend"].format(scale=text[scale], order=text[order])
 
 
 def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet:
     """First-layer kernels (outputs, C, k, k) as pictures: in colour where C is 3 (grey is zero)."""
     largest = float(np.abs(weights).max()) or 1.0
+    text = words(lang, "glass")["sheets"]
     if weights.shape[1] == 1:
         tiles = [_coloured(kernel[0], largest, True) for kernel in weights]
         bar = _Bar((f"−{number(largest)}", "0", number(largest)), signed=True)
-        return _sheet(tiles, range(len(tiles)), title, words(lang, "sheets")["weights"], bar)
+        return _sheet(tiles, range(len(tiles)), title, text["weights"], bar)
     coloured = np.round((weights / largest + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-    return _sheet(list(coloured), range(len(coloured)), title, words(lang, "sheets")["colours"].format(largest), None)
+    return _sheet(list(coloured), range(len(coloured)), title, text["colours"].format(end=largest), None)
 
 
 def heat(values: NDArray[np.float32], *, signed: bool = False, end: float | None = None) -> Image.Image:
@@ -293,10 +294,10 @@ def responses(before: NDArray[np.float32], found: Sequence[Response], channel: i
         for place, (name, values) in enumerate(maps, start=1):
             axes = figure.add_subplot(1, len(maps), place)
             image = axes.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end)
-            axes.set_title(text["zeros"].format(name, (values == 0).mean()), fontsize=10)
+            axes.set_title(text["zeros"].format(name=name, share=(values == 0).mean()), fontsize=10)
             axes.axis("off")
         figure.colorbar(image, ax=figure.axes, fraction=0.02)
-        figure.suptitle(text["channel"].format(channel), fontsize=10)
+        figure.suptitle(text["channel"].format(channel=channel), fontsize=10)
     return sentence
 
 
@@ -314,7 +315,7 @@ def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang:
         cheap.bar(names, [row.nanoseconds for row in costs], color=colours)
         cheap.set_title(text["cheap"])
         sparse.bar(names, [row.zeros for row in deepest], color=colours)
-        sparse.set(title=text["sparse"].format(columns[-1]), ylim=(0, 1))
+        sparse.set(title=text["sparse"].format(column=columns[-1]), ylim=(0, 1))
         line = torch.linspace(-4, 4, 161)
         for name, function in FUNCTIONS.items():
             linear.plot(line, function(line), color=CHART_COLOURS[name], label=NAMES[name])
@@ -323,11 +324,11 @@ def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang:
         for axes, column in zip(deep, columns, strict=True):
             for row in (row for row in depths if row.column == column):
                 axes.semilogy(row.layers, row.gradients, color=CHART_COLOURS[row.function], marker=".")
-            axes.set_title(text["deep"].format(column))
+            axes.set_title(text["deep"].format(column=column))
             axes.tick_params(axis="x", rotation=90)
         for row in deepest:
             loss.plot(range(1, len(row.losses) + 1), row.losses, color=CHART_COLOURS[row.function])
-        loss.set(title=text["loss"].format(columns[-1]), xlabel=text["step"])
+        loss.set(title=text["loss"].format(column=columns[-1]), xlabel=text["step"])
         for axes in figure.axes:
             axes.grid(alpha=0.25)
     return sentence
@@ -335,5 +336,5 @@ def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang:
 
 def _words(lang: str) -> tuple[str, dict[str, str]]:
     """The lettering, in English with a sentence for a person where this machine can't write the language."""
-    sentence = missing_font(tuple(words(lang, "charts").values()))
-    return sentence, words("en" if sentence else lang, "charts")
+    sentence = missing_font(tuple(words(lang, "glass")["charts"].values()))
+    return sentence, words("en" if sentence else lang, "glass")["charts"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from vgglass.architecture import SMALLEST_IMAGE
 from vgglass.evaluation import statistics
+from vgglass.locale import words
 from vgglass.replication import published
 from vgglass.replication.tables import Rate, Row, Table
-from vgglass.replication.words import WORDS
 
 NONE = "—"
 DIGITS = "the embedded digits"  # the name of their data set
@@ -88,25 +88,31 @@ class Sheet:
 
 def about(lab: Lab, lang: str) -> tuple[str, ...]:
     """What was done, in sentences."""
-    words, recipe = WORDS[lang], lab.recipe
+    text, recipe = words(lang, "paper"), lab.recipe
     seen = lab.images["train"] * recipe["epochs"]
-    data = words["digits"] if lab.data == DIGITS else lab.data
+    data = text["digits"] if lab.data == DIGITS else lab.data
     sentences = [
-        words["data"].format(
-            data, lab.classes, lab.images["train"], lab.images[lab.split], words[f"split-{lab.split}"]
+        text["data"].format(
+            data=data,
+            classes=lab.classes,
+            train=lab.images["train"],
+            images=lab.images[lab.split],
+            split=text[f"split-{lab.split}"],
         ),
-        words["budget"].format(seen=seen, images=lab.images["train"], **recipe),
-        words["from-a" if any(one.began_from_a for one in lab.trained) else "from-chance"],
-        words["mirrored"],
+        text["budget"].format(seen=seen, images=lab.images["train"], **recipe),
+        text["from-a" if any(one.began_from_a for one in lab.trained) else "from-chance"],
+        text["mirrored"],
     ]
     if any(one.name != one.column for one in lab.trained):
-        sentences.append(words["sides"])
+        sentences.append(text["sides"])
     if lab.used_for:
-        sentences.append(words["selection"])
+        sentences.append(text["selection"])
     sentences += [
-        words["not-started"].format(one.name, one.loss, one.guessing) for one in lab.trained if not one.started
+        text["not-started"].format(name=one.name, loss=one.loss, guessing=one.guessing)
+        for one in lab.trained
+        if not one.started
     ]
-    return (*sentences, words["published"].format(published.DATA), words["legend"])
+    return (*sentences, text["published"].format(data=published.DATA), text["legend"])
 
 
 def sheets(lab: Lab, lang: str) -> tuple[Sheet, ...]:
@@ -116,7 +122,7 @@ def sheets(lab: Lab, lang: str) -> tuple[Sheet, ...]:
 
 def markdown(lab: Lab, lang: str) -> str:
     """The whole of it as one Markdown page."""
-    parts = [f"# {WORDS[lang]['title']}", *about(lab, lang)]
+    parts = [f"# {words(lang, 'paper')['title']}", *about(lab, lang)]
     for sheet in sheets(lab, lang):
         head = (*sheet.ours, *(f"*{name}*" for name in sheet.theirs))
         rows = [(*row[: len(sheet.ours)], *(f"*{cell}*" for cell in row[len(sheet.ours) :])) for row in _flat(sheet)]
@@ -130,21 +136,21 @@ def _flat(sheet: Sheet) -> list[tuple[str, ...]]:
 
 
 def _sheet(table: Table, lab: Lab, lang: str) -> Sheet:
-    words, top5 = WORDS[lang], any(row.top5 for row in table.rows)
-    ours = [words["column"], words["train"], words["test"]] + [words["method"]] * (table.number == 5)
-    ours += [words["top1"], words["interval"]] + [words["top5"], words["interval"]] * top5
-    theirs = [words[f"paper-{name}"] for name in ("train", "test", "top1", "top5")]
+    text, top5 = words(lang, "paper"), any(row.top5 for row in table.rows)
+    ours = [text["column"], text["train"], text["test"]] + [text["method"]] * (table.number == 5)
+    ours += [text["top1"], text["interval"]] + [text["top5"], text["interval"]] * top5
+    theirs = [text[f"paper-{name}"] for name in ("train", "test", "top1", "top5")]
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row in table.rows:
         group = groups.setdefault(row.column, [])
         first = row.column if not group else ""
         group.append((first, *_ours(row, table.number, top5, lang), *_theirs(row)))
-    caption = words[f"table-{table.number}"].format(words[f"split-{lab.split}"])
+    caption = text[f"table-{table.number}"].format(split=text[f"split-{lab.split}"])
     notes = [_resolution(table, lang)]
     if table.number == 3 and any(_places(side, lab) == 1 for row in table.rows for side in row.test):
-        notes.append(words["one-place"])
+        notes.append(text["one-place"])
     if table.number == 5 and any(len(row.train) == 1 for row in table.rows):
-        notes.append(words["other-side"])
+        notes.append(text["other-side"])
     return Sheet(caption, tuple(ours), tuple(theirs), tuple(map(tuple, groups.values())), tuple(notes))
 
 
@@ -156,9 +162,9 @@ def _places(side: int, lab: Lab) -> int:
 def _ours(row: Row, number: int, top5: bool, lang: str) -> list[str]:
     cells = ["-".join(map(str, row.train)), ",".join(map(str, row.test))]
     if number == 5:
-        cells.append(WORDS[lang][row.method])
+        cells.append(words(lang, "paper")[row.method])
     if row.top1 is None:
-        return [*cells, WORDS[lang]["did-not-start"], NONE] + [NONE, NONE] * top5
+        return [*cells, words(lang, "paper")["did-not-start"], NONE] + [NONE, NONE] * top5
     return cells + _rate(row.top1) + (_rate(row.top5) if row.top5 else [NONE, NONE] * top5)
 
 
@@ -173,13 +179,14 @@ def _theirs(row: Row) -> list[str]:
 
 
 def _resolution(table: Table, lang: str) -> str:
-    words, found = WORDS[lang], table.resolution
+    text: dict[str, str] = words(lang, "paper")
+    found = table.resolution
     if found is None:
-        return words["no-resolution"]
+        return text["no-resolution"]
     if found.difference is None:
-        return words["too-few"].format(found.images)
+        return text["too-few"].format(images=found.images)
     one, two = statistics.quantiles()
-    return words["resolution"].format(
+    return text["resolution"].format(
         images=found.images, x=found.difference, d=found.discordant, one=one, two=two,
         size=statistics.SIZE, power=statistics.POWER,
     )  # fmt: skip

@@ -1,11 +1,13 @@
-"""The page and its parts, sent as they are; whether the server lives and answers, and its figures."""
+"""The page and its parts; whether the server lives and answers, and its figures."""
 
+import json
 from importlib.resources import files
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from vgglass import locale
 from vgglass.server.documentation import ERRORS, FIGURES
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError, json_response
@@ -41,6 +43,7 @@ def page_router() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     folder = files("vgglass.server") / "static"
     found = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    found["words.json"] = json.dumps(locale.of_page("page"), ensure_ascii=False).encode()
 
     def sent(name: str) -> Response:
         return Response(found[name], media_type=KINDS[name.rpartition(".")[2]])

@@ -1,8 +1,8 @@
-// The page's texts in English and Chinese, all of them from words.json, and how numbers are written.
+// The page's texts in English and Chinese, as the server gives them from locale/, and how numbers are written.
 import { get, patch } from "./store.js";
 
-/** @typedef {typeof import("./words.json")["en"]} Words */
-/** @typedef {keyof typeof import("./words.json")} Language */
+/** @typedef {typeof import("../../locale/en/page.json")} Words */
+/** @typedef {"en" | "zh"} Language */
 /** @typedef {keyof Words["kinds"]} Kind of a layer */
 /** @typedef {keyof Words["methods"]} Method of attribution */
 

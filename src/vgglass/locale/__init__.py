@@ -1,0 +1,54 @@
+"""Every sentence that a person reads in two languages: the folders en and zh hold the same keys, a file a subject.
+
+audit, report and glass are the pages that open from disk, page is the server's, paper and commands the terminal's.
+A key leads to a sentence, or to a place with sentences under keys of its own. Placeholders have names: '{row}', and
+where Python fills them in, a format too: '{share:.1%}'.
+"""
+
+import json
+import os
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from vgglass.errors import UsageError
+
+LANGUAGES = ("en", "zh")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+def language(given: str | None) -> str:
+    """'en' or 'zh': as given, else by the environment. Raises UsageError."""
+    if given is None:
+        locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+        return "zh" if locale.startswith("zh") else "en"
+    if given not in LANGUAGES:
+        raise UsageError(f"--lang {given}", f"not one of {', '.join(LANGUAGES)}", "choose one of them")
+    return given
+
+
+@cache
+def words(lang: str, subject: str) -> dict[str, Any]:
+    """The sentences of a subject in one language."""
+    text = (files("vgglass.locale") / lang / f"{subject}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def of_page(subject: str) -> dict[str, Any]:
+    """The sentences of a page by language, for a script that fills in by position.
+
+    Names become '{}', or '{1}' where a language needs another order than English.
+    """
+    english = words("en", subject)
+    return {lang: _positional(words(lang, subject), english) for lang in LANGUAGES}
+
+
+def _positional(sentences: Any, english: Any) -> Any:
+    if isinstance(sentences, dict):
+        return {key: _positional(part, english[key]) for key, part in sentences.items()}
+    names = list(dict.fromkeys(_PLACEHOLDER.findall(english)))
+    places = [names.index(name) for name in _PLACEHOLDER.findall(sentences)]
+    in_turn = places == list(range(len(places)))
+    return _PLACEHOLDER.sub(lambda found: "{}" if in_turn else f"{{{names.index(found[1])}}}", sentences)

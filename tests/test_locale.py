@@ -1,0 +1,81 @@
+"""The two languages say the same, key by key, and no other place speaks Chinese."""
+
+import json
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import vgglass
+from vgglass import locale
+
+ROOT = Path(vgglass.__file__).parent
+SUBJECTS = sorted(path.stem for path in (ROOT / "locale" / "en").glob("*.json"))
+CHINESE = re.compile("[\u4e00-\u9fff]")
+# Names and formulas, which both languages write alike.
+ALIKE = {
+    "ReLU", "softmax", "Grad-CAM", "SmoothGrad", "F1", "ROC-AUC", "max(0, {input:.9g})", "max(0, {input}) = {result}",
+    "exp({logit} − {largest}) / Σ = {exponential} / {total} = {result}",
+}  # fmt: skip
+# Columns and folders that a person's own data may name in Chinese: they are read, not said.
+READ = {"data/lists.py", "data/layout.py"}
+
+
+def leaves(sentences: object, name: str = "") -> dict[str, str]:
+    """Every sentence by its dotted name."""
+    if isinstance(sentences, dict):
+        return {key: text for part in sentences for key, text in leaves(sentences[part], f"{name}.{part}").items()}
+    assert isinstance(sentences, str), name
+    return {name: sentences}
+
+
+def placeholders(sentence: str) -> set[tuple[str, str]]:
+    """Name and format of each."""
+    return {(name, form or "") for _, name, form, _ in Formatter().parse(sentence) if name is not None}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_both_languages_say_the_same(subject: str) -> None:
+    english, chinese = (leaves(locale.words(lang, subject)) for lang in locale.LANGUAGES)
+    assert list(english) == list(chinese)
+    assert all(name.count(".") <= 2 for name in english), "a place has no places"
+    for name, text in english.items():
+        assert text.strip(), name
+        assert chinese[name].strip(), name
+        assert placeholders(text) == placeholders(chinese[name]), name
+        assert all(found.isidentifier() for found, _ in placeholders(text)), f"{name}: placeholders have names"
+        if name != ".other":  # it names the other language
+            assert not CHINESE.search(text), name
+            written = "".join(part for part, *_ in Formatter().parse(text))
+            assert CHINESE.search(chinese[name]) or not re.search("[A-Za-z]", written) or chinese[name] in ALIKE, name
+
+
+def test_the_files_are_alike() -> None:
+    names = {lang: sorted(path.name for path in (ROOT / "locale" / lang).iterdir()) for lang in locale.LANGUAGES}
+    assert names["en"] == names["zh"]
+    for path in (ROOT / "locale").rglob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n", f"{path}: a key twice?"
+
+
+def test_chinese_is_written_nowhere_else() -> None:
+    code = [path for path in ROOT.rglob("*") if path.suffix in (".py", ".js", ".html", ".css", ".json", ".toml")]
+    found = {path.relative_to(ROOT).as_posix() for path in code if CHINESE.search(path.read_text(encoding="utf-8"))}
+    assert {name for name in found if not name.startswith("locale/")} == READ
+
+
+def test_a_page_fills_in_by_the_places_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = {
+        "en": {"seen": "{layer} sees {side} × {side} pixels", "order": "{a} of {b}", "places": {"form": "{x:.1f}"}},
+        "zh": {
+            "seen": "{layer} 看到 {side} × {side} 个像素",
+            "order": "{b} 个中的 {a} 个",
+            "places": {"form": "{x:.1f}"},
+        },
+    }
+    monkeypatch.setattr(locale, "words", lambda lang, subject: sentences[lang])
+    assert locale.of_page("any") == {
+        "en": {"seen": "{0} sees {1} × {1} pixels", "order": "{} of {}", "places": {"form": "{x:.1f}"}},
+        "zh": {"seen": "{0} 看到 {1} × {1} 个像素", "order": "{1} 个中的 {0} 个", "places": {"form": "{x:.1f}"}},
+    }
