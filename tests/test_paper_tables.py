@@ -221,7 +221,7 @@ def test_a_column_that_did_not_start_has_no_figure() -> None:
     assert "Fewer than two columns started" in text
     assert found.as_json()["tables"][0]["rows"][1]["top1"] is None
     assert found.as_json()["tables"][0]["rows"][1]["started"] is False
-    assert "未能起步" in markdown(found, "zh")
+    assert "未能收敛" in markdown(found, "zh")
 
 
 def test_starting_is_leaving_the_loss_of_a_guess() -> None:
