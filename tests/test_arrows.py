@@ -15,8 +15,8 @@ ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another.
 LEVELS = (
     ("errors",),
-    ("architecture", "files", "images", "locale", "signals", "names"),
-    ("web", "plotting", "preprocess"),
+    ("architecture", "files", "images", "locale", "signals", "names", "web"),
+    ("plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),
     ("model",),

@@ -6,9 +6,12 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 import vgglass
 from vgglass import locale
+from vgglass.server.routes.pages import page_router
 
 ROOT = Path(vgglass.__file__).parent
 SUBJECTS = sorted(path.stem for path in (ROOT / "locale" / "en").glob("*.json"))
@@ -79,3 +82,13 @@ def test_a_page_fills_in_by_the_places_of_english(monkeypatch: pytest.MonkeyPatc
         "en": {"seen": "{0} sees {1} × {1} pixels", "order": "{} of {}", "places": {"form": "{x:.1f}"}},
         "zh": {"seen": "{0} 看到 {1} × {1} 个像素", "order": "{1} 个中的 {0} 个", "places": {"form": "{x:.1f}"}},
     }
+
+
+def test_the_server_gives_its_page_both_languages() -> None:
+    app = FastAPI()
+    app.include_router(page_router())
+    reply = TestClient(app).get("/static/words.json")
+    assert reply.headers["Content-Type"] == "application/json"
+    assert reply.json() == locale.of_page("page")
+    assert reply.json()["zh"]["value"] == "行 {}、列 {}：{}"
+    assert not re.search(r"\{\d", reply.text), "its script fills in turn alone: Chinese keeps the order of English"

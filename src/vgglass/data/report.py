@@ -22,9 +22,8 @@ SIDE = 160  # of a picture, at most
 
 def write_page(audit: Audit, path: Path, lang: str = "en") -> None:
     """Fill the template with an audit and the words of both languages; it opens in `lang`. Raises OSError."""
-    page = files("vgglass.data").joinpath("page.html").read_text(encoding="utf-8")
-    page = page.replace("/*WORDS*/null", web.script(locale.of_page("audit")))
-    page = page.replace("/*FACTS*/null", web.script(facts(audit) | {"lang": lang}))
+    template = files("vgglass.data").joinpath("page.html").read_text(encoding="utf-8")
+    page = web.filled(web.inlined(template), locale.of_page("audit"), facts(audit) | {"lang": lang})
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -86,12 +86,12 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
     room = files("vgglass.evaluation")
     names = ("report.html", "report_charts.js", "report.js")
     template, *scripts = (room.joinpath(name).read_text(encoding="utf-8") for name in names)
-    inside = template.replace("/*SCRIPT*/", "\n".join(scripts))
+    inside = web.inlined(template.replace("/*SCRIPT*/", "\n".join(scripts)))
     body = inside.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    page = inside.replace("/*HASH*/", f"sha256-{digest}").replace("/*WORDS*/null", web.script(locale.of_page("report")))
+    page = web.filled(inside.replace("/*HASH*/", f"sha256-{digest}"), locale.of_page("report"), facts)
     with replacing(path) as temporary:
-        temporary.write_text(page.replace("/*FACTS*/null", web.script(facts)), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
 def facts(

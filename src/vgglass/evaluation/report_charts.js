@@ -27,12 +27,6 @@ function remember(language) {
 let lang = preferredLanguage();
 let words = translations[lang];
 
-/** '{}' takes the parts in turn, '{1}' the one of that number; what a part holds is never filled in again.
- * @param {string} text @param {...(string | number)} parts */
-function fill(text, ...parts) {
-  let next = 0;
-  return text.replace(/\{(\d*)\}/g, (_, index) => String(parts[index === "" ? next++ : index]));
-}
 /** @param {number} value */
 const count = value => value.toLocaleString("en");
 /** @param {number} share @param {number} [digits] */
@@ -46,20 +40,14 @@ const joined = (...sentences) => sentences.join(lang === "zh" ? "" : " ");
 /** @param {readonly string[]} names */
 const listed = names => names.join(lang === "zh" ? "、" : ", ");
 
-/** @template {Element} T @param {T} element @param {Record<string, string | number>} attributes
- * @param {(Node | string | number)[]} children */
-function filled(element, attributes, children) {
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-  element.append(...children.map(child => (typeof child === "number" ? String(child) : child)));
-  return element;
-}
-/** @template {keyof HTMLElementTagNameMap} K @param {K} tag
- * @param {Record<string, string | number>} [attributes] @param {...(Node | string | number)} children */
-const make = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
 /** @template {keyof SVGElementTagNameMap} K @param {K} tag
  * @param {Record<string, string | number>} [attributes] @param {...(Node | string)} children */
-const makeSvg = (tag, attributes = {}, ...children) =>
-  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+function makeSvg(tag, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+  element.append(...children);
+  return element;
+}
 
 /** @typedef {readonly (string | number)[]} Row */
 /** @param {string} caption @param {Row} head @param {readonly Row[]} rows the first cell of each heads it */

@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vgglass import locale, web
 from vgglass.files import replacing
 from vgglass.glass import sheets
 from vgglass.glass.layers import LayerView
 from vgglass.glass.look import Look
 from vgglass.glass.receptive_field import on_original, receptive_field
 from vgglass.glass.sheets import Order, Scale, Sheet
-from vgglass.locale import of_page
 from vgglass.plotting import missing_font
-from vgglass.web import script
 
 DIGITS = 4  # of the figures of a single channel
 RANKED = 20  # channels of a ranking that are shown
@@ -90,8 +89,7 @@ def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) 
     how  'scale' and 'order' of the grids, and 'lang', the language that the page opens in
     """
     template = files("vgglass.glass").joinpath("page.html").read_text(encoding="utf-8")
-    page = template.replace("/*WORDS*/null", script(of_page("glass")))
-    page = page.replace("/*FACTS*/null", script(facts(seen, grids) | how))
+    page = web.filled(web.inlined(template), locale.of_page("glass"), facts(seen, grids) | how)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
