@@ -106,14 +106,13 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 
 # What a command may use: the jobs, the glass for its own commands, the places that serve, and words.
 FOR_COMMANDS = {"cli", "cluster", "errors", "glass", "locale", "server", "workflows"}
-SENTENCES = {"check": {"data"}, "paper": {"replication"}}  # where those of a command still lie
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "cli").glob("*.py")), ids=lambda path: path.stem)
 def test_a_command_calls_workflows_and_the_glass_alone(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
-    assert rooms_in(tree, path) <= FOR_COMMANDS | SENTENCES.get(path.stem, set())
+    assert rooms_in(tree, path) <= FOR_COMMANDS
 
 
 def test_the_page_draws_what_is_there() -> None:

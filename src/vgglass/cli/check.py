@@ -86,8 +86,6 @@ def check(
 
 
 def _show(audit: "Audit", console: Console) -> None:
-    from vgglass.data.audit import SERIOUS
-
     text, facts = words("en", "audit"), audit.as_json()
     console.print(
         f"{facts['name']}: {facts['files']:,} files, {facts['readable']:,} readable, {facts['bytes'] / 1e6:,.1f} MB",
@@ -108,7 +106,7 @@ def _show(audit: "Audit", console: Console) -> None:
     if audit.ratio:
         console.print(f"largest class by smallest: {audit.ratio:.2f}")
     for kind, cases in audit.findings.items():
-        style = "bold red" if kind in SERIOUS else "bold yellow"
+        style = "bold red" if audit.is_serious(kind) else "bold yellow"
         console.print(f"\n{text['kinds'][kind]} ({kind}): {len(cases)}", style=style)
         console.print(text["kindNotes"][kind], soft_wrap=True)
         if kind == "leak":

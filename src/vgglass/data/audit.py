@@ -82,7 +82,12 @@ class Audit:
 
     @property
     def serious(self) -> bool:
-        return any(kind in SERIOUS for kind in self.findings)
+        return any(map(self.is_serious, self.findings))
+
+    @staticmethod
+    def is_serious(kind: str) -> bool:
+        """Whether findings of this kind damage training or the score."""
+        return kind in SERIOUS
 
     @property
     def ratio(self) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vgglass import locale, web
 from vgglass.data import sources
-from vgglass.data.audit import SERIOUS, Audit, Case
+from vgglass.data.audit import Audit, Case
 from vgglass.data.folder import Entry
 from vgglass.errors import ImageError, UsageError
 from vgglass.files import replacing
@@ -33,7 +33,7 @@ def facts(audit: Audit) -> dict[str, Any]:
     shown = [
         {
             "kind": kind,
-            "serious": kind in SERIOUS,
+            "serious": audit.is_serious(kind),
             "count": len(cases),
             "cases": [_case(audit, case) for case in cases[:CASES]],
         }

@@ -390,7 +390,6 @@ function drawPage() {
   const button = openCell && document.querySelector(`[data-cell="${openCell}"]`);
   if (openCell && button instanceof HTMLElement) openGallery(...openCell, button);
 }
-
 document.getElementById("switch")?.addEventListener("click", () => {
   lang = lang === "en" ? "zh" : "en";
   words = translations[lang];
