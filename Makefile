@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+WORKERS ?= 2
+# A file's tests share their fixtures, and so a worker; in the order of their names the last files are short ones.
+SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow check bench soak wheel lock
+.PHONY: setup demo test test-slow check mutants bench soak wheel lock
 
 setup: $(READY)
 
@@ -19,10 +22,10 @@ demo: setup ## learn handwritten digits, be judged, predict
 	$(BIN)/vgglass demo
 
 test: setup ## the quick suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SHARED) -m "not slow"
 
-test-slow: setup ## what takes minutes or installs packages
-	$(BIN)/python -m pytest -m slow
+test-slow: setup ## what takes minutes or installs packages, and hypothesis with more examples
+	$(BIN)/python -m pytest $(SHARED) -m "slow or hypothesis" --hypothesis-profile=thorough
 
 check: setup ## format, lint, types, and which room may import which
 	$(BIN)/ruff format --check .
@@ -40,6 +43,9 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 	$(BIN)/python benchmarks/glass.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/page.py
+
+mutants: setup ## break ten lines: the quick tests must notice each
+	$(BIN)/python tests/mutation_check.py
 
 soak: setup ## ten minutes of everything that the server meets; its memory must stay where it is
 	VGGLASS_SOAK=600 $(BIN)/python -m pytest -s -m slow tests/test_serving_soak.py

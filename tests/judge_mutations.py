@@ -1,4 +1,4 @@
-"""Judges mutations, by Pillow's strict load and by the one decoder: `python judge_mutations.py START STOP`.
+"""Judges mutations, by Pillow's strict load and by the one decoder: `python judge_mutations.py START STOP STEP`.
 
 A line of JSON for each on standard output; its number comes first, on a line of its own, so that of what this process
 dies is known.
@@ -20,7 +20,7 @@ from vgglass.errors import ImageError
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    for number in range(int(sys.argv[1]), int(sys.argv[2])):
+    for number in range(*map(int, sys.argv[1:4])):
         print(number, flush=True)
         name, data = mutations.image(number)
         before, began = peak(), time.process_time()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,7 +37,6 @@ def test_every_augmentation_can_be_chosen() -> None:
 
 
 @given(st.integers(3, 90), st.integers(3, 90), st.sampled_from(sorted(AUGMENTATIONS)), st.sampled_from([1, 3]))
-@settings(max_examples=60, deadline=None)
 def test_augmentations_give_the_square(height: int, width: int, name: str, channels: int) -> None:
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, channels), dtype=np.uint8)
     squares = augmented(pixels, name, [1, 2], RECORDS[channels])

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from pictures import damaged, photographs, save, scene
-from test_cli import vgglass
+from typed import vgglass
 from vgglass import images, workflows
 from vgglass.cli.output import visible
 from vgglass.data import manifest, report

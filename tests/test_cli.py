@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +16,9 @@ import torch
 from PIL import Image
 
 from foreign_networks import torchvision_network
+from typed import interpreted, vgglass
 from vgglass import modelfile
 from vgglass.data import sources
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 OPTIONS = {
     "demo": "--out",
@@ -50,13 +48,6 @@ OPTIONS = {
     "relu": "--channel --depth --lang --max-pixels --out",
     "softmax": "--lang --temperature",
 }
-
-
-def vgglass(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vgglass", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == status, result.stdout + result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -96,21 +87,38 @@ def test_a_resumed_run_names_its_folder(tmp_path: Path) -> None:
     assert f"Next:    vgglass evaluate --model {out / 'best.safetensors'} {photos}" in printed
 
 
+def test_a_command_in_an_interpreter_of_its_own() -> None:
+    assert "138,357,544" in interpreted("summary", "vgg16").stdout
+    error = interpreted("summary", "vgg17", status=2).stderr
+    assert error.startswith("error: architecture 'vgg17': not one of A, A-LRN")
+    assert len(error.splitlines()) == 1
+
+
 def test_a_signal_leaves_with_its_own_status(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vgglass", "train", "--out", str(tmp_path / "run"), "--set", "width=0.125"]
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch "):
-                process.send_signal(number)
-                break
-        said = process.stdout.read()
-        process.stdout.close()
-        assert process.wait() == status
-        assert f"interrupted by {number.name}: saved in epoch" in said
-        assert f"go on with: vgglass train --out {tmp_path / 'run'} --resume." in said
-        command = [*command[:4], "--out", str(tmp_path / "run"), "--resume"]
+    interrupted(tmp_path / "run", signal.SIGTERM, 143, "--set", "width=0.0625")
+
+
+@pytest.mark.slow
+def test_every_signal_leaves_with_its_own_status_and_its_advice_helps(tmp_path: Path) -> None:
+    interrupted(tmp_path / "run", signal.SIGTERM, 143, "--set", "width=0.0625")
+    for number, status in ((signal.SIGHUP, 129), (signal.SIGINT, 130)):
+        interrupted(tmp_path / "run", number, status, "--resume")
+
+
+def interrupted(out: Path, number: signal.Signals, status: int, *options: str) -> None:
+    """Train until the first epoch is told, send the signal, and read what is said."""
+    command = [sys.executable, "-m", "vgglass", "train", "--out", str(out), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch "):
+            process.send_signal(number)
+            break
+    said = process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == status
+    assert f"interrupted by {number.name}: saved in epoch" in said
+    assert f"go on with: vgglass train --out {out} --resume." in said
 
 
 def test_a_preview_is_drawn_and_nothing_is_trained(tmp_path: Path) -> None:

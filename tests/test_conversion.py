@@ -22,6 +22,7 @@ from foreign_networks import (
     timm_network,
     torchvision_network,
 )
+from sizes import FULL
 from vgglass import modelfile, weights
 from vgglass.architecture import Architecture
 from vgglass.cli import app
@@ -305,7 +306,7 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES if FULL else ["vgg11_bn", "vgg19"])
 def test_torchvision_full_size(name: str, scratch: Path) -> None:
     network = torchvision_network(name, width=1, hidden=4096, classes=1000)
     torch.save(network.state_dict(), scratch / "weights.pth")
@@ -317,7 +318,7 @@ def test_torchvision_full_size(name: str, scratch: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["vgg11", "vgg16_bn"] if FULL else ["vgg16_bn"])
 def test_timm_full_size(name: str, scratch: Path) -> None:
     import timm
 
@@ -335,7 +336,7 @@ def test_timm_full_size(name: str, scratch: Path) -> None:
 
 @pytest.mark.slow
 @KERAS_ARRAYS
-@pytest.mark.parametrize("name", ["VGG16", "VGG19"])
+@pytest.mark.parametrize("name", ["VGG16", "VGG19"] if FULL else ["VGG16"])
 def test_keras_full_size(keras: Any, name: str, scratch: Path) -> None:
     build = getattr(keras.applications, name)
     network = build(weights=None, classes=7, classifier_activation=None)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Column A without batch norm, trained on the digits by the paper lab's recipe for a few epochs."""
     out = tmp_path_factory.mktemp("pretrained")
     options: dict[str, Any] = {"width": 0.125, "hidden": 64, "channels": 1, "image_size": 32, "augmentation": "shift"}
-    vgglass.train(out=out / "run", recipe="columns", epochs=8, console=Console(quiet=True), **options)
+    vgglass.train(out=out / "run", recipe="columns", epochs=10, console=Console(quiet=True), **options)
     (out / "run" / "best.safetensors").rename(out / "as-it-is.safetensors")
     modelfile.save(scaled(modelfile.load(out / "as-it-is.safetensors")), out / "smaller.safetensors")
     return out
@@ -176,6 +177,7 @@ def test_a_killed_fit_goes_on_and_gives_the_same_bits(
     assert all((array == expected[name]).all() for name, array in modelfile.load(best).weights.items())
 
 
+@pytest.mark.slow
 def test_a_signal_keeps_the_features(folder: Path, pretrained: Path, tmp_path: Path) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     process = subprocess.Popen(
@@ -211,7 +213,7 @@ def test_fine_tuning_begins_with_the_fitted_head_and_keeps_it_where_it_is_no_bet
         assert np.allclose(model.weights[name], array, rtol=1e-4, atol=1e-4), name
 
 
-@pytest.mark.parametrize("part", ["last-block", "all"])
+@pytest.mark.parametrize("part", ["last-block", pytest.param("all", marks=pytest.mark.slow)])
 def test_fine_tuning_goes_the_same_way_from_weights_of_any_scale(
     folder: Path, pretrained: Path, tmp_path: Path, part: str
 ) -> None:
@@ -228,9 +230,14 @@ def test_fine_tuning_goes_the_same_way_from_weights_of_any_scale(
     assert one["conv5_2"].output_rms == pytest.approx(SMALLER * other["conv5_2"].output_rms, rel=1e-3)
 
 
-@pytest.mark.parametrize("image_size", [32, 64])
-@pytest.mark.parametrize("origin", ["as-it-is", "smaller"])
-@pytest.mark.parametrize("part", ["head", "last-block", "all"])
+PRODUCT = list(product(["as-it-is", "smaller"], ["head", "last-block", "all"], [32, 64]))
+QUICK = [("smaller", "head", 32), ("smaller", "all", 64)]
+
+
+@pytest.mark.parametrize(
+    ("origin", "part", "image_size"),
+    [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in PRODUCT if case not in QUICK)],
+)
 def test_the_papers_head_starts_from_weights_of_any_scale(
     folder: Path, pretrained: Path, tmp_path: Path, origin: str, part: str, image_size: int
 ) -> None:

@@ -19,6 +19,8 @@ from vgglass import glass, workflows
 from vgglass.cli import app
 from vgglass.glass import Subject
 
+SLOW = pytest.mark.slow  # the product of widths, colours, languages and layers
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -106,23 +108,23 @@ def test_an_image_dropped_while_a_sample_comes_stays(page: Page, server: Served,
     assert "120" in str(label)
 
 
-@pytest.mark.parametrize("layer", ["conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"])
-def test_a_clicked_cell_shows_the_arithmetic_of_step(page: Page, server: Served, folder: Path, layer: str) -> None:
+def test_a_clicked_cell_shows_the_arithmetic_of_step(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     drop(page, folder / "photo.jpg")
-    choose(page, layer, 1, 2)
-    compared(page, folder)
+    for layer in ("conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"):
+        choose(page, layer, 1, 2)
+        compared(page, folder)
 
 
-@pytest.mark.parametrize("layer", ["fc6", "relu6", "drop6", "fc8", "prob"])
-def test_single_numbers_too(page: Page, server: Served, folder: Path, layer: str) -> None:
+def test_single_numbers_too(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     drop(page, folder / "photo.jpg")
-    page.click(f'#strip a[data-layer="{layer}"]')
-    page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
-    page.locator("#grid").press("ArrowRight")
-    page.wait_for_timeout(300)
-    compared(page, folder)
+    for layer in ("fc6", "relu6", "drop6", "fc8", "prob"):
+        page.click(f'#strip a[data-layer="{layer}"]')
+        page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+        page.locator("#grid").press("ArrowRight")
+        page.wait_for_timeout(300)
+        compared(page, folder)
 
 
 def compared(page: Page, folder: Path) -> None:
@@ -344,7 +346,7 @@ def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, ser
     page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(768, marks=SLOW), pytest.param(1280, marks=SLOW)])
 def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     visit(page, server)
@@ -355,9 +357,13 @@ def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "width", "lang"), [("light", 1280, "en"), ("dark", 1280, "zh"), ("light", 390, "zh")]
-)
-@pytest.mark.parametrize("layer", ["conv2_1", "prob"])
+    ("scheme", "width", "lang", "layer"),
+    [
+        ("light", 1280, "en", "conv2_1"), ("dark", 1280, "zh", "prob"),
+        pytest.param("light", 1280, "en", "prob", marks=SLOW), pytest.param("dark", 1280, "zh", "conv2_1", marks=SLOW),
+        pytest.param("light", 390, "zh", "conv2_1", marks=SLOW), pytest.param("light", 390, "zh", "prob", marks=SLOW),
+    ],
+)  # fmt: skip
 def test_axe_finds_nothing_serious(page: Page, server: Served, scheme: str, width: int, lang: str, layer: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -101,7 +101,6 @@ def test_greys_are_the_means_of_a_pictures_cells() -> None:
     assert grey(photograph(64, 64, channels=1), 4).shape == (4, 4)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 9), st.integers(1, 5), st.integers(1, 3), st.integers(0, 3), st.integers(1, 10),
     st.sampled_from(["max", "min", "avg", "conv"]),

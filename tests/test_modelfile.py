@@ -377,7 +377,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(field=st.sampled_from(FIELDS), value=JSON)
 def test_any_json_in_any_field_loads_or_is_refused(path: Path, field: tuple[str, ...], value: object) -> None:
     record = RECORD.as_json()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -78,7 +78,6 @@ GEOMETRIES = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(GEOMETRIES, st.integers(7, 11), st.integers(7, 11), st.integers(0, 2**16))
 def test_convolution_is_torchs(geometry: Geometry, height: int, width: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +96,6 @@ def test_convolution_is_torchs(geometry: Geometry, height: int, width: int, seed
         assert not seen.values[:, ~seen.inside].any()
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(4, 9), st.integers(4, 9), st.data())
 def test_pooling_is_torchs(kernel: int, stride: int, height: int, width: int, data: st.DataObject) -> None:
     padding = data.draw(st.integers(0, kernel // 2))

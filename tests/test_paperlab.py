@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import vgglass
-from test_cli import vgglass as command
 from training_runs import quiet
+from typed import vgglass as command
 from vgglass import modelfile, workflows
 from vgglass.data import sources
 from vgglass.errors import DataError, TrainingError, UsageError

@@ -53,7 +53,7 @@ def journal(out: Path, rows: int) -> bytes:
     return data
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([".csv", ".JSONL", ".parquet"]))
 def test_a_journal_cut_anywhere_goes_on_to_the_same_file(tmp_path: Path, data: st.DataObject, suffix: str) -> None:
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
@@ -170,7 +170,7 @@ def test_what_follows_a_damaged_line_is_answered_again(tmp_path: Path, tail: byt
     assert answerer.asked == FILES[2:]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_changed_bit_is_found(tmp_path: Path, data: st.DataObject) -> None:
     """A flipped probability, class or path is a row that nobody computed."""

@@ -33,7 +33,6 @@ def record(size: int, resize: int, channels: int = 3, **options: Any) -> Preproc
     )
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     height=st.integers(1, 150),
     width=st.integers(1, 150),

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 
 from glass_subjects import model
 from pictures import save, scene
-from test_cli import vgglass
+from typed import vgglass
 from vgglass import modelfile, workflows
 from vgglass.errors import DataError, UsageError
 from vgglass.evaluation import metrics, report
@@ -216,8 +216,13 @@ def test_a_browser_in_chinese_opens_it_in_chinese(browser: Browser, written: tup
         assert page.get_attribute("html", "lang") == "zh-CN"
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 390), ("dark", 1280),
+        pytest.param("light", 1280, marks=pytest.mark.slow), pytest.param("dark", 390, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_nothing_overlaps_or_hangs_over(
     browser: Browser, written: tuple[Path, Evaluation], width: int, scheme: str
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from served import JPEG, Served, parsed, photographs, save_model
+from typed import vgglass
 from vgglass.server.access import access_rules, is_loopback
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
@@ -126,10 +127,7 @@ def test_loopback_addresses() -> None:
 
 
 def refused(*options: object, status: int = 2) -> str:
-    command = [sys.executable, "-m", "vgglass", "serve", *map(str, options)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == status, result.stderr
-    return " ".join(result.stderr.split())
+    return " ".join(vgglass("serve", *options, status=status).stderr.split())
 
 
 def test_what_it_does_not_start_with(file: Path, local: Served, tmp_path: Path) -> None:
@@ -150,6 +148,7 @@ def test_what_it_does_not_start_with(file: Path, local: Served, tmp_path: Path) 
     assert f"{other}: truncated or damaged" in refused("--model", other, "--port", 0, status=1)
 
 
+@pytest.mark.slow
 def test_insecure_is_said(file: Path) -> None:
     with Served(file.parent, file, "--host", "0.0.0.0", "--insecure") as server:  # noqa: S104
         assert server.predict(photographs(1)[0]).status == 200

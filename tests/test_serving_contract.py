@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from served import JPEG, Served, photographs, save_model
+from sizes import sized
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,9 @@ def test_no_request_meets_a_mistake(
     modes = [GenerationMode.POSITIVE] if free else list(GenerationMode)
     for mode in modes:
 
-        @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+        @settings(
+            max_examples=sized(8, 30), deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+        )
         @given(operation.as_strategy(generation_mode=mode))
         def check(case: schemathesis.Case[Any]) -> None:
             if known:

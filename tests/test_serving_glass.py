@@ -16,7 +16,7 @@ from PIL import Image
 
 from glass_subjects import CLASSES, model, photograph
 from served import JPEG, Reply, Served, encoded
-from vgglass import glass, modelfile, workflows
+from vgglass import glass, modelfile
 from vgglass.glass import Subject, sheets
 from vgglass.glass.receptive_field import Box
 from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
@@ -67,7 +67,9 @@ class Seen:
         return np.frombuffer(self.get(path).body, "<f4")
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module", params=["lrn", *(pytest.param(case, marks=pytest.mark.slow) for case in ("normed", "grey"))]
+)
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     file, body = CASES[request.param]()
     path = tmp_path_factory.mktemp("glass") / f"{request.param}.safetensors"
@@ -368,21 +370,6 @@ def test_samples_are_pictures_that_the_network_takes(seen: Seen) -> None:
     reply = seen.server.ask("GET", "/glass/samples/none")
     assert (reply.status, reply.json["type"]) == (404, "no image")
     assert "sample 'none': is none; one of flower" in reply.json["error"]
-
-
-def test_an_exported_graph_has_no_glass(tmp_path: Path) -> None:
-    modelfile.save(model("A"), tmp_path / "good.safetensors")
-    workflows.export(tmp_path / "good.safetensors", tmp_path / "graph.xml")
-    with Served(tmp_path, tmp_path / "graph.xml") as server:
-        told = server.ask("GET", "/glass/model").json
-        assert (told["glass"], told["missing"]) == (False, "graph")
-        image = "images/" + "0" * 32
-        for path in (f"{image}/layers", f"{image}/picture", f"{image}/effects/conv1_1", "playground"):
-            reply = server.ask("GET", f"/glass/{path}")
-            assert (reply.status, reply.json["type"]) == (501, "no glass")
-            assert "the model: is an exported graph; serve the model file" in reply.json["error"]
-        assert server.ask("POST", "/glass/images", encoded(photograph()), JPEG).status == 501
-        assert server.predict(encoded(photograph())).status == 200
 
 
 # The playground

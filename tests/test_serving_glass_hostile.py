@@ -246,7 +246,13 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize("path", ["attributions/occlusion", "effects/conv3_1", "scores", "layers"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("attributions/occlusion", marks=pytest.mark.slow), "effects/conv3_1",
+        pytest.param("scores", marks=pytest.mark.slow), "layers",
+    ],
+)  # fmt: skip
 def test_two_hundred_at_once(server: Served, path: str) -> None:
     """Each is answered in full or refused at once; what is answered is what one alone is told."""
     target = f"/glass/images/{put(server)}/{path}"

@@ -259,7 +259,7 @@ def status(work: Callable[[], object]) -> int:
     return 200
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300), st.sampled_from(["a", '"a b"', "", "a; boundary=b"]), st.integers(1, 4))
 def test_any_bytes_are_a_form_or_refused(noise: bytes, boundary: str, most: int) -> None:
     pieces = noise.replace(b"\x01", b"\r\n--a").replace(b"\x02", b"\r\n\r\n").replace(
@@ -284,7 +284,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries({}, optional=dict.fromkeys(["inputs", "outputs", "id", "parameters"], JSON)),
     JSON,

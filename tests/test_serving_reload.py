@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from served import Served, photographs, save_model
+from served import JPEG, Served, photographs, save_model
 from vgglass import modelfile, workflows
 
 
@@ -104,11 +104,19 @@ def test_a_file_that_went_and_came_back(server: Served, good: Path) -> None:
     assert server.predict(photographs(1)[0]).json["model"]["digest"] == modelfile.load_record(other).digest
 
 
-def test_an_exported_graph_serves_too(good: Path, tmp_path: Path) -> None:
+def test_an_exported_graph_serves_too_and_has_no_glass(good: Path, tmp_path: Path) -> None:
     workflows.export(good, tmp_path / "graph.xml")
     with Served(tmp_path, tmp_path / "graph.xml") as server:
         about = server.predict(photographs(1)[0]).json["model"]
         assert (about["name"], about["digest"]) == ("graph", modelfile.load_record(good).digest)
+        told = server.ask("GET", "/glass/model").json
+        assert (told["glass"], told["missing"]) == (False, "graph")
+        image = "images/" + "0" * 32
+        for path in (f"{image}/layers", f"{image}/picture", f"{image}/effects/conv1_1", "playground"):
+            reply = server.ask("GET", f"/glass/{path}")
+            assert (reply.status, reply.json["type"]) == (501, "no glass")
+            assert "the model: is an exported graph; serve the model file" in reply.json["error"]
+        assert server.ask("POST", "/glass/images", photographs(1)[0], JPEG).status == 501
         with (tmp_path / "graph.bin").open("r+b") as file:
             file.truncate(100)
         server.process.send_signal(signal.SIGHUP)

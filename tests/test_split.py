@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vgglass.data.dataset import Dataset, Sample
@@ -67,7 +67,6 @@ scenes = st.lists(
 
 
 @given(scenes, st.randoms())
-@settings(max_examples=60, deadline=None)
 def test_nothing_is_torn_whatever_the_order(found: Sequence[tuple[int, int, int]], random: Random) -> None:
     samples = [sample(*each) for each in found]
     parts, left_out = divide(samples, HELD_OUT, {})
@@ -81,7 +80,6 @@ def test_nothing_is_torn_whatever_the_order(found: Sequence[tuple[int, int, int]
 
 
 @given(scenes, scenes)
-@settings(max_examples=60, deadline=None)
 def test_additions_never_move_an_old_image(
     old: Sequence[tuple[int, int, int]], new: Sequence[tuple[int, int, int]]
 ) -> None:
