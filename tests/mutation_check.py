@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "training step", 'group["lr"] = self.rate(progress.step) * group["share"] * group["unit"]',
-        'group["lr"] = self.rate(progress.step) * group["share"]', "test_step.py test_transfer.py",
+        'group["lr"] = self.rate(progress.step) * group["share"]', "test_transfer.py -k would",
     ),
     Mutant(
         "checkpoint", 'if int(metadata["checksum"]) != _checksum(tensors):', "if not metadata:",
@@ -56,8 +56,8 @@ MUTANTS = (
         '"balanced_accuracy": mean(hits / np.maximum(taken_for, 1)),', "test_metrics.py",
     ),
     Mutant(
-        "glass arithmetic", "return float(self.products.sum()) + self.bias", "return float(self.products.sum())",
-        "test_glass.py",
+        "glass arithmetic", "return (self.x - self.mean) * self.slope + self.shift",
+        "return self.x * self.slope + self.shift", "test_glass.py",
     ),
     Mutant(
         "server limit", "if size > self.one:", "if size > 2 * self.one:", "test_serving_hostile.py",
@@ -77,8 +77,7 @@ def place_of(line: str) -> Path:
     return found[0]
 
 
-def survives(mutant: Mutant) -> bool:
-    place = place_of(mutant.line)
+def survives(mutant: Mutant, place: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(PACKAGE, Path(folder) / "vgglass", ignore=shutil.ignore_patterns("__pycache__"))
         copy = Path(folder) / "vgglass" / place.relative_to(PACKAGE)
@@ -97,5 +96,6 @@ def survives(mutant: Mutant) -> bool:
 
 
 if __name__ == "__main__":
-    survivors = [mutant.room for mutant in MUTANTS if survives(mutant)]
+    places = [place_of(mutant.line) for mutant in MUTANTS]
+    survivors = [mutant.room for mutant, place in zip(MUTANTS, places, strict=True) if survives(mutant, place)]
     sys.exit(f"survived: {', '.join(survivors)}" if survivors else 0)

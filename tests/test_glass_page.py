@@ -13,8 +13,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect
 from typer.testing import CliRunner
 
-from pages import CLASSES, DROP, save_named, visit
-from served import Served
+from conftest import CHROMIUM
+from glass_subjects import photograph
+from pages import CLASSES, DROP, PASTE, save_named, visit
+from served import Served, encoded
 from vgglass import glass, workflows
 from vgglass.cli import app
 from vgglass.glass import Subject
@@ -344,6 +346,34 @@ def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, ser
     page.wait_for_selector("#arithmetic[data-layer=pool3]")
     page.go_back()
     page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
+
+
+def test_a_file_is_chosen_pasted_and_photographed(browser: Browser, server: Served, folder: Path) -> None:
+    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
+    page = other.new_page()
+    visit(page, server)
+    page.set_input_files("#file", folder / "photo.jpg")
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
+    page.evaluate(PASTE, [base64.b64encode(encoded(photograph(70, 75), "PNG")).decode()])
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
+    page.click("#camera")
+    page.wait_for_selector("#shoot")
+    page.wait_for_timeout(500)
+    page.click("#shoot")
+    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 640 × 480 pixels")
+    expect(page.locator("#webcam")).to_be_hidden()
+    other.close()
+
+
+def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
+    page = browser.new_page()
+    visit(page, server)
+    page.evaluate(DROP, [base64.b64encode(encoded(photograph())[:300]).decode(), "broken.jpg"])
+    expect(page.locator("#problem")).to_contain_text("image: damaged")
+    page.click("[data-sample=shapes]")
+    expect(page.locator("#problem")).to_be_hidden()
+    page.close()
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(768, marks=SLOW), pytest.param(1280, marks=SLOW)])

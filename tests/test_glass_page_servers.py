@@ -1,57 +1,20 @@
-"""The page of servers of other kinds, and images that come in other ways."""
+"""The page of servers of other kinds."""
 
-import base64
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from conftest import CHROMIUM
-from glass_subjects import model, photograph
-from pages import DROP, PASTE, save_named, visit
-from served import Served, encoded
+from glass_subjects import model
+from pages import save_named, visit
+from served import Served
 from vgglass import modelfile, workflows
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_named(tmp_path_factory.mktemp("glass pages"))
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Served]:
-    with Served(folder, folder / "small.safetensors") as server:
-        yield server
-
-
-def test_a_file_is_chosen_pasted_and_photographed(browser: Browser, server: Served, folder: Path) -> None:
-    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
-    page = other.new_page()
-    visit(page, server)
-    page.set_input_files("#file", folder / "photo.jpg")
-    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
-    page.evaluate(PASTE, [base64.b64encode(encoded(photograph(70, 75), "PNG")).decode()])
-    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
-    page.click("#camera")
-    page.wait_for_selector("#shoot")
-    page.wait_for_timeout(500)
-    page.click("#shoot")
-    expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 640 × 480 pixels")
-    expect(page.locator("#webcam")).to_be_hidden()
-    other.close()
-
-
-def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
-    page = browser.new_page()
-    visit(page, server)
-    page.evaluate(DROP, [base64.b64encode(encoded(photograph())[:300]).decode(), "broken.jpg"])
-    expect(page.locator("#problem")).to_contain_text("image: damaged")
-    page.click("[data-sample=shapes]")
-    expect(page.locator("#problem")).to_be_hidden()
-    page.close()
 
 
 def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> None:
@@ -70,6 +33,7 @@ def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> No
         page.close()
 
 
+@pytest.mark.slow
 def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
     workflows.export(folder / "small.safetensors", folder / "graph.xml")
     with Served(folder, folder / "graph.xml") as server:
@@ -83,6 +47,7 @@ def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
         page.close()
 
 
+@pytest.mark.slow
 def test_a_reloaded_model_is_learned_anew(browser: Browser, folder: Path) -> None:
     """Its predecessor's images are dropped: the page sends its own again, and shows the new layers."""
     live = folder / "live.safetensors"

@@ -34,7 +34,12 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "work", ["workflows.predictor(path)", "workflows.export(path, folder / 'm.xml')", "list(workflows.verify(path))"]
+    "work",
+    [
+        "workflows.predictor(path)",
+        "workflows.export(path, folder / 'm.xml')",
+        pytest.param("list(workflows.verify(path))", marks=pytest.mark.slow),
+    ],
 )
 def test_nothing_is_reported_to_anybody(saved: Path, tmp_path: Path, work: str) -> None:
     """OpenVINO counts its users through openvino_telemetry, and leaves their number in ~/intel."""

@@ -17,7 +17,12 @@ from vgglass.training.preview import augmented_views, denormalised, describe_tar
 GREY = Preprocessing(32, 32, (72.0,), (90.0,), "L")
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+QUICK = ("none", "strong")  # the others differ in what they draw alone, and that test_augment.py holds
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(AUGMENTATIONS.keys() - QUICK))]
+)
 def test_a_sheet_is_drawn_for_every_augmentation(name: str, tmp_path: Path) -> None:
     data = sources.digits()
     state = torch.get_rng_state()

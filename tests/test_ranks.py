@@ -208,14 +208,17 @@ def test_bytes_that_are_all_reduced(tmp_path: Path) -> None:
     assert bytes_of_gradients(tmp_path, precision="bfloat16") == 2 * parameters * passes
 
 
-def test_a_signal_to_one_rank_saves_and_all_leave_and_other_numbers_go_on(one: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [(1,), pytest.param((1, 4), marks=pytest.mark.slow)])
+def test_a_signal_to_one_rank_saves_and_all_leave_and_other_numbers_go_on(
+    one: Path, tmp_path: Path, others: tuple[int, ...]
+) -> None:
     out, log, said = tmp_path / "run", tmp_path / "log", tmp_path / "said"
     options = {"plan": EXACT, "log": str(log), "send": "SIGTERM", "to": 1, "at": 13}
     assert together(2, lambda: trained(str(out), **options), said) == [143, 143]  # type: ignore[arg-type]
     message = "interrupted by SIGTERM: saved in epoch 2 after 4 of its 10 steps; go on with the same command."
     assert said.read_text().count(message) == 2
     expected = samples_of(one.with_name("log"))
-    for count in (1, 4):
+    for count in others:
         folder = tmp_path / f"on{count}"
         folder.mkdir()
         shutil.copytree(out, folder / f"{count}")

@@ -207,7 +207,7 @@ def test_workers_with_another_version_are_refused(foreign_cluster: str, model: P
 
 
 @needs_ray
-@pytest.mark.parametrize("way", ["address", "auto"])
+@pytest.mark.parametrize("way", ["address", pytest.param("auto", marks=pytest.mark.slow)])
 def test_where_no_cluster_answers_that_is_said_soon(
     way: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
