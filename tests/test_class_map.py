@@ -154,6 +154,7 @@ def test_a_summary_of_a_pooled_network(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
     with Served(folder, folder / "pooled.safetensors") as server:
         page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-US")

@@ -94,10 +94,6 @@ def test_a_command_in_an_interpreter_of_its_own() -> None:
     assert len(error.splitlines()) == 1
 
 
-def test_a_signal_leaves_with_its_own_status(tmp_path: Path) -> None:
-    interrupted(tmp_path / "run", signal.SIGTERM, 143, "--set", "width=0.0625")
-
-
 @pytest.mark.slow
 def test_every_signal_leaves_with_its_own_status_and_its_advice_helps(tmp_path: Path) -> None:
     interrupted(tmp_path / "run", signal.SIGTERM, 143, "--set", "width=0.0625")

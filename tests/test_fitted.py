@@ -154,6 +154,7 @@ def test_views_are_further_samples(folder: Path, pretrained: Path, tmp_path: Pat
     assert not np.array_equal(again.weights["fc8.weight"], model.weights["fc8.weight"])
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_and_gives_the_same_bits(
     folder: Path, fitted: Fitted, pretrained: Path, tmp_path: Path
 ) -> None:
@@ -213,7 +214,8 @@ def test_fine_tuning_begins_with_the_fitted_head_and_keeps_it_where_it_is_no_bet
         assert np.allclose(model.weights[name], array, rtol=1e-4, atol=1e-4), name
 
 
-@pytest.mark.parametrize("part", ["last-block", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["last-block", "all"])
 def test_fine_tuning_goes_the_same_way_from_weights_of_any_scale(
     folder: Path, pretrained: Path, tmp_path: Path, part: str
 ) -> None:

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 GREY = Preprocessing(32, 32, (72.0,), (90.0,), "L")
 COLOUR = Preprocessing(32, 36, (90.0, 100.0, 110.0), (60.0,) * 3, jpeg_scaled=True)
 WORKERS = (0, 1, 3)
+QUICK = ("paper", "strong")  # of the augmentations, where each is tried by several processes
 
 
 def numbered(samples: Any) -> list[Sample]:
@@ -97,7 +98,9 @@ def test_every_sample_id_exactly_once_an_epoch(workers: int, start: int) -> None
             assert sorted(ids) == sorted(sample.id for sample in samples)
 
 
-@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(AUGMENTATIONS.keys() - QUICK))]
+)
 def test_batches_are_the_same_bytes_whatever_the_workers(name: str, photographs: list[Sample]) -> None:
     colours = np.diag([10.0, 20.0, 30.0])
     first, one, three = (

@@ -60,6 +60,7 @@ assert sys.modules["openvino_telemetry"] is None
     assert not (home / "intel").exists()
 
 
+@pytest.mark.slow
 def test_signals_find_a_stack_after_engines_have_gone(saved: Path) -> None:
     """As they come to a server that reloads, and to training that starts workers after it measured this machine."""
     code = f"""

@@ -164,6 +164,7 @@ def test_batch_norm_ranks_judge_by_the_statistics_of_the_first(tmp_path: Path) -
     assert abs(rows[-1]["validation_accuracy"] - found.top1) < 1e-9
 
 
+@pytest.mark.slow
 def test_bfloat16_adds_parts_before_they_leave(tmp_path: Path) -> None:
     plan = QUICK | {"architecture": "vgg11", "precision": "bfloat16", "accumulate": 4, "dropout": 0.0, "epochs": 1}
     plan |= {"batch_size": 128}
@@ -197,28 +198,30 @@ def bytes_of_gradients(folder: Path, **more: Any) -> int:
     return sum(int(size) for rank, size in rows if rank == "0")
 
 
-def test_bytes_that_are_all_reduced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (4, {"accumulate": 3}), (2, {"all_reduce": "bfloat16"}),
+        pytest.param(4, {}, marks=pytest.mark.slow), pytest.param(2, {"precision": "bfloat16"}, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_bytes_that_are_all_reduced(tmp_path: Path, size: int, options: dict[str, Any]) -> None:
     """4 a parameter and step, half of that on request, and no more where a step is taken in parts."""
     network = recipe.read("digits").override(**EXACT).network(10)
     parameters = sum(layer.parameters for layer in network.layers())
     passes = STEPS + 1  # one before the first step, which settles the buckets
-    assert bytes_of_gradients(tmp_path) == 4 * parameters * passes
-    assert bytes_of_gradients(tmp_path, all_reduce="bfloat16") == 2 * parameters * passes
-    assert bytes_of_gradients(tmp_path, accumulate=3) == 4 * parameters * passes
-    assert bytes_of_gradients(tmp_path, precision="bfloat16") == 2 * parameters * passes
+    assert bytes_of_gradients(tmp_path, **options) == size * parameters * passes
 
 
-@pytest.mark.parametrize("others", [(1,), pytest.param((1, 4), marks=pytest.mark.slow)])
-def test_a_signal_to_one_rank_saves_and_all_leave_and_other_numbers_go_on(
-    one: Path, tmp_path: Path, others: tuple[int, ...]
-) -> None:
+@pytest.mark.slow
+def test_a_signal_to_one_rank_saves_and_all_leave_and_other_numbers_go_on(one: Path, tmp_path: Path) -> None:
     out, log, said = tmp_path / "run", tmp_path / "log", tmp_path / "said"
     options = {"plan": EXACT, "log": str(log), "send": "SIGTERM", "to": 1, "at": 13}
     assert together(2, lambda: trained(str(out), **options), said) == [143, 143]  # type: ignore[arg-type]
     message = "interrupted by SIGTERM: saved in epoch 2 after 4 of its 10 steps; go on with the same command."
     assert said.read_text().count(message) == 2
     expected = samples_of(one.with_name("log"))
-    for count in others:
+    for count in (1, 4):
         folder = tmp_path / f"on{count}"
         folder.mkdir()
         shutil.copytree(out, folder / f"{count}")

@@ -390,6 +390,7 @@ def test_more_epochs_for_a_finished_run(undisturbed: tuple[str, Any], tmp_path: 
     assert rate in (tmp_path / "run.txt").read_text()
 
 
+@pytest.mark.slow
 def test_more_epochs_for_a_cosine(tmp_path: Path) -> None:
     """The rate is that of the longer cosine from there on: 0.01 · (1 + cos(π · 1/2)) in place of 0 at half the way."""
     for name in ("one", "two"):

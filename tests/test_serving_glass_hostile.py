@@ -211,6 +211,7 @@ def test_pictures_over_the_budget_are_dropped_with_their_walks(monkeypatch: pyte
     assert list(looked._pictures) == [alone], "one is kept whatever its size"
 
 
+@pytest.mark.slow
 def test_another_model_has_not_seen_the_old_ones_pictures(tmp_path: Path) -> None:
     path = save_model(tmp_path / "live.safetensors")
     with Served(tmp_path, path) as server:
@@ -246,13 +247,10 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param("attributions/occlusion", marks=pytest.mark.slow), "effects/conv3_1",
-        pytest.param("scores", marks=pytest.mark.slow), "layers",
-    ],
-)  # fmt: skip
+SLOWER = ("attributions/occlusion", "effects/conv3_1", "scores")
+
+
+@pytest.mark.parametrize("path", ["layers", *(pytest.param(path, marks=pytest.mark.slow) for path in SLOWER)])
 def test_two_hundred_at_once(server: Served, path: str) -> None:
     """Each is answered in full or refused at once; what is answered is what one alone is told."""
     target = f"/glass/images/{put(server)}/{path}"

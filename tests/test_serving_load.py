@@ -99,6 +99,7 @@ def test_a_thousand_clients_that_leave_are_not_computed(slow: Served) -> None:
     assert slow.predict(image).status == 200
 
 
+@pytest.mark.slow
 def test_what_waits_for_its_batch_is_not_computed_for_who_left(slow: Served) -> None:
     """Sixteen images of one client are decoded at once and computed a few at a time; it leaves in between."""
 

@@ -97,11 +97,14 @@ def test_a_file_that_went_and_came_back(server: Served, good: Path) -> None:
     server.process.send_signal(signal.SIGHUP)
     assert "No such file or directory" in server.lines("reload refused", count + 1)[-1]["error"]
     assert server.predict(photographs(1)[0]).status == 200
+    image = server.ask("POST", "/glass/images", photographs(1)[0], JPEG).json["id"]
+    assert server.ask("GET", f"/glass/images/{image}/maps/fc8").status == 200
     models = len(server.lines("model"))
     other = save_model(good.with_name("other.safetensors"), seed=5)
     path.write_bytes(other.read_bytes())
     assert server.lines("model", models + 1)[-1]["digest"] == modelfile.load_record(other).digest
     assert server.predict(photographs(1)[0]).json["model"]["digest"] == modelfile.load_record(other).digest
+    assert server.ask("GET", f"/glass/images/{image}/maps/fc8").status == 404, "another model has not seen it"
 
 
 def test_an_exported_graph_serves_too_and_has_no_glass(good: Path, tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_the_command_reports_a_full_disk_and_no_traceback() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_back_end_that_is_not_there(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "vgglass", "relu", "--out", str(tmp_path / "relu.png")]
     environment = os.environ | {"MPLBACKEND": "nonsense", "PYTHONIOENCODING": "ascii", "COLUMNS": "20", "TERM": "dumb"}

@@ -210,7 +210,7 @@ def test_features_give_the_weights_that_images_would(source: Path, tmp_path: Pat
         assert np.abs(cached.weights[name] - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("engine", ["openvino", pytest.param("onnxruntime", marks=pytest.mark.slow)])
 def test_features_of_any_engine_teach_the_same(source: Path, cache: Path, tmp_path: Path, engine: str) -> None:
     expected, _ = train(tmp_path / "torch", source, feature_engine="torch", dropout=0)
     found, said = train(tmp_path / engine, source, feature_engine=engine, dropout=0)

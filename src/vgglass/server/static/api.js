@@ -1,4 +1,4 @@
-// The server's routes and the shapes of their answers, as serving/facts.py makes them.
+// The server's routes and the shapes of their answers, as server/routes/glass_json.py makes them.
 import { floats, json, lines, query, request } from "./http.js";
 
 /** @typedef {import("./words.js").Kind} Kind */

@@ -35,8 +35,9 @@ export async function request(path, options = {}) {
     }
     /** @type {{error: string, type: string}} */
     const refusal = await response.json();
-    if (response.status === 401 && attempt < 5) await askToken();
-    else if (refusal.type === "no image" && attempt === 0 && (await restoreImage(path))) continue;
+    if (response.status === 401 && attempt < 5) {
+      if (sessionStorage.getItem("token") === token) await askToken(); // else another request has asked meanwhile
+    } else if (refusal.type === "no image" && attempt === 0 && (await restoreImage(path))) continue;
     else throw new Refused(response.status, refusal.type, refusal.error);
   }
 }

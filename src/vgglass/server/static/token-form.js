@@ -5,18 +5,23 @@ export class TokenForm extends PageElement {
   #form = this.child("form", HTMLFormElement);
   #input = this.child("input", HTMLInputElement);
 
-  /** Until the person has sent a token. @returns {Promise<void>} */
+  /** @type {Promise<void> | null} */
+  #answer = null;
+
+  /** Until the person has sent a token; asked once for all requests that wait for it. @returns {Promise<void>} */
   ask() {
-    this.#form.hidden = false;
-    this.#input.focus();
-    return new Promise(resolve => {
+    this.#answer ??= new Promise(resolve => {
+      this.#form.hidden = false;
+      this.#input.focus();
       this.#form.onsubmit = event => {
         event.preventDefault();
         sessionStorage.setItem("token", this.#input.value);
         this.#form.hidden = true;
+        this.#answer = null;
         resolve();
       };
     });
+    return this.#answer;
   }
 }
 
