@@ -79,7 +79,7 @@ async def soak(server: Served, seconds: float, least: int = 0) -> int:
 def growth(folder: Path, seconds: float, code: str = served.MAIN) -> int:
     """Bytes, after a warm-up of a third of the time."""
     with Served(folder, save_model(folder / "tiny.safetensors"), code=code) as server:
-        warming = asyncio.run(soak(server, seconds / 3, least=800))
+        warming = asyncio.run(soak(server, seconds / 3, least=2500))
         before = memory(server.process.pid)
         done = asyncio.run(soak(server, seconds * 2 / 3))
         grown = memory(server.process.pid) - before
