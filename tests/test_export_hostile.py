@@ -228,7 +228,7 @@ def test_no_image_both_calibrates_and_compares(tmp_path: Path) -> None:
     alone.mkdir(parents=True)
     for name in ("a.png", "b.png"):
         Image.fromarray(photograph(64, 64)).save(alone / name)
-    message = "has too few different images to calibrate on some and compare on others; add images"
+    message = "has too few different images to set int8's ranges by some and compare on others; add images"
     with pytest.raises(DataError, match=message):
         divide_for_int8(open_data(tmp_path / "alone"))
 
