@@ -14,7 +14,6 @@ from vgglass.data.augment import AUGMENTATIONS, ColourShift, ScaleJitter, colour
 from vgglass.data.sampling import drawn_from, key
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit
-from vgglass.training.recipe import CHOICES
 
 RECORDS = {
     1: Preprocessing(32, 36, (90.0,), (60.0,), "L"),
@@ -30,10 +29,6 @@ def augmented(pixels: Pixels, name: str, seeds: list[int], record: Preprocessing
     else:
         squares = [drawn_square(pixels, augmentation.square(record, colours), seed) for seed in seeds]
     return augmentation.finish(np.stack(squares), np.array([key(seed) for seed in seeds], np.uint64))
-
-
-def test_every_augmentation_can_be_chosen() -> None:
-    assert CHOICES["augmentation"] == tuple(AUGMENTATIONS)
 
 
 @given(st.integers(3, 90), st.integers(3, 90), st.sampled_from(sorted(AUGMENTATIONS)), st.sampled_from([1, 3]))

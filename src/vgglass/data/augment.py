@@ -2,26 +2,29 @@
 
 An augmentation may turn the decoded image into the network's square in a random way (torchvision's v2 transforms, on
 Pillow images); without that the square is evaluation's. Shifts and mirrorings of finished squares, for which
-torchvision's overhead would outweigh the work, are done here on whole batches. N batch, S side, C channels.
+torchvision's overhead would outweigh the work, are done here on whole batches. torch is imported where a transform is
+made, so that recipes and audits can name augmentations without it. N batch, S side, C channels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torchvision.transforms import v2
 
 from vgglass.data.sampling import drawn_from, key
 from vgglass.images import Pixels
 from vgglass.preprocess import INTERPOLATIONS, Preprocessing
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchvision.transforms import v2
+
 Colours = NDArray[np.float64]  # (3, 3): see colour_components
-Square = Callable[[Image.Image], Tensor]  # to uint8 (C, S, S)
+Square = Callable[[Image.Image], "Tensor"]  # to uint8 (C, S, S)
 
 SHIFT_SHARE = 1 / 32  # of the side: 1 pixel of 32
 CROP_AREA = (0.35, 1.0)  # share of the image's area, after Szegedy et al. (2015), who take 0.08 of ImageNet's
@@ -67,31 +70,41 @@ def _shifted(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
     return np.stack([image[top : top + side, left : left + side] for image, top, left in places])
 
 
-def _crop(record: Preprocessing) -> v2.Transform:
+def _crop(record: Preprocessing) -> "v2.Transform":
     """A random part of the image, resized."""
+    from torchvision.transforms import v2
+
     interpolation = v2.InterpolationMode(record.interpolation)
     return v2.RandomResizedCrop(record.size, CROP_AREA, CROP_ASPECT, interpolation)
 
 
-def crop(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+def crop(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
+    from torchvision.transforms import v2
+
     return v2.Compose([_crop(record), v2.PILToTensor()])
 
 
-def paper(record: Preprocessing, colours: Colours | None, scales: tuple[float, float] = PAPER_SCALES) -> v2.Compose:
+def paper(record: Preprocessing, colours: Colours | None, scales: tuple[float, float] = PAPER_SCALES) -> "v2.Compose":
     """Scale jitter, random crop and colour shift of Simonyan and Zisserman (2015), section 3.1."""
+    from torchvision.transforms import v2
+
     steps = [ScaleJitter(record.size, record.interpolation, scales), v2.PILToTensor()]
     return v2.Compose(steps if colours is None else [*steps, ColourShift(colours)])
 
 
-def standard(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+def standard(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
+    from torchvision.transforms import v2
+
     return v2.Compose([_crop(record), v2.ColorJitter(JITTER, JITTER, JITTER), v2.PILToTensor()])
 
 
-def strong(record: Preprocessing, colours: Colours | None) -> v2.Compose:
+def strong(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
     """TrivialAugment (Müller and Hutter, 2021), random erasing (Zhong et al., 2020).
 
     What is moved or cut out leaves the mean colour behind: the network's zero, which says nothing.
     """
+    from torchvision.transforms import v2
+
     mean = [round(value) for value in record.mean]
     fill = mean[::-1] if record.channel_order == "BGR" else mean
     interpolation = v2.InterpolationMode(record.interpolation)
@@ -117,6 +130,8 @@ class ScaleJitter:
     scales: tuple[float, float] = PAPER_SCALES
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        import torch
+
         shorter = float(torch.empty(()).uniform_(*self.scales)) * self.size
         side = self.size * min(image.size) / shorter  # of the crop, in the image's own pixels
         left, top = (float(torch.rand(())) * (extent - side) for extent in image.size)
@@ -128,9 +143,13 @@ class ColourShift:
     """One random shift of a whole image's colours along the training set's principal components."""
 
     def __init__(self, colours: Colours) -> None:
+        import torch
+
         self.colours = torch.from_numpy(colours).float()
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: "Tensor") -> "Tensor":
+        import torch
+
         shift = self.colours @ (torch.randn(3) * COLOUR_DEVIATION)
         return (pixels + shift[:, None, None]).round().clamp(0, 255).to(torch.uint8)
 
@@ -180,11 +199,13 @@ def drawn_square(pixels: Pixels, square: Square, seed: int) -> Pixels:
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # as in torchvision's own recipes
 
 
-def mix(images: Tensor, labels: Tensor, classes: int, seed: int, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
+def mix(images: "Tensor", labels: "Tensor", classes: int, seed: int, epoch: int, batch: int) -> "tuple[Tensor, Tensor]":
     """Normalised images (N, C, S, S) and labels (N,) to images mixed in pairs and targets (N, K), by one or the other.
 
     A function of (seed, epoch, batch), on whichever device; the caller's random state stays as it was.
     """
+    from torchvision.transforms import v2
+
     either = v2.RandomChoice(
         [v2.MixUp(alpha=MIXUP_ALPHA, num_classes=classes), v2.CutMix(alpha=CUTMIX_ALPHA, num_classes=classes)]
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
@@ -51,6 +50,8 @@ def drawn_from(seed: int) -> Iterator[None]:
 
     torchvision draws from this generator alone. `torch.manual_seed` would also seed the GPU's, which dropout uses.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

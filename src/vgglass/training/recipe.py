@@ -11,21 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vgglass.architecture import Architecture
+from vgglass.data.augment import AUGMENTATIONS
 from vgglass.errors import UsageError
 
 CHOICES = {
-    "augmentation": (
-        "none",
-        "flip",
-        "shift",
-        "shift-flip",
-        "crop-flip",
-        "paper",
-        "paper-256",
-        "paper-384",
-        "standard",
-        "strong",
-    ),
+    "augmentation": tuple(AUGMENTATIONS),
     "fit": ("crop", "pad", "squash"),
     "initialisation": ("kaiming", "paper", "glorot", "he"),
     "precision": ("auto", "float32", "bfloat16", "float64"),
@@ -67,7 +57,7 @@ class Recipe:
     width            multiplier of the paper's channels
     widths           channels of each convolution, in place of width
     fit              how an image becomes a square: see `Preprocessing`
-    augmentation     a key of AUGMENTATIONS (CHOICES repeats them: importing them would load torch)
+    augmentation     a key of `data.augment.AUGMENTATIONS`
     initialisation   kaiming, paper, glorot or he; paper means 0..255 input with only the mean subtracted
     batch_size       images a step
     accumulate       parts that a step's images are computed in, with their gradients summed: less memory
