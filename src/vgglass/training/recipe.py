@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from vgglass.architecture import Architecture
 from vgglass.data.augment import AUGMENTATIONS
+from vgglass.engines import NAMES
 from vgglass.errors import UsageError
 
 CHOICES = {
@@ -26,7 +27,7 @@ CHOICES = {
     "balance": ("none", "weights", "sampler"),
     "train": ("all", "last-block", "head"),
     "head": ("vgg", "pooled"),
-    "feature_engine": ("auto", "openvino", "torch", "onnxruntime"),
+    "feature_engine": ("auto", *NAMES),
 }
 RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("epochs", "batch_size", "accumulate", "plateau_epochs"), "from 1 to 1000000000", lambda n: 1 <= n <= 10**9),
