@@ -58,6 +58,35 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "best.safetensors"
 
 
+def test_python_names_are_frozen() -> None:
+    import vgglass as package
+
+    assert package.__all__ == [
+        "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict",
+        "pretrained", "report", "train", "verify",
+    ]  # fmt: skip
+    assert all(callable(getattr(package, name)) for name in package.__all__)
+
+
+def test_help_names_every_engine_and_attribution_method() -> None:
+    """It is written by hand, for to import them would take a second."""
+    import typer
+
+    from vgglass.cli import app
+    from vgglass.engines import NAMES
+    from vgglass.glass.attribution import METHODS
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    helps = {
+        (name, option): part.help
+        for name, command in commands.items() for part in command.params for option in part.opts
+    }  # fmt: skip
+    assert all(method in helps["look", "--attribution"] for method in METHODS)
+    asked = [text for (_, option), text in helps.items() if option == "--engine"]
+    assert len(asked) == 5
+    assert all(engine in text for text in asked for engine in NAMES)
+
+
 def test_options_are_frozen() -> None:
     import typer
 
