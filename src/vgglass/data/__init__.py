@@ -1,1 +1,1 @@
-"""Data: a folder, an idx archive or the embedded digits become samples with labels, in splits."""
+"""Data sets: folders, manifests, idx archives and the embedded digits as labelled samples in splits."""

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of images before anything is trained on it: findings by kind, and figures."""
+"""Audit a folder of images before training: findings by kind, class balance, and leakage between splits."""
 
 import statistics
 from collections import Counter
@@ -19,19 +19,19 @@ from vgglass.data.listing import printable
 from vgglass.errors import ImageError
 from vgglass.preprocess import Preprocessing, placement
 
-# What damages training or the score: vgglass check then exits with 1.
+# Kinds that damage training or the score; vgglass check exits with 1 if there are any.
 SERIOUS = ("unreadable", "empty-file", "truncated", "damaged", "too-narrow", "label-conflict", "leak")
 KINDS = (
     *SERIOUS, "duplicate", "near-duplicate", "imbalance", "class-names", "empty-class", "no-class", "no-image",
     "system-file", "linked-twice", "wrong-suffix", "odd-format", "animated", "odd-mode", "deep", "rotated",
     "extreme-aspect", "large-cut", "small",
 )  # fmt: skip
-IMBALANCE = 3.0  # images of the largest class by those of the smallest
+IMBALANCE = 3.0  # size of the largest class divided by that of the smallest
 
 
 @dataclass(frozen=True)
 class Case:
-    """One instance of a finding: the images that it is about, or the path of something else."""
+    """One instance of a finding: the images concerned, or the path of another file or folder."""
 
     entries: tuple[Entry, ...] = ()
     detail: str = ""
@@ -40,7 +40,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """effective: the effective number of its images; see `dataset.effective_numbers`."""
+    """Number of images of one class. effective: see `dataset.effective_numbers`."""
 
     name: str
     images: int
@@ -49,11 +49,11 @@ class ClassBalance:
 
 @dataclass(frozen=True)
 class Leakage:
-    """How far twins in train may flatter the score on a held-out split.
+    """How much duplicates in train may inflate the score on a held-out split.
 
-    twins   images of the split that have a twin of the same class in train
-    points  by how many percentage points top-1 is too high at most: when each of them is answered right by heart, and
-            would be answered wrong without its twin
+    twins   images of the split that have a (near) duplicate of the same class in train
+    points  upper bound on the inflation of top-1, in percentage points: every such image is classified correctly
+            because it was memorised, and would be misclassified otherwise
     """
 
     split: str
@@ -67,10 +67,10 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Audit:
-    """A survey judged for a network with this preprocessing.
+    """The findings of a survey, for a network with this preprocessing.
 
-    findings  by kind, in the order of KINDS; kinds without a case are left out
-    cuts      of each readable image, the share that the crop leaves out
+    findings  by kind, in the order of KINDS; kinds without a case are omitted
+    cuts      share of each readable image that the crop discards
     """
 
     survey: Survey
@@ -91,7 +91,7 @@ class Audit:
 
     @property
     def ratio(self) -> float | None:
-        """Training images of the largest class by those of the smallest; None where that has none."""
+        """Size of the largest training class divided by that of the smallest; None if the smallest is empty."""
         counts = [row.images for row in self.balance]
         return max(counts) / min(counts) if min(counts) else None
 
@@ -117,11 +117,11 @@ class Audit:
             "classes": [vars(row) for row in self.balance],
             "class_ratio": self.ratio,
             "flattery": [vars(row) | {"points": row.points} for row in self.flattery],
-            "findings": {kind: [self._described(case) for case in cases] for kind, cases in self.findings.items()},
+            "findings": {kind: [self._case_as_json(case) for case in cases] for kind, cases in self.findings.items()},
             "serious": self.serious,
         }
 
-    def _described(self, case: Case) -> dict[str, Any]:
+    def _case_as_json(self, case: Case) -> dict[str, Any]:
         found = [{"path": entry.id, "split": entry.split, "class": self.label(entry)} for entry in case.entries]
         return {"files": found or [{"path": case.path}] * bool(case.path), "detail": case.detail}
 
@@ -130,10 +130,10 @@ class Audit:
 
 
 def audit(survey: Survey, record: Preprocessing) -> Audit:
-    """Judge a survey for a network with this preprocessing. Raises MissingExtraError."""
+    """Audit a survey for a network with this preprocessing. Raises MissingExtraError."""
     readable = _readable(survey)
     alike = find_duplicates([entry.facts for entry in readable])
-    balance = _balance(survey)
+    balance = _class_balance(survey)
     found: dict[str, list[Case]] = {kind: [] for kind in KINDS}
     usual = usual_format([entry.facts for entry in readable])
     for entry in survey.entries:
@@ -142,8 +142,8 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
             found[kind].append(Case((entry,), detail))
     for kind, path, detail in strays(survey):
         found[kind].append(Case(path=path, detail=detail))
-    found |= _alike(readable, alike)
-    found["imbalance"] = list(_imbalance(balance))
+    found |= _duplicate_cases(readable, alike)
+    found["imbalance"] = list(_imbalance_cases(balance))
     found["class-names"] = [
         Case(detail=", ".join(alike)) for alike in names.group_by_case(survey.classes).values() if alike[1:]
     ]
@@ -153,20 +153,20 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
         record,
         {kind: tuple(cases) for kind, cases in found.items() if cases},
         balance,
-        tuple(_flattery(readable, alike)),
+        tuple(_leakage(readable, alike)),
         tuple(cut for cut in cuts if cut is not None),
     )
 
 
-def _alike(readable: Sequence[Entry], alike: DuplicateGroups) -> dict[str, list[Case]]:
-    """Cases of several images that show one picture; what is wholly told as a conflict or leak is not repeated."""
+def _duplicate_cases(readable: Sequence[Entry], alike: DuplicateGroups) -> dict[str, list[Case]]:
+    """Cases of images that are duplicates of each other; groups already reported as conflict or leak are omitted."""
     crossing = {
         "label-conflict": list(alike.crossing([str(entry.label) for entry in readable])),
         "leak": list(alike.crossing([entry.split for entry in readable])),
     }
-    told = {index for groups in crossing.values() for group in groups for index in group}
+    reported = {index for groups in crossing.values() for group in groups for index in group}
     within = {"duplicate": alike.copies(), "near-duplicate": alike.near()}
-    fresh = {kind: [group for group in groups if not told.issuperset(group)] for kind, groups in within.items()}
+    fresh = {kind: [group for group in groups if not reported.issuperset(group)] for kind, groups in within.items()}
     return {
         kind: [Case(tuple(readable[index] for index in group)) for group in groups]
         for kind, groups in (crossing | fresh).items()
@@ -177,21 +177,21 @@ def _readable(survey: Survey) -> list[Entry]:
     return [entry for entry in survey.entries if not entry.facts.error]
 
 
-def _balance(survey: Survey) -> tuple[ClassBalance, ...]:
-    """Of the training images, or of all where there is no split."""
+def _class_balance(survey: Survey) -> tuple[ClassBalance, ...]:
+    """Class sizes of the training images, or of all images if there is no split."""
     counts = Counter(entry.label for entry in _readable(survey) if entry.split in ("train", "all"))
     images = np.array([counts[label] for label in range(len(survey.classes))])
     rows = zip(survey.classes, images.tolist(), effective_numbers(images).tolist(), strict=True)
     return tuple(ClassBalance(*row) for row in rows)
 
 
-def _imbalance(balance: Sequence[ClassBalance]) -> Iterator[Case]:
+def _imbalance_cases(balance: Sequence[ClassBalance]) -> Iterator[Case]:
     smallest, largest = (choose(balance, key=lambda row: row.images) for choose in (min, max))
     if largest.images > IMBALANCE * smallest.images:
         yield Case(detail=f"{largest.name}: {largest.images}, {smallest.name}: {smallest.images}")
 
 
-def _flattery(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Leakage]:
+def _leakage(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Leakage]:
     counted = Counter(entry.split for entry in readable)
     joined = [f"{group}-{entry.label}" for group, entry in zip(alike.group, readable, strict=True)]
     learned = {key for key, entry in zip(joined, readable, strict=True) if entry.split == "train"}
@@ -201,22 +201,22 @@ def _flattery(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Lea
             yield Leakage(name, counted[name], known)
 
 
-# What there is to say of single files: findings by kind, each with its detail. The kinds are stable keys;
-# locale says what each means and what vgglass does with such files.
+# Findings about single files, by kind, each with its detail. The kinds are stable keys; their explanations are in
+# locale/.
 
-USUAL_SHARE = 0.9  # of the images: then the format that these have is the rule, and another one odd
+USUAL_SHARE = 0.9  # share of the images from which a format is the usual one, and any other is reported as odd
 EXTREME_ASPECT = 3.0  # longer by shorter side
-LARGE_CUT = 0.6  # of an image that the crop cuts away; the default crop takes 49 % of a 3:2 photograph
-ORDINARY_MODES = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits are said as depth
-TRUNCATED = ("truncated", "premature end", "unexpected end")  # as the decoders put it
+LARGE_CUT = 0.6  # share of an image that the crop discards; the default crop discards 49 % of a 3:2 photograph
+ORDINARY_MODES = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits are reported as depth
+TRUNCATED = ("truncated", "premature end", "unexpected end")  # wording of the decoders
 
 Found = tuple[str, str]  # kind, detail
 
 
 def of_file(facts: Facts, suffix: str, usual_format: str, record: Preprocessing) -> Iterator[Found]:
-    """What is wrong or odd with one file. `usual_format` is '' where no format is the rule."""
+    """Findings about one file. `usual_format` is '' if no format is the usual one."""
     if facts.error:
-        yield _unreadable(facts), facts.error
+        yield _unreadable_kind(facts), facts.error
         return
     sides = f"{facts.width}×{facts.height}"
     shorter, longer = sorted((facts.height, facts.width))
@@ -246,14 +246,14 @@ def of_file(facts: Facts, suffix: str, usual_format: str, record: Preprocessing)
 
 
 def usual_format(facts: Sequence[Facts]) -> str:
-    """The format that USUAL_SHARE of the readable files have, or nothing ('')."""
+    """The format of at least USUAL_SHARE of the readable files; '' if there is none."""
     formats = Counter(found.format for found in facts if not found.error)
     name, count = max(formats.items(), key=lambda item: item[1], default=("", 0))
     return name if count >= USUAL_SHARE * formats.total() else ""
 
 
 def cut_away(facts: Facts, record: Preprocessing) -> float | None:
-    """The share of an image that the crop leaves out; None for one too narrow to be resized."""
+    """The share of an image that the crop discards; None if it is too narrow to be resized."""
     try:
         place = placement(facts.height, facts.width, record)
     except ImageError:
@@ -263,12 +263,12 @@ def cut_away(facts: Facts, record: Preprocessing) -> float | None:
 
 
 def strays(survey: Survey) -> Iterator[tuple[str, str, str]]:
-    """Kind, path and detail of what lies in the folder and is no class's image."""
+    """Kind, path and detail of each file or folder that is not an image of a class."""
     for one in survey.passed_over:
         yield one.kind, printable(one.path), one.detail
 
 
-def _unreadable(facts: Facts) -> str:
+def _unreadable_kind(facts: Facts) -> str:
     if facts.sha256 and facts.size == 0:
         return "empty-file"
     return "truncated" if any(sign in facts.error.lower() for sign in TRUNCATED) else "unreadable"

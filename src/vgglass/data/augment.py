@@ -1,9 +1,9 @@
-"""How the training step sees an image differently in every epoch.
+"""Augmentations: random transforms of the training images, and MixUp and CutMix.
 
-An augmentation may turn the decoded image into the network's square in a random way (torchvision's v2 transforms, on
-Pillow images); without that the square is evaluation's. Shifts and mirrorings of finished squares, for which
-torchvision's overhead would outweigh the work, are done here on whole batches. torch is imported where a transform is
-made, so that recipes and audits can name augmentations without it. N batch, S side, C channels.
+An augmentation may replace the fixed crop or resize of evaluation by a random one (torchvision's v2 transforms, on
+Pillow images). Shifts and flips of the resulting squares are applied here to whole batches, because torchvision's
+overhead would exceed the work. torch is imported lazily, so that recipes and audits can name augmentations without it.
+N batch, S side, C channels.
 """
 
 from collections.abc import Callable
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 Colours = NDArray[np.float64]  # (3, 3): see colour_components
 Square = Callable[[Image.Image], "Tensor"]  # to uint8 (C, S, S)
 
-SHIFT_SHARE = 1 / 32  # of the side: 1 pixel of 32
-CROP_AREA = (0.35, 1.0)  # share of the image's area, after Szegedy et al. (2015), who take 0.08 of ImageNet's
+SHIFT_SHARE = 1 / 32  # maximum shift as a share of the side: 1 pixel of 32
+CROP_AREA = (0.35, 1.0)  # share of the image's area; Szegedy et al. (2015) start from 0.08 on ImageNet
 CROP_ASPECT = (3 / 4, 4 / 3)
-JITTER = 0.4  # of brightness, contrast and saturation, as fb.resnet.torch has it
+JITTER = 0.4  # of brightness, contrast and saturation, as in fb.resnet.torch
 ERASED = 0.1  # share of the images that lose a rectangle, as in torchvision's own recipes
-# Shorter side of the image over the side of the crop (section 3.1: S), fixed or drawn between two.
+# Shorter side of the image divided by the side of the crop (S in section 3.1), fixed or drawn from a range.
 PAPER_SCALES = (256 / 224, 512 / 224)
 PAPER_SCALE_256, PAPER_SCALE_384 = (256 / 224,) * 2, (384 / 224,) * 2
 COLOUR_DEVIATION = 0.1  # Krizhevsky et al. (2012), section 4.1
@@ -39,10 +39,11 @@ COLOUR_DEVIATION = 0.1  # Krizhevsky et al. (2012), section 4.1
 
 @dataclass(frozen=True)
 class Augmentation:
-    """square: from the record and the colour components, what turns images into squares; None: `fit` does, as always.
+    """One augmentation.
 
+    square       makes the transform of an image to a square, from the record and the colour components; None: `fit`
     shift, flip  of the squares
-    mix          MixUp or CutMix follows in the training step: see `mix`
+    mix          whether the training step applies MixUp or CutMix: see `mix`
     """
 
     square: Callable[[Preprocessing, Colours | None], Square] | None = None
@@ -51,7 +52,7 @@ class Augmentation:
     mix: bool = False
 
     def finish(self, squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
-        """Shift and mirror squares (N, S, S, C), each by the upper bits of its key; torch is seeded by the lower."""
+        """Shift and flip squares (N, S, S, C) by the upper bits of their keys; the lower bits seed torch."""
         if self.shift:
             squares = _shifted(squares, keys)
         if self.flip:
@@ -61,7 +62,7 @@ class Augmentation:
 
 
 def _shifted(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
-    """Moved by up to a thirty-second of the side, the edge repeated."""
+    """Translate by up to SHIFT_SHARE of the side, with edge padding."""
     side = squares.shape[1]
     reach = round(side * SHIFT_SHARE)
     padded = np.pad(squares, ((0, 0), (reach, reach), (reach, reach), (0, 0)), "edge")
@@ -71,7 +72,7 @@ def _shifted(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
 
 
 def _crop(record: Preprocessing) -> "v2.Transform":
-    """A random part of the image, resized."""
+    """A random resized crop."""
     from torchvision.transforms import v2
 
     interpolation = v2.InterpolationMode(record.interpolation)
@@ -99,9 +100,9 @@ def standard(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
 
 
 def strong(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
-    """TrivialAugment (Müller and Hutter, 2021), random erasing (Zhong et al., 2020).
+    """TrivialAugment (Müller and Hutter, 2021) and random erasing (Zhong et al., 2020).
 
-    What is moved or cut out leaves the mean colour behind: the network's zero, which says nothing.
+    Empty areas are filled with the mean colour, which is zero after normalisation.
     """
     from torchvision.transforms import v2
 
@@ -120,9 +121,9 @@ def strong(record: Preprocessing, colours: Colours | None) -> "v2.Compose":
 
 @dataclass(frozen=True)
 class ScaleJitter:
-    """A square of the image whose shorter side was scaled to S, drawn uniformly between `scales` times the size.
+    """Random crop of the image with its shorter side at S, drawn uniformly from `scales` times the crop's size.
 
-    Only that part of the image is resized which the crop keeps.
+    Only the part of the image that the crop keeps is resized.
     """
 
     size: int
@@ -133,14 +134,14 @@ class ScaleJitter:
         import torch
 
         shorter = float(torch.empty(()).uniform_(*self.scales)) * self.size
-        side = self.size * min(image.size) / shorter  # of the crop, in the image's own pixels
+        side = self.size * min(image.size) / shorter  # of the crop, in pixels of the original image
         left, top = (float(torch.rand(())) * (extent - side) for extent in image.size)
         box = (left, top, left + side, top + side)
         return image.resize((self.size, self.size), INTERPOLATIONS[self.interpolation], box)
 
 
 class ColourShift:
-    """One random shift of a whole image's colours along the training set's principal components."""
+    """Random shift of an image's colours along the principal components of the training set."""
 
     def __init__(self, colours: Colours) -> None:
         import torch
@@ -155,17 +156,17 @@ class ColourShift:
 
 
 def colour_components(pixels: Pixels) -> Colours | None:
-    """Columns: eigenvectors of the RGB covariance times their eigenvalues, of images (n, H, W, 3); None of grey ones.
+    """Eigenvectors (columns) of the RGB covariance times their eigenvalues, of images (n, H, W, 3); None if grey.
 
-    The covariance is that of colours in 0..1, the components are in units of 0..255: the squares of eigenvalues in
-    those units would be beyond any picture (Krizhevsky et al., 2012, give no unit).
+    The covariance is computed on colours in 0..1 and the components are scaled to 0..255: eigenvalues in squared units
+    of 0..255 would exceed the range of an image (Krizhevsky et al., 2012, give no unit).
     """
     if pixels.shape[-1] == 1:
         return None
     count = pixels[..., 0].size
     mean = pixels.mean((0, 1, 2), np.float64)
     moments = np.zeros((3, 3))
-    for image in pixels:  # one at a time: in float64 a thousand photographs would be gigabytes
+    for image in pixels:  # one at a time: a thousand photographs in float64 take gigabytes
         colours = image.reshape(-1, 3).astype(np.float64)
         moments += colours.T @ colours
     covariance = (moments / count - np.outer(mean, mean)) / 255**2
@@ -175,9 +176,9 @@ def colour_components(pixels: Pixels) -> Colours | None:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
-    "flip": Augmentation(flip=True),  # for centred pictures of things
-    "shift": Augmentation(shift=True),  # for characters, which must not be mirrored
-    "shift-flip": Augmentation(shift=True, flip=True),  # for small pictures of things
+    "flip": Augmentation(flip=True),  # for centred objects
+    "shift": Augmentation(shift=True),  # for characters, which must not be flipped
+    "shift-flip": Augmentation(shift=True, flip=True),  # for small images of objects
     "crop-flip": Augmentation(crop, flip=True),  # for photographs
     "paper": Augmentation(paper, flip=True),
     "paper-256": Augmentation(partial(paper, scales=PAPER_SCALE_256), flip=True),
@@ -188,21 +189,21 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 def drawn_square(pixels: Pixels, square: Square, seed: int) -> Pixels:
-    """An image (H, W, C) through one of the above, as (S, S, C), by torch's generator at `seed`."""
+    """Transform an image (H, W, C) to (S, S, C) with torch's generator seeded by `seed`."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     with drawn_from(seed):
         return square(image).permute(1, 2, 0).numpy()
 
 
-# MixUp (Zhang et al., 2018) and CutMix (Yun et al., 2019) of a batch. N batch, C channels, S side, K classes.
+# MixUp (Zhang et al., 2018) and CutMix (Yun et al., 2019) on a batch. N batch, C channels, S side, K classes.
 
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # as in torchvision's own recipes
 
 
 def mix(images: "Tensor", labels: "Tensor", classes: int, seed: int, epoch: int, batch: int) -> "tuple[Tensor, Tensor]":
-    """Normalised images (N, C, S, S) and labels (N,) to images mixed in pairs and targets (N, K), by one or the other.
+    """Apply MixUp or CutMix to normalised images (N, C, S, S) and labels (N,); mixed images and targets (N, K).
 
-    A function of (seed, epoch, batch), on whichever device; the caller's random state stays as it was.
+    Depends on (seed, epoch, batch) alone, on any device; the caller's random state is unchanged.
     """
     from torchvision.transforms import v2
 

@@ -1,4 +1,4 @@
-"""What every kind of data becomes: samples with labels, in splits, under frozen class names; classes of few images."""
+"""Data sets: labelled samples in splits, class names, and weights for imbalanced classes."""
 
 import hashlib
 import re
@@ -21,11 +21,11 @@ SPLITS = ("train", "validation", "test")
 class Sample:
     """One labelled image.
 
-    id      where it comes from: a path below the folder, or an index
+    id      a path relative to the folder, or an index
     source  a path to decode, or the pixels themselves (H, W, C)
     label   index into the data set's classes
     digest  SHA-256 of the content
-    facts   what an examination of the file found; pixels have none
+    facts   result of examining the file; None for pixels
     """
 
     id: str
@@ -35,7 +35,7 @@ class Sample:
     facts: Facts | None = None
 
     def described(self) -> Facts:
-        """The facts of the file, or what there is to say of pixels."""
+        """The facts of the file, or the equivalent for pixels in memory."""
         if self.facts is None:
             assert isinstance(self.source, np.ndarray)
             height, width, channels = self.source.shape
@@ -45,7 +45,7 @@ class Sample:
 
 
 class PassedOver(NamedTuple):
-    """A file or folder that is no class's image: the audit's kind of finding, the path, how many files it is."""
+    """A skipped file or folder: the audit's kind of finding, its path, and the number of files."""
 
     kind: str
     path: Path
@@ -55,11 +55,11 @@ class PassedOver(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples by split, in a fixed order. `splits` holds 'train', 'validation', 'test' or, not split, 'all'.
+    """Samples by split, in a fixed order. `splits` has 'train', 'validation', 'test' or, if undivided, 'all'.
 
-    left_out     the files that could not be read, each with its reason
-    understood   a sentence on what a list or layout was taken for
-    passed_over  what else lies in the folder
+    left_out     unreadable files, each with its reason
+    understood   a sentence on how a list or layout was interpreted
+    passed_over  skipped files and folders
     """
 
     name: str
@@ -70,7 +70,7 @@ class Dataset:
     passed_over: tuple[PassedOver, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
-        """The samples of one split ('all': of every split). Raises DataError where there are none."""
+        """The samples of one split, or of every split ('all'). Raises DataError if there are none."""
         if name == "all":
             return tuple(sample for samples in self.splits.values() for sample in samples)
         if not self.splits.get(name):
@@ -78,26 +78,26 @@ class Dataset:
         return self.splits[name]
 
     def sides(self) -> dict[bytes, str]:
-        """The split of every content, where there are splits."""
+        """The split of each content, by SHA-256."""
         return {sample.digest: name for name in SPLITS for sample in self.splits.get(name, ())}
 
     def digest(self, split: str) -> str:
-        """SHA-256 over the contents and class names of a split, in no particular order of files."""
+        """SHA-256 over the contents and class names of a split, independent of the order of files."""
         lines = sorted(sample.digest + self.classes[sample.label].encode() for sample in self.split(split))
         return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that counts: 'class2' before 'class10'."""
+    """Natural sort key: 'class2' before 'class10'."""
     return [
         (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in re.split(r"(\d+)", name) if part
     ] + [(2, 0, name)]
 
 
-# Classes of few images: their effective number, and the weights that make up for it.
+# Class imbalance: effective numbers of images, and weights for the loss or the sampler.
 
-BETA = 0.999  # Cui et al. (2019), one of the four they try
-UNEVEN = 3.0  # largest class over smallest, from which the figures are shown
+BETA = 0.999  # one of the four values of Cui et al. (2019)
+UNEVEN = 3.0  # ratio of largest to smallest class from which the figures are shown
 
 
 def class_counts(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:
@@ -106,7 +106,7 @@ def class_counts(samples: Sequence[Sample], classes: int) -> NDArray[np.int64]:
 
 
 def effective_numbers(images: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(1 - beta^n) / (1 - beta) for each class: what n images are worth, as more of a kind add less."""
+    """Effective number of samples of each class, (1 - beta^n) / (1 - beta): further images add less."""
     return (1 - np.power(BETA, images.astype(np.float64))) / (1 - BETA)
 
 
@@ -118,13 +118,13 @@ def class_weights(images: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def sample_weights(samples: Sequence[Sample], images: NDArray[np.int64]) -> NDArray[np.float64]:
-    """For a sampler that draws every class equally often."""
+    """Probabilities (N,) for a sampler that draws each class equally often."""
     shares: NDArray[np.float64] = 1 / images[[sample.label for sample in samples]].astype(np.float64)
     return np.asarray(shares / shares.sum())
 
 
 def balance_line(images: NDArray[np.int64], classes: Sequence[str], balance: str) -> str:
-    """What a person should know of uneven classes; '' where they are even."""
+    """A sentence on class imbalance; '' if the classes are balanced."""
     if images.max() < UNEVEN * images.min():
         return ""
     order = np.argsort(images, kind="stable")

@@ -1,4 +1,4 @@
-"""Which images show the same picture: equal contents, and near duplicates by a perceptual hash and a thumbnail."""
+"""Duplicate detection: equal contents, and near duplicates by perceptual hash and thumbnail."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from vgglass.errors import MissingExtraError
 # and 0.4 lie all copies recompressed at quality 30, halved, or made 15 % brighter, 99 % of those that lost 2 % at each
 # edge and 85 % of those that lost 4 %.
 BITS = 12
-DIFFERENCE = 0.4  # root mean square difference of two thumbnails without their means, by the lower of their contrasts
-# Small pictures have no detail that could tell them apart: of the 1.6 million pairs of the 8x8 digits 2,217 lie within
+DIFFERENCE = 0.4  # RMS difference of two mean-centred thumbnails, relative to the lower of their contrasts
+# Small images have too little detail to be told apart: of the 1.6 million pairs of the 8x8 digits 2,217 lie within
 # 0.4, and 1 within 0.15, where the recompressed and halved copies still are.
 SMALL_SIDE = 64
 SMALL_DIFFERENCE = 0.15
-# The hash of a blank picture is that of every other one. Below this standard deviation only equal contents are twins.
+# All blank images have the same hash. Below this standard deviation only equal contents are duplicates.
 LEAST_CONTRAST = 4.0
-CELLS = 200_000  # of the table of distances held at once: what stays in a processor's cache
+CELLS = 200_000  # of the distance matrix computed at once: fits the processor's cache
 Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class DuplicateGroups:
-    """The contents of some files (F files, C contents), and which of them are near duplicates.
+    """Distinct contents of F files, and the near duplicates among them.
 
-    content  (F,) the number of each file's content
-    pairs    (P, 2) near duplicates, as numbers of contents
+    content  (F,) index of each file's content
+    pairs    (P, 2) near duplicates, as indices of contents
     """
 
     content: Integers
@@ -40,12 +40,12 @@ class DuplicateGroups:
 
     @cached_property
     def group(self) -> Integers:
-        """(F,) the number of each file's group: what is joined by equal contents and near duplicates."""
+        """(F,) index of each file's group, joined by equal contents and near duplicates."""
         count = int(self.content.max(initial=-1)) + 1
         return components(count, self.pairs)[self.content]
 
     def crossing(self, sides: Sequence[str]) -> Iterator[list[int]]:
-        """By group, the files that have a twin on another side (a split, or a label)."""
+        """Files by group that have a duplicate on another side (a split, or a label)."""
         members: list[set[str]] = [set() for _ in range(int(self.content.max(initial=-1)) + 1)]
         for content, side in zip(self.content, sides, strict=True):
             members[content].add(side)
@@ -53,19 +53,19 @@ class DuplicateGroups:
         for one, other in self.pairs:
             seen[one] |= members[other]
             seen[other] |= members[one]
-        return _gathered((index for index, content in enumerate(self.content) if len(seen[content]) > 1), self.group)
+        return _grouped((index for index, content in enumerate(self.content) if len(seen[content]) > 1), self.group)
 
     def copies(self) -> Iterator[list[int]]:
-        """By content, the files that hold the same bytes."""
-        return _gathered(range(len(self.content)), self.content)
+        """Groups of files with equal bytes."""
+        return _grouped(range(len(self.content)), self.content)
 
     def near(self) -> Iterator[list[int]]:
-        """By group, the files of groups with more than one content."""
+        """Groups of files with more than one distinct content."""
         near = set(self.group[np.isin(self.content, self.pairs)])
-        return _gathered((index for index, group in enumerate(self.group) if group in near), self.group)
+        return _grouped((index for index, group in enumerate(self.group) if group in near), self.group)
 
 
-def _gathered(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
+def _grouped(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
     gathered: dict[int, list[int]] = {}
     for index in indices:
         gathered.setdefault(int(numbers[index]), []).append(index)
@@ -73,17 +73,17 @@ def _gathered(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
 
 
 def find_duplicates(facts: Sequence[Facts]) -> DuplicateGroups:
-    """Compare every image with every other. Raises MissingExtraError."""
+    """Compare all pairs of images. Raises MissingExtraError."""
     numbers: dict[bytes, int] = {}
     content = [numbers.setdefault(found.sha256, len(numbers)) for found in facts]
     firsts = dict(zip(content, facts, strict=True))
     hashed = [number for number in range(len(numbers)) if firsts[number].phash is not None]
-    near = _near([firsts[number] for number in hashed])
+    near = _near_duplicates([firsts[number] for number in hashed])
     return DuplicateGroups(np.array(content, np.intp), np.array(hashed, np.intp)[near])
 
 
 def components(count: int, pairs: Integers) -> Integers:
-    """(count,) the number of the connected component of each of so many nodes."""
+    """Connected component (count,) of each of `count` nodes, given the edges (P, 2). Raises MissingExtraError."""
     try:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -93,8 +93,8 @@ def components(count: int, pairs: Integers) -> Integers:
     return np.asarray(connected_components(graph, directed=False)[1], np.intp)
 
 
-def _near(facts: Sequence[Facts]) -> Integers:
-    """(P, 2) pairs of near duplicates. The distances are taken some rows at a time: memory grows with the images."""
+def _near_duplicates(facts: Sequence[Facts]) -> Integers:
+    """Pairs (P, 2) of near duplicates. Distances are computed in row blocks, so that memory stays linear."""
     hashes = np.array([found.phash for found in facts], np.uint64)
     thumbnails = np.array([np.frombuffer(found.thumbnail, np.uint8) for found in facts])
     small = np.array([min(found.height, found.width) < SMALL_SIDE for found in facts], bool)
@@ -106,12 +106,12 @@ def _near(facts: Sequence[Facts]) -> Integers:
         found = found[found[:, 0] < found[:, 1]]
         for part in range(0, len(found), 100_000):
             candidates = found[part : part + 100_000]
-            pairs.append(candidates[_alike(thumbnails[candidates], small[candidates].any(axis=1, keepdims=True))])
+            pairs.append(candidates[_look_alike(thumbnails[candidates], small[candidates].any(axis=1, keepdims=True))])
     return np.concatenate(pairs)
 
 
-def _alike(thumbnails: NDArray[np.uint8], small: Any) -> NDArray[np.bool_]:
-    """Which of the pairs (P, 2, places x channels), `small` (P, 1), look alike, brightness and tint apart."""
+def _look_alike(thumbnails: NDArray[np.uint8], small: Any) -> NDArray[np.bool_]:
+    """Mask (P,) of thumbnail pairs (P, 2, places x channels) that match up to brightness and tint; small (P, 1)."""
     values = thumbnails.reshape(len(thumbnails), 2, -1, 3).astype(np.float32)
     values -= values.mean(axis=2, keepdims=True)
     contrast = np.sqrt((values**2).mean(axis=(2, 3))).min(axis=1)

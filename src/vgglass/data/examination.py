@@ -1,8 +1,8 @@
-"""Files looked at once, each in a process of its own: can it be read, what is it, what does it look like.
+"""Examine image files: readability, format, size, perceptual hash and thumbnail; decoding runs in other processes.
 
-Each look is remembered by the file's content. Every file is read and hashed each time, and decoded once: neither size,
-times, inode nor name vouch for what is in it, for there are tools, file systems and clocks that keep each of them while
-the content changes. Reading and hashing take a fortieth of the time of the first look.
+Results are cached by SHA-256 of the content. Each file is read and hashed every time, and decoded once: size, times,
+inode and name can all stay the same while the content changes. Reading and hashing take a fortieth of the time of a
+first examination.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ from vgglass.files import cache_folder
 from vgglass.images import Pixels, files, limits
 from vgglass.isolation import DECODERS
 
-VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of what is recorded, and by what
+VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of the cached facts
 THUMBNAIL = 8  # side
-REDUCED = 64  # side that a picture is averaged down to before it is hashed
+REDUCED = 64  # side of the box-filtered image that is hashed
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What an examination found. Only `size` and `sha256` are known of a file whose `error` is not ''.
+    """Result of examining one file. If `error` is not '', only `size` and `sha256` are set.
 
-    error          why it can't be read
-    fault          damage that decoding passed over
+    error          why the file can't be read
+    fault          damage that the decoder tolerated
     format … orientation   see `images.Examined`
-    height, width  upright, in pixels
-    phash          64-bit perceptual hash; None for pixels that came from no file
-    thumbnail      RGB, THUMBNAIL x THUMBNAIL, row by row
+    height, width  after EXIF orientation, in pixels
+    phash          64-bit perceptual hash; None for pixels without a file
+    thumbnail      RGB, THUMBNAIL x THUMBNAIL, row-major
     """
 
     size: int  # in bytes
@@ -65,15 +65,15 @@ class Facts:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Facts":
-        """The record as `as_json` made it. Raises KeyError, TypeError or ValueError where it is not one."""
+        """Facts from `as_json`. Raises KeyError, TypeError or ValueError for any other record."""
         raw = {name: bytes.fromhex(record[name]) for name in ("sha256", "thumbnail")}
         return cls(**{**record, **raw})
 
 
 def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest: None) -> Facts:
-    """Read one file, and decode it where its content is a new one; what is wrong with it is in its facts.
+    """Read one file, and decode it if its content is not cached; errors are reported in the facts.
 
-    recall  the facts of a content met before, by its SHA-256
+    recall  looks up cached facts by SHA-256
     Raises MissingExtraError.
     """
     try:
@@ -95,7 +95,7 @@ def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest:
 
 
 def look(data: bytes) -> Facts:
-    """Decode a file's bytes and say what they show. Raises ImageError; MissingExtraError."""
+    """Decode a file's bytes and return its facts. Raises ImageError, MissingExtraError."""
     found = images.examine(data)
     picture = Image.fromarray(found.pixels)
     return Facts(
@@ -120,13 +120,13 @@ def _thumbnail(picture: Image.Image) -> Pixels:
 
 
 def require() -> None:
-    """Raises MissingExtraError where files can't be examined."""
+    """Raises MissingExtraError if imagehash is not installed."""
     if importlib.util.find_spec("imagehash") is None:
         raise MissingExtraError("imagehash", "data", "finding near duplicates")
 
 
 def hashing() -> ModuleType:
-    """The package that hashes pictures. Raises MissingExtraError."""
+    """The package imagehash. Raises MissingExtraError."""
     require()
     import imagehash
 
@@ -135,43 +135,43 @@ def hashing() -> ModuleType:
 
 
 def _perceptual_hash(picture: Image.Image) -> int:
-    if min(picture.size) > REDUCED:  # hashing shrinks it to 32x32 in any case; from here that costs nothing
+    if min(picture.size) > REDUCED:  # phash resizes to 32x32 anyway; a box filter first is much faster
         picture = picture.resize((REDUCED, REDUCED), Image.Resampling.BOX)
     return int(str(hashing().phash(picture)), 16)
 
 
-def _version() -> str:
+def _cache_version() -> str:
     return f"{VERSION}, {limits.max_pixels()} pixels"
 
 
 def as_text(facts: Facts) -> str:
-    return json.dumps([_version(), facts.as_json()])
+    return json.dumps([_cache_version(), facts.as_json()])
 
 
 def from_text(text: str) -> Facts:
-    """Raises KeyError, TypeError or ValueError for text that `as_text` of this version did not write."""
+    """Inverse of `as_text`. Raises KeyError, TypeError or ValueError for text of another version."""
     version, record = json.loads(text)
-    if version != _version():
+    if version != _cache_version():
         raise ValueError(version)
     return Facts.from_json(record)
 
 
-# Many files, in threads.
+# Many files, in a thread pool.
 
 FILE = "examined.sqlite3"
-CHUNK = 64  # files examined between two writes to the cache: what a kill -9 loses at most
-Progress = Callable[[int, int], None]  # images read, images in all
+CHUNK = 64  # files between two writes to the cache, and the most that a kill -9 loses
+Progress = Callable[[int, int], None]  # images read, images in total
 
 
 def examined(paths: Sequence[Path], progress: Progress | None = None) -> list[Facts]:
-    """The facts of every file, in order; only contents that have not been met before are decoded.
+    """The facts of every file, in order; only contents that are not cached are decoded.
 
     Raises MissingExtraError.
     """
     facts: list[Facts] = []
-    # Threads: decoding, hashing and resizing all release the interpreter lock, so processes were no faster.
+    # Threads, because decoding, hashing and resizing release the GIL: processes were no faster.
     with closing(Store(cache_folder() / FILE)) as store, ThreadPoolExecutor(os.cpu_count()) as pool:
-        memory = _Memory(store)
+        memory = _FactsCache(store)
         for start in range(0, len(paths), CHUNK):
             for found in pool.map(lambda path: examine(path, memory.recall), paths[start : start + CHUNK]):
                 facts.append(found)
@@ -181,8 +181,8 @@ def examined(paths: Sequence[Path], progress: Progress | None = None) -> list[Fa
     return facts
 
 
-class _Memory:
-    """Facts by content. What can't be read is not kept: another limit or another package may read it tomorrow."""
+class _FactsCache:
+    """Cache of facts by content. Errors are not cached: another limit or library version may read the file."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -192,7 +192,7 @@ class _Memory:
         try:
             facts = from_text(self._store.get([digest])[digest].decode())
         except (KeyError, TypeError, ValueError):
-            return None  # never met, or by another version
+            return None  # not cached, or cached by another version
         self._kept.add(digest)
         return facts
 

@@ -1,4 +1,4 @@
-"""A folder with one subfolder a class, flat or split into train, val and test, to a data set."""
+"""Load a data set from a folder with one subfolder per class, flat or divided into train, val and test."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from vgglass.data.listing import Folder, printable
 from vgglass.errors import DataError
 from vgglass.images import Pixels
 
-NO_CLASS = -1  # label of an unreadable file that a manifest names without its class
+NO_CLASS = -1  # label of an unreadable file whose class a manifest does not record
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Survey:
-    """Everything that a folder holds under its classes: what `scan` makes a data set of.
+    """All image files of a folder, by class and split, readable or not; `scan` makes a data set of it.
 
-    parts        the splits, or 'all' where it is not split
-    understood   a sentence on what the layout was taken for; '' for what has none
-    passed_over  what else lies in the folder, and class folders without images
+    parts        the splits, or 'all' if undivided
+    understood   a sentence on how the layout was interpreted; '' if there is no layout
+    passed_over  skipped files and folders, and class folders without images
     """
 
     name: str
@@ -47,7 +47,7 @@ class Survey:
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Survey":
-        """What a data set without a folder of its own holds: a manifest, an archive."""
+        """The survey of a data set that has no folder: a manifest or an archive."""
         entries = [
             Entry(sample.id, sample.source, part, sample.label, sample.described())
             for part, samples in dataset.splits.items()
@@ -59,7 +59,7 @@ class Survey:
         return cls(dataset.name, dataset.classes, (*entries, *lost), understood=dataset.understood)
 
     def dataset(self) -> Dataset:
-        """What can be read of it. Raises DataError where that is nothing."""
+        """The data set of the readable files. Raises DataError if there are none."""
         left_out = tuple((entry.id, entry.facts.error) for entry in self.entries if entry.facts.error)
         if len(left_out) == len(self.entries):
             raise DataError(
@@ -75,7 +75,7 @@ class Survey:
 
 
 def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
-    """The data set of a folder (classes, or idx files) or a manifest, or the embedded digits when none is given."""
+    """Load a folder (classes, or idx files), a manifest, or the embedded digits if `path` is None. Raises DataError."""
     if path is None:
         return sources.digits()
     path = names.existing(path)
@@ -93,16 +93,16 @@ def open_data(path: Path | None, progress: Progress | None = None) -> Dataset:
 
 
 def scan(folder: Path, progress: Progress | None = None) -> Dataset:
-    """Find, read and check every image. Raises DataError where there is nothing to train on or judge.
+    """Find, read and check every image. Raises DataError if no image can be read.
 
-    A flat folder comes back with the single split 'all'; see `trainable`. Files that can't be read
-    are left out and named, and so is what lies in it beside images of classes.
+    A flat folder has the single split 'all'; see `trainable`. Unreadable and skipped files are listed in `left_out`
+    and `passed_over`.
     """
     return survey(folder, progress).dataset()
 
 
 def survey(folder: Path, progress: Progress | None = None) -> Survey:
-    """Find and examine every image, so that no bad file is met halfway through an epoch. Raises DataError."""
+    """Find and examine every image, so that no bad file fails in the middle of an epoch. Raises DataError."""
     layout = detect_layout(folder)
     found: list[tuple[str, Path, int]] = []
     passed_over = list(layout.passed_over)
@@ -131,9 +131,9 @@ def survey(folder: Path, progress: Progress | None = None) -> Survey:
 def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> Dataset:
     """The data set with at least a train and a validation split, every class in train. Raises DataError.
 
-    A flat folder is split; of one that has no validation images, some of the training images become it. A class of too
-    few images to hold any out gives them all to training.
-    earlier  the split that contents (SHA-256) had before, where there is a manifest: see `split.divide`
+    A flat folder is split; a missing validation split is taken from train. A class with too few images to hold any
+    out keeps them all in train.
+    earlier  previous split by SHA-256, from a manifest: see `split.divide`
     """
     if len(dataset.classes) < 2:
         raise DataError(
@@ -176,5 +176,5 @@ def _ordered(splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, .
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image at and below a folder, in natural order, without systems' own files. Raises DataError."""
+    """Every image in a folder, recursively, in natural order, without system files. Raises DataError."""
     return Folder.at(folder).listing().images

@@ -1,7 +1,7 @@
-"""Which folder holds the images of which part and class, as people lay them out.
+"""Detect the layout of an image folder: which subfolders are splits and which are classes.
 
-Classes are folders, flat or below folders of the parts train, validation and test. Folders around all of it are gone
-into. Names count as a person sees them: Unicode's normal forms of one name are one class.
+Classes are folders, flat or below folders for train, validation and test. Enclosing folders are descended into. Names
+are compared after Unicode normalisation: equivalent spellings of a name are one class.
 """
 
 import re
@@ -19,12 +19,12 @@ from vgglass.names import casefolded, group_by_case, normalised
 
 @dataclass(frozen=True)
 class Layout:
-    """The class folders of each part of a folder ('all': not divided), and what belongs to none.
+    """The class folders of each part of a folder ('all' if undivided), and what was skipped.
 
-    roots    by part, the folder that holds its class folders
-    classes  in natural order, in Unicode's form C
-    folders  by part and class, the folders of that class, some perhaps without an image
-    remarks  what a person should know of parts and names
+    roots    parent of the class folders, by part
+    classes  in natural order, NFC-normalised
+    folders  folders by part and class, possibly without images
+    remarks  notes to the user on parts and names
     """
 
     top: Path
@@ -35,39 +35,39 @@ class Layout:
     passed_over: tuple[PassedOver, ...]
 
     def sentence(self, counts: Mapping[str, int]) -> str:
-        """What was understood; counts: of the image files of each part."""
+        """A sentence on how the folder was interpreted; counts: image files by part."""
         undivided, said = "all" in self.roots, []
         for name, root in self.roots.items():
             place = printable(root.path.relative_to(self.top)) if root.path != self.top else ""
-            held = [label for label in self.classes if self._holds(name, label)]
+            held = [label for label in self.classes if self._has_images(name, label)]
             count = f"{len(held)} class{'es' * (len(held) != 1)}, {counts[name]:,} image{'s' * (counts[name] != 1)}"
             whence = f"{place}, " * bool(place) if undivided else f"{name} from {place}, "
             said.append(f"{whence}{count}{f' ({name_some(held)})' * undivided}")
         how = "not divided" if undivided else "divided by its folders"
         return f"{printable(self.top)} is understood as {how}: {'; '.join([*said, *self.remarks])}."
 
-    def _holds(self, part: str, label: str) -> bool:
+    def _has_images(self, part: str, label: str) -> bool:
         return any(folder.holds_images for folder in self.folders.get((part, label), ()))
 
 
 def detect_layout(top: Path) -> Layout:
-    """Raises DataError where there are no class folders, or where two readings are possible."""
+    """Detect the layout of a folder. Raises DataError if there are no class folders or the layout is ambiguous."""
     passed_over: list[PassedOver] = []
-    folder = _inside(Folder.at(top), lambda inner: part_of(inner.name) is not None, passed_over)
+    folder = _descend(Folder.at(top), lambda inner: part_of(inner.name) is not None, passed_over)
     divided, remarks = parts_named(folder)
     roots = {"all": folder}
     if divided:
         roots = {
-            name: _inside(divided[name], _class_elsewhere(name, divided), passed_over)
+            name: _descend(divided[name], _is_class_elsewhere(name, divided), passed_over)
             for name in SPLITS
             if name in divided
         }
-        passed_over += _beside(folder, divided.values())
+        passed_over += _skipped(folder, divided.values())
     classes = _classes(roots)
     folders: dict[tuple[str, str], list[Folder]] = {}
     for name, root in list(roots.items()):
         labelled = {inner: label for inner in root.folders if (label := _class_of(inner, classes))}
-        passed_over += _beside(root, labelled)
+        passed_over += _skipped(root, labelled)
         strangers = [inner.name for inner in root.folders if inner.holds_images and inner not in labelled]
         if divided and not any(inner.holds_images for inner in labelled):
             remarks.append(f"{name} is not used, for none of its folders ({name_some(strangers)}) is a class of train")
@@ -75,7 +75,7 @@ def detect_layout(top: Path) -> Layout:
             continue
         for inner, label in labelled.items():
             folders.setdefault((name, label), []).append(inner)
-        remarks += _of_a_part(name, labelled, strangers, classes)
+        remarks += _part_remarks(name, labelled, strangers, classes)
     if not any(inner.holds_images for members in folders.values() for inner in members):
         loose = f" ({len(folder.images):,} lie loose in it)" if folder.images else ""
         raise DataError(top, f"no images in subfolders of it{loose}", CLASS_FOLDERS)
@@ -84,8 +84,8 @@ def detect_layout(top: Path) -> Layout:
     return Layout(top, roots, classes, folders, tuple(remarks), tuple(passed_over))
 
 
-def _inside(folder: Folder, stays: Callable[[Folder], bool], passed_over: list[PassedOver]) -> Folder:
-    """The folder that holds class folders or parts, where others are around it; `stays`: one not gone into."""
+def _descend(folder: Folder, stays: Callable[[Folder], bool], passed_over: list[PassedOver]) -> Folder:
+    """Descend through enclosing folders to the one with class folders or parts, but not into one that `stays`."""
     chain = [folder]
     while True:
         holding = [inner for inner in chain[-1].folders if inner.holds_images]
@@ -95,12 +95,12 @@ def _inside(folder: Folder, stays: Callable[[Folder], bool], passed_over: list[P
             return folder
         chain.append(holding[0])
     for outer, inner in pairwise(chain):
-        passed_over += _beside(outer, [inner])
+        passed_over += _skipped(outer, [inner])
     return chain[-1]
 
 
-def _class_elsewhere(name: str, divided: Mapping[str, Folder]) -> Callable[[Folder], bool]:
-    """Whether a folder that stands alone in this part is one of several classes in another."""
+def _is_class_elsewhere(name: str, divided: Mapping[str, Folder]) -> Callable[[Folder], bool]:
+    """Predicate: whether the only folder of this part is one of several classes in another part."""
     held = [
         [inner.name for inner in root.folders if inner.holds_images] for part, root in divided.items() if part != name
     ]
@@ -109,7 +109,7 @@ def _class_elsewhere(name: str, divided: Mapping[str, Folder]) -> Callable[[Fold
 
 
 def _classes(roots: Mapping[str, Folder]) -> tuple[str, ...]:
-    """Those of train, or where there is no such part, of all. Raises DataError."""
+    """The classes of train, or of all parts if there is no train. Raises DataError."""
     held = [roots[name] for name in ("train", "all") if name in roots] or list(roots.values())
     found = [inner for root in held for inner in root.folders if inner.holds_images or not part_of(inner.name)]
     for inner in found:
@@ -119,7 +119,7 @@ def _classes(roots: Mapping[str, Folder]) -> tuple[str, ...]:
 
 
 def _class_of(folder: Folder, classes: Sequence[str]) -> str | None:
-    """The class that a folder's name looks like; by case alone only where there is one such class."""
+    """The class of a folder by its name; case is ignored if that leaves only one match."""
     name = normalised(folder.name)
     if name in classes:
         return name
@@ -127,8 +127,8 @@ def _class_of(folder: Folder, classes: Sequence[str]) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _beside(folder: Folder, kept: Iterable[Folder]) -> list[PassedOver]:
-    """What lies in a folder beside those that are kept."""
+def _skipped(folder: Folder, kept: Iterable[Folder]) -> list[PassedOver]:
+    """Everything in a folder except the subfolders to keep."""
     kept = list(kept)
     found = folder.content.passed_over + [PassedOver("no-class", path) for path in folder.images]
     for inner in folder.folders:
@@ -141,10 +141,10 @@ def _beside(folder: Folder, kept: Iterable[Folder]) -> list[PassedOver]:
     return found
 
 
-def _of_a_part(
+def _part_remarks(
     name: str, labelled: Mapping[Folder, str], strangers: Sequence[str], classes: Sequence[str]
 ) -> Iterator[str]:
-    """What a person should know of the folders of a part."""
+    """Notes to the user on the class folders of a part."""
     if strangers:
         yield f"{name} has folders of no class of train, which are left out ({name_some(strangers)})"
     held = {label for inner, label in labelled.items() if inner.holds_images}
@@ -158,35 +158,35 @@ def _of_a_part(
             yield f"{count} folders whose names look the same are the class {label}"
 
 
-# Which folders hold the parts train, validation and test, by the names that people give them. What can be read in
-# two ways is refused with both: a folder named test may be a part or a class.
+# Folders for train, validation and test, by their usual names. An ambiguous layout is refused with both
+# interpretations: a folder named test may be a part or a class.
 
 _WORDS = {
     "train": "train", "training": "train", "训练": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation", "验证": "validation",
     "test": "test", "testing": "test", "测试": "test",
 }  # fmt: skip
-_BESIDE = (
+_GENERIC = (
     "(?:sets?|datasets?|data|images?|imgs?|pictures|photos|samples|splits?|folder|files|seg|数据|集|图片|图像|样本)"
 )
 _NAME = re.compile(
-    rf"(?:(?P<before>.+?)[\W_]+)?{_BESIDE}*(?P<word>{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
-    rf"(?:[\W_]*{_BESIDE})*[\W_]*\d*"
+    rf"(?:(?P<before>.+?)[\W_]+)?{_GENERIC}*(?P<word>{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
+    rf"(?:[\W_]*{_GENERIC})*[\W_]*\d*"
 )
-_ONLY_BESIDE = re.compile(rf"(?:{_BESIDE}[\W_]*)*")
+_ONLY_GENERIC = re.compile(rf"(?:{_GENERIC}[\W_]*)*")
 CLASS_FOLDERS = "put each class's images in a subfolder of its name"
 APART = "put all class folders into one folder named train"
 SHOWN = 5  # names
 
 
 def part_of(name: str) -> str | None:
-    """The part that a folder of this name alone says: 'train', 'validation', 'test' or none."""
-    return _named([name]).get(name)
+    """The part that a folder's name denotes by itself: 'train', 'validation', 'test' or None."""
+    return _part_names([name]).get(name)
 
 
 def says_nothing(name: str) -> bool:
-    """Whether a folder's name is one like data or images."""
-    return _ONLY_BESIDE.fullmatch(normalised(name).lower()) is not None
+    """Whether a folder's name is generic, like data or images."""
+    return _ONLY_GENERIC.fullmatch(normalised(name).lower()) is not None
 
 
 def name_some(names: Iterable[str]) -> str:
@@ -195,19 +195,19 @@ def name_some(names: Iterable[str]) -> str:
 
 
 def parts_named(folder: Folder) -> tuple[dict[str, Folder], list[str]]:
-    """The parts that a folder is divided into, none where it holds the class folders, and what to say of the others.
+    """The parts that a folder is divided into (none if it holds the class folders), and remarks on the others.
 
-    Raises DataError where two readings are possible.
+    Raises DataError if the layout is ambiguous.
     """
-    named = _named([inner.name for inner in folder.folders])
-    parts = [inner for inner in _once(folder.folders) if inner.name in named and inner.holds_images]
-    classed = [inner for inner in parts if _holds_class_folders(inner)]
+    named = _part_names([inner.name for inner in folder.folders])
+    parts = [inner for inner in _without_links(folder.folders) if inner.name in named and inner.holds_images]
+    classed = [inner for inner in parts if _has_class_folders(inner)]
     others = [inner.name for inner in folder.folders if inner.name not in named and inner.holds_images]
     remarks = [
         f"{inner.name} holds no images" for inner in folder.folders if inner.name in named and not inner.holds_images
     ]
     if not classed:
-        _require_classes(folder, parts, named, others)
+        _require_unambiguous(folder, parts, named, others)
         return {}, remarks
     if others and len(parts) == 1:
         raise DataError(
@@ -232,8 +232,8 @@ def parts_named(folder: Folder) -> tuple[dict[str, Folder], list[str]]:
     return found, remarks
 
 
-def _named(names: Sequence[str]) -> dict[str, str]:
-    """The names that say a part; what stands before it ('flowers' of flowers_train), two parts must have in common."""
+def _part_names(names: Sequence[str]) -> dict[str, str]:
+    """Names that denote a part; a prefix ('flowers' of flowers_train) must be shared by two parts."""
     split: dict[str, tuple[str, str]] = {}
     for name in names:
         if found := _NAME.fullmatch(normalised(name).lower()):
@@ -243,28 +243,28 @@ def _named(names: Sequence[str]) -> dict[str, str]:
     return {name: part for name, (before, part) in split.items() if not before or before in common}
 
 
-def _once(folders: Iterable[Folder]) -> list[Folder]:
-    """The folders without links to others of them."""
+def _without_links(folders: Iterable[Folder]) -> list[Folder]:
+    """The folders, without links to others among them."""
     return list({folder.real: folder for folder in reversed(list(folders))}.values())[::-1]
 
 
-def _holds_class_folders(folder: Folder) -> bool:
+def _has_class_folders(folder: Folder) -> bool:
     return any(inner.holds_images for inner in folder.folders)
 
 
-def _require_classes(folder: Folder, parts: Sequence[Folder], named: dict[str, str], others: Sequence[str]) -> None:
-    """Raises DataError where a folder that no part divides may yet be meant as divided."""
+def _require_unambiguous(folder: Folder, parts: Sequence[Folder], named: dict[str, str], others: Sequence[str]) -> None:
+    """Raises DataError if a folder without parts could also be interpreted as divided."""
     loose, said = [inner.name for inner in parts], {named[inner.name] for inner in parts}
     if len(loose) == 1 and not others:
         count = len(parts[0].images)
         raise DataError(parts[0].path, f"holds {count:,} images and no class folders", CLASS_FOLDERS)
-    # Nothing can be learned from images of train without classes: then it is one. So are test1, test2, test3.
+    # A train folder without class folders would be useless, so it must be a class. So are test1, test2, test3.
     if said - {"train"} and not (len(said) == 1 < len(loose)):
         parted = f"{name_some(loose)} {'is a part' if len(loose) == 1 else 'are parts'} without class folders"
         rule = f"can be read in two ways: its classes are {name_some([*others, *loose])}, or {parted}"
         raise DataError(folder.path, rule, f"move {name_some(loose)} out of it, or, if these are classes, {APART}")
     for inner in folder.folders:
-        within = _named([name.name for name in inner.folders])
+        within = _part_names([name.name for name in inner.folders])
         holding = [below.name for below in inner.folders if below.name in within and below.holds_images]
         if len({within[name] for name in holding}) > 1:
             rule = f"can be read in two ways: {inner.name} is a class, or holds the parts {name_some(holding)}"

@@ -1,6 +1,6 @@
-"""What lies in a folder: its images, by name or content, and what is passed over, each with its reason.
+"""List a folder: its images, by name or content, and the skipped files with reasons.
 
-This is the one place that decides what is an image: check, train, evaluate and predict list through it.
+The single definition of what counts as an image; check, train, evaluate and predict all use it.
 """
 
 import os
@@ -16,13 +16,13 @@ from vgglass import images
 from vgglass.data.dataset import PassedOver, natural
 from vgglass.errors import DataError
 
-# Formats of pictures that vgglass may not read: such a file is listed, so that it is named with its reason.
+# Image formats that vgglass may not read: such files are listed, so that they are reported with a reason.
 SUFFIXES = images.SUFFIXES | {
     ".jfif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib", ".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k",
     ".jpf", ".jpx", ".jxl", ".tga", ".psd", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".ico", ".icns", ".dds", ".exr",
     ".hdr", ".qoi", ".svg", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw",
 }  # fmt: skip
-BEGINNING = 32  # bytes that tell a picture whatever its name
+BEGINNING = 32  # leading bytes that identify an image format
 _SIGNATURES = re.compile(
     rb"\xff\xd8\xff"  # JPEG
     rb"|\x89PNG\r\n\x1a\n"
@@ -36,24 +36,24 @@ _SIGNATURES = re.compile(
     re.DOTALL,
 )
 
-# What cameras' and computers' systems leave: Windows, macOS, Linux, Synology, QNAP, FrontPage. Hidden names are too.
-_OF_SYSTEMS = frozenset({
+# Files of operating systems and devices: Windows, macOS, Linux, Synology, QNAP, FrontPage. Hidden names count as well.
+_SYSTEM_NAMES = frozenset({
     "@eadir", "@tmp", "@__thumb", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "__macosx", "lost+found",
     "$recycle.bin", "recycler", "recycled", "system volume information", "found.000", "network trash folder",
     "temporary items", "icon\r", "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db",
     "desktop.ini", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf", "_vti_cnf", "__pycache__",
 })  # fmt: skip
 
-# By kind of finding, what it is called where files are counted.
+# Wording of each kind of finding in a summary.
 _REASONS = {
     "no-class": "in no class's folder", "no-image": "no image", "system-file": "of a system or program",
     "linked-twice": "counted already, reached by a link",
 }  # fmt: skip
-SHOWN = 3  # names of a kind
+SHOWN = 3  # names listed per kind
 
 
 class Listing(NamedTuple):
-    """Every image at and below a folder, in natural order, and everything else."""
+    """Every image in a folder, recursively, in natural order, and everything skipped."""
 
     images: list[Path]
     passed_over: list[PassedOver]
@@ -65,7 +65,7 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True)
 class _Content:
-    """images: in natural order, and of those that are links, where they lead; folders: `Folder`s, links last."""
+    """Direct entries of a folder: images in natural order, targets of linked images, folders with links last."""
 
     images: list[Path]
     linked: dict[Path, str]
@@ -74,10 +74,10 @@ class _Content:
 
 
 class Folder:
-    """One folder, listed when first asked for.
+    """One folder, listed lazily.
 
-    path  as a person spells it
-    real  without links: by this it is known again
+    path  as given by the user
+    real  resolved path, the identity of the folder
     """
 
     def __init__(self, path: Path, real: str, *, is_link: bool = False) -> None:
@@ -116,12 +116,12 @@ class Folder:
         for entry in found:
             path = Path(entry.path)
             if is_system_file(entry.name):
-                content.passed_over.extend(_of_system(entry, path))
+                content.passed_over.extend(_system_files(entry, path))
             elif entry.is_dir(follow_symlinks=False):
                 content.folders.append(Folder(path, os.path.join(self.real, entry.name)))  # noqa: PTH118
             elif entry.is_symlink() and path.is_dir():
                 linked_folders.append(Folder(path, os.path.realpath(path), is_link=True))
-            elif (why := _why_no_image(entry)) is not None:
+            elif (why := _reason_not_image(entry)) is not None:
                 content.passed_over.append(PassedOver("no-image", path, why))
             else:
                 content.images.append(path)
@@ -131,7 +131,7 @@ class Folder:
         return content
 
     def walk(self, passed_over: list[PassedOver]) -> "Iterator[Folder]":
-        """This folder and all below, each once, those that only links lead to at last; loops end. Raises DataError."""
+        """This folder and all subfolders, each once, linked ones last; link cycles are cut. Raises DataError."""
         seen, linked, waiting = set(), list[Folder](), [self]
         while waiting or linked:
             folder = waiting.pop() if waiting else linked.pop(0)
@@ -142,16 +142,16 @@ class Folder:
             yield folder
             waiting += [below for below in reversed(folder.folders) if not below.is_link]
             for below in folder.folders:
-                if below.is_link and any(_is_around(below.real, inner) for inner in (self.real, folder.real)):
+                if below.is_link and any(_contains(below.real, inner) for inner in (self.real, folder.real)):
                     passed_over.append(PassedOver("linked-twice", below.path, below.real))
                 elif below.is_link:
                     linked.append(below)
 
     def listing(self) -> Listing:
-        """Everything at and below it; a file that links lead to counts once. Raises DataError."""
+        """List recursively; a file reached through several links counts once. Raises DataError."""
         passed_over: list[PassedOver] = []
         folders = list(self.walk(passed_over))
-        again = dict(_reached_again(folders))
+        again = dict(_repeated_links(folders))
         for folder in folders:
             passed_over += folder.content.passed_over
         passed_over += [PassedOver("linked-twice", path, target) for path, target in again.items()]
@@ -159,7 +159,7 @@ class Folder:
 
 
 def summary(passed_over: Iterable[PassedOver]) -> str:
-    """How many files were passed over, by reason, the first of each named; '' for none."""
+    """A sentence on the number of skipped files by reason, with examples; '' if there are none."""
     by_kind: dict[str, list[PassedOver]] = {kind: [] for kind in _REASONS}
     for one in passed_over:
         if one.kind in by_kind:
@@ -176,17 +176,17 @@ def summary(passed_over: Iterable[PassedOver]) -> str:
 
 
 def has_image_suffix(name: str) -> bool:
-    """Whether a name is an image's, where content is not at hand, as in a bucket."""
+    """Whether a file name has an image suffix; for objects whose content is not at hand, as in a bucket."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file or folder of this name is a system's or a program's: hidden, thumbnails, a recycle bin."""
-    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+    """Whether a name is that of a system file or folder: hidden, a thumbnail cache, a recycle bin."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def printable(path: Path | str) -> str:
-    """The path as text that can be printed and stored, even where its bytes are not UTF-8."""
+    """The path as valid text, with bytes that are not UTF-8 escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
@@ -194,32 +194,32 @@ def refuse(error: OSError) -> NoReturn:
     raise DataError(error.filename, error.strerror or str(error), "check its permissions") from error
 
 
-def _why_no_image(entry: "os.DirEntry[str]") -> str | None:
-    """None for an image; for what is none, more than that where there is more to say."""
+def _reason_not_image(entry: "os.DirEntry[str]") -> str | None:
+    """None for an image; otherwise the reason it is not one, '' if there is no specific reason."""
     if has_image_suffix(entry.name):
         return None
     try:
         if not stat.S_ISREG(entry.stat().st_mode):
-            return "not a regular file"  # a pipe would wait for ever
+            return "not a regular file"  # opening a pipe would block
         with Path(entry.path).open("rb", buffering=0) as file:
             return None if _SIGNATURES.match(file.read(BEGINNING)) else ""
     except OSError as error:
         return error.strerror or str(error)
 
 
-def _of_system(entry: "os.DirEntry[str]", path: Path) -> list[PassedOver]:
+def _system_files(entry: "os.DirEntry[str]", path: Path) -> list[PassedOver]:
     if not entry.is_dir(follow_symlinks=False):
         return [PassedOver("system-file", path)]
     files = sum(len(names) for _, _, names in os.walk(path))
     return [PassedOver("system-file", path, f"{files}", files)] if files else []
 
 
-def _is_around(outer: str, inner: str) -> bool:
+def _contains(outer: str, inner: str) -> bool:
     return inner == outer or inner.startswith(outer.rstrip(os.sep) + os.sep)
 
 
-def _reached_again(folders: Sequence[Folder]) -> Iterator[tuple[Path, str]]:
-    """The links to files that are counted already, and those files."""
+def _repeated_links(folders: Sequence[Folder]) -> Iterator[tuple[Path, str]]:
+    """Links to files that are already listed, with their targets."""
     linked = [(path, target) for folder in folders for path, target in folder.content.linked.items()]
     if not linked:
         return

@@ -1,6 +1,6 @@
-"""Lists of images as people have them: CSV of any program, columns by their usual names, paths as any system writes.
+"""Read image lists: CSV dialects, common column names, and paths of any operating system.
 
-What has one reading is read, and `ImageList.understood` says what was not as plain as `path,label,split`.
+Unambiguous deviations from `path,label,split` are accepted, and `ImageList.understood` reports them.
 """
 
 import codecs
@@ -20,7 +20,7 @@ from vgglass.names import casefolded, group_by_case, normalised
 
 SUFFIXES = (".csv", ".tsv")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-# The first of each is ours, and wins where there are others too.
+# The first name of each is vgglass's own and takes precedence.
 COLUMNS = {
     "path": (
         "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_file", "image_filename",
@@ -34,7 +34,7 @@ COLUMNS = {
     "split": ("split", "set", "subset", "partition", "划分", "数据集", "子集"),
 }  # fmt: skip
 HEADER = "name the columns path,label[,split] in the first line"
-_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # the first line that Excel reads and writes
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # Excel's separator declaration in the first line
 BACKSLASHES, SPACES, ANOTHER_FORM = (
     "with backslashes", "with spaces around them", "in another Unicode form than the disk's"
 )  # fmt: skip
@@ -44,11 +44,11 @@ BACKSLASHES, SPACES, ANOTHER_FORM = (
 class Row:
     """One image of a list.
 
-    line   where it stands, counted from 1
-    path   from the list's folder, or absolute
-    file   the same from where we are, whether or not there is one
-    label  '' where none is asked for
-    split  a member of SPLITS, or 'all' where the list has none
+    line   line number, from 1
+    path   relative to the list's folder, or absolute
+    file   the same path relative to the working directory; need not exist
+    label  '' if not requested
+    split  a member of SPLITS, or 'all' if the list has no such column
     """
 
     line: int
@@ -60,20 +60,20 @@ class Row:
 
 @dataclass(frozen=True)
 class ImageList:
-    """rows, and a sentence on how they were understood; '' where there was nothing to understand."""
+    """Rows of a list, and a sentence on how it was interpreted; '' if it is in the standard form."""
 
     rows: tuple[Row, ...]
     understood: str = ""
 
 
 def read(path: Path, needed: Sequence[str] = ("path", "label")) -> ImageList:
-    """The rows of a list, which needs columns of these meanings. Raises DataError."""
+    """Read a list; `needed`: keys of COLUMNS that must be present. Raises DataError."""
     found = text(path)
     chosen = _EXCEL_SEPARATOR.match(found)
     separators = [chosen[1]] if chosen else list(SEPARATORS)
     start = chosen.end() if chosen else 0
-    separator, header, columns = _header(path, found[start:], separators, needed)
-    places = _Places(path.parent)
+    separator, header, columns = _find_header(path, found[start:], separators, needed)
+    places = _PathResolver(path.parent)
     rows: list[Row] = []
     seen: dict[str, int] = {}
     for line, cells in _cells(path, found[start:], separator, len(header), 1 if chosen else 0):
@@ -92,11 +92,11 @@ def read(path: Path, needed: Sequence[str] = ("path", "label")) -> ImageList:
         rows.append(Row(line, str(shown), file, label, _split(row["split"], place) if "split" in row else "all"))
     if not rows:
         raise DataError(path, "holds no rows", "write a line for each image: path,label[,split]")
-    return ImageList(tuple(rows), _understood(path, rows, separator, header, columns, places.odd))
+    return ImageList(tuple(rows), _interpretation(path, rows, separator, header, columns, places.odd))
 
 
 def text(path: Path) -> str:
-    """A file's text, in UTF-8 or, where a mark at its beginning says so, UTF-16. Raises DataError."""
+    """A file's text, decoded as UTF-8, or as UTF-16 if it has a byte order mark. Raises DataError."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -115,7 +115,7 @@ def text(path: Path) -> str:
 
 
 def lines(path: Path) -> tuple[str, ...]:
-    """The lines of a file that say something, without the quotes around each of them. Raises DataError."""
+    """Non-empty lines of a file; quotes are removed if every line has them. Raises DataError."""
     found = [normalised(line.strip()) for line in io.StringIO(text(path), newline=None)]
     said = tuple(line for line in found if line)
     if all(len(line) > 1 and line[0] == line[-1] == '"' for line in said):
@@ -124,7 +124,7 @@ def lines(path: Path) -> tuple[str, ...]:
 
 
 def looks_like(row: Row) -> str:
-    """The name beside a file that is missing which differs in case alone; '' where there is none."""
+    """The name of an existing file that differs from a missing one by case alone; '' if there is none."""
     try:
         beside = [path.name for path in row.file.parent.iterdir()]
     except OSError:
@@ -132,10 +132,10 @@ def looks_like(row: Row) -> str:
     return next((name for name in beside if casefolded(name) == casefolded(row.file.name)), "")
 
 
-def _header(
+def _find_header(
     path: Path, found: str, separators: Sequence[str], needed: Sequence[str]
 ) -> tuple[str, list[str], dict[str, int]]:
-    """Separator, names of the columns, and by meaning the place of a column. Raises DataError."""
+    """Separator, column names, and column index by key of COLUMNS. Raises DataError."""
     headers = {}
     for separator in separators:
         try:
@@ -144,27 +144,27 @@ def _header(
             continue
         headers[separator] = [normalised(name.strip()) for name in first]
     for separator, names in headers.items():
-        meanings = {_meaning(name) for name in names}
+        meanings = {_column_key(name) for name in names}
         if meanings.issuperset(needed):
             return separator, names, _columns(path, names, needed)
     separator = max(headers, key=lambda one: len(headers[one]), default=",")
     names = headers.get(separator, [])
-    missing = next(name for name in needed if name not in {_meaning(name) for name in names})
+    missing = next(name for name in needed if name not in {_column_key(name) for name in names})
     listed = ", ".join(map(repr, names)) or "nothing"
     between = f", separated by {SEPARATORS.get(separator, repr(separator))}" if len(names) > 1 else ""
     raise DataError(f"{path}, line 1", f"holds {listed}{between}: no column is called {missing!r}", HEADER)
 
 
-def _meaning(name: str) -> str:
+def _column_key(name: str) -> str:
     usual = re.sub(r"[\s-]+", "_", name.casefold())
     return next((meaning for meaning, names in COLUMNS.items() if usual in names), "")
 
 
 def _columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> dict[str, int]:
-    """By meaning the place of a column. Raises DataError where two may be meant."""
+    """Column index by key of COLUMNS. Raises DataError if a key matches two columns."""
     columns: dict[str, int] = {}
     for meaning in (*needed, *["split"] * ("label" in needed)):
-        places = [place for place, name in enumerate(names) if _meaning(name) == meaning]
+        places = [place for place, name in enumerate(names) if _column_key(name) == meaning]
         ours = [place for place in places if names[place].casefold() == meaning] or places
         if len(ours) > 1:
             listed = " and ".join(repr(names[place]) for place in ours)
@@ -174,7 +174,7 @@ def _columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> dict[st
 
 
 def _cells(path: Path, found: str, separator: str, width: int, before: int) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of each line after the header; empty ones, as spreadsheets leave them, are passed over."""
+    """Line number and cells of each line after the header; empty lines, as spreadsheets leave them, are skipped."""
     lines = csv.reader(io.StringIO(found, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         next(lines, None)
@@ -198,18 +198,18 @@ def _split(name: str, place: str) -> str:
     raise DataError(place, f"split {name!r} is not one of {', '.join(SPLITS)}", "mend the line")
 
 
-class _Places:
-    """Files below a folder by paths that another system may have written.
+class _PathResolver:
+    """Resolve paths, possibly written on another operating system, relative to a folder.
 
-    odd  how many paths had to be read otherwise than they are written, by what is odd about them
+    odd  number of paths that had to be changed to resolve, by reason
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.odd = folder, Counter[str]()
-        self._alike: dict[Path, dict[str, list[Path]]] = {}
+        self._names: dict[Path, dict[str, list[Path]]] = {}
 
     def find(self, written: str) -> Path:
-        """The file of a path; where none is there, where it would be."""
+        """Resolve a path; the file need not exist."""
         exact, plain = self.folder / written, self.folder / written.strip()
         slashed = self.folder / written.strip().replace("\\", "/")
         if os.path.lexists(exact):
@@ -219,27 +219,27 @@ class _Places:
                 self.odd[oddity] += 1
                 return candidate
         for candidate in (plain, slashed):
-            if found := self._seen(candidate):
+            if found := self._normalised_match(candidate):
                 self.odd[ANOTHER_FORM] += 1
                 return found
         return plain
 
-    def _seen(self, path: Path) -> Path | None:
-        """The path that looks the same and is there."""
+    def _normalised_match(self, path: Path) -> Path | None:
+        """The existing path that is equal after Unicode normalisation, if it is unique."""
         if path == self.folder or path.parent == path or os.path.lexists(path):
             return path
-        parent = self._seen(path.parent)
+        parent = self._normalised_match(path.parent)
         if parent is None:
             return None
-        if parent not in self._alike:
-            self._alike[parent] = {}
+        if parent not in self._names:
+            self._names[parent] = {}
             for other in parent.iterdir() if parent.is_dir() else ():
-                self._alike[parent].setdefault(normalised(other.name), []).append(other)
-        alike = self._alike[parent].get(normalised(path.name), [])
+                self._names[parent].setdefault(normalised(other.name), []).append(other)
+        alike = self._names[parent].get(normalised(path.name), [])
         return alike[0] if len(alike) == 1 else None
 
 
-def _understood(
+def _interpretation(
     path: Path, rows: Sequence[Row], separator: str, header: Sequence[str], columns: dict[str, int], odd: Counter[str]
 ) -> str:
     said = [] if separator == "," else [f"separated by {SEPARATORS.get(separator, repr(separator))}"]

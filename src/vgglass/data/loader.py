@@ -1,4 +1,4 @@
-"""Samples to uint8 batches (N, H, W, C) as evaluation and prediction see them, decoded ahead; no torch."""
+"""Load samples as uint8 batches (N, H, W, C) for evaluation and prediction, with prefetching; without torch."""
 
 import hashlib
 import os
@@ -32,8 +32,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class _Original:
-    """A sample's file, which must hold what was examined: its digest stands for it in caches, splits and records."""
+class _VerifiedFile:
+    """A sample's file, verified against its digest, which identifies it in caches, splits and records."""
 
     path: Path
     digest: bytes
@@ -50,8 +50,8 @@ class _Original:
 
 
 def original(sample: Sample) -> File | Pixels:
-    """What to read a sample from: reading a file whose content is not the sample's any more raises ImageError."""
-    return _Original(sample.source, sample.digest) if isinstance(sample.source, Path) else sample.source
+    """The source to read a sample from; reading a file that has changed since raises ImageError."""
+    return _VerifiedFile(sample.source, sample.digest) if isinstance(sample.source, Path) else sample.source
 
 
 def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: int) -> Iterator[Batch]:
@@ -66,13 +66,13 @@ def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: i
 
 
 def square(sample: Sample, record: Preprocessing) -> Pixels:
-    """A sample as the network sees it (S, S, C), a file decoded in a process of its own. Raises ImageError."""
+    """A sample preprocessed for the network (S, S, C); files are decoded in another process. Raises ImageError."""
     source = original(sample)
     return fit(source, record) if isinstance(source, np.ndarray) else DECODERS.fit(source, record)
 
 
 def prefetch(work: Callable[[Item], Result], items: Iterator[Item], depth: int) -> Iterator[Result]:
-    """Results of `work` in the order of the items, `depth` of them under way at once."""
+    """Yield the results of `work` in the order of the items, with up to `depth` in flight."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[Future[Result]] = deque(pool.submit(work, item) for item in islice(items, depth))
         while waiting:

@@ -1,4 +1,4 @@
-"""A data set as a table: Parquet with a row an image, or a list of paths, labels and perhaps splits (see `lists`).
+"""Manifests: a data set as a Parquet table with one row per image, or as a list of paths and labels (see `lists`).
 
 A Parquet manifest records the absolute folder that its paths are relative to; a list's paths are relative to its own
 folder. Parquet columns: id, path, bytes, height, width, mode, label, split, sha256 (hexadecimal).
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", *lists.SUFFIXES)
 COLUMNS = ("id", "path", "bytes", "height", "width", "mode", "label", "split", "sha256")
-KEY = b"vgglass"  # of the Parquet metadata
+KEY = b"vgglass"  # key in the Parquet metadata
 AGAIN = "write the manifest again with vgglass check FOLDER --manifest"
 REMOVE = "remove it and write another with vgglass check FOLDER --manifest"
 
 
 def names_one(path: Path) -> bool:
-    """Whether a path is to be read as a manifest."""
+    """Whether a path is a manifest, by its suffix."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def digest(dataset: Dataset) -> str:
-    """SHA-256 over every image's content, class and split: the same wherever the images lie and in whatever order."""
+    """SHA-256 over every image's content, class and split, independent of location and order."""
     lines = sorted(
         json.dumps([sample.digest.hex(), dataset.classes[sample.label], part])
         for part, samples in dataset.splits.items()
@@ -44,7 +44,7 @@ def digest(dataset: Dataset) -> str:
 
 
 def write(dataset: Dataset, path: Path) -> None:
-    """Write a data set's manifest, whole or not at all. Raises MissingExtraError, OSError."""
+    """Write a data set's manifest atomically. Raises MissingExtraError, OSError."""
     arrow = _arrow()
     from pyarrow import parquet
 
@@ -58,30 +58,30 @@ def write(dataset: Dataset, path: Path) -> None:
 
 
 def read(path: Path, progress: Progress | None = None) -> Dataset:
-    """The data set of a manifest, every file examined and, in Parquet, found unchanged. Raises DataError."""
+    """Read a manifest and examine every file; Parquet manifests are verified by digest. Raises DataError."""
     if path.suffix.lower() in lists.SUFFIXES:
         return _read_list(path, progress)
     rows, about = _table(path)
     classes, root, name = tuple(about["classes"]), Path(about["root"]), str(path)
     if any(row["path"] for row in rows):
-        samples = _files(path, rows, root, classes, progress)
+        samples = _file_samples(path, rows, root, classes, progress)
     else:
         archive = sources.idx(root) if about["root"] else sources.digits()
-        samples, name = _arrays(path, rows, archive, classes), archive.name
+        samples, name = _archive_samples(path, rows, archive, classes), archive.name
     left_out = tuple((name, reason) for name, reason in about["left_out"])
     return Dataset(name, classes, _by_split([row["split"] for row in rows], samples), left_out)
 
 
 def sides(path: Path) -> dict[bytes, str]:
-    """The split of every content in a Parquet manifest, whether or not its files are still there. Raises DataError."""
+    """The split of each SHA-256 in a Parquet manifest; the files need not exist. Raises DataError."""
     rows, _ = _table(path)
     return {bytes.fromhex(row["sha256"]): row["split"] for row in rows if row["split"] in SPLITS}
 
 
 def paths(path: Path, say: Callable[[str], None] = lambda sentence: None) -> list[Path]:
-    """The files that a manifest's rows name, in order; a list needs no package.
+    """The files that a manifest lists, in order.
 
-    say  what is told how a list was understood
+    say  receives a sentence on how a list was interpreted
     Raises DataError, MissingExtraError.
     """
     if path.suffix.lower() in lists.SUFFIXES:
@@ -104,7 +104,7 @@ def _arrow() -> "ModuleType":
 
 
 def _root(dataset: Dataset) -> Path | None:
-    """The folder that holds all files, or the archive that holds the pixels; the digits have no place."""
+    """The common folder of all files, or the archive of the pixels; None for the embedded digits."""
     sources = [sample.source for sample in dataset.split("all")]
     files = [str(source.parent.absolute()) for source in sources if isinstance(source, Path)]
     if files:
@@ -122,7 +122,7 @@ def _row(sample: Sample, part: str, dataset: Dataset, root: Path | None) -> dict
 
 
 def _table(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of a Parquet manifest and what its metadata say. Raises DataError, MissingExtraError."""
+    """Rows and metadata of a Parquet manifest. Raises DataError, MissingExtraError."""
     arrow = _arrow()
     from pyarrow import parquet
 
@@ -144,19 +144,19 @@ def _table(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return rows, about
 
 
-def _files(
+def _file_samples(
     path: Path, rows: Sequence[dict[str, Any]], root: Path, classes: tuple[str, ...], progress: Progress | None
 ) -> list[Sample]:
     found = examined([root / row["path"] for row in rows], progress)
     absent = [row["path"] for row, facts in zip(rows, found, strict=True) if not facts.sha256]
     if absent:
         raise DataError(
-            path, f"{_first(absent, len(rows), 'can not be read')} in {root}", f"bring the files back, or {AGAIN}"
+            path, f"{_fault(absent, len(rows), 'can not be read')} in {root}", f"bring the files back, or {AGAIN}"
         )
     changed = [row["path"] for row, facts in zip(rows, found, strict=True) if facts.sha256.hex() != row["sha256"]]
     if changed:
         raise DataError(
-            path, f"{_first(changed, len(rows), 'changed since')} in {root}", f"bring them back, or {AGAIN}"
+            path, f"{_fault(changed, len(rows), 'changed since')} in {root}", f"bring them back, or {AGAIN}"
         )
     return [
         Sample(row["id"], root / row["path"], classes.index(row["label"]), facts.sha256, facts)
@@ -164,15 +164,17 @@ def _files(
     ]
 
 
-def _first(names: Sequence[str], count: int, fault: str) -> str:
+def _fault(names: Sequence[str], count: int, fault: str) -> str:
     return f"{len(names)} of its {count} files {fault}, the first {names[0]!r}"
 
 
-def _arrays(path: Path, rows: Sequence[dict[str, Any]], archive: Dataset, classes: tuple[str, ...]) -> list[Sample]:
+def _archive_samples(
+    path: Path, rows: Sequence[dict[str, Any]], archive: Dataset, classes: tuple[str, ...]
+) -> list[Sample]:
     known = {sample.id: sample for sample in archive.split("all")}
     changed = [row["id"] for row in rows if row["id"] not in known or known[row["id"]].digest.hex() != row["sha256"]]
     if changed:
-        raise DataError(path, _first(changed, len(rows), f"are not those of {archive.name}"), AGAIN)
+        raise DataError(path, _fault(changed, len(rows), f"are not those of {archive.name}"), AGAIN)
     return [replace(known[row["id"]], label=classes.index(row["label"])) for row in rows]
 
 
@@ -193,7 +195,7 @@ def _read_list(path: Path, progress: Progress | None) -> Dataset:
         near = lists.looks_like(absent[0])
         names = [f"{row.path} (line {row.line})" for row in absent]
         remedy = f"it may mean {near}" if near else "mend the paths: they start at its folder"
-        raise DataError(path, _first(names, len(rows), "can not be read"), remedy)
+        raise DataError(path, _fault(names, len(rows), "can not be read"), remedy)
     parts, samples, left_out = [], [], []
     for row, fact in zip(rows, facts, strict=True):
         if fact.error:

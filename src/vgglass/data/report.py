@@ -1,4 +1,4 @@
-"""What comes of an audit: one HTML page that opens from disk, and a list of files that ought to leave the folder."""
+"""Report an audit: a self-contained HTML page, and a list of files to quarantine."""
 
 import csv
 import shutil
@@ -15,13 +15,13 @@ from vgglass.errors import ImageError, UsageError
 from vgglass.files import replacing
 from vgglass.isolation import DECODERS
 
-CASES = 24  # of a kind that are shown; the page says how many more there are
-FILES = 6  # of a case
-SIDE = 160  # of a picture, at most
+CASES = 24  # shown per kind; the page gives the number of the others
+FILES = 6  # shown per case
+SIDE = 160  # maximum side of a thumbnail
 
 
 def write_page(audit: Audit, path: Path, lang: str = "en") -> None:
-    """Fill the template with an audit and the words of both languages; it opens in `lang`. Raises OSError."""
+    """Write the page of an audit, with texts in both languages, initially in `lang`. Raises OSError."""
     template = files("vgglass.data").joinpath("page.html").read_text(encoding="utf-8")
     page = web.filled(web.inlined(template), locale.of_page("audit"), facts(audit) | {"lang": lang})
     with replacing(path) as temporary:
@@ -29,69 +29,69 @@ def write_page(audit: Audit, path: Path, lang: str = "en") -> None:
 
 
 def facts(audit: Audit) -> dict[str, Any]:
-    """What the page draws."""
+    """The data of the page."""
     shown = [
         {
             "kind": kind,
             "serious": audit.is_serious(kind),
             "count": len(cases),
-            "cases": [_case(audit, case) for case in cases[:CASES]],
+            "cases": [_case_as_json(audit, case) for case in cases[:CASES]],
         }
         for kind, cases in audit.findings.items()
     ]
     return audit.as_json() | {"findings": shown}
 
 
-def _case(audit: Audit, case: Case) -> dict[str, Any]:
+def _case_as_json(audit: Audit, case: Case) -> dict[str, Any]:
     found = [
-        {"path": entry.id, "split": entry.split, "class": audit.label(entry), "picture": _picture(entry)}
+        {"path": entry.id, "split": entry.split, "class": audit.label(entry), "picture": _thumbnail(entry)}
         for entry in case.entries[:FILES]
     ]
     return {"files": found, "more": len(case.entries) - len(found), "detail": case.detail, "path": case.path}
 
 
-def _picture(entry: Entry) -> str:
-    """A small JPEG as a data URI; '' for a file that can't be read."""
+def _thumbnail(entry: Entry) -> str:
+    """A JPEG thumbnail as a data URI; '' for an unreadable file."""
     if entry.facts.error:
         return ""
     try:
         pixels = DECODERS.decode(entry.source, least=SIDE) if isinstance(entry.source, Path) else entry.source
-    except ImageError:  # it was there a moment ago
+    except ImageError:  # removed or changed since the audit
         return ""
     return web.thumbnail(pixels, SIDE)
 
 
-# Files that ought to leave a folder before training: a list, and on demand their removal to another folder.
+# Quarantine: a list of files to remove before training, and optionally moving them to another folder.
 
 LIST = "quarantine.csv"
-# By kind, the reason; the first that fits a file is its own.
+# Reason by kind; the first one that applies to a file is recorded.
 REASONS = {
     "unreadable": "can't be read", "empty-file": "is empty", "truncated": "is truncated", "damaged": "is damaged",
     "too-narrow": "is too narrow", "label-conflict": "is the same picture as {} in another class",
     "leak": "is the same picture as {}, which is held out", "duplicate": "is a copy of {}",
 }  # fmt: skip
-# Of two splits that share a picture the one further to the right keeps it: then the figures on held-out images stay
+# If two splits share an image, the one further to the right keeps it, so that scores on held-out images stay
 # comparable with earlier ones.
 KEEPS = ("all", "train", "validation", "test")
 
 
 def files_to_remove(audit: Audit) -> list[tuple[Entry, str]]:
-    """The files that ought to go, each with its reason, in the order of the survey.
+    """The files to remove, each with its reason, in the order of the survey.
 
-    Unreadable, damaged and too narrow files; both sides of a label conflict, for only a person can tell which is right;
-    of a picture in two splits the copies in the less held-out one; of equal contents all but the first. Near duplicates
-    within a split stay.
+    Unreadable, damaged and too narrow files; both sides of a label conflict, since only a person can tell which is
+    right; of an image in two splits, the copies in the less held-out one; of equal contents, all but the first. Near
+    duplicates within a split are kept.
     """
     reasons: dict[str, str] = {}
     for kind, reason in REASONS.items():
         for case in audit.findings.get(kind, ()):
-            for entry, other in _leaving(kind, case.entries):
+            for entry, other in _to_remove(kind, case.entries):
                 reasons.setdefault(entry.id, reason.format(other))
     return [(entry, reasons[entry.id]) for entry in audit.survey.entries if entry.id in reasons]
 
 
-def _leaving(kind: str, entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, str]]:
-    """The files of a case that go, each with another one that explains it."""
+def _to_remove(kind: str, entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, str]]:
+    """The files of a case to remove, each with the id of the file that it duplicates or conflicts with (or '')."""
     if kind == "leak":
         kept = max(entries, key=lambda entry: KEEPS.index(entry.split))
         yield from ((entry, kept.id) for entry in entries if entry.split != kept.split)
@@ -105,7 +105,7 @@ def _leaving(kind: str, entries: tuple[Entry, ...]) -> Iterator[tuple[Entry, str
 
 
 def require_place(folder: Path, destination: Path) -> None:
-    """Raises UsageError for data that are no folder of files, and for a place that is not apart from it and empty."""
+    """Raises UsageError unless `folder` is an image folder and `destination` is empty and outside of it."""
     if not folder.is_dir() or sources.holds_idx(folder):
         raise UsageError("--quarantine", f"moves files of class folders, and {folder} has none", "name their folder")
     inside, outside = destination.resolve(), folder.resolve()
@@ -116,10 +116,10 @@ def require_place(folder: Path, destination: Path) -> None:
 
 
 def write_quarantine(condemned: Iterable[tuple[Entry, str]], destination: Path, *, moving: bool) -> Path:
-    """Write the list of what ought to go and, where `moving`, move it there under its path in the folder; the list.
+    """Write the quarantine list and, if `moving`, move the files, keeping their relative paths; the list's path.
 
-    When moving, each line is written as its file has moved: after a failure midway the list is what was moved.
-    The place is one that `require_place` allows. Raises OSError.
+    When moving, each line is written after its file was moved, so that after a failure the list has exactly the moved
+    files. `destination` must have passed `require_place`. Raises OSError.
     """
     destination.mkdir(parents=True, exist_ok=True)
     with (destination / LIST).open("w", encoding="utf-8", newline="") as file:

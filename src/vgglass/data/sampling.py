@@ -1,4 +1,4 @@
-"""Which part of a batch belongs to which rank, and random numbers that depend on their purpose alone."""
+"""Shares of a batch among ranks, and random seeds derived from their purpose."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -14,10 +14,10 @@ Items = TypeVar("Items", bound=Sequence[Any] | NDArray[Any])
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the data that one rank works on; without ranks, everything.
+    """The part of the data that one rank processes.
 
-    rank, ranks  number of this rank, from 0, and how many there are
-    neighbours   ranks on this machine, which share its cores
+    rank, ranks  index of this rank, and the number of ranks
+    neighbours   number of ranks on this machine, which share its cores
     """
 
     rank: int = 0
@@ -25,18 +25,18 @@ class Share:
     neighbours: int = 1
 
     def of(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Consecutive entries; the ranks' parts, joined in order, are the batch. Their lengths differ by at most 1."""
+        """This rank's consecutive slice of the batch; lengths differ by at most 1 among ranks."""
         return np.array_split(batch, self.ranks)[self.rank]
 
     def every(self, items: Items) -> Items:
-        """Every `ranks`-th item, starting with item number `rank`."""
+        """Every `ranks`-th item, starting at index `rank`."""
         return items[self.rank :: self.ranks]  # type: ignore[return-value]
 
 
 WHOLE = Share()
 
 
-# Random numbers are seeded by what they are drawn for, so that they do not depend on the process or the order.
+# Seeds are derived from the purpose of the random numbers, so that these do not depend on process or order.
 
 
 def key(*parts: int | str) -> int:
@@ -46,7 +46,7 @@ def key(*parts: int | str) -> int:
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator inside the block; afterwards it continues from where it was.
+    """Seed torch's CPU generator inside the block, and restore its state afterwards.
 
     torchvision draws from this generator alone. `torch.manual_seed` would also seed the GPU's, which dropout uses.
     """

@@ -1,4 +1,4 @@
-"""Data sets that are no folders of images: scikit-learn's embedded digits, and idx archives as MNIST is published.
+"""Data sets that are not image folders: scikit-learn's embedded digits, and idx archives such as MNIST.
 
 Digits: 1,797 real handwritten digits (UCI, Alpaydin and Kaynak 1998). Idx: LeCun, Cortes and Burges, The MNIST
 database: big-endian magic, dimensions, then unsigned bytes.
@@ -46,7 +46,7 @@ def digits() -> Dataset:
 
 
 def write_images(split: str, folder: Path) -> Path:
-    """Write one split as PNG files, a folder a class, 8x8 as they are; the folder."""
+    """Write one split as 8x8 PNG files, one folder per class; the folder."""
     dataset = digits()
     for sample in dataset.split(split):
         path = folder / dataset.classes[sample.label] / f"{sample.id}.png"

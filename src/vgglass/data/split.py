@@ -1,4 +1,4 @@
-"""Train, validation and test: stratified, the same every time, near duplicates together, stable as images are added."""
+"""Train, validation and test splits: stratified, deterministic, grouped by near duplicates, stable under additions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,19 +8,19 @@ from vgglass.data.dataset import Sample
 from vgglass.data.duplicates import Integers, components, find_duplicates
 
 HELD_OUT_SHARE = 0.15  # of each class, for each of validation and test
-BETWEEN = "near duplicate of"  # how the reason begins for which a new image is left out
+BETWEEN = "near duplicate of"  # prefix of the reason for leaving out a new image
 Parts = dict[str, tuple[Sample, ...]]
 LeftOut = tuple[tuple[str, str], ...]
 
 
 def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[bytes, str]) -> tuple[Parts, LeftOut]:
-    """Give each held-out split its share of every class, and 'train' the rest; what had to be left out, with reasons.
+    """Assign a share of every class to each held-out split and the rest to 'train'; also what was left out, and why.
 
-    earlier  the split of contents seen before; they stay there. What is new joins the split of its near duplicates,
-             or falls by its digest, so that shares are approximate; what is near to images of two splits is left out
+    earlier  previous split by SHA-256, which is kept. A new image joins the split of its near duplicates, or is
+             assigned by its digest, so that shares are approximate; near duplicates of two splits are left out
 
-    Without earlier splits, whole groups of near duplicates fill each class's exact share in the order of their
-    digests: the same images always fall the same way, wherever the folder lies. Raises MissingExtraError.
+    Without earlier splits, whole groups of near duplicates fill the exact share of each class in the order of their
+    digests: the result depends on the contents alone. Raises MissingExtraError.
     """
     ordered = sorted(samples, key=lambda sample: (sample.digest, sample.id))
     firsts = list({sample.digest: sample for sample in reversed(ordered)}.values())[::-1]  # one a content, by digest
@@ -28,9 +28,9 @@ def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[
     allowed = ("train", *held_out)
     known = {digest: side for digest, side in earlier.items() if side in allowed}
     if not known.keys().isdisjoint(sample.digest for sample in firsts):
-        sides, left_out = _added(firsts, pairs, held_out, known)
+        sides, left_out = _extended_split(firsts, pairs, held_out, known)
     else:
-        sides, left_out = _fresh(firsts, pairs, held_out), {}
+        sides, left_out = _new_split(firsts, pairs, held_out), {}
     parts: dict[str, list[Sample]] = {name: [] for name in allowed}
     for sample in sorted(ordered, key=lambda sample: sample.label):
         if sample.digest in sides:
@@ -39,8 +39,8 @@ def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[
     return {name: tuple(members) for name, members in parts.items()}, tuple(torn)
 
 
-def _fresh(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str]) -> dict[bytes, str]:
-    """A group counts whole under the label of its first member; one larger than what a share still lacks goes on."""
+def _new_split(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str]) -> dict[bytes, str]:
+    """Split by groups of near duplicates; a group has its first member's label, and skips a share that it overfills."""
     groups: dict[int, list[Sample]] = {}
     for sample, group in zip(firsts, components(len(firsts), pairs), strict=True):
         groups.setdefault(int(group), []).append(sample)
@@ -61,19 +61,19 @@ def _fresh(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str]) -
     return sides
 
 
-def _added(
+def _extended_split(
     firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str], known: Mapping[bytes, str]
 ) -> tuple[dict[bytes, str], dict[bytes, str]]:
-    """Known contents where they were; groups of new ones at the side of what they are near, or by their digest."""
+    """Keep known contents; assign groups of new ones to the split of their near duplicates, or by digest."""
     old = np.array([sample.digest in known for sample in firsts])
     group = components(len(firsts), pairs[~old[pairs].any(axis=1)])  # of new contents alone
-    near: dict[int, dict[str, str]] = {}  # by group, the sides it is near to and an image there
+    near: dict[int, dict[str, str]] = {}  # by group: splits with near duplicates, and one image of each
     for one, other in [*pairs.tolist(), *pairs[:, ::-1].tolist()]:
         if old[other] and not old[one]:
             near.setdefault(int(group[one]), {})[known[firsts[other].digest]] = firsts[other].id
     sides = {sample.digest: known[sample.digest] for sample in firsts if sample.digest in known}
     left_out: dict[bytes, str] = {}
-    fallen: dict[int, str] = {}
+    assigned: dict[int, str] = {}
     for index, sample in enumerate(firsts):
         number = int(group[index])
         found = near.get(number, {})
@@ -84,12 +84,12 @@ def _added(
             left_out[sample.digest] = f"{BETWEEN} {places}"
         elif found:
             sides[sample.digest] = next(iter(found))
-        else:  # firsts are in the order of their digests: the first of a group places it
-            sides[sample.digest] = fallen.setdefault(number, _by_digest(sample.digest, held_out))
+        else:  # firsts are sorted by digest: the first of a group decides
+            sides[sample.digest] = assigned.setdefault(number, _by_digest(sample.digest, held_out))
     return sides, left_out
 
 
 def _by_digest(digest: bytes, held_out: Sequence[str]) -> str:
-    """The side where a content falls: SHA-256 spreads them evenly over 0..1, and each held-out side has its share."""
+    """Assign a content to a split by its SHA-256, taken as uniform in 0..1."""
     place = int(int.from_bytes(digest[:8]) / 2**64 / HELD_OUT_SHARE)
     return held_out[place] if place < len(held_out) else "train"

@@ -1,6 +1,6 @@
-"""Values by key in one SQLite file of the user's cache folder, whole among processes and after a kill -9.
+"""Key-value stores in SQLite files of the user's cache folder, safe for concurrent processes and after a kill -9.
 
-Each value has its checksum, so that what is damaged is not there.
+Each value has a checksum; damaged values are treated as missing.
 """
 
 import hashlib
@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from vgglass.files import cache_folder
 
-PATIENCE = 30.0  # seconds that another process may hold the file
-AT_ONCE = 500  # SQLite's limit on parameters of a query was 999 for long
+PATIENCE = 30.0  # seconds to wait for the lock of another process
+AT_ONCE = 500  # keys per query; older versions of SQLite allow 999 parameters
 
 _log = logging.getLogger(__name__)
 
 
 class Store:
-    """The open file at `path`; threads may share it.
+    """A key-value store at `path`; thread-safe.
 
-    A file that is damaged is begun anew, one that can't be used goes unused: either is said once in the log, and costs
-    time alone.
+    A damaged file is recreated, and one that can't be opened is ignored; both are logged once, and cost only time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,7 +40,7 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._open()
             except (OSError, sqlite3.DatabaseError) as error:
-                self._mend(error)
+                self._recover(error)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Those that are there and whole."""
@@ -57,7 +56,7 @@ class Store:
                 with self._database:
                     self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", rows)
             except sqlite3.DatabaseError as error:
-                self._mend(error)
+                self._recover(error)
 
     def close(self) -> None:
         if self._database is not None:
@@ -73,7 +72,7 @@ class Store:
                 query = f"SELECT key, checksum, value FROM entries WHERE key IN ({marks})"  # noqa: S608 (marks alone)
                 return self._database.execute(query, keys).fetchall()
             except sqlite3.DatabaseError as error:
-                self._mend(error)
+                self._recover(error)
                 return []
 
     def _open(self) -> None:
@@ -83,8 +82,8 @@ class Store:
         )
         self._database.execute("SELECT key, checksum, value FROM entries LIMIT 1").fetchall()
 
-    def _mend(self, error: OSError | sqlite3.DatabaseError) -> None:
-        """Begin a damaged file anew; leave alone one that is locked, can't be written or lies on a full disk."""
+    def _recover(self, error: OSError | sqlite3.DatabaseError) -> None:
+        """Recreate a damaged file; stop using one that is locked, read-only or on a full disk."""
         self.close()
         if isinstance(error, OSError | sqlite3.OperationalError):
             _log.warning("%s can't be used (%s): what it would hold is computed anew.", self.path, error)
@@ -92,37 +91,36 @@ class Store:
         _log.warning("%s is damaged (%s): what it held is computed again.", self.path, error)
         try:
             self.path.unlink()
-            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)  # or it would be played back
+            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)  # or SQLite would replay it
             self._open()
         except (OSError, sqlite3.DatabaseError) as again:
             _log.warning("%s can't be used (%s): what it would hold is computed anew.", self.path, again)
             self.close()
 
 
-# One vector an image, kept in the user's cache folder: what a network's frozen layers make of it. A file holds the
-# vectors of one network, by the content of the image and the way it was drawn. An image that joins a folder costs
-# itself alone; what a killed process had computed is there for the next.
+# Feature vectors of a network's frozen layers, cached in one file per network by image content and augmentation. Only
+# new images have to be computed, also after a killed process.
 
 SUFFIX = ".vectors.sqlite3"
-LARGEST = 4 << 30  # bytes of all files together: the least recently used make room
+LARGEST = 4 << 30  # total bytes of all files; the least recently used are evicted
 
 Vectors = NDArray[np.float32]
 
 
 class VectorStore:
-    """Vectors of `size` numbers by key; a file that can't be used costs time alone.
+    """Vectors of `size` numbers by key; an unusable file costs only time.
 
-    about  JSON that names the network, what it is fed, and what computes it
+    about  JSON that identifies the network, its preprocessing, and the engine
     """
 
     def __init__(self, about: Mapping[str, Any], size: int) -> None:
         name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         self.path = cache_folder() / "features" / f"{name}{SUFFIX}"
         self.size = size
-        _make_room(self.path)
+        _evict(self.path)
         self._store = Store(self.path)
-        with suppress(OSError):  # the store has said why
-            self.path.touch()  # used just now
+        with suppress(OSError):  # already logged by the store
+            self.path.touch()  # marks it as recently used
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         """Those that are there and whole."""
@@ -138,14 +136,14 @@ class VectorStore:
         self._store.close()
 
 
-def _make_room(path: Path) -> None:
-    """Remove the least recently used of the other files until all fit into LARGEST."""
+def _evict(path: Path) -> None:
+    """Evict the least recently used of the other files until the total is at most LARGEST."""
     sizes = {other: other.stat() for other in path.parent.glob(f"*{SUFFIX}")}
     total = sum(about.st_size for about in sizes.values())
     for other in sorted(sizes, key=lambda found: sizes[found].st_mtime):
         if total <= LARGEST:
             return
         if other != path:
-            with suppress(FileNotFoundError):  # another process makes room too
+            with suppress(FileNotFoundError):  # another process may evict as well
                 other.unlink()
             total -= sizes[other].st_size

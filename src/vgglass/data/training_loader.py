@@ -1,7 +1,7 @@
-"""Samples to augmented uint8 batches (N, S, S, C), made ahead by worker processes that live as long as the run.
+"""Load samples as augmented uint8 batches (N, S, S, C), prefetched by persistent worker processes.
 
-The order of an epoch is a function of (seed, epoch) and the randomness of a sample of (seed, epoch, sample id),
-whatever the number of workers, of ranks that share its batches, and wherever in the epoch one starts.
+The order of an epoch depends on (seed, epoch) and the augmentation of a sample on (seed, epoch, sample id), whatever
+the number of workers and ranks, and the batch at which the epoch is resumed.
 N batch, S side, C channels.
 """
 
@@ -27,22 +27,22 @@ from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read
 from vgglass.signals import SIGNALS
 
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
-TINY = 64  # up to this side images that lie in memory are made sooner than a process hands them over
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
+TINY = 64  # up to this side, images in memory are augmented faster than a process can transfer them
 
-Task = tuple[int, list[int], list[int]]  # epoch; of each image of a batch its sample, and how often it came before
-Unreadable = tuple[object, str, str]  # an ImageError's arguments: an exception would arrive without its type
+Task = tuple[int, list[int], list[int]]  # epoch; sample indices of a batch; previous occurrences of each in the epoch
+Unreadable = tuple[object, str, str]  # arguments of an ImageError, since torch would not preserve the exception
 
 
 class TrainingLoader:
-    """Shuffled, augmented batches, epoch after epoch; a context, entered once, that leaves no process behind.
+    """Shuffled, augmented batches of each epoch; a context manager that shuts its workers down.
 
     augmentation  a key of AUGMENTATIONS
     colours       of `colour_components`, for the augmentations that shift colours
-    weights       one a sample: it is drawn with replacement, in proportion
-    workers       processes; without it none for small images in memory, else one a core; 0 for none
-    share         of each batch that is made here
-    Raises ImageError for a file that can't be read any more, TrainingError for a worker that the system ended.
+    weights       (N,) sampling weights: samples are drawn with replacement, in proportion
+    workers       processes; None: 0 for small images in memory, else one per core
+    share         part of each batch that this rank loads
+    Raises ImageError for a file that can't be read any more, TrainingError for a worker that was killed.
     """
 
     def __init__(
@@ -70,41 +70,41 @@ class TrainingLoader:
             batch_size=None,
             sampler=self._tasks,
             num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_leave_signals_to_the_run,
+            collate_fn=_identity,
+            worker_init_fn=_ignore_signals,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else it would draw from the caller's
+            generator=torch.Generator(),  # otherwise it would advance the caller's
         )
         self._batches: Iterator[Batch | Unreadable] | None = None
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         return len(batch_sizes(self.samples, self.size))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number `start` on."""
-        yield from self._make(epoch, epoch_batches(self.samples, self.size, self.seed, epoch, self.weights), start)
+        """The batches of an epoch, starting at index `start`."""
+        yield from self._iterate(epoch, epoch_batches(self.samples, self.size, self.seed, epoch, self.weights), start)
 
     def in_order(self, epoch: int) -> Iterator[Batch]:
-        """Every sample once, in the order of the data set, augmented as in this epoch."""
-        yield from self._make(epoch, np.array_split(np.arange(self.samples), len(self)), 0)
+        """Every sample once, unshuffled, with the augmentation of this epoch."""
+        yield from self._iterate(epoch, np.array_split(np.arange(self.samples), len(self)), 0)
 
-    def _make(self, epoch: int, chosen: Sequence[NDArray[np.int64]], start: int) -> Iterator[Batch]:
+    def _iterate(self, epoch: int, chosen: Sequence[NDArray[np.int64]], start: int) -> Iterator[Batch]:
         before = np.split(times_before(np.concatenate(chosen)), np.cumsum([len(part) for part in chosen])[:-1])
         self._tasks[:] = [
             (epoch, self.share.of(indices).tolist(), self.share.of(times).tolist())
             for indices, times in list(zip(chosen, before, strict=True))[start:]
         ]
-        self._batches = self._started()
+        self._batches = self._start()
         for batch in self._batches:
             if isinstance(batch, tuple):
                 raise ImageError(*batch)
             yield batch
 
-    def _started(self) -> "Iterator[Batch | Unreadable]":
-        """Raises TrainingError where /dev/shm has no room: torch would print a traceback from its own end."""
+    def _start(self) -> "Iterator[Batch | Unreadable]":
+        """Start the loader. Raises TrainingError if /dev/shm is full, for which torch would print a traceback."""
         workers = self._loader.num_workers
-        try:  # a queue each and one back, of three semaphores, and an event's five
+        try:  # three semaphores for each worker's queue and the result queue, five for an event
             tried = [multiprocessing.Semaphore() for _ in range(3 * (workers + 1) + 5)] if workers else []
         except OSError as error:
             rule = f"could not be started: /dev/shm: {error.strerror}"
@@ -123,19 +123,19 @@ class TrainingLoader:
         if self._batches is not None and self._loader.num_workers:
             # Not left to the garbage collector: an exception's traceback would keep the processes alive.
             self._batches._shutdown_workers()  # type: ignore[attr-defined]
-        # torch raises this from a signal handler: it may come up in the caller's step as well as in here.
+        # torch raises this from a signal handler: it may surface in the caller's code as well.
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-            raise TrainingError(str(error).strip(" ."), *self._reason(crashed_on)) from error
+            raise TrainingError(str(error).strip(" ."), *self._worker_error(crashed_on)) from error
 
     def _crashed_on(self) -> int:
-        """The sample that a worker died of; -1 where none did, or was killed from outside."""
+        """Index of the sample that crashed a worker; -1 if none crashed, or if it was killed from outside."""
         for worker, sample in zip(getattr(self._batches, "_workers", ()), self._reading.tolist(), strict=False):
-            if worker.exitcode and worker.exitcode not in _FROM_OUTSIDE:
+            if worker.exitcode and worker.exitcode not in _KILLED:
                 return int(sample)
         return -1
 
-    def _reason(self, sample: int) -> tuple[str, str]:
-        """What to think of a worker's end, and what to do."""
+    def _worker_error(self, sample: int) -> tuple[str, str]:
+        """Rule and remedy of the error about a dead worker."""
         if sample >= 0:
             return f"as it read {self._sources[sample]}", "remove that file or save it anew, then --resume"
         rule = "the system ends processes when memory runs out"
@@ -145,9 +145,9 @@ class TrainingLoader:
 def epoch_batches(
     samples: int, size: int, seed: int, epoch: int, weights: NDArray[np.float64] | None
 ) -> list[NDArray[np.int64]]:
-    """Every sample once, shuffled; with weights as many, drawn with replacement in proportion to them.
+    """Sample indices of each batch: a permutation, or with weights as many draws with replacement.
 
-    As few batches as hold them, of equal sizes but for one: a last batch of a few images would upset batch norm.
+    Batch sizes differ by at most one, because a last batch of a few images would disturb batch norm.
     """
     generator = np.random.default_rng((seed, epoch))
     if weights is None:
@@ -158,13 +158,13 @@ def epoch_batches(
 
 
 def batch_sizes(samples: int, size: int) -> list[int]:
-    """Images in each batch of an epoch: the larger ones come first."""
+    """Number of images in each batch of an epoch, larger batches first."""
     batches = -(-samples // size)
     return [samples // batches + (number < samples % batches) for number in range(batches)]
 
 
 def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each entry occurs before its place: a sample drawn again in an epoch is augmented anew."""
+    """Number of earlier occurrences of each entry, so that a sample drawn again is augmented differently."""
     places = np.argsort(order, kind="stable")
     ranked = order[places]
     before = np.empty_like(order)
@@ -173,7 +173,7 @@ def times_before(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class _Batches(data.Dataset[Batch | Unreadable]):
-    """What a worker holds: a task in, its batch out."""
+    """The data set of a worker: maps a task to its batch."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         self.samples, self.record, self.seed, self.reading = samples, record, seed, reading
         self.augmentation = AUGMENTATIONS[augmentation]
         self.square = self.augmentation.square and self.augmentation.square(record, colours)
-        # Where every epoch starts from the same small squares they are made once.
+        # Without a random square, small images are preprocessed once for all epochs.
         made = small and not self.square
         self.squares = np.stack([square(sample, record) for sample in samples]) if made else None
 
@@ -198,7 +198,7 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         keys = [key(self.seed, epoch, sample.id, times) for sample, times in zip(chosen, before, strict=True)]
         try:
             if self.squares is None:
-                squares = np.stack([self._drawn(index, seed) for index, seed in zip(indices, keys, strict=True)])
+                squares = np.stack([self._load(index, seed) for index, seed in zip(indices, keys, strict=True)])
             else:
                 squares = self.squares[indices]
         except ImageError as error:
@@ -206,25 +206,25 @@ class _Batches(data.Dataset[Batch | Unreadable]):
         labels = np.array([sample.label for sample in chosen], np.int64)
         return Batch(self.augmentation.finish(squares, np.array(keys, np.uint64)), labels)
 
-    def _drawn(self, index: int, seed: int) -> Pixels:
+    def _load(self, index: int, seed: int) -> Pixels:
         source, worker = original(self.samples[index]), data.get_worker_info()
         if worker:
-            self.reading[worker.id] = index  # whoever finds this process dead can tell of what
+            self.reading[worker.id] = index  # for the error message if this process crashes
             pixels = read(source, self.record)
             self.reading[worker.id] = -1
         else:
             pixels = read(source, self.record, DECODERS.decode)
         try:
             return fit(pixels, self.record) if self.square is None else drawn_square(pixels, self.square, seed)
-        except ImageError as error:  # which knows of the pixels alone
+        except ImageError as error:  # it lacks the name of the file
             raise ImageError(f"{self.samples[index].id}, {error.value}", error.rule, error.remedy) from None
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach the whole process group: the run saves, then it ends its workers."""
+def _ignore_signals(worker: int) -> None:
+    """Ignore Ctrl-C and a scheduler's SIGTERM, which reach the whole group: the run saves, then stops its workers."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch

@@ -1,7 +1,7 @@
-"""The one decoder: a file or its bytes to a uint8 array (H, W, C), the way every consumer sees it.
+"""The one image decoder: a file or its bytes to a uint8 array (H, W, C).
 
-JPEG goes through simplejpeg, the rest (and CMYK JPEG) through Pillow. The picture comes out upright (EXIF), 8 bits
-deep, with alpha composited on a background, as 1 channel (grey) or 3 (RGB). What a file costs is judged by its header.
+simplejpeg decodes JPEG, Pillow everything else (and CMYK JPEG). The result has EXIF orientation applied, 8 bits per
+sample, alpha composited on a background, and 1 (grey) or 3 (RGB) channels. The cost is estimated from the header first.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 WHITE = (255, 255, 255)
-EXAMINED_SIDE = 1024  # what a JPEG too large to be examined whole is brought down towards
+EXAMINED_SIDE = 1024  # minimum side to which a JPEG beyond the limit is scaled down for examination
 
 
 def decode(
@@ -35,9 +35,9 @@ def decode(
 ) -> Pixels:
     """Decode one image.
 
-    least       where positive, a JPEG may be decoded at the smallest DCT-scaled size (1/8 to 8/8) with sides >= least
-    max_pixels  what is allowed to be decoded, as `limits` counts; None: what this process is under
-    Raises ImageError. An animated file gives its first frame.
+    least       if positive, a JPEG is decoded at the smallest DCT scale (1/8 to 8/8) with sides >= least
+    max_pixels  cost limit, see `limits`; None: the limit of this process
+    Raises ImageError. Of an animation the first frame is decoded.
     """
     limit = limits.max_pixels() if max_pixels is None else max_pixels
     name = "image" if isinstance(source, bytes) else str(source)
@@ -50,16 +50,16 @@ def decode(
 
 @dataclass(frozen=True)
 class Examined:
-    """What a file holds and says of itself.
+    """Pixels and properties of an image file.
 
-    pixels         as `decode` gives them, in RGB; of a JPEG beyond the limit smaller
-    height, width  of the whole, upright
-    fault          damage that decoding passed over, or nothing ('')
+    pixels         as `decode` returns them, in RGB; scaled down for a JPEG beyond the limit
+    height, width  at full size, after EXIF orientation
+    fault          damage that the decoder tolerated; '' if none
     format         a member of FORMATS
     mode           Pillow's: 'RGB', 'L', 'P', 'CMYK', ...
-    depth          bits a sample has in the file, whatever Pillow reads of them
-    frames         more than 1 where only the first is taken
-    orientation    EXIF's, 1 to 8, undone in `pixels`
+    depth          bits per sample in the file, which may be more than Pillow decodes
+    frames         number of frames; only the first is decoded
+    orientation    EXIF orientation, 1 to 8, already applied to `pixels`
     """
 
     pixels: Pixels
@@ -74,7 +74,7 @@ class Examined:
 
 
 def examine(data: bytes) -> Examined:
-    """Decode a file's bytes and say what they are. Raises ImageError."""
+    """Decode a file's bytes and return their properties. Raises ImageError."""
     limit = limits.max_pixels()
     kind = _kind("image", data)
     if kind == "JPEG":
@@ -88,10 +88,10 @@ def examine(data: bytes) -> Examined:
 
 
 def plain(source: Path) -> tuple[Pixels, list[str]]:
-    """What `Image.open(source).convert('RGB')` gives, as PyTorch tutorials do, and how `decode` would differ.
+    """`Image.open(source).convert('RGB')`, as in PyTorch tutorials, and how `decode` differs from it.
 
-    Only for showing single operations: everything that meets a model comes through `decode`. The differences are
-    keys: 'alpha' (dropped, not composited), 'orientation' (EXIF ignored), 'depth' (16 or 32 bits cut off at 255).
+    Only for demonstrating single operations: model inputs always come from `decode`. The differences are keys:
+    'alpha' (dropped, not composited), 'orientation' (EXIF ignored), 'depth' (16 or 32 bits clipped at 255).
     Raises ImageError.
     """
     name, limit = str(source), limits.max_pixels()
@@ -114,7 +114,7 @@ def plain(source: Path) -> tuple[Pixels, list[str]]:
 
 
 def eighths(data: bytes, least: int) -> int:
-    """Of its sides, at which `decode` decodes a file's bytes: 8 but for a JPEG. Raises ImageError."""
+    """The scale, in eighths, at which `decode` decodes a file's bytes; 8 unless a JPEG. Raises ImageError."""
     return _scale(jpeg.read("image", data), least) if _kind("image", data) == "JPEG" else 8
 
 
@@ -145,7 +145,7 @@ def _scale(header: jpeg.Header, least: int) -> int:
 def _decode_jpeg(
     name: str, data: bytes, header: jpeg.Header, channels: int, background: tuple[int, int, int], least: int, limit: int
 ) -> tuple[Pixels, str]:
-    """The pixels, and the damage that was passed over ('': none)."""
+    """The pixels, and the damage that was tolerated ('' if none)."""
     simple, scale = _is_simple(header), _scale(header, least)
     _require(name, header, header.cost(scale, channels, by_pillow=not simple), limit)
     fault = ""
@@ -160,7 +160,7 @@ def _decode_jpeg(
                     return pillow.upright(np.asarray(pixels), header.orientation), ""
                 fault = "its header can be read in two ways"
             except ValueError as error:
-                # Pillow reads some JPEGs that simplejpeg's strict mode refuses, and names the others' fault
+                # Pillow decodes some JPEGs that simplejpeg's strict mode rejects, and has better errors for others
                 fault = str(error)
     _require(name, header, header.cost(8, channels, by_pillow=True), limit)
     picture = pillow.open_picture(name, "JPEG", data, limit)

@@ -1,4 +1,4 @@
-"""A regular file's bytes, if it is small enough for an image within the limit; and its format, by its first bytes."""
+"""Read the bytes of an image file, within the size limit, and detect its format by its signature."""
 
 import ctypes
 import io
@@ -24,10 +24,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from vgglass.errors import ImageError
 from vgglass.images import headers, jpeg, limits
 
-# The formats that are read, each told by its first bytes, whatever the file's name says. A few decoders that are
-# common in photographs, tested here and safe by their makers' intent; none that runs a program (EPS), follows
-# references or draws (SVG, PDF, WMF), or is written in Python and old. TGA has no first bytes of its own and is told
-# by the signature at its end (TGA 2.0): without, any bytes at all could be one.
+# Supported formats, detected by signature whatever the file's name. Only decoders that are common for photographs,
+# tested here and maintained for untrusted input; none that runs programs (EPS), follows references or renders (SVG,
+# PDF, WMF), or is old Python code. TGA has no leading signature and is detected by its TGA 2.0 footer; without one any
+# bytes could be a TGA.
 
 _READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "BMP": BmpImageFile, "GIF": GifImageFile,
@@ -50,11 +50,11 @@ _SIGNATURES = {
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-HEAD = 64  # bytes from a file's start that tell its format, but for a TGA
-TAIL = 26  # bytes from its end that tell a TGA
+HEAD = 64  # leading bytes that identify every format but TGA
+TAIL = 26  # trailing bytes that identify a TGA
 
-# libtiff writes what it thinks of a file to standard error, past Python and past us; Pillow says it in an exception.
-with suppress(AttributeError, OSError):  # a Pillow that was built without it, or with it inside
+# libtiff prints warnings and errors directly to standard error; Pillow raises exceptions for them anyway.
+with suppress(AttributeError, OSError):  # a Pillow built without libtiff, or with it linked statically
     _libtiff = ctypes.CDLL(_imaging.__file__)
     _libtiff.TIFFSetWarningHandler(None)
     _libtiff.TIFFSetErrorHandler(None)
@@ -68,7 +68,7 @@ def detect_format(name: str, head: bytes, tail: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
     if head[4:8] == b"ftyp":
-        brands = {head[8:12], *(head[place : place + 4] for place in range(16, min(len(head), _box(head)), 4))}
+        brands = {head[8:12], *(head[place : place + 4] for place in range(16, min(len(head), _box_length(head)), 4))}
         if brands & set(_AVIF_BRANDS):
             return "AVIF"
         if brands & set(_HEIF_BRANDS):
@@ -81,25 +81,25 @@ def detect_format(name: str, head: bytes, tail: bytes) -> str:
 
 
 def open_file(kind: str, data: bytes) -> ImageFile:
-    """What Pillow's reader of that format makes of the header. Raises what Pillow raises."""
+    """Open an image with Pillow's reader of that format; decodes only the header. Raises Pillow's exceptions."""
     return _READERS[kind](io.BytesIO(data))
 
 
-def _box(head: bytes) -> int:
+def _box_length(head: bytes) -> int:
     return int.from_bytes(head[:4])
 
 
 class File(Protocol):
-    """What bytes can be read from: a path, or an object in a bucket; its str is its name."""
+    """A source of bytes: a path, or an object in a bucket; str() gives its name."""
 
     def read_bytes(self) -> bytes:
         """Raises OSError."""
 
 
 def read(source: File, limit: int) -> bytes:
-    """Raises ImageError."""
+    """Read a source, a file only if its length fits the limit in pixels. Raises ImageError."""
     if isinstance(source, Path):
-        with _opened(source) as (file, length):
+        with _open_regular(source) as (file, length):
             limits.require_length(str(source), length, limit)
             return file.read(length)
     try:
@@ -109,11 +109,11 @@ def read(source: File, limit: int) -> bytes:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """The file and its length. A pipe or a device would never end; a file that grows is read to where it ended."""
+def _open_regular(source: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """The open file and its length. Rejects pipes and devices, which may never end; later growth is not read."""
     try:
         _require_regular(source, source.stat())
-        with open(source, "rb", opener=_without_waiting) as file:
+        with open(source, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             _require_regular(source, status)
             yield file, status.st_size
@@ -128,7 +128,7 @@ def _require_regular(source: Path, status: os.stat_result) -> None:
         raise ImageError(source, "not a regular file", "name an image file")
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

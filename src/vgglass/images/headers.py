@@ -1,4 +1,4 @@
-"""What Pillow is not trusted with in PNG, TIFF, GIF and EXIF: checksums, counts, sizes and which way is up."""
+"""Parse headers of PNG, TIFF, GIF and EXIF that Pillow handles unsafely: checksums, counts, sizes and orientation."""
 
 import re
 import struct
@@ -11,17 +11,22 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO
 from vgglass.errors import ImageError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_LEFT_OUT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf")
-_EXIF_AS_TEXT, _XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"  # ImageMagick's way, and Adobe's
+_METADATA_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf")
+_EXIF_AS_TEXT, _XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"  # as written by ImageMagick, and by Adobe
 _LARGEST_TEXT = 1 << 20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _INDEXED = 3
-MOST_CHUNKS = 100_000  # each costs turns of Python loops, here and in Pillow
+MOST_CHUNKS = 100_000  # each costs iterations of Python loops, here and in Pillow
 
 
 @dataclass(frozen=True)
 class Parts:
-    """data is what Pillow is to read; raw the bytes of its pixels before compression; fault a wrong checksum or ''."""
+    """A parsed PNG.
+
+    data   the chunks that Pillow needs
+    raw    uncompressed size of the pixels in bytes
+    fault  a wrong checksum; '' if none
+    """
 
     data: bytes
     width: int
@@ -33,7 +38,7 @@ class Parts:
 
 
 def read_png(name: str, data: bytes) -> Parts:
-    """Raises ImageError where a checksum is wrong that Pillow too would look at: those before the picture."""
+    """Parse a PNG. Raises ImageError for a wrong checksum before the image data, which Pillow checks as well."""
     kept, fault, place, kinds = [data[: len(SIGNATURE)]], "", len(SIGNATURE), set()
     tags = xmp = b""
     for kind, start, end in _chunks(name, data):
@@ -49,10 +54,10 @@ def read_png(name: str, data: bytes) -> Parts:
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
             keyword = body.partition(b"\0")[0]
             if keyword == _EXIF_AS_TEXT:
-                tags = tags or _unhexed(_text(kind, body))
+                tags = tags or _from_hex(_text(kind, body))
             elif keyword == _XMP:
                 xmp = xmp or _text(kind, body)
-        if kind not in _LEFT_OUT:
+        if kind not in _METADATA_CHUNKS:
             kept.append(data[start:end])
     kept.append(data[place:])
     if len(data) < 29:
@@ -65,7 +70,7 @@ def read_png(name: str, data: bytes) -> Parts:
 
 
 def _chunks(name: str, data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each whole chunk up to the last."""
+    """Type, start and end of each complete chunk."""
     place = len(SIGNATURE)
     for _ in range(MOST_CHUNKS):
         if place + 12 > len(data):
@@ -81,11 +86,11 @@ def _chunks(name: str, data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _text(kind: bytes, body: bytes) -> bytes:
-    """The text behind a chunk's keyword; empty where it is damaged or too large to be about a picture."""
+    """The text of a chunk after its keyword, at most _LARGEST_TEXT bytes; empty if damaged."""
     rest = body.partition(b"\0")[2]
     packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\x01")
     if kind == b"iTXt":
-        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind the language and the translated keyword
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # after the language and the translated keyword
     elif kind == b"zTXt":
         rest = rest[1:]
     if not packed:
@@ -96,23 +101,23 @@ def _text(kind: bytes, body: bytes) -> bytes:
         return b""
 
 
-def _unhexed(profile: bytes) -> bytes:
-    """ImageMagick's profile: a name, a length, then the bytes in hexadecimal."""
+def _from_hex(profile: bytes) -> bytes:
+    """Decode ImageMagick's raw profile: a name, a length, then hexadecimal bytes; empty if damaged."""
     try:
         return bytes.fromhex("".join(profile.decode("latin-1").split()[2:]))
     except ValueError:
         return b""
 
 
-# A TIFF's directories, before Pillow reads them: their pages, and what kind of pixels they declare. Pillow copies
-# every entry's values, and a small file may name the same megabyte ten thousand times.
+# TIFF directories, checked before Pillow reads them: page count and pixel format. Pillow copies the values of every
+# entry, and a small file may reference the same megabyte ten thousand times.
 
 SIGNATURES = (b"II\x2a\0", b"MM\0\x2a", b"II\0\x2a", b"MM\x2a\0", b"II\x2b\0", b"MM\0\x2b")
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # unsigned whole numbers
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, BANDS, MOST, FORMAT = 256, 257, 258, 259, 262, 277, 281, 339
 _PIECES = (273, 324)  # offsets of strips and of tiles
-MOST_PIECES = 250_000  # each costs a turn of Pillow's loop
+MOST_PIECES = 250_000  # each costs an iteration of a loop in Pillow
 MOST_PAGES = 10_000
 MIN_IS_WHITE = 0
 _SIGNED, _FLOAT, _COMPLEX = 2, 3, (5, 6)
@@ -127,7 +132,7 @@ REMEDY = "save it with 8 bits a channel, as grey or RGB"
 
 @dataclass(frozen=True)
 class Header:
-    """The first directory's whole numbers, by tag, and the count of pages; fault where the chain of pages breaks."""
+    """Integer values of the first directory by tag, the page count, and damage in the chain of pages ('' if none)."""
 
     tags: dict[int, tuple[int, ...]]
     pages: int
@@ -146,7 +151,7 @@ class Header:
 
     @property
     def raw(self) -> float:
-        """Bytes of the pixels before compression."""
+        """Uncompressed size of the pixels in bytes."""
         return self.first(WIDTH, 0) * self.first(HEIGHT, 0) * self.bands * max(self.bits) / 8
 
     @property
@@ -155,11 +160,11 @@ class Header:
 
     @property
     def top(self) -> int:
-        """The value of full light, or of none where the least is white."""
+        """The maximum sample value: white, or black if the photometric interpretation is min-is-white."""
         return self.first(MOST, 2 ** max(self.bits) - 1)
 
     def strange(self) -> str:
-        """Why its pixels have no plain meaning as light, in words; '' where they may have one."""
+        """Why the pixel format is unsupported, as a phrase for errors; '' if it is supported."""
         kinds = self.tags.get(FORMAT, (1,))
         packing = self.first(COMPRESSION, UNCOMPRESSED)
         bits, photometric = max(self.bits), self.first(PHOTOMETRIC, MIN_IS_WHITE)
@@ -184,13 +189,13 @@ class Header:
         return ""
 
     def unread(self) -> str:
-        """What there is to say of a kind of pixels that Pillow turned out not to read."""
+        """Description of a pixel format that Pillow failed to read."""
         bits, bands = max(self.bits), self.bands
         return f"{bands} {'band' if bands == 1 else 'bands'} of {bits} {'bit' if bits == 1 else 'bits'}"
 
 
 def read_tiff(name: str, data: bytes) -> Header:
-    """Raises ImageError for directories that hold more than the file, or strips beyond counting."""
+    """Parse TIFF directories. Raises ImageError if their values exceed the file, or it has too many strips."""
     order = "<" if data[:2] == b"II" else ">"
     big = 0x2B in data[2:4]
     offset = struct.Struct(order + ("Q" if big else "I"))
@@ -220,19 +225,19 @@ def read_tiff(name: str, data: bytes) -> Header:
             place = offset.unpack_from(data, end)[0] if end + offset.size <= len(data) else 0
     except struct.error as error:
         if pages == 0:
-            return Header(tags, 1, "")  # Pillow says what is wrong with it
+            return Header(tags, 1, "")  # Pillow raises the specific error
         fault = f"what follows the first frame is damaged ({error})"
     return Header(tags, max(1, pages), fault)
 
 
-# The count of a GIF's frames (GIF89a, 1990).
+# Number of frames of a GIF (GIF89a, 1990).
 
-MOST_BLOCKS = 1_000_000  # each costs a turn of a Python loop, here and in Pillow
+MOST_BLOCKS = 1_000_000  # each costs an iteration of a Python loop, here and in Pillow
 _IMAGE, _EXTENSION, _TRAILER = 0x2C, 0x21, 0x3B
 
 
 def frames(data: bytes) -> tuple[int, str]:
-    """How many frames there are, and the damage behind the first ('': none). A file without an end is no matter."""
+    """Number of frames, and damage after the first ('' if none). A missing trailer is tolerated."""
     found, blocks = 0, 0
     try:
         place = 13 + _palette(data[10])
@@ -242,7 +247,7 @@ def frames(data: bytes) -> tuple[int, str]:
                 place += 11 + _palette(data[place + 9])
             elif kind == _EXTENSION:
                 place += 2
-            else:  # passed over, as viewers do
+            else:  # skipped, as viewers do
                 place += 1
                 blocks += 1
                 continue
@@ -260,8 +265,8 @@ def _palette(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-# Which way is up: the one tag of EXIF (and of XMP, where EXIF has none) that pixels depend on. Nothing else of them
-# is read: a directory of EXIF may name the same megabyte a thousand times.
+# Orientation, the only tag of EXIF (or of XMP, if EXIF has none) that affects pixels. Nothing else is parsed: an EXIF
+# directory may reference the same megabyte a thousand times.
 
 PREFIX = b"Exif\0\0"
 _TAG, _SHORT, _LONG = 0x0112, 3, 4
@@ -270,7 +275,7 @@ _IN_XMP = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
 
 
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
-    """EXIF's orientation: 1 to 8, or 1 where there is none or it is damaged."""
+    """EXIF orientation, 1 to 8; 1 if missing or damaged."""
     found = _in_directory(exif.removeprefix(PREFIX))
     if found is None and (match := _IN_XMP.search(xmp)):
         found = int(match[1])
@@ -288,6 +293,6 @@ def _in_directory(tiff: bytes) -> int | None:
             tag, kind = struct.unpack_from(order + "HH", tiff, entry)
             if tag == _TAG and kind in (_SHORT, _LONG):
                 return int(struct.unpack_from(order + ("H" if kind == _SHORT else "I"), tiff, entry + 8)[0])
-    except struct.error:  # cut off
+    except struct.error:  # truncated
         pass
     return None

@@ -1,7 +1,7 @@
-"""What a JPEG's segments say before a pixel is decoded (ITU-T T.81), and the least of them that decodes.
+"""Parse the segments of a JPEG without decoding pixels (ITU-T T.81), and reduce it to those that decoding needs.
 
-libjpeg refuses a second start of frame, so that the first is the frame that it decodes. Bytes between segments are
-passed over, as it does.
+libjpeg rejects a second start of frame, so the first is the one that it decodes. Bytes between segments are skipped,
+as in libjpeg.
 """
 
 import re
@@ -13,7 +13,7 @@ from vgglass.images import headers
 from vgglass.images.limits import BYTES_A_PIXEL, Cost
 
 SIGNATURE = b"\xff\xd8\xff"
-DCT_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive, in Huffman coding: these can be decoded smaller
+DCT_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive with Huffman coding: support scaled decoding
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
@@ -24,12 +24,12 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _SCAN_ENDS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-MOST_SEGMENTS = 10_000  # each costs a turn of a Python loop, here and in Pillow
+MOST_SEGMENTS = 10_000  # each costs an iteration of a Python loop, here and in Pillow
 
 
 @dataclass(frozen=True)
 class Header:
-    """frame is the marker of the start of frame; samples counts those that all scans together pass over."""
+    """Header of a JPEG; frame: marker of the start of frame; samples: total processed by all scans."""
 
     frame: int
     precision: int
@@ -38,7 +38,7 @@ class Header:
     components: int
     scans: int
     samples: float
-    coefficients: float  # samples of the whole image that are held until the last scan; 0 where there is but one
+    coefficients: float  # kept in memory until the last scan; 0 if there is only one
     orientation: int
     length: int
 
@@ -48,7 +48,7 @@ class Header:
         return f"{self.width}x{self.height} pixels{scans}"
 
     def scaled(self, least: int) -> int:
-        """The eighths of its size that simplejpeg decodes: the fewest at which both sides are `least`, or unscaled."""
+        """The scale in eighths that simplejpeg chooses: the smallest with both sides >= `least` (or the full side)."""
         if not least:
             return 8
         sides = (self.height, self.width)
@@ -57,7 +57,7 @@ class Header:
         )
 
     def cost(self, eighths: int, channels: int, *, by_pillow: bool = False) -> Cost:
-        """What decoding to 8 bits at some eighths of its size takes, and resizing what comes out."""
+        """Cost of decoding at a scale of `eighths` to 8 bits, and of resizing the result."""
         out = self.width * self.height * eighths**2 / 64
         small = out * (3 + 4 if channels == 3 else 2)
         rate = 10e6 if self.frame in _ARITHMETIC or self.frame in _LOSSLESS else 80e6 if self.scans == 1 else 30e6
@@ -67,7 +67,7 @@ class Header:
 
 
 def read(name: str, data: bytes) -> Header:
-    """Raises ImageError where no frame is started before the first scan, or there is no end of segments."""
+    """Parse the header. Raises ImageError if no frame precedes the first scan, or there are too many segments."""
     frame, tags, xmp, start = None, b"", b"", 0
     for marker, start, end in _segments(name, data):
         body = data[start + 4 : end]
@@ -105,7 +105,7 @@ def read(name: str, data: bytes) -> Header:
 
 
 def bare(name: str, data: bytes) -> bytes:
-    """The segments that decoding needs, and all from the first scan on: no EXIF, no profile, no comment."""
+    """Strip all segments that decoding does not need: EXIF, profiles, comments."""
     kept = [data[:2]]
     for marker, start, end in _segments(name, data):
         if marker == _START_OF_SCAN:
@@ -116,7 +116,7 @@ def bare(name: str, data: bytes) -> bytes:
 
 
 def _segments(name: str, data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment up to the first start of scan, which comes last."""
+    """Marker, start and end of each segment, up to and including the first start of scan."""
     place = 2
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, place)
@@ -130,11 +130,11 @@ def _segments(name: str, data: bytes) -> Iterator[tuple[int, int, int]]:
         yield marker, start, place
         if marker == _START_OF_SCAN:
             return
-    raise _endless(name)
+    raise _too_many_segments(name)
 
 
 def _scans(name: str, data: bytes, place: int, share: dict[int, float]) -> tuple[int, float]:
-    """How many scans there are from the first on, and the samples for each pixel that they pass over together."""
+    """Number of scans, and the samples per pixel that they process in total."""
     scans, passed = 0, 0.0
     for _ in range(MOST_SEGMENTS):
         found = _SCAN_ENDS.search(data, place)
@@ -146,8 +146,8 @@ def _scans(name: str, data: bytes, place: int, share: dict[int, float]) -> tuple
             scans += 1
             passed += sum(share.get(component, 0) for component in data[start + 5 : start + 5 + 2 * count : 2])
         place = start + 2 + (0 if marker in _ALONE else int.from_bytes(data[start + 2 : start + 4]))
-    raise _endless(name)
+    raise _too_many_segments(name)
 
 
-def _endless(name: str) -> ImageError:
+def _too_many_segments(name: str) -> ImageError:
     return ImageError(name, f"has more than {MOST_SEGMENTS:,} segments", "save it anew, or remove it")

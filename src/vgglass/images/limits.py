@@ -1,7 +1,7 @@
-"""What one image may cost: judged by what its header declares, before anything is decoded.
+"""Limits on the cost of decoding one image, estimated from its header.
 
-The limit is a count of pixels, those of a photograph in a PNG. Each stands for the memory and the time that decoding
-one takes; what needs more a pixel (alpha, many scans) may have fewer of them, what needs less may have more.
+The limit is a number of pixels of a photograph in PNG format, each with a fixed cost in memory and time. Images with a
+higher cost per pixel (alpha, many scans) may have fewer pixels, those with a lower cost more.
 """
 
 import math
@@ -13,31 +13,31 @@ from vgglass.errors import ImageError, UsageError
 MAX_PIXELS = 50_000_000  # 500 MB and 2 s
 BYTES_A_PIXEL = 10  # the file, Pillow's four bytes, the array's three
 PIXELS_A_SECOND = 25_000_000
-LONGEST_SIDE = 65_535  # a JPEG's and a GIF's longest; Pillow and the resize keep records for every row
+LONGEST_SIDE = 65_535  # maximum of JPEG and GIF; Pillow and the resize allocate memory for every row
 
-VARIABLE = "VGGLASS_MAX_PIXELS"  # in the environment, so that every process that decodes for this one knows it
+VARIABLE = "VGGLASS_MAX_PIXELS"  # in the environment, so that decoder processes inherit it
 OPTION = "--max-pixels"
 
 
 class CostError(ImageError):
-    """An image that costs more than is allowed."""
+    """An image whose decoding cost exceeds the limit."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What decoding takes: bytes at the peak, and seconds on a processor of 2020."""
+    """Cost of decoding: peak memory in bytes, and seconds on a CPU of 2020."""
 
     memory: float
     seconds: float
 
     @property
     def pixels(self) -> int:
-        """The limit that allows it."""
+        """The smallest limit that allows this cost."""
         return math.ceil(max(self.memory / BYTES_A_PIXEL, self.seconds * PIXELS_A_SECOND))
 
 
 def max_pixels() -> int:
-    """The limit that this process is under. Raises UsageError."""
+    """The limit of this process. Raises UsageError."""
     given = os.environ.get(VARIABLE, str(MAX_PIXELS))
     if not given.isdecimal() or int(given) < 1:
         raise UsageError(f"{VARIABLE}={given}", "must be a positive whole number", "mend or unset it")
@@ -45,7 +45,7 @@ def max_pixels() -> int:
 
 
 def require_sides(name: str, width: int, height: int) -> None:
-    """Raises ImageError for an image that is longer than any decoder below is good for."""
+    """Raises ImageError if a side exceeds LONGEST_SIDE."""
     if max(width, height) > LONGEST_SIDE:
         raise ImageError(
             name,
@@ -55,17 +55,17 @@ def require_sides(name: str, width: int, height: int) -> None:
 
 
 def require(name: str, what: str, cost: Cost, limit: int) -> None:
-    """Raises CostError where decoding `what` ('12000x9000 pixels') costs more than `limit` pixels stand for."""
+    """Raises CostError if the cost of decoding `what` ('12000x9000 pixels') exceeds that of `limit` pixels."""
     if cost.pixels > limit:
         raise CostError(
             name,
-            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_worth(limit), 'or')}",
+            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_cost_of(limit), 'or')}",
             _remedy(cost.pixels),
         )
 
 
 def require_length(name: str, length: int, limit: int) -> None:
-    """Raises CostError for a file that alone takes more bytes than `limit` pixels stand for."""
+    """Raises CostError if a file's length alone exceeds the memory of `limit` pixels."""
     if length > limit * BYTES_A_PIXEL:
         raise CostError(
             name,
@@ -74,7 +74,7 @@ def require_length(name: str, length: int, limit: int) -> None:
         )
 
 
-def _worth(limit: int) -> Cost:
+def _cost_of(limit: int) -> Cost:
     return Cost(limit * BYTES_A_PIXEL, limit / PIXELS_A_SECOND)
 
 
@@ -83,6 +83,6 @@ def _amounts(cost: Cost, word: str) -> str:
 
 
 def _remedy(pixels: int) -> str:
-    step = int(10 ** max(0, len(str(pixels)) - 2))  # two digits are enough for a person
+    step = int(10 ** max(0, len(str(pixels)) - 2))  # rounded to two significant digits
     enough = -(-pixels // step) * step
     return f"make it smaller, or allow it: {OPTION} {enough}, or {VARIABLE} in the environment"

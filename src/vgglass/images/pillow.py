@@ -1,6 +1,6 @@
-"""An image that Pillow decodes: what its header says, what that costs, and its pixels: 8 bits, grey or RGB, upright.
+"""Decode images with Pillow: header, cost estimate, and pixels (8-bit, grey or RGB, EXIF orientation applied).
 
-In strips, so that no copy of the whole is held beside Pillow's own and the array.
+Conversion works in strips, so that no further copy of the image is held beside Pillow's own and the array.
 """
 
 import re
@@ -22,33 +22,33 @@ from vgglass.images.limits import Cost
 
 Pixels = NDArray[np.uint8]  # (H, W, C)
 
-_STRIP = 1 << 16  # pixels; what fits a processor's cache is fastest
-_DIRECT = {"La": "LA", "RGBa": "RGBA", "LAB": "RGB"}  # what Pillow converts to nothing else
+_STRIP = 1 << 16  # pixels; fits the processor's cache
+_DIRECT = {"La": "LA", "RGBa": "RGBA", "LAB": "RGB"}  # modes that Pillow converts only to these
 
 
 def pixels_of(
     image: Image.Image, channels: int, background: tuple[int, int, int], top: int = 65535, least_is_white: bool = False
 ) -> Pixels:
-    """(H, W, C) of a loaded image.
+    """Pixels (H, W, C) of a loaded image.
 
-    top             of 16-bit values, what is shown as full light
-    least_is_white  of 16-bit values, whether 0 is what is shown as full light
+    top             16-bit value that maps to 255
+    least_is_white  16-bit values are inverted: 0 is white
     """
     pixels = np.empty((image.height, image.width, channels), np.uint8)
     rows = max(1, _STRIP // image.width)
     for start in range(0, image.height, rows):
         strip = image.crop((0, start, image.width, min(image.height, start + rows)))
         if strip.mode.startswith("I;16"):
-            strip = _shallow(strip, top, least_is_white)
+            strip = _to_8_bits(strip, top, least_is_white)
         shown = _composited(strip, background).convert("L" if channels == 1 else "RGB")
         pixels[start : start + rows] = np.asarray(shown).reshape(shown.height, shown.width, channels)
     return pixels
 
 
 def without_colour(image: Image.Image, lower: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """A loaded RGB image with one colour of 16 bits a channel made transparent.
+    """Make one 16-bit colour of a loaded RGB image transparent.
 
-    image has the upper bytes of its values, which many colours share; lower the lower ones.
+    image, lower  the upper and lower bytes of the samples; many colours share their upper bytes
     """
     opaque = np.zeros((image.height, image.width), np.uint8)
     for band, value in enumerate(colour):
@@ -60,7 +60,7 @@ def without_colour(image: Image.Image, lower: Image.Image, colour: tuple[int, in
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation (1 to 8)."""
+    """Apply an EXIF orientation (1 to 8)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -70,7 +70,7 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _shallow(strip: Image.Image, top: int, least_is_white: bool) -> Image.Image:
+def _to_8_bits(strip: Image.Image, top: int, least_is_white: bool) -> Image.Image:
     deep = np.asarray(strip).astype(np.uint32)
     light = (np.minimum(deep, top) * 255 + top // 2) // top
     grey = Image.fromarray((255 - light if least_is_white else light).astype(np.uint8))
@@ -89,9 +89,7 @@ def _composited(strip: Image.Image, background: tuple[int, int, int]) -> Image.I
     )
 
 
-# What the decoders raise, as one sentence.
-
-# What the decoders raise on damaged bytes; UserWarning is Pillow's where Python runs with -W error.
+# Exceptions of the decoders on damaged data, translated to ImageError. UserWarning: Pillow's under python -W error.
 DAMAGE = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
     AssertionError, struct.error, zlib.error, UserWarning,
@@ -100,7 +98,7 @@ DAMAGE = (
 
 @contextmanager
 def as_image_errors(name: str) -> Iterator[None]:
-    """Raises ImageError for what the decoders raise."""
+    """Translate exceptions of the decoders to ImageError."""
     try:
         yield
     except ImageError:  # a ValueError too
@@ -118,26 +116,26 @@ def damaged(name: str, reason: object) -> ImageError:
     return ImageError(name, f"damaged ({words})", "replace or remove it")
 
 
-# An image that Pillow decodes: what its header says, what that costs, and its pixels.
+# Opening a file: header, cost estimate, pixels.
 
-_BYTES = {"1": 1, "L": 1, "P": 1}  # that Pillow keeps for a pixel
+_BYTES = {"1": 1, "L": 1, "P": 1}  # bytes per pixel in Pillow's memory
 _BYTES_OF_16, _BYTES_OF_COLOUR, _BYTES_OF_ROW = 2, 4, 32
-# Measured beside what Pillow keeps, with the libraries of its wheels: bytes that a decoder holds for a pixel, and
-# pixels a second of noisy photographs.
-_HELD = {"WEBP": 12, "AVIF": 10, "JPEG2000": 16, "BMP": 2}
+# Measured with the libraries of Pillow's wheels: further bytes per pixel that a decoder allocates, and pixels per
+# second on noisy photographs.
+_DECODER_BYTES = {"WEBP": 12, "AVIF": 10, "JPEG2000": 16, "BMP": 2}
 _RATE = {"WEBP": 25e6, "AVIF": 25e6, "JPEG2000": 12e6, "BMP": 100e6, "GIF": 80e6, "TGA": 60e6, "TIFF": 150e6}
-_RAW_RATE, _SLOW_RAW_RATE = 75e6, 15e6  # bytes a second of PNG's and most of TIFF's compressions; of LZMA
-_JPEG2000_RATE = 6e6  # bytes a second, beside its pixels
+_RAW_RATE, _SLOW_RAW_RATE = 75e6, 15e6  # bytes per second of PNG and most TIFF compressions; of LZMA
+_JPEG2000_RATE = 6e6  # bytes per second, in addition to the time per pixel
 _RUN_LENGTHS = (1, 2)  # BMP's compressions that Pillow decodes in Python
-_RUN_RATE, _RUN_PIXELS = 2e6, 7.5e6  # bytes and pixels a second of these
-_COMPOSED_RATE = 80e6  # pixels a second, where alpha is composited
+_RUN_RATE, _RUN_PIXELS = 2e6, 7.5e6  # bytes and pixels per second of these
+_COMPOSED_RATE = 80e6  # pixels per second of alpha compositing
 _COLOUR_MAP = 320
 _TIFF_HEAD = re.compile(rb"II\x2a\0|MM\0\x2a")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An opened file; see `Examined` for what the words mean. Its orientation is yet to be undone."""
+    """An opened file; fields as in `Examined`. Its orientation is applied by `pixels`."""
 
     name: str
     kind: str
@@ -146,7 +144,7 @@ class Picture:
     frames: int = 1
     fault: str = ""
     orientation: int = 1
-    strange: str = ""  # why its pixels can't be shown
+    strange: str = ""  # why its pixel format is unsupported
     top: int = 65535
     least_is_white: bool = False
     data: bytes = field(repr=False, default=b"")
@@ -156,7 +154,7 @@ class Picture:
         return self.image.mode
 
     def pixels(self, channels: int, background: tuple[int, int, int]) -> Pixels:
-        """(H, W, C), upright. Raises ImageError."""
+        """Decode to (H, W, C), with EXIF orientation applied. Raises ImageError."""
         if self.strange:
             raise ImageError(self.name, self.strange, headers.REMEDY)
         with as_image_errors(self.name):
@@ -165,7 +163,7 @@ class Picture:
             return upright(shown, self.orientation)
 
     def _opaque(self) -> Image.Image:
-        """The loaded image, its transparent colour (PNG's tRNS) in the units of its pixels."""
+        """The loaded image, with its transparent colour (PNG's tRNS) scaled to the range of its pixels."""
         colour = self.image.info.get("transparency")
         if self.kind != "PNG" or colour is None:
             return self.image
@@ -180,13 +178,13 @@ class Picture:
 
 
 def open_picture(name: str, kind: str, data: bytes, limit: int) -> Picture:
-    """Read the header of a file that is not for simplejpeg. Raises ImageError, also for what costs beyond the limit."""
+    """Open a file that simplejpeg can't decode, without decoding pixels. Raises ImageError, CostError."""
     if kind == "JPEG":
-        return _jpeg(name, data)
+        return _open_jpeg(name, data)
     if kind == "PNG":
-        return _png(name, data, limit)
+        return _open_png(name, data, limit)
     if kind == "TIFF":
-        return _tiff(name, data, limit)
+        return _open_tiff(name, data, limit)
     if kind == "AVIF":
         _require_plain_exif(name, data)
     with as_image_errors(name):
@@ -198,18 +196,18 @@ def open_picture(name: str, kind: str, data: bytes, limit: int) -> Picture:
         return Picture(name, kind, image, depth, frames, fault, headers.orientation(tags, xmp))
 
 
-def _jpeg(name: str, data: bytes) -> Picture:
-    """One that simplejpeg is not for; `jpeg.Header` has judged what it costs."""
+def _open_jpeg(name: str, data: bytes) -> Picture:
+    """A JPEG that simplejpeg can't decode; its cost was checked by way of `jpeg.Header`."""
     with as_image_errors(name):
         return Picture(name, "JPEG", files.open_file("JPEG", jpeg.bare(name, data)))
 
 
-def _png(name: str, data: bytes, limit: int) -> Picture:
+def _open_png(name: str, data: bytes, limit: int) -> Picture:
     parts = headers.read_png(name, data)
     limits.require_sides(name, parts.width, parts.height)
     with as_image_errors(name):
         image = files.open_file("PNG", parts.data)
-        cost = _held("PNG", image, data, parts.raw / _RAW_RATE)
+        cost = _with_memory("PNG", image, data, parts.raw / _RAW_RATE)
         if parts.depth == 16 and isinstance(image.info.get("transparency"), tuple):  # decoded twice
             cost = Cost(cost.memory + 3 * _BYTES_OF_COLOUR * image.width * image.height, 2 * cost.seconds)
         _require(name, image, limit, cost)
@@ -217,11 +215,11 @@ def _png(name: str, data: bytes, limit: int) -> Picture:
     return Picture(name, "PNG", image, parts.depth, frames, parts.fault, parts.orientation, data=parts.data)
 
 
-def _tiff(name: str, data: bytes, limit: int) -> Picture:
+def _open_tiff(name: str, data: bytes, limit: int) -> Picture:
     header = headers.read_tiff(name, data)
     limits.require_sides(name, header.first(headers.WIDTH, 1), header.first(headers.HEIGHT, 1))
     strange = header.strange()
-    if header.bands > MAX_SAMPLESPERPIXEL:  # Pillow would write of it into the log
+    if header.bands > MAX_SAMPLESPERPIXEL:  # Pillow would log a message
         raise ImageError(name, strange or header.unread(), headers.REMEDY)
     try:
         with as_image_errors(name):
@@ -234,7 +232,7 @@ def _tiff(name: str, data: bytes, limit: int) -> Picture:
         _widen_palette(image)
     pixels = image.width * image.height
     seconds = max(header.raw / (_SLOW_RAW_RATE if header.is_slow else _RAW_RATE), pixels / _RATE["TIFF"])
-    cost = _held("TIFF", image, data, seconds)
+    cost = _with_memory("TIFF", image, data, seconds)
     packed = header.first(headers.COMPRESSION, 1) != headers.UNCOMPRESSED
     _require(name, image, limit, Cost(cost.memory + (header.raw if packed else 0), cost.seconds))
     return Picture(
@@ -244,7 +242,7 @@ def _tiff(name: str, data: bytes, limit: int) -> Picture:
         max(header.bits),
         header.pages,
         header.fault,
-        1,  # Pillow turns a TIFF upright as it loads
+        1,  # Pillow applies the orientation of a TIFF on load
         strange,
         header.top,
         header.first(headers.PHOTOMETRIC, 1) == headers.MIN_IS_WHITE,
@@ -252,7 +250,7 @@ def _tiff(name: str, data: bytes, limit: int) -> Picture:
 
 
 def _widen_palette(image: ImageFile) -> None:
-    """Some programs write colours of 8 bits where 16 are meant; Pillow takes the upper ones alone."""
+    """Fix 8-bit colours in a palette of 16-bit values, as some programs write: Pillow uses the upper bytes."""
     assert isinstance(image, TiffImageFile)
     colours = image.tag_v2[_COLOUR_MAP]
     if max(colours) < 256:
@@ -260,7 +258,7 @@ def _widen_palette(image: ImageFile) -> None:
 
 
 def _require_plain_exif(name: str, data: bytes) -> None:
-    """Pillow reads all of an AVIF's EXIF as it opens it: as of a TIFF, that must not hold more than there is."""
+    """Check EXIF in an AVIF like a TIFF, because Pillow parses all of it on opening. Raises ImageError."""
     for found in _TIFF_HEAD.finditer(data):
         headers.read_tiff(name, data[found.start() :])
 
@@ -272,16 +270,16 @@ def _cost(kind: str, image: ImageFile, data: bytes) -> Cost:
         seconds += len(data) / _JPEG2000_RATE
     elif kind == "BMP" and image.info.get("compression") in _RUN_LENGTHS:
         seconds = pixels / _RUN_PIXELS + len(data) / _RUN_RATE
-    return _held(kind, image, data, seconds)
+    return _with_memory(kind, image, data, seconds)
 
 
-def _held(kind: str, image: ImageFile, data: bytes, seconds: float) -> Cost:
-    """With the file, what the decoder and Pillow keep, and the array of three channels that comes out."""
+def _with_memory(kind: str, image: ImageFile, data: bytes, seconds: float) -> Cost:
+    """Cost including the file, the memory of decoder and Pillow, and the resulting three-channel array."""
     kept = _BYTES_OF_16 if image.mode.startswith("I;16") else _BYTES.get(image.mode, _BYTES_OF_COLOUR)
     pixels = image.width * image.height
     if image.has_transparency_data:
         seconds += pixels / _COMPOSED_RATE
-    decoding = len(data) + pixels * (kept + _HELD.get(kind, 0) + 3) + _BYTES_OF_ROW * image.height
+    decoding = len(data) + pixels * (kept + _DECODER_BYTES.get(kind, 0) + 3) + _BYTES_OF_ROW * image.height
     return Cost(max(decoding, pixels * (3 + _BYTES_OF_COLOUR)), seconds)
 
 

@@ -1,4 +1,4 @@
-"""Images in, rows out: what a model says of each file, in order; and where the rows go."""
+"""Inference: predictions for image files in order, and their output as tables or links."""
 
 from vgglass.inference.header import header
 from vgglass.inference.inputs import expand

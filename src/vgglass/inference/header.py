@@ -1,4 +1,4 @@
-"""What rows depend on, and lines that tell whether they are as they were written."""
+"""The settings that predictions depend on, and journal lines with checksums."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Header:
-    """What the rows of a journal depend on.
+    """Everything that the rows of a journal depend on.
 
-    model     digest of all in a model file that decides its answers
-    top       answers an image
-    folder    that relative paths start at; empty where there are none
-    settings  what else changes an answer, by the names that a person gives
+    model     digest of the parts of a model file that affect predictions
+    top       classes per image
+    folder    base of relative paths; empty if there are none
+    settings  other options that affect predictions, by their command line names
     """
 
     model: str
@@ -37,7 +37,7 @@ class Header:
 
 
 def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
-    """What the rows that a model gives to these files depend on."""
+    """The header for predictions of these files."""
     record = predictor.record
     relative = any(not path.is_absolute() for path in files)
     return Header(
@@ -46,7 +46,7 @@ def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
 
 
 def model_digest(record: Record) -> str:
-    """SHA-256 of all in a model file that decides its answers."""
+    """SHA-256 of the parts of a model file that affect predictions."""
     values = record.as_json()
     names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
     decisive = [values[name] for name in names]
@@ -54,18 +54,18 @@ def model_digest(record: Record) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is no longer as it was, for a person; '' where all is."""
+    """A phrase on the values that differ; '' if none do."""
     other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} {_short(before.get(name))} and not {_short(now.get(name))}" for name in other)
+    return ", ".join(f"{name} {_abbreviated(before.get(name))} and not {_abbreviated(now.get(name))}" for name in other)
 
 
-def _short(value: Any) -> str:
+def _abbreviated(value: Any) -> str:
     text = str(value) if value is not None else "unsaid"
     return f"{text[:12]}…" if len(text) == 64 else text  # a digest
 
 
 def read_header(values: dict[str, Any]) -> Header:
-    """Raises ValueError, TypeError or KeyError for what `Header.line` did not write."""
+    """Inverse of `Header.line`. Raises ValueError, TypeError or KeyError for other values."""
     found = Header(**{name: value for name, value in values.items() if name != "format"})
     if values["format"] != FORMAT or not isinstance(found.settings, dict):
         raise ValueError("another format")
@@ -73,13 +73,13 @@ def read_header(values: dict[str, Any]) -> Header:
 
 
 def line(values: dict[str, Any]) -> bytes:
-    """A checksum and JSON in ASCII: a path whose bytes are not UTF-8 comes back as it was."""
+    """A line of checksum and ASCII JSON, which preserves paths that are not UTF-8."""
     text = json.dumps(values).encode()
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
 def parsed(found: bytes) -> dict[str, Any]:
-    """Raises ValueError for a line that is torn or damaged."""
+    """Inverse of `line`. Raises ValueError for an incomplete or damaged line."""
     checksum, _, text = found.partition(b" ")
     if not text.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text[:-1]):
         raise ValueError("its checksum differs")

@@ -1,4 +1,4 @@
-"""A network ready to answer: sources in, log-probabilities out, in order; decoding runs beside inference.
+"""Predict log-probabilities of images in order; decoding runs in parallel with inference.
 
 N images, K classes.
 """
@@ -20,18 +20,18 @@ from vgglass.modelfile import Mapped, Record
 
 LogProbabilities = NDArray[np.float64]
 
-BATCH_PIXELS = 16 * 224**2  # of a call to the engine: beyond that none of them gets faster
+BATCH_PIXELS = 16 * 224**2  # per call to the engine: no engine gets faster beyond that
 LARGEST_BATCH = 256
-PATIENCE = 4  # batches of files, readable or not, that one full batch is waited for
-CHUNK = 4  # sources that one thread prepares in a turn
+PATIENCE = 4  # sources, in batches, to collect at most until one batch of readable images is full
+CHUNK = 4  # sources per task of a thread
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model's record, the views it takes of an image, and its engines by whether they are dense.
+    """A model's record, the views of an image to average over, and its engines, keyed by whether they are dense.
 
-    about   which engine it is and why, in a line
-    mapped  the model's file, where its weights lie in it: written to in place, it would answer with others
+    about   a line on which engine was chosen and why
+    mapped  the memory-mapped model file, checked for modification in place, which would change the weights
     """
 
     record: Record
@@ -42,37 +42,37 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What an answer hangs on beside the model, by the names that a person gives."""
+        """The options besides the model that affect predictions, by their command line names."""
         engine = next(iter(self.engines.values()))
         views = "+".join(f"{view.name}@{view.scale}" for view in self.views)
         return {"engine": engine.name, "precision": engine.precision, "views": views}
 
     @property
     def window(self) -> int:
-        """Images that fill a batch together: with more at a time it gets no faster."""
+        """Number of images that fill a batch; more are not faster."""
         size = self.record.preprocessing.size
-        return max(1, _batch((size, size)) // max(view.count for view in self.views))
+        return max(1, _batch_size((size, size)) // max(view.count for view in self.views))
 
     def stream(self, sources: Iterable[File | Pixels]) -> Iterator[LogProbabilities | ImageError]:
-        """What the network makes of each source (K,), in order; or why it can't be read. Memory stays bounded."""
+        """Log-probabilities (K,) of each source in order, or its ImageError. Memory is bounded."""
         window: list[list[Pixels] | ImageError] = []
         readable = 0
         remaining = iter(sources)
         chunks = iter(lambda: list(islice(remaining, CHUNK)), [])
-        for chunk in prefetch(self._prepared, chunks, depth=2 + 2 * self.window // CHUNK):
+        for chunk in prefetch(self._prepare, chunks, depth=2 + 2 * self.window // CHUNK):
             for stacks in chunk:
                 window.append(stacks)
                 readable += not isinstance(stacks, ImageError)
-                # Unreadable files leave no hole in a batch, but do not hold the others up for long.
+                # Unreadable files do not reduce the batch size, but must not delay the others for long.
                 if readable == self.window or len(window) == PATIENCE * self.window:
-                    yield from self._answered(window)
+                    yield from self._predict(window)
                     window, readable = [], 0
-        yield from self._answered(window)
+        yield from self._predict(window)
 
     def log_probabilities(self, shown: Sequence[list[Pixels]]) -> LogProbabilities:
-        """Averages over the views of each image, taken at the softmax (N, K).
+        """Log of the softmax averaged over the views of each image (N, K).
 
-        shown  for each image the stack of each view
+        shown  for each image, the stack of each view
         """
         total = np.full((len(shown), len(self.record.classes)), -np.inf)
         for index, view in enumerate(self.views):
@@ -87,12 +87,12 @@ class Predictor:
         return total
 
     def _logits(self, images: Pixels, view: View) -> NDArray[np.float32]:
-        """(N, K); of a dense view the mean over the places."""
-        parts = -(-len(images) // _batch(images.shape[1:3]))
+        """Logits (N, K); for a dense view the spatial mean."""
+        parts = -(-len(images) // _batch_size(images.shape[1:3]))
         logits = np.concatenate([self.engines[view.is_dense](part) for part in np.array_split(images, parts)])
         return logits.mean(axis=(2, 3)) if view.is_dense else logits
 
-    def _answered(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
+    def _predict(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
         shown = [stacks for stacks in window if not isinstance(stacks, ImageError)]
         answers = iter(self.log_probabilities(shown) if shown else ())
         if self.mapped:
@@ -100,11 +100,11 @@ class Predictor:
         for stacks in window:
             yield stacks if isinstance(stacks, ImageError) else next(answers)
 
-    def _prepared(self, chunk: Sequence[File | Pixels]) -> list[list[Pixels] | ImageError]:
+    def _prepare(self, chunk: Sequence[File | Pixels]) -> list[list[Pixels] | ImageError]:
         return [self.shown(source) for source in chunk]
 
     def shown(self, source: File | Pixels) -> list[Pixels] | ImageError:
-        """The stack of each view, or why there is none; without the traceback, which would hold on to much."""
+        """The stack of each view, or an ImageError without its traceback, which would keep large arrays alive."""
         record = self.record.preprocessing
         try:
             if isinstance(source, np.ndarray):
@@ -114,6 +114,6 @@ class Predictor:
             return ImageError(error.value, error.rule, error.remedy)
 
 
-def _batch(sides: tuple[int, ...]) -> int:
+def _batch_size(sides: tuple[int, ...]) -> int:
     height, width = sides
     return min(LARGEST_BATCH, max(1, BATCH_PIXELS // (height * width)))

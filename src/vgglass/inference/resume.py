@@ -1,8 +1,8 @@
-"""Rows on their way to a file: a line each in `rows.csv.partial`, so that what was killed goes on where it stopped.
+"""A journal of predictions, `rows.csv.partial`, so that an interrupted run can be resumed.
 
-The first line says what the rows depend on, each other one also what the image held; each begins with its checksum.
-When all rows are there they become the file, and the journal is removed: where only the journal is left or both are,
-`--resume` ends the work; where only the file is, it is whole, and `.rows.csv.origin` says what it came about with.
+The first line is the header, every other one a row with the digest of its image; each line starts with a checksum.
+When all rows are there, the table is written and the journal removed. If the journal exists, `--resume` continues; if
+only the table exists it is complete, and `.rows.csv.origin` records the settings and images that it was made with.
 """
 
 import glob
@@ -32,10 +32,10 @@ Entry = tuple[Prediction, str]  # a row, and the `content` of its image
 
 
 class Journal:
-    """The open journal at `path`, whole lines alone.
+    """The open journal at `path`, with complete lines only.
 
-    Unbuffered: a row that is added outlives the process. Never opened twice: closing any other opened one of a file
-    would let go of its lock.
+    Unbuffered, so that added rows survive the process. Opened only once, because closing any descriptor of a file
+    releases the process's lock on it.
     """
 
     def __init__(self, path: Path, file: io.FileIO) -> None:
@@ -45,10 +45,10 @@ class Journal:
         self._file.seek(0)
         reader = io.BufferedReader(self._file)
         try:
-            for found in reader:  # noqa: UP028 (yield from would close the file where it is left early)
+            for found in reader:  # noqa: UP028 (yield from would close the file on early exit)
                 yield found
         finally:
-            reader.detach()  # or it would close the file
+            reader.detach()  # otherwise it closes the file
 
     def entries(self) -> Iterator[Entry]:
         return (_entry(found) for number, found in enumerate(self.lines()) if number)
@@ -57,7 +57,7 @@ class Journal:
         return (row for row, _ in self.entries())
 
     def keep(self, chosen: Sequence[bool]) -> None:
-        """Leave the rows that are chosen."""
+        """Keep only the chosen rows."""
         header, *lines = self.lines()
         self.cut(len(header))
         for found, wanted in zip(lines, chosen, strict=True):
@@ -68,9 +68,9 @@ class Journal:
         self._file.truncate(length)
 
     def write(self, found: bytes) -> None:
-        """Add a line. Raises OSError on a full disk: what is left is whole lines and perhaps a torn one."""
+        """Append a line. Raises OSError on a full disk, which may leave an incomplete last line."""
         rest = memoryview(found)
-        with _named(self.path):
+        with _with_file_name(self.path):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
@@ -83,19 +83,19 @@ def beside(out: Path) -> Path:
 
 
 def complete(out: Path) -> bool:
-    """Whether there is nothing to resume, for the file is there and its journal is gone."""
+    """Whether the table exists and there is no journal to resume."""
     return out.exists() and not beside(out).exists()
 
 
 def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, resume: bool) -> Iterator[Prediction]:
-    """A row for each file as it comes, those of the journal first; after the last one `out` is written.
+    """Yield a row for each file as it is predicted, those of the journal first; then write `out`.
 
-    Rows of images that went or changed since are left out, and what changed is answered again. Raises UsageError before
-    the first row where another process writes to `out`, where rows would be lost, or where those to be resumed came
-    about in another way; InterruptedRunError on SIGINT, SIGTERM and SIGHUP; OSError.
+    Rows of removed images are dropped, and changed images are predicted again. Raises UsageError before the first row
+    if another process writes to `out`, if rows would be lost, or if those to resume were made with other settings;
+    InterruptedRunError on SIGINT, SIGTERM and SIGHUP; OSError.
     """
     with open_journal(out, header, resume) as journal:
-        chosen = _chosen(journal, files)
+        chosen = _still_valid(journal, files)
         with Interruption() as interruption:
             if not all(chosen):
                 journal.keep(chosen)
@@ -105,7 +105,7 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
                 count += 1
                 yield row
             left = [path for path in files if path not in answered]
-            for row, found in _answers(answer, left) if left else ():
+            for row, found in _predict(answer, left) if left else ():
                 journal.add(row, found)
                 count += 1
                 yield row
@@ -118,8 +118,8 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
             journal.path.unlink(missing_ok=True)
 
 
-def _answers(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
-    """Each image is hashed before it is read: where it changes in between it is answered again on --resume."""
+def _predict(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
+    """Predict, hashing each image before it is decoded: if it changes in between, --resume predicts it again."""
     contents: deque[str] = deque()
 
     def hashed() -> Iterator[Path]:
@@ -131,50 +131,50 @@ def _answers(answer: Answer, files: Sequence[Path]) -> Iterator[Entry]:
         yield row, contents.popleft()
 
 
-def _chosen(journal: Journal, files: Sequence[Path]) -> list[bool]:
-    """Whether the image of each row is among the files and as it was. Raises UsageError for rows of others."""
+def _still_valid(journal: Journal, files: Sequence[Path]) -> list[bool]:
+    """Whether the image of each row is in `files` and unchanged. Raises UsageError for rows of other existing files."""
     named = SeenImages()
     for path in files:
         named.add(path)
 
-    def stands(entry: Entry) -> bool:
+    def is_valid(entry: Entry) -> bool:
         path = Path(entry[0].path)
         if path not in named and os.path.lexists(path):
             rule = f"holds rows of images that are not named now, such as {entry[0].shown}"
             raise UsageError(journal.path, rule, "repeat the command as it was, or remove this file to begin again")
         return path in named and content(path) == entry[1]
 
-    return list(prefetch(stands, journal.entries(), AHEAD))
+    return list(prefetch(is_valid, journal.entries(), AHEAD))
 
 
 @contextmanager
 def open_journal(out: Path, header: Header, resume: bool) -> Iterator[Journal]:
-    """The journal of `out`, this process alone in it: begun, or cut after its last whole row; see `recorded`."""
+    """The locked journal of `out`: new, or truncated after its last complete row. Raises as `recorded`."""
     path = beside(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path, out) as file:
+    with _locked(path, out) as file:
         journal = Journal(path, file)
-        rows, length = _whole(journal, header)
+        rows, length = _intact_rows(journal, header)
         if rows and not resume:
             rule = f"holds {rows:,} row{'s' * (rows != 1)} of an earlier run"
             raise UsageError(path, rule, "add --resume to go on with them, or remove it")
         if rows:
-            _compare(journal, header)
+            _require_same_settings(journal, header)
         journal.cut(length if rows else 0)
         if not rows:
             journal.write(header.line())
         for half_written in temporaries(out.with_name(glob.escape(out.name))):
-            discard(half_written)  # of a process that was killed: this one alone writes to `out`
+            discard(half_written)  # of a killed process: this one has the lock on `out`
         yield journal
 
 
 @contextmanager
-def _alone(path: Path, out: Path) -> Iterator[io.FileIO]:
-    """The open file, made where it is missing, no other process in it. Raises UsageError, OSError."""
+def _locked(path: Path, out: Path) -> Iterator[io.FileIO]:
+    """Open and lock the file, creating it if missing. Raises UsageError if it is locked, OSError."""
     while True:
-        with open(path, "r+b", buffering=0, opener=_appending) as file:
+        with open(path, "r+b", buffering=0, opener=_open_append) as file:
             try:
-                with _named(path):
+                with _with_file_name(path):
                     lock(file)
             except BlockingIOError as error:
                 remedy = "wait for it, or choose another --out"
@@ -182,10 +182,10 @@ def _alone(path: Path, out: Path) -> Iterator[io.FileIO]:
             if _is_at(path, file):
                 yield file
                 return
-        # Its owner finished and removed it between our opening and our locking: what is locked is no longer there.
+        # The file was removed by its owner between opening and locking: try again.
 
 
-def _appending(name: str, flags: int) -> int:
+def _open_append(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CREAT | os.O_APPEND, 0o666)
 
 
@@ -196,10 +196,10 @@ def _is_at(path: Path, file: io.FileIO) -> bool:
         return False
 
 
-def _whole(journal: Journal, header: Header) -> tuple[int, int]:
-    """How many rows a journal holds before the first line that is none, and their bytes with the header.
+def _intact_rows(journal: Journal, header: Header) -> tuple[int, int]:
+    """Number of rows before the first damaged line, and their length in bytes including the header.
 
-    Raises UsageError for a file that is no journal.
+    Raises UsageError for a file that is not a journal.
     """
     rows, length = -1, 0
     for found in journal.lines():
@@ -212,8 +212,8 @@ def _whole(journal: Journal, header: Header) -> tuple[int, int]:
     return max(rows, 0), length
 
 
-def _compare(journal: Journal, header: Header) -> None:
-    """Raises UsageError where the journal's rows came about in another way."""
+def _require_same_settings(journal: Journal, header: Header) -> None:
+    """Raises UsageError if the journal's rows were made with other settings."""
     before, now = (read_header(parsed(found)).facts() for found in (next(journal.lines()), header.line()))
     if found := differences(before, now):
         remedy = "repeat the command as it was, or remove this file to begin again"
@@ -221,7 +221,7 @@ def _compare(journal: Journal, header: Header) -> None:
 
 
 def _is_header(found: bytes, header: Header) -> bool:
-    """Whether a line heads a journal; a torn one, after which there are no rows, only where it is our own."""
+    """Whether a line is a journal's header; an incomplete one only if it is a prefix of this header."""
     try:
         read_header(parsed(found))
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -244,8 +244,8 @@ def _entry(found: bytes) -> Entry:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors of an open file know no name, and a person needs one."""
+def _with_file_name(path: Path) -> Iterator[None]:
+    """Add the file name to errors of an open file."""
     try:
         yield
     except OSError as error:
@@ -253,40 +253,40 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-# `.rows.csv.origin`, beside a complete file of rows: what they came about with, so that `--resume` can tell.
+# `.rows.csv.origin` beside a complete table: the settings and images that it was made with, for `--resume`.
 
-AHEAD = 16  # files whose contents are hashed at once
-LARGEST = 1 << 30  # bytes of a file that is hashed; no image has so many
+AHEAD = 16  # files hashed concurrently
+LARGEST = 1 << 30  # bytes; larger files, which can't be images, are not hashed
 ANEW = "leave out --resume to predict anew, or choose another --out"
 
 
 def content(path: Path) -> str:
-    """SHA-256 of a file, or '' where it can't be read."""
+    """SHA-256 of a file; its size if larger than LARGEST, '' if it can't be read."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            return ""  # a pipe would wait for ever
-        return _hashed(path) if about.st_size <= LARGEST else f"{about.st_size} bytes"
+            return ""  # reading a pipe would block
+        return _file_digest(path) if about.st_size <= LARGEST else f"{about.st_size} bytes"
     except OSError:
         return ""
 
 
 def write(out: Path, header: Header, images: Iterable[tuple[Path, str]]) -> None:
-    """Write down what the rows in `out` came about with.
+    """Record the settings and images that the rows in `out` were made with.
 
-    images  of each row the path and its `content`
+    images  path and `content` of each row
     Raises OSError.
     """
-    about = {"format": FORMAT, **asdict(header), "images": _digest(images), "rows": _hashed(out)}
-    with replacing(_beside(out)) as temporary:
+    about = {"format": FORMAT, **asdict(header), "images": _digest(images), "rows": _file_digest(out)}
+    with replacing(_origin_path(out)) as temporary:
         temporary.write_bytes(line(about))
 
 
 def require(out: Path, header: Header, files: Sequence[Path]) -> None:
-    """Raises UsageError for a complete file whose rows are not those that this header and these images would give."""
+    """Raises UsageError unless a complete table was made with this header and these images."""
     try:
-        found = parsed(_beside(out).read_bytes())
-        if found.pop("rows") != _hashed(out):
+        found = parsed(_origin_path(out).read_bytes())
+        if found.pop("rows") != _file_digest(out):
             raise ValueError("another file has taken its place")
         images, before = found.pop("images"), read_header(found)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -297,17 +297,17 @@ def require(out: Path, header: Header, files: Sequence[Path]) -> None:
         raise UsageError(out, "is complete, and its rows are of other images, or of these as they were before", ANEW)
 
 
-def _hashed(path: Path) -> str:
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(images: Iterable[tuple[Path, str]]) -> str:
-    """SHA-256 over places and contents, in no particular order."""
-    met = SeenImages()
-    lines = (f"{met.place(path)}\0{found}".encode(errors="surrogateescape") for path, found in images)
+    """SHA-256 over paths and contents, independent of their order."""
+    seen = SeenImages()
+    lines = (f"{seen.place(path)}\0{found}".encode(errors="surrogateescape") for path, found in images)
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(each).digest() for each in lines))).hexdigest()
 
 
-def _beside(out: Path) -> Path:
+def _origin_path(out: Path) -> Path:
     return out.with_name(f".{out.name}.origin")

@@ -1,4 +1,4 @@
-"""What a model says of each file, in order: one image's answer is one row."""
+"""Predictions of files in order, one row per image."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from vgglass.inference.predictor import Predictor
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image's answer: (class name, probability), likeliest first; or the reason why there is none.
+    """The prediction of one image: (class name, probability) pairs in descending order, or an error.
 
-    path    as the image was named, so that it can be opened; `shown` is for print
-    unsure  whether the likeliest class is below the model's reject threshold; None where it has none
+    path    as given, so that it can be opened; `shown` is for display
+    unsure  whether the top probability is below the model's reject threshold; None without a threshold
     """
 
     path: str
@@ -45,11 +45,8 @@ class Prediction:
         return self.top[0][1] if self.top else 0.0
 
 
-# What a model says of each file, in order.
-
-
 def predict(files: Iterable[File], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
-    """One row a file, in order, as they come; a file that can't be read is a row with its reason."""
+    """Yield one row per file, in order; an unreadable file is a row with an error."""
     asked, answered = tee(files)
     for path, answer in zip(answered, predictor.stream(asked), strict=True):
         if isinstance(answer, ImageError):

@@ -1,4 +1,4 @@
-"""Rows to a file: CSV, JSON lines or Parquet, a few at a time however many there are."""
+"""Write predictions as CSV, JSON lines or Parquet, streaming with bounded memory."""
 
 import csv
 import json
@@ -14,14 +14,11 @@ from vgglass.inference.rows import Prediction
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 Cell = str | float | bool | None
-GROUP = 16_384  # rows of Parquet that are compressed together
+GROUP = 16_384  # rows per Parquet row group
 
 
 def require(path: Path, sources: Iterable[Path] = ()) -> None:
-    """Raises UsageError for a path that no table can be written to, or that the images are named by.
-
-    Raises MissingExtraError where its format wants more.
-    """
+    """Raises UsageError if `path` is no table or is one of the sources, MissingExtraError without pyarrow."""
     if path.suffix.lower() not in SUFFIXES:
         rule = f"the rows go to a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
         raise UsageError(f"--out {path}", rule, "give it one of these endings")
@@ -34,7 +31,7 @@ def require(path: Path, sources: Iterable[Path] = ()) -> None:
 
 
 def write(rows: Iterable[Prediction], path: Path, places: int) -> None:
-    """Write rows, whole or not at all; a CSV or Parquet file has columns for `places` answers each. Raises OSError."""
+    """Write rows atomically; CSV and Parquet have columns for `places` classes. Raises OSError."""
     suffix = path.suffix.lower()
     with replacing(path) as temporary:
         if suffix == ".parquet":
@@ -51,7 +48,7 @@ def write(rows: Iterable[Prediction], path: Path, places: int) -> None:
 
 
 def _text(path: Path) -> Any:
-    """Class names are whatever a model file says: half a surrogate pair is written as its number."""
+    """Open for writing; lone surrogates, which class names of a model file may contain, are escaped."""
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
@@ -66,7 +63,7 @@ def _cells(row: Prediction, places: int) -> list[Cell]:
 
 
 def _as_text(cells: Iterable[Cell]) -> Iterator[str | None]:
-    """Numbers with six places, truth as JSON has it."""
+    """Numbers with six decimals, booleans as in JSON."""
     for cell in cells:
         if isinstance(cell, bool):
             yield json.dumps(cell)
@@ -75,7 +72,7 @@ def _as_text(cells: Iterable[Cell]) -> Iterator[str | None]:
 
 
 def write_parquet(rows: Iterable[Prediction], file: BinaryIO, places: int) -> None:
-    """Write rows as Parquet, with columns for `places` answers each. Raises OSError."""
+    """Write rows as Parquet, with columns for `places` classes. Raises OSError."""
     import pyarrow
     from pyarrow import parquet
 

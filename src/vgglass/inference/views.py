@@ -1,7 +1,7 @@
-"""Ways to look at an image: which stacks of uint8 pictures the network is shown of it.
+"""Views of an image at test time: stacks of uint8 crops or whole images for the network.
 
-'centre' is the square of training. 'dense' and 'crops' are the paper's (section 3.2): the whole image, its shorter
-side brought to Q, and a 5x5 grid of squares cut out of that, each also mirrored. N pictures, H height, W width.
+'centre' is the crop of training. 'dense' and 'crops' are the paper's (section 3.2): the whole image with its shorter
+side at Q, and a 5x5 grid of crops of it, each also flipped. N images of a stack, H height, W width.
 """
 
 import re
@@ -16,24 +16,24 @@ from vgglass.images import Pixels
 from vgglass.modelfile import Record
 from vgglass.preprocess import Preprocessing, fit, shorter_side_to
 
-GRID = 5  # crops a side, as in the paper
-LARGEST = 8  # training sizes: the side of the largest square that is scored whole, for its maps must fit into memory
-JITTER = 32 / 224  # of the training size: the paper's S-32, S, S+32
+GRID = 5  # crops per side, as in the paper
+LARGEST = 8  # largest square for dense evaluation, in multiples of the training size: its maps must fit into memory
+JITTER = 32 / 224  # relative to the training size: the paper's S-32, S, S+32
 
 
 def centre(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
-    """The one square that the network was trained for (1, S, S, C), cut out of the image with its shorter side at Q."""
+    """The centre crop (1, S, S, C) of the image with its shorter side at Q."""
     return fit(pixels, replace(record, resize=scale))[None]
 
 
 def dense(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
-    """The whole image with its shorter side at Q, and its mirror image (2, H, W, C)."""
+    """The whole image with its shorter side at Q, and its horizontal flip (2, H, W, C)."""
     whole = _whole(pixels, record, scale)
     return np.stack([whole, whole[:, ::-1]])
 
 
 def crops(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
-    """5x5 squares spread evenly over the whole image, and their mirror images (50, S, S, C)."""
+    """5x5 evenly spaced crops of the whole image, and their horizontal flips (50, S, S, C)."""
     whole, size = _whole(pixels, record, scale), record.size
     tops, lefts = (np.linspace(0, side - size, GRID).round().astype(int) for side in whole.shape[:2])
     squares = [whole[top : top + size, left : left + size] for top in tops for left in lefts]
@@ -46,9 +46,9 @@ COUNTS = {"centre": 1, "dense": 2, "crops": 2 * GRID**2}
 
 @dataclass(frozen=True)
 class View:
-    """One of VIEWS at one size, and its share in the average of the softmax.
+    """One of VIEWS at one scale, and its weight in the average of the softmax.
 
-    scale  Q, what the shorter side is brought to, in pixels
+    scale  Q, the length of the shorter side in pixels
     """
 
     name: str
@@ -62,17 +62,17 @@ class View:
 
     @property
     def count(self) -> int:
-        """Pictures of an image."""
+        """Number of inputs per image."""
         return COUNTS[self.name]
 
 
 def parse(text: str, record: Record) -> tuple[View, ...]:
-    """The views of a word such as 'centre', 'scales', 'dense@256,384' or 'dense@224,256,288+crops@256'.
+    """Parse views such as 'centre', 'scales', 'dense@256,384' or 'dense@224,256,288+crops@256'.
 
-    '@' gives the sizes Q, the preprocessing record's own without; 'scales' is dense at three of them. What '+' joins
-    has equal shares, and so have the sizes of one. Raises UsageError.
+    Sizes Q follow '@', by default the preprocessing record's; 'scales' is dense at three sizes. The terms joined by '+'
+    have equal weights, and so have the sizes of a term. Raises UsageError.
     """
-    terms = [_term(term, text, record) for term in text.split("+")]
+    terms = [_parse_term(term, text, record) for term in text.split("+")]
     return tuple(View(name, scale, 1 / len(terms) / len(scales)) for name, scales in terms for scale in scales)
 
 
@@ -82,9 +82,9 @@ def show(pixels: Pixels, record: Preprocessing, views: tuple[View, ...]) -> list
 
 
 def require_whole(height: int, width: int, size: int, scale: int) -> None:
-    """Raises ImageError for an image too long to be scored whole with its shorter side at `scale`.
+    """Raises ImageError if an image is too elongated for dense evaluation with its shorter side at `scale`.
 
-    size  of the network's square
+    size  side of the network's input
     """
     if scale * scale * max(height, width) > (LARGEST * size) ** 2 * min(height, width):
         rule = f"too long a strip to be scored whole with its shorter side at {scale}"
@@ -92,11 +92,11 @@ def require_whole(height: int, width: int, size: int, scale: int) -> None:
 
 
 def decoding(record: Preprocessing, views: tuple[View, ...]) -> Preprocessing:
-    """The record to decode by: fine enough for the largest of the views."""
+    """The preprocessing record for decoding, with a resolution that suffices for the largest view."""
     return replace(record, resize=max(record.resize, *(view.scale for view in views)))
 
 
-def _term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
+def _parse_term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
     found = re.fullmatch(r"(centre|dense|crops|scales)(?:@([0-9]{1,6}(?:,[0-9]{1,6})*))?", term.strip())
     if not found:
         rule = "is none of centre, dense, crops, scales, with sizes as in dense@256,384, joined by +"
