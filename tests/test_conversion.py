@@ -122,7 +122,7 @@ def test_width_is_read_from_the_shapes(width: float) -> None:
             zeros = np.broadcast_to(np.float32(0), entry.shape)
             earlier = body.get(entry.layer.name, Part(entry.key, {}))
             body[entry.layer.name] = Part(entry.key, earlier.tensors | {entry.tensor: zeros})
-    assert recognition._fitted("vgg16", body, Path("w.pth")) == architecture
+    assert recognition._infer_widths("vgg16", body, Path("w.pth")) == architecture
 
 
 @pytest.mark.parametrize("inputs", range(1, 15))

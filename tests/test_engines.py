@@ -146,7 +146,7 @@ def test_two_starts_at_once_take_one_measurement(tmp_path: Path, monkeypatch: py
 def test_bfloat16_is_measured_here() -> None:
     if not selection.cpu()[1]:
         pytest.skip("this CPU has no bfloat16")
-    assert selection._measured() > 0
+    assert selection._measure_gain() > 0
     assert selection.processor()
 
 

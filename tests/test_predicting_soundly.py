@@ -69,7 +69,7 @@ from pathlib import Path
 from vgglass import workflows
 from vgglass.engines import selection
 signal.signal(signal.SIGHUP, lambda *_: None)
-selection._measured()
+selection._measure_gain()
 for _ in range(2):
     workflows.predictor(Path({str(saved)!r})), list(workflows.verify(Path({str(saved)!r})))
     os.kill(os.getpid(), signal.SIGHUP)

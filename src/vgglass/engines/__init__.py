@@ -1,4 +1,4 @@
-"""Engines: uint8 images in, one named output of the network out, on whatever runs it."""
+"""Inference engines: uint8 images in, one named output of the network out, on OpenVINO, torch or ONNX Runtime."""
 
 import sys
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from vgglass.errors import ModelFileError
 from vgglass.images import Pixels
 
-# OpenVINO and NNCF report their use to their makers' analytics, through this package; without it they are silent.
-# Nothing that vgglass does leaves the machine unasked.
+# OpenVINO and NNCF send usage analytics through this package; blocking its import disables them. vgglass sends nothing
+# over the network unasked.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 Output = Literal["fc8", "fc7", "avgpool", "pool5"]
@@ -22,12 +22,12 @@ OUTPUTS, PRECISIONS = get_args(Output), get_args(Precision)
 
 @dataclass(frozen=True)
 class Registered:
-    """What is known of an engine before anything of it is imported.
+    """Registry entry of an engine, without importing it.
 
-    module    of vgglass.engines, which has `open_engine`, and what `export` asks of a format's module
-    packages  that it runs on
-    extra     of vgglass that brings them; '' where the light base does
-    suffix    of the graphs that it exports to; '' without
+    module    in vgglass.engines, with `open_engine` and, if it has a graph format, the functions `export` calls
+    packages  required packages
+    extra     of vgglass that installs them; '' if the base install does
+    suffix    of exported graphs; '' if export is not supported
     """
 
     module: str
@@ -47,10 +47,10 @@ FORMATS = {engine.suffix: name for name, engine in ENGINES.items() if engine.suf
 
 @dataclass(frozen=True)
 class Engine:
-    """A network that is ready to run: images (N, S, S, C) in, float32 out.
+    """A network ready for inference: images (N, S, S, C) in, float32 out.
 
     fc8 is (N, K), fc7 (N, hidden) before its ReLU, avgpool (N, C), pool5 (N, C, k, k). A dense engine takes
-    (N, H, W, C) of any size that the classifier fits on, and its fc8 is (N, K, rows, columns).
+    (N, H, W, C) of any size that the head fits, and its fc8 is (N, K, rows, columns).
     """
 
     name: str
@@ -59,12 +59,12 @@ class Engine:
     run: Callable[[Pixels], NDArray[np.float32]] = field(repr=False)
 
     def __call__(self, images: Pixels) -> NDArray[np.float32]:
-        """Raises ModelFileError for an answer that is infinite or not a number."""
+        """Run the network. Raises ModelFileError for an output that is infinite or NaN."""
         return finite(self.run(images))
 
 
 def finite(answer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A network's answer as it is. Raises ModelFileError for one that is infinite or not a number (NaN)."""
+    """Return an output unchanged. Raises ModelFileError if it is infinite or NaN."""
     if not np.isfinite(answer).all():
         rule = "answers with numbers that are infinite or not a number (NaN): its weights are damaged, or overflow"
         raise ModelFileError("the network", rule, "take another model, or the precision float32")

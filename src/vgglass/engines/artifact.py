@@ -1,6 +1,6 @@
-"""What an exported graph carries beside its weights: the model's record, verbatim, and golden inputs with their logits.
+"""Metadata of an exported graph: the model's record, verbatim, and golden inputs with their logits.
 
-One text of ASCII JSON, in the graph's own place for such things: OpenVINO's runtime information, ONNX's metadata.
+Stored as ASCII JSON in OpenVINO's runtime information or ONNX's metadata.
 """
 
 import base64
@@ -33,9 +33,9 @@ class Artifact:
     """A network exported for a runtime.
 
     path           of the graph: .xml (OpenVINO, its weights in the .bin beside it) or .onnx
-    golden_logits  the model file's own; of an int8 graph, what that graph gave when it was made
-    dense          takes images of any size and gives a map of logits (N, K, rows, columns)
-    int8           how the int8 graph did beside float32 on held-out images; empty for float32
+    golden_logits  the model file's own; for an int8 graph, its own outputs at export
+    dense          takes images of any size and returns a map of logits (N, K, rows, columns)
+    int8           figures of int8 compared with float32 on held-out images; empty for float32
     """
 
     path: Path
@@ -55,7 +55,7 @@ def describe(
     dense: bool = False,
     int8: dict[str, Any] | None = None,
 ) -> str:
-    """The text that goes into an artifact made of a model; `constants` is the `digest` of its graph's, if known."""
+    """The metadata text of a model's artifact; `constants`: the `digest` of the graph's constants, if known."""
     assert model.record.digest, "only a saved model is exported"
     golden = safetensors.numpy.save({"images": model.golden_images, "logits": model.golden_logits})
     about = {
@@ -71,15 +71,15 @@ def describe(
 
 
 def digest(constants: Iterable[NDArray[Any]]) -> str:
-    """SHA-256 over a graph's constants, in whatever order and under whatever names a runtime gives them."""
+    """SHA-256 over a graph's constants, independent of their order and names."""
     each = (hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()) for array in constants)
     return hashlib.sha256(b"".join(sorted(one.digest() for one in each))).hexdigest()
 
 
 def parse(path: Path, text: str | None, constants: str) -> Artifact:
-    """The artifact of this text, whose graph's constants have this digest.
+    """Parse the metadata text of a graph whose constants have this digest.
 
-    Raises ModelFileError for one that vgglass did not write, or that is damaged.
+    Raises ModelFileError if vgglass did not write it, or it is damaged.
     """
     if text is None:
         raise ModelFileError(path, "a graph that vgglass did not write", MADE_BY)
@@ -89,7 +89,7 @@ def parse(path: Path, text: str | None, constants: str) -> Artifact:
         if version != FORMAT_VERSION:
             rule = f"is an artifact of format version {version!r}, and this vgglass reads {FORMAT_VERSION}"
             raise ModelFileError(path, rule, f"upgrade vgglass, or {AGAIN}")
-        if (about.get("constants") or constants) != constants:  # older exports have none
+        if (about.get("constants") or constants) != constants:  # absent in older exports
             raise ModelFileError(path, "its weights are not those that were exported", AGAIN)
         record = Record.from_json(about["record"])
         golden = safetensors.numpy.load(base64.b64decode(about["golden"], validate=True))

@@ -1,4 +1,4 @@
-"""A model as a graph that other runtimes read: OpenVINO (.xml and .bin) or ONNX (.onnx), checked before it is there."""
+"""Export models to OpenVINO (.xml and .bin) or ONNX (.onnx), verified before they are moved into place."""
 
 import glob
 import os
@@ -34,13 +34,13 @@ from vgglass.images import Pixels
 
 
 def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
-    """Raises UsageError for a place or a combination that there is no export to."""
+    """Raises UsageError for an unsupported path or combination of options."""
     if path.suffix not in FORMATS:
         raise UsageError(path, f"exports end in {' or '.join(FORMATS)}", "give it one of these endings")
     if path.is_dir():
         raise UsageError(path, "is a folder", "name a file")
     weights = path.with_suffix(".bin")
-    if path.suffix == ".xml" and weights.exists() and not (path.exists() or abandoned(_literal(path))):
+    if path.suffix == ".xml" and weights.exists() and not (path.exists() or abandoned(_escaped(path))):
         raise UsageError(weights, f"is there already, and not as the weights of {path.name}", "choose another name")
     if int8 and path.suffix != ".xml":
         raise UsageError(f"--int8 to {path}", "int8 is exported to OpenVINO", "end it in .xml")
@@ -49,44 +49,44 @@ def require_exportable(path: Path, *, int8: bool, dense: bool) -> None:
 
 
 def export(model: ModelFile, path: Path, *, dense: bool = False) -> list[Check]:
-    """Write a float32 graph. Raises UsageError, MissingExtraError, ModelFileError for one that answers otherwise."""
+    """Write a float32 graph. Raises UsageError, MissingExtraError; ModelFileError if its outputs differ."""
     require_exportable(path, int8=False, dense=dense)
-    runtime = _format(path)
+    runtime = _format_module(path)
     graph = runtime.build_graph(model, dense=dense)
     text = describe(model, runtime.constants_digest(graph), dense=dense)
-    return _place(path, lambda place: runtime.write(graph, place, text))
+    return _write_verified(path, lambda place: runtime.write(graph, place, text))
 
 
 def export_int8(model: ModelFile, graph: "openvino.Model", path: Path, figures: dict[str, Any]) -> list[Check]:
-    """Write the int8 graph of a model; its golden logits become that graph's own. `figures` say how well it does."""
+    """Write the int8 graph of a model, with golden logits of that graph; `figures`: its accuracy."""
     from vgglass.engines import openvino
 
     logits = openvino.engine_of(graph, "int8")(model.golden_images)
     golden = replace(model, golden_logits=logits)
     text = describe(golden, openvino.constants_digest(graph), precision="int8", int8=figures)
-    return _place(path, lambda place: openvino.write(graph, place, text))
+    return _write_verified(path, lambda place: openvino.write(graph, place, text))
 
 
 def read(path: Path) -> Artifact:
     """An exported graph's record and golden inputs. Raises ModelFileError, MissingExtraError."""
     if not path.is_file():
         raise ModelFileError(path, "does not exist", "check the path")
-    return parse(path, *_format(path).read_text(path))
+    return parse(path, *_format_module(path).read_text(path))
 
 
-def _format(path: Path) -> ModuleType:
-    """The file that reads and writes graphs of this ending. Raises MissingExtraError."""
+def _format_module(path: Path) -> ModuleType:
+    """The module that reads and writes graphs with this suffix. Raises MissingExtraError."""
     if path.suffix == ".onnx" and not find_spec("onnx"):
         raise MissingExtraError("onnx", "onnx", "ONNX graphs")
     return import_module(f"vgglass.engines.{ENGINES[FORMATS[path.suffix]].module}")
 
 
-def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
-    with _beside(path) as folder:
+def _write_verified(path: Path, write: Callable[[Path], None]) -> list[Check]:
+    with _temporary_folder(path) as folder:
         written = folder / path.name
         try:
             write(written)
-        except (OSError, RuntimeError) as error:  # OpenVINO's own where a disk is full
+        except (OSError, RuntimeError) as error:  # RuntimeError: OpenVINO on a full disk
             raise ModelFileError(
                 path, f"could not be written ({error})", "free space or choose another place"
             ) from error
@@ -99,9 +99,9 @@ def _place(path: Path, write: Callable[[Path], None]) -> list[Check]:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def _temporary_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in abandoned(_literal(path)):
+    for left in abandoned(_escaped(path)):
         discard(left)
     folder = beside(path)
     folder.mkdir()
@@ -111,14 +111,14 @@ def _beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def _literal(path: Path) -> Path:
+def _escaped(path: Path) -> Path:
     return path.with_name(glob.escape(path.name))
 
 
 def _move(folder: Path, path: Path) -> None:
-    """The graph last and the old one first away: a graph never stands beside weights of another."""
+    """Remove the old graph first and move the new one last, so that a graph never has the weights of another."""
     files = sorted(folder.iterdir(), key=lambda file: file.name == path.name)
-    _sync(files)
+    _fsync(files)
     if len(files) > 1:
         path.unlink(missing_ok=True)
     for file in files:
@@ -126,19 +126,19 @@ def _move(folder: Path, path: Path) -> None:
     synced(path.parent)
 
 
-def _sync(files: Iterable[Path]) -> None:
+def _fsync(files: Iterable[Path]) -> None:
     for file in files:
         with file.open("rb+") as opened:
             os.fsync(opened.fileno())
 
 
-# Weights and activations in eight bits: post-training quantisation by NNCF (an extra: vgglass[int8]).
+# Post-training quantisation to int8 by NNCF (extra: vgglass[int8]).
 
 
 def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
-    """The graph of a model with ranges from `count` images, each a batch of one (1, S, S, C).
+    """Quantise a model with ranges calibrated on `count` images, each a batch (1, S, S, C).
 
-    In a thread of its own: NNCF makes cores as it likes, and signals do not come to that thread (see `openvino.core`).
+    Runs in another thread, which receives no signals, because NNCF creates cores of its own (see `openvino.core`).
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_quantise, model, images, count).result()
@@ -146,7 +146,7 @@ def quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino
 
 def _quantise(model: ModelFile, images: Iterable[Pixels], count: int) -> openvino.Model:
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # NNCF, and torch on its behalf, warn of what is not used here
+    logging.disable(logging.WARNING)  # warnings of NNCF and torch about features not used here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""The network as a graph, in the words of whatever runtime is to hold it: one walk for OpenVINO and for ONNX.
+"""Build the network as a graph of any runtime: shared by OpenVINO and ONNX.
 
-The graph takes uint8 images (N, H, W, C): channel order and normalisation are inside, batch norm is folded into the
-convolution before it. N and, in a dense graph, H and W are free.
+The graph takes uint8 images (N, H, W, C): it includes channel order and normalisation, and batch norm is folded into
+the preceding convolution. N and, in a dense graph, H and W are dynamic.
 """
 
 import math
@@ -21,10 +21,10 @@ Array = NDArray[np.float32]
 
 
 class Operations(Protocol[Node]):
-    """What a runtime must be able to say."""
+    """The operations that a runtime must provide."""
 
     def normalised(self, side: int | None, record: Preprocessing) -> Node:
-        """The graph's input, images of `side` pixels or of any size, as float32 (N, C, H, W)."""
+        """The graph's input, images of `side` pixels (None: any size), normalised to float32 (N, C, H, W)."""
 
     def convolution(self, x: Node, name: str, weight: Array, bias: Array, padding: int) -> Node: ...
 
@@ -42,13 +42,13 @@ class Operations(Protocol[Node]):
 
 
 def build(operations: Operations[Node], model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> Node:
-    """Say the network layer by layer, from the images to the named output; dense, as in section 3.2 of the paper."""
+    """Build the network layer by layer up to the named output; dense: as in section 3.2 of the paper."""
     record = model.record
     weights = fold_batch_norm(model)
     x = operations.normalised(None if dense else record.preprocessing.size, record.preprocessing)
     for layer in record.architecture.layers():
         if layer.kind in ("batchnorm", "dropout"):
-            continue  # folded; the identity outside training
+            continue  # folded; identity at inference
         x = _layer(operations, x, layer, weights, dense)
         if layer.name == output:
             break
@@ -56,7 +56,7 @@ def build(operations: Operations[Node], model: ModelFile, output: Output = "fc8"
 
 
 def fold_batch_norm(model: ModelFile) -> Weights:
-    """Weights with each batch norm's scale and shift moved into the convolution before it, computed in float64."""
+    """Weights with each batch norm folded into the preceding convolution, computed in float64."""
     weights = dict(model.weights)
     for layer in model.record.architecture.layers():
         if layer.kind != "batchnorm":

@@ -1,4 +1,4 @@
-"""ONNX: the network as an ONNX graph, and ONNX Runtime as an engine (an extra: vgglass[onnx])."""
+"""ONNX graphs, and the engine ONNX Runtime (extra: vgglass[onnx])."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +20,14 @@ from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 
-OPSET, IR_VERSION = 17, 8  # of 2022: what most runtimes in use can read
+OPSET, IR_VERSION = 17, 8  # of 2022: supported by most runtimes in use
 
 
 def open_engine(
     source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
 ) -> Engine:
-    """A model file or an .onnx artifact by ONNX Runtime on this CPU, for batches of any size."""
-    import onnxruntime  # reading a graph does without it
+    """Open a model file or an .onnx artifact with ONNX Runtime on the CPU, for batches of any size."""
+    import onnxruntime  # not needed for reading graphs
 
     graph = (
         build_graph(source, output, dense=dense).SerializeToString() if isinstance(source, ModelFile) else source.path
@@ -45,7 +45,7 @@ def open_engine(
 
 @contextmanager
 def _runtime_errors() -> Iterator[None]:
-    """ONNX Runtime's own errors, which are of no common class, as RuntimeError."""
+    """Translate ONNX Runtime's exceptions, which have no common base class, to RuntimeError."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     try:
@@ -58,7 +58,7 @@ def _runtime_errors() -> Iterator[None]:
 
 
 def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> onnx.ModelProto:
-    """uint8 images (N, H, W, C) to the named output."""
+    """Graph from uint8 images (N, H, W, C) to the named output."""
     operations = ONNX()
     last = build(operations, model, output, dense=dense)
     assert last == output, "a node's output is named as its layer"
@@ -71,7 +71,7 @@ def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False
 
 
 def write(graph: onnx.ModelProto, path: Path, text: str) -> None:
-    """Write a graph with the artifact's text inside."""
+    """Write a graph with the artifact's metadata text."""
     helper.set_model_props(graph, {KEY: text})
     onnx.save_model(graph, path)
 
@@ -81,7 +81,7 @@ def constants_digest(graph: onnx.ModelProto) -> str:
 
 
 def read_text(path: Path) -> tuple[str | None, str]:
-    """The artifact's text in an .onnx, None where there is none, and the digest of its constants.
+    """The metadata text of an .onnx (None if there is none) and the digest of its constants.
 
     Raises ModelFileError for a damaged file.
     """
@@ -96,7 +96,7 @@ def read_text(path: Path) -> tuple[str | None, str]:
 
 
 def _is_whole(graph: onnx.ModelProto) -> bool:
-    """Whether all weights are inside and where they are looked for: one that lies elsewhere names any file at all."""
+    """Whether all weights are initialisers in the file; external data could reference any other file."""
     attributes = [part for node in graph.graph.node for part in node.attribute]
     nested = any(part.HasField("t") or part.HasField("g") or part.tensors or part.graphs for part in attributes)
     elsewhere = any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.graph.initializer)
@@ -104,7 +104,7 @@ def _is_whole(graph: onnx.ModelProto) -> bool:
 
 
 class ONNX:
-    """The operations of a graph as ONNX nodes; a node's name is its output's and stands for it."""
+    """`Operations` as ONNX nodes; a node is identified by the name of its output."""
 
     images: onnx.ValueInfoProto
 

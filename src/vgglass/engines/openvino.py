@@ -1,4 +1,4 @@
-"""OpenVINO, the default on a CPU: the graph is built from the model file's arrays, so torch is never needed."""
+"""OpenVINO, the default engine on a CPU; graphs are built from the model file's arrays, without torch."""
 
 from collections.abc import Callable
 from functools import cache
@@ -24,10 +24,10 @@ HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 @cache
 def core() -> openvino.Core:
-    """The one core of this process.
+    """The single core of this process.
 
-    Each core gives its thread an alternate stack for signals, and when it goes puts back the one before, even where
-    that is gone already: after two of them the next signal would end the process (seen with OpenVINO 2026.4).
+    Each core installs an alternate signal stack on its thread and restores the previous one on destruction, even if
+    that no longer exists: after two cores the next signal would crash the process (seen with OpenVINO 2026.4).
     """
     return openvino.Core()
 
@@ -35,9 +35,9 @@ def core() -> openvino.Core:
 def open_engine(
     source: ModelFile | Artifact, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
 ) -> Engine:
-    """A model file, or a network exported to OpenVINO or ONNX, on this CPU, for batches of any size.
+    """Open a model file, or an artifact in OpenVINO or ONNX format, on the CPU, for batches of any size.
 
-    An artifact's output, precision and density are its own: int8 is its only other precision.
+    Output, precision (float32 or int8) and density of an artifact are fixed.
     """
     if isinstance(source, Artifact):
         return engine_of(core().read_model(source.path), precision)
@@ -45,7 +45,7 @@ def open_engine(
 
 
 def engine_of(graph: openvino.Model, precision: Precision) -> Engine:
-    """A graph, compiled for this CPU."""
+    """Compile a graph for the CPU."""
     hint = HINTS["float32" if precision == "int8" else precision]
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     compiled = core().compile_model(graph, "CPU", options)
@@ -58,7 +58,7 @@ def engine_of(graph: openvino.Model, precision: Precision) -> Engine:
 
 
 def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> openvino.Model:
-    """uint8 images (N, H, W, C) to the named output. The graph shares the model file's arrays."""
+    """Graph from uint8 images (N, H, W, C) to the named output; it shares the model file's arrays."""
     operations = OpenVINO()
     result = build(operations, model, output, dense=dense)
     result.output(0).get_tensor().set_names({output})
@@ -66,7 +66,7 @@ def build_graph(model: ModelFile, output: Output = "fc8", *, dense: bool = False
 
 
 def write(graph: openvino.Model, path: Path, text: str) -> None:
-    """Write a graph as .xml and the .bin of its weights beside it, with the artifact's text inside."""
+    """Write a graph as .xml and .bin (weights), with the artifact's metadata text."""
     graph.set_rt_info(text, [KEY])
     openvino.save_model(graph, path, compress_to_fp16=False)
 
@@ -76,7 +76,7 @@ def constants_digest(graph: openvino.Model) -> str:
 
 
 def read_text(path: Path) -> tuple[str | None, str]:
-    """The artifact's text in an .xml, None where there is none, and the digest of its constants.
+    """The metadata text of an .xml (None if there is none) and the digest of its constants.
 
     Raises ModelFileError for a damaged file.
     """
@@ -90,7 +90,7 @@ def read_text(path: Path) -> tuple[str | None, str]:
 
 
 class OpenVINO:
-    """The operations of a graph as OpenVINO's nodes; `images` is its input once `normalised` was called."""
+    """`Operations` as OpenVINO nodes; `images`: the input, set by `normalised`."""
 
     images: openvino.Node
 
@@ -126,18 +126,18 @@ class OpenVINO:
         return ops.lrn(x, np.array([1]), alpha, family.LRN_BETA, family.LRN_K, family.LRN_SIZE, name=name)
 
     def max_pool(self, x: openvino.Node, name: str) -> openvino.Node:
-        return opset1.max_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], name=name)  # later ones give indices too
+        return opset1.max_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], name=name)  # later opsets return indices as well
 
     def average_pool(self, x: openvino.Node, name: str, side: int) -> openvino.Node:
         return opset1.avg_pool(x, [1, 1], [0, 0], [0, 0], [side, side], exclude_pad=True, name=name)
 
 
 def _constant(array: Array) -> openvino.Node:
-    return ops.constant(array, shared_memory=True)  # a copy of VGG-16's would take 15 s
+    return ops.constant(array, shared_memory=True)  # copying VGG-16's takes 15 s
 
 
 def convolutions(channels: int, side: int, count: int, precision: str) -> Callable[[Array], object]:
-    """Some 3x3 convolutions in a row on one image (1, C, side, side), to measure a precision by."""
+    """A compiled stack of 3x3 convolutions on one image (1, C, side, side), as a benchmark of a precision."""
     weight = np.full((channels, channels, 3, 3), 1 / (9 * channels), np.float32)
     x = image = ops.parameter([1, channels, side, side], np.float32)
     for _ in range(count):

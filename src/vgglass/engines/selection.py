@@ -1,4 +1,4 @@
-"""Which engine and precision a network runs with on this machine, and why."""
+"""Select the engine and precision for a network on this machine, with the reason."""
 
 import hashlib
 import json
@@ -22,12 +22,12 @@ from vgglass.modelfile import ModelFile
 
 Source = ModelFile | Artifact
 
-FASTER = 1.2  # from this gain on, bfloat16 is worth its eight bits
+FASTER = 1.2  # speed-up from which bfloat16 is worth its loss of precision
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine's name, the precision it multiplies in, and why these two."""
+    """An engine's name, the precision of its arithmetic, and the reason for both."""
 
     engine: str
     precision: Precision
@@ -38,7 +38,7 @@ class Choice:
 
 
 def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Choice:
-    """Settle what is left to 'auto'. Raises UsageError for what does not go together, or not on this machine."""
+    """Resolve 'auto'. Raises UsageError for combinations that are invalid or unsupported on this machine."""
     if engine not in ("auto", *NAMES):
         raise UsageError(f"--engine {engine}", f"is not one of auto, {', '.join(NAMES)}", "choose one of them")
     if precision not in ("auto", *PRECISIONS):
@@ -50,15 +50,15 @@ def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Cho
         name, why = ("torch", "a GPU is there") if gpu else ("openvino", "the quickest on a CPU")
     else:
         name, why = engine, "as asked"
-        _require_fitting(source, name)
+        _require_supported(source, name)
     if isinstance(source, Artifact):
-        return Choice(name, _exported(source, precision), f"{why}; {source.precision} as exported")
+        return Choice(name, _artifact_precision(source, precision), f"{why}; {source.precision} as exported")
     if precision == "int8":
         raise UsageError(
             "--precision int8", "needs weights that were calibrated for it", "run vgglass export --int8 first"
         )
     if precision == "auto":
-        chosen, reason = _quickest(name)
+        chosen, reason = _fastest_precision(name)
         return Choice(name, chosen, f"{why}; {reason}")
     if precision == "bfloat16":
         _require_bfloat16(name)
@@ -67,7 +67,7 @@ def choose(source: Source, engine: str = "auto", precision: str = "auto") -> Cho
 
 
 def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense: bool = False) -> Engine:
-    """The engine chosen for a network. Raises UsageError for what an artifact does not hold; MissingExtraError."""
+    """Open the chosen engine. Raises UsageError for an output or density that an artifact lacks; MissingExtraError."""
     if output not in OUTPUTS:
         raise UsageError(f"output {output!r}", f"is not one of {', '.join(OUTPUTS)}", "choose one of them")
     if dense and output != "fc8":
@@ -75,13 +75,13 @@ def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense
     runtime = module(choice.engine)
     source.record.architecture.layer(output)
     if isinstance(source, Artifact):
-        return _opened(source, runtime, choice, output, dense)
+        return _open_artifact(source, runtime, choice, output, dense)
     engine: Engine = runtime.open_engine(source, output, choice.precision, dense=dense)
     return engine
 
 
-def _opened(source: Artifact, runtime: ModuleType, choice: Choice, output: Output, dense: bool) -> Engine:
-    """An artifact's engine, after one golden image: whatever its record says, a graph gives what it gives."""
+def _open_artifact(source: Artifact, runtime: ModuleType, choice: Choice, output: Output, dense: bool) -> Engine:
+    """Open an artifact's engine, and check its output shape on one golden image. Raises ModelFileError, UsageError."""
     if output != "fc8":
         raise UsageError(source.path, f"gives class scores, not {output}", "take the model file")
     if dense != source.dense:
@@ -101,29 +101,29 @@ def _opened(source: Artifact, runtime: ModuleType, choice: Choice, output: Outpu
 
 
 def runs(source: Source, engine: str) -> bool:
-    """Whether an engine can hold a network: OpenVINO reads ONNX too."""
+    """Whether an engine supports a source; OpenVINO reads ONNX as well."""
     return isinstance(source, ModelFile) or engine == "openvino" or engine == FORMATS[source.path.suffix]
 
 
 def missing(engine: str) -> list[str]:
-    """The packages of an engine that are not installed."""
+    """Required packages of an engine that are not installed."""
     return [package for package in ENGINES[engine].packages if not find_spec(package)]
 
 
 def module(name: str) -> ModuleType:
-    """The engine's own file. Raises MissingExtraError where what it drives is not installed."""
+    """The module of an engine. Raises MissingExtraError if a required package is not installed."""
     for package in missing(name):
         raise MissingExtraError(package, ENGINES[name].extra, f"the engine {name}")
     return import_module(f"vgglass.engines.{ENGINES[name].module}")
 
 
-def _require_fitting(source: Source, engine: str) -> None:
+def _require_supported(source: Source, engine: str) -> None:
     if isinstance(source, Artifact) and not runs(source, engine):
         takes = "model files" if engine == "torch" else "model files and .onnx"
         raise UsageError(f"--engine {engine} on {source.path}", f"it runs {takes}", "take openvino")
 
 
-def _exported(source: Artifact, precision: str) -> Precision:
+def _artifact_precision(source: Artifact, precision: str) -> Precision:
     if precision not in ("auto", source.precision):
         rule = f"was exported as {source.precision}"
         raise UsageError(
@@ -133,14 +133,14 @@ def _exported(source: Artifact, precision: str) -> Precision:
 
 
 def _require_bfloat16(engine: str) -> None:
-    """torch computes it on every machine, if slowly."""
+    """Raises UsageError without bfloat16 support; torch emulates it where necessary."""
     if engine == "onnxruntime":
         raise UsageError("--precision bfloat16", "onnxruntime multiplies in float32 on a CPU", "take another engine")
     if engine == "openvino" and not cpu()[1]:
         raise UsageError("--precision bfloat16", "this CPU has no arithmetic in bfloat16", "take float32 or auto")
 
 
-def _quickest(engine: str) -> tuple[Precision, str]:
+def _fastest_precision(engine: str) -> tuple[Precision, str]:
     if engine == "onnxruntime":
         return "float32", "all that onnxruntime has on a CPU"
     if engine == "torch":
@@ -158,11 +158,11 @@ def _quickest(engine: str) -> tuple[Precision, str]:
     return chosen, f"bfloat16 was measured {gain:.1f} times as fast as float32 here"
 
 
-# What this machine has to run a network with.
+# Hardware detection and benchmarks.
 
 CPUINFO = Path("/proc/cpuinfo")
-GPU = Path("/dev/nvidiactl")  # asking torch takes seconds
-PROBE = (256, 28, 3)  # channels, side and number of the convolutions that the two precisions are compared on
+GPU = Path("/dev/nvidiactl")  # checked first, because importing torch takes seconds
+PROBE = (256, 28, 3)  # channels, side and number of convolutions of the precision benchmark
 TURNS = 5
 
 
@@ -176,7 +176,7 @@ def has_gpu() -> bool:
 
 
 def cpu() -> tuple[str, bool]:
-    """This CPU's name and OpenVINO's version, and whether it has instructions for bfloat16."""
+    """The CPU's name with OpenVINO's version, and whether it supports bfloat16."""
     import openvino
 
     from vgglass.engines.openvino import core
@@ -186,33 +186,33 @@ def cpu() -> tuple[str, bool]:
 
 
 def processor() -> str:
-    """This CPU's name, without OpenVINO."""
+    """The CPU's name, without importing OpenVINO."""
     names = re.findall(r"^model name\s*: (.+)$", CPUINFO.read_text(), re.MULTILINE) if CPUINFO.is_file() else []
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def bfloat16_gain(name: str) -> float:
-    """How many times as fast as float32 bfloat16 is on the CPU of this name: some have it and are slow at it.
+    """Speed-up of bfloat16 over float32 on the CPU of this name, as some support it only slowly.
 
-    Takes about half a second the first time.
+    Takes about half a second the first time; cached by `remembered`.
     """
-    return remembered(f"OpenVINO's bfloat16 beside float32, {name}", _measured)
+    return remembered(f"OpenVINO's bfloat16 beside float32, {name}", _measure_gain)
 
 
 def remembered(what: str, measure: Callable[[], float]) -> float:
-    """A figure as it was first measured here: measured at each start it would differ, and what is chosen by it too.
+    """A cached measurement: repeated at each start it would vary, and so would the choices based on it.
 
-    what  names the figure and all that it hangs on
-    Kept in the cache folder with its SHA-256; a file that is not as it was written is measured again, and where nothing
-    can be written that happens each time.
+    what  identifies the figure and everything it depends on
+    Stored in the cache folder with its SHA-256; a damaged file is measured again, and without a writable folder the
+    figure is measured every time.
     """
     path = measurements() / f"{_digest(what)}.json"
-    if (known := _known(path, what)) is not None:
+    if (known := _read_cached(path, what)) is not None:
         return known
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.with_suffix(".lock")):  # another start may be measuring now
-            if (known := _known(path, what)) is not None:
+        with locked(path.with_suffix(".lock")):  # another process may be measuring
+            if (known := _read_cached(path, what)) is not None:
                 return known
             gain = measure()
             kept = json.dumps([what, gain])
@@ -224,11 +224,11 @@ def remembered(what: str, measure: Callable[[], float]) -> float:
 
 
 def measurements() -> Path:
-    """The folder that `remembered` keeps its figures in."""
+    """The folder of cached measurements."""
     return cache_folder() / "measured"
 
 
-def _known(path: Path, what: str) -> float | None:
+def _read_cached(path: Path, what: str) -> float | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         named, gain = json.loads(found["measured"])
@@ -243,7 +243,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _measured() -> float:
+def _measure_gain() -> float:
     from vgglass.engines.openvino import convolutions
 
     channels, side, count = PROBE

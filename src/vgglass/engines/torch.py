@@ -1,4 +1,4 @@
-"""PyTorch as an engine: on the GPU where there is one, else on the CPU."""
+"""The PyTorch engine: on the GPU if available, else on the CPU."""
 
 import warnings
 from collections.abc import Callable
@@ -20,7 +20,7 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def open_engine(
     source: ModelFile, output: Output = "fc8", precision: Precision = "float32", *, dense: bool = False
 ) -> Engine:
-    """A model file by torch, for batches of any size: one too large for the GPU is halved until it fits."""
+    """Open a model file with torch, for batches of any size: one too large for the GPU is halved until it fits."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = VGG.from_file(source).to(device, TYPES[precision]).to(memory_format=torch.channels_last)
     preprocessing = source.record.preprocessing
@@ -36,17 +36,17 @@ def open_engine(
 
 
 def named(network: VGG, batch: Tensor, output: str) -> Tensor:
-    """The output of one layer; what follows it is not computed."""
+    """The output of one layer; later layers are not computed."""
     found = next(step.output for step in network.walk(batch) if step.name == output)
     return found.flatten(1) if output == "avgpool" else found
 
 
 def halving(run: Callable[[Pixels], NDArray[np.float32]]) -> Callable[[Pixels], NDArray[np.float32]]:
-    """`run` in parts that fit the GPU: where its memory runs out the part is halved, said once, and kept so.
+    """Wrap `run` to split batches: on out-of-memory the maximum size is halved, with a warning, and kept.
 
     A single image that does not fit raises torch.OutOfMemoryError.
     """
-    largest = 0  # images at a time; 0 as long as nothing was too large
+    largest = 0  # maximum batch size; 0 until memory runs out
 
     def parts(images: Pixels) -> NDArray[np.float32]:
         nonlocal largest

@@ -1,4 +1,4 @@
-"""Golden inputs through every runtime that can hold a network and is installed."""
+"""Verify a network on its golden inputs with every supported and installed engine."""
 
 import statistics
 import time
@@ -12,18 +12,18 @@ from vgglass.engines import NAMES, Engine, Precision, selection
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.selection import Choice, Source, missing, open_engine, runs
 
-# Of the largest golden logit. Golden logits of an int8 graph are its own: another CPU may round otherwise.
+# Relative to the largest golden logit. An int8 graph is compared with its own golden logits: CPUs round differently.
 TOLERANCES: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
 TURNS = 3
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one runtime made of a network's golden inputs.
+    """Result of one engine on a network's golden inputs.
 
-    difference  the largest of the logits, as a share of the largest golden logit
-    agreement   share of the golden inputs with the same likeliest class
-    speed       images a second, in batches of the golden inputs
+    difference  maximum absolute difference of logits, relative to the largest golden logit
+    agreement   share of golden inputs with the same top class
+    speed       images per second, in batches of the golden inputs
     """
 
     path: Path | None
@@ -39,7 +39,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """False also where a difference is not a number."""
+        """Whether the difference is within the tolerance; False if it is NaN."""
         return self.difference <= self.tolerance
 
     def __str__(self) -> str:
@@ -47,18 +47,18 @@ class Check:
 
 
 def verify(source: Source) -> Iterator[Check]:
-    """Run a model file or an artifact on each runtime that is installed, in each precision that it has here."""
+    """Run a model file or an artifact on each installed engine, in each precision supported on this machine."""
     path = source.path if isinstance(source, Artifact) else None
     dense = isinstance(source, Artifact) and source.dense
     for name in NAMES:
         if missing(name) or not runs(source, name):
             continue
-        for precision in _precisions(source, name):
+        for precision in _supported_precisions(source, name):
             engine = open_engine(source, Choice(name, precision, ""), dense=dense)
             yield check(source, engine, path, dense=dense)
 
 
-def _precisions(source: Source, engine: str) -> list[Precision]:
+def _supported_precisions(source: Source, engine: str) -> list[Precision]:
     if isinstance(source, Artifact):
         return [source.precision]
     capable = (engine == "openvino" and selection.cpu()[1]) or (engine == "torch" and selection.has_gpu())
@@ -66,12 +66,12 @@ def _precisions(source: Source, engine: str) -> list[Precision]:
 
 
 def check(source: Source, engine: Engine, path: Path | None = None, *, dense: bool = False) -> Check:
-    """Run one engine on the golden inputs of the network that it was opened for."""
+    """Run an engine on the golden inputs of its network."""
     images, golden = source.golden_images, source.golden_logits
-    found = engine.run(images)  # what is no number is a difference too
+    found = engine.run(images)  # not engine(): NaN must count as a difference
     if dense:
-        found = found[:, :, 0, 0]  # at the training size the map has one place
-    largest = np.abs(golden).max() or 1.0  # zero for convolutions without a head
+        found = found[:, :, 0, 0]  # at the training size the map is 1x1
+    largest = np.abs(golden).max() or 1.0  # zero for a network without a head
     difference = float(np.abs(found - golden).max() / largest)
     agreement = float((found.argmax(axis=1) == golden.argmax(axis=1)).mean())
     return Check(path, engine.name, engine.precision, difference, agreement, _speed(engine, images))

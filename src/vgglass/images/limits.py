@@ -59,7 +59,7 @@ def require(name: str, what: str, cost: Cost, limit: int) -> None:
     if cost.pixels > limit:
         raise CostError(
             name,
-            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_cost_of(limit), 'or')}",
+            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_budget(limit), 'or')}",
             _remedy(cost.pixels),
         )
 
@@ -74,7 +74,7 @@ def require_length(name: str, length: int, limit: int) -> None:
         )
 
 
-def _cost_of(limit: int) -> Cost:
+def _budget(limit: int) -> Cost:
     return Cost(limit * BYTES_A_PIXEL, limit / PIXELS_A_SECOND)
 
 

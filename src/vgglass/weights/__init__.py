@@ -1,7 +1,7 @@
-"""Weights of torchvision, timm and Keras <-> vgglass.
+"""Convert weights between vgglass and torchvision, timm and Keras.
 
-A foreign file holds weights and little else: what a family feeds its networks is declared here, in FEEDS, and the class
-names come from the caller. One way in, `read_foreign`, and one way out, `to_foreign`.
+Foreign files have little besides weights: the preprocessing of each family is declared in FEEDS, and class names are
+passed by the caller. `read_foreign` imports, `to_foreign` exports.
 """
 
 from vgglass.weights.conversion import (

@@ -1,4 +1,4 @@
-"""What a file of foreign weights holds, in one layout whatever framework wrote it."""
+"""The contents of a foreign weights file in a layout that does not depend on the framework."""
 
 import re
 import struct
@@ -14,9 +14,9 @@ from vgglass.errors import WeightsError
 Array = NDArray[np.float32]
 Arrays = dict[str, Array]
 
-# A damaged pickle, zip or HDF5 file may raise any of these while it is read.
+# Exceptions of reading a damaged pickle, zip or HDF5 file.
 DAMAGED = (AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
-MOST_NUMBERS = 1 << 29  # in one file: 2 GiB as float32, nearly four times VGG-19
+MOST_NUMBERS = 1 << 29  # per file: 2 GiB as float32, nearly four times VGG-19
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Part:
     """One layer: a convolution's weight is (O outputs, I inputs, k, k), a fully connected one's (O, I).
 
     key   in the file, without the tensor's name: 'features.0', 'layers/conv2d_1'
-    name  that its author gave it, where the file has one beside the key
+    name  of the layer, if the file has one besides the key
     """
 
     key: str
@@ -33,7 +33,7 @@ class Part:
 
     @property
     def kind(self) -> Literal["conv", "batchnorm", "maxpool", "linear", "other"]:
-        """A pooling has no tensors; only a graph tells of it."""
+        """The kind, derived from the tensors; none for max pooling, which only graphs contain."""
         if not self.tensors:
             return "maxpool"
         if "running_mean" in self.tensors:
@@ -47,10 +47,10 @@ class Part:
 class Contents:
     """The layers of a file in order.
 
-    framework      whose keys they have; an ONNX graph does not say what it was made of
-    channels_last  the first fully connected layer takes its inputs row by row (H, W, C), not channel by channel
-    chosen         which of several sets of weights these are, in words
-    own_feed       why the network is not fed as its family is, in words
+    framework      whose key scheme is used; the origin of an ONNX graph is unknown
+    channels_last  inputs of the first fully connected layer are flattened from (H, W, C), not (C, H, W)
+    chosen         a phrase on which of several sets of weights was chosen
+    own_feed       a phrase on why the preprocessing differs from the family's
     """
 
     framework: Literal["torch", "keras", "onnx"]
@@ -65,7 +65,7 @@ def damaged(path: Path, error: Exception) -> WeightsError:
 
 
 def require_size(path: Path, key: str, numbers: int) -> None:
-    """Raises WeightsError before a shape out of a small file asks for more memory than a machine has."""
+    """Raises WeightsError before a shape in a small file can cause an excessive allocation."""
     if numbers > MOST_NUMBERS:
         rule = f"claims to hold {numbers:,} numbers, and no VGG has more than {MOST_NUMBERS:,}"
         raise WeightsError(f"{key} in {path}", rule, "write or fetch the file again")
@@ -76,5 +76,5 @@ def as_float(values: Any) -> Array:
 
 
 def natural(text: str) -> list[str | int]:
-    """Sorts 'conv2d_2' before 'conv2d_10'."""
+    """Natural sort key: 'conv2d_2' before 'conv2d_10'."""
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", text))]

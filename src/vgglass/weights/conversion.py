@@ -1,4 +1,4 @@
-"""Weights of other frameworks as a model file, what was taken and left out in words; and a model file as theirs."""
+"""Convert foreign weights to a model file, with a report of what was used and ignored, and model files to theirs."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -20,20 +20,20 @@ from vgglass.weights.families import FAMILIES, FEEDS, PUBLISHED, SUFFIXES, TORCH
 from vgglass.weights.formats import Array, Contents
 from vgglass.weights.recognition import Network, recognise
 
-SHOWN = 4  # keys that are named of those left out
-CONVENTIONS = ("torchvision", "keras")  # of feeding a network
-NAMES = {"keras": "Keras", "onnx": "ONNX"}  # as one writes them
+SHOWN = 4  # ignored keys that are listed
+CONVENTIONS = ("torchvision", "keras")  # of preprocessing
+NAMES = {"keras": "Keras", "onnx": "ONNX"}  # for display
 WAYS = {"RGB": "RGB, mean and deviation of ImageNet", "BGR": "BGR, mean of ImageNet subtracted"}
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """What was recognised in a file of another framework.
+    """A network recognised in a file of another framework.
 
-    network     the architecture, the layers that were taken and the keys that were left out
-    family      whose network it is: 'torchvision', 'timm', 'keras'; 'onnx' for a graph
-    convention  whose way of feeding it is taken: 'torchvision' or 'keras'
-    contents    what the file holds beside
+    network     architecture, weights, and the keys that were ignored
+    family      'torchvision', 'timm' or 'keras'; 'onnx' for a graph
+    convention  of preprocessing: 'torchvision' or 'keras'
+    contents    all layers of the file
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Foreign:
     contents: Contents
 
     def lines(self) -> tuple[str, str]:
-        """What a person should know of it: what it is, and what was taken."""
+        """Two sentences for the user: what was recognised, and which layers were used."""
         network = self.network
         order = FEEDS[self.convention][0] if network.architecture.channels == 3 else "L"
         way = WAYS.get(order, "grey, the colours' mean and deviation averaged")
@@ -52,10 +52,10 @@ class Foreign:
         what = f"{self.path.name}: {family} weights of {network.architecture.name}{chosen}"
         return (
             f"{what}; preprocessing as {convention} does ({way})",
-            f"taken: {network.taken_in_words()}; {self._rest()}",
+            f"taken: {network.taken_in_words()}; {self._ignored_in_words()}",
         )
 
-    def _rest(self) -> str:
+    def _ignored_in_words(self) -> str:
         left = self.network.left_out
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         named = f"left out: {', '.join(left[:SHOWN])}{more}" if left else "nothing left out"
@@ -67,7 +67,7 @@ class Foreign:
 def read_foreign(path: Path, preprocessing: str | None = None) -> Foreign:
     """Recognise the VGG in a file of torchvision, timm or Keras, or in an ONNX graph.
 
-    preprocessing  whose way of feeding it to take, one of CONVENTIONS; the family's own without, where the file tells
+    preprocessing  one of CONVENTIONS; None: the family's own, if the file determines it
     Raises WeightsError, UsageError, MissingExtraError.
     """
     if preprocessing not in (None, *CONVENTIONS):
@@ -95,12 +95,12 @@ def from_foreign(
 
 
 def model_of(foreign: Foreign, classes: tuple[str, ...] | None = None, image_size: int | None = None) -> ModelFile:
-    """What was recognised as a model file in memory, golden inputs included.
+    """A model file in memory of a recognised network, including golden inputs.
 
-    classes     in the order of the outputs; 'unnamed 1', 'unnamed 2', ... without
-    image_size  in pixels, the family's own (224; with fc6 of Keras or a graph what that fits) without
-    At another size torchvision's and timm's answer is kept by folding their average pooling into fc6. A grey network
-    is fed the family's mean and deviation averaged over the channels. Raises WeightsError.
+    classes     in the order of the outputs; None: 'unnamed 1', 'unnamed 2', ...
+    image_size  in pixels; None: the family's own (224, or the size that fc6 of Keras or a graph fits)
+    At another size, torchvision's and timm's adaptive average pooling is folded into fc6, which preserves the output.
+    Greyscale networks use the family's mean and deviation averaged over the channels. Raises WeightsError.
     """
     import torch
 
@@ -116,7 +116,9 @@ def model_of(foreign: Foreign, classes: tuple[str, ...] | None = None, image_siz
     weights = dict(foreign.network.weights)
     if target.head == "vgg":
         weights["fc6.weight"] = _fold_pooling(weights["fc6.weight"], source, target, foreign.family)
-    missing = {name: shape for name, shape in target.tensors().items() if name not in weights}  # fc8 of no head
+    missing = {
+        name: shape for name, shape in target.tensors().items() if name not in weights
+    }  # fc8, if the file has no head
     weights |= {name: np.zeros(shape, np.float32) for name, shape in missing.items()}
     network = VGG(target)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, strict=False)
@@ -139,7 +141,7 @@ def _require_classes(classes: tuple[str, ...], outputs: int) -> None:
 
 
 def _fold_pooling(fc6: Array, source: Architecture, target: Architecture, family: str) -> Array:
-    """fc6 for another input size: adaptive average pooling is linear, so it becomes part of the matrix."""
+    """fc6 for another input size: adaptive average pooling is linear and is folded into the matrix."""
     before, after = source.head_kernel, target.head_kernel
     if before == after:
         return fc6
@@ -153,7 +155,7 @@ def _fold_pooling(fc6: Array, source: Architecture, target: Architecture, family
             f"choose {SMALLEST_IMAGE * (TORCH_POOL + 1) - 1} or less",
         )
     pooling = pooling_matrix(before, after)
-    # The pair (row, column) of a map is one index, so pooling both axes is one product.
+    # (row, column) is flattened to one index, so pooling both axes is a Kronecker product.
     return (fc6.reshape(-1, before * before) @ np.kron(pooling, pooling)).reshape(len(fc6), -1)
 
 
@@ -166,15 +168,14 @@ def pooling_matrix(outputs: int, inputs: int) -> Array:
     return matrix
 
 
-# Model files as the weights that torchvision, timm and Keras load.
+# Export to torchvision, timm and Keras.
 
 
 def to_foreign(model: ModelFile, path: Path, family: str) -> None:
-    """Write the weights as `family`, one of FAMILIES, loads them: `.pth` or `.safetensors`, for Keras `.weights.h5`.
+    """Write the weights in the format of `family`, one of FAMILIES: `.pth` or `.safetensors`, for Keras `.weights.h5`.
 
-    Class names and preprocessing have no place in such a file: feed the network what the model's own preprocessing
-    record says, whatever the family usually does. Raises UsageError for another
-    family, WeightsError where the family has no such network.
+    Such files have no class names or preprocessing: apply the preprocessing of the model's own record, not the
+    family's default. Raises UsageError for an unknown family, WeightsError if the family lacks the architecture.
     """
     if family not in FAMILIES:
         raise UsageError(f"--to {family}", f"not one of {', '.join(FAMILIES)}", "choose the framework to write for")
@@ -183,7 +184,8 @@ def to_foreign(model: ModelFile, path: Path, family: str) -> None:
     if not path.name.endswith(SUFFIXES[family]):
         raise WeightsError(path, f"{family} loads {' or '.join(SUFFIXES[family])}", "choose such a name")
     state: dict[str, NDArray[Any]] = {
-        entry.key: _write_out(model.weights[name], entry) for name, entry in key_table(architecture, family).items()
+        entry.key: _to_foreign_layout(model.weights[name], entry)
+        for name, entry in key_table(architecture, family).items()
     }
     for key in [key for key in state if key.endswith(".running_var")]:
         state[key.replace(".running_var", ".num_batches_tracked")] = np.zeros((), np.int64)
@@ -213,7 +215,7 @@ def _require_expressible(architecture: Architecture, family: str) -> None:
         )
 
 
-def _write_out(array: Array, entry: Entry) -> Array:
+def _to_foreign_layout(array: Array, entry: Entry) -> Array:
     if entry.channels_last:
         array = array.reshape(entry.kernel).transpose(2, 3, 1, 0)
     return np.ascontiguousarray(array.reshape(entry.shape))

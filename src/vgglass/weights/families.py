@@ -1,4 +1,4 @@
-"""What torchvision, timm and Keras call the layers of a VGG, in which shapes they keep them, and how they feed it."""
+"""Layer names, tensor shapes and preprocessing of VGG in torchvision, timm and Keras."""
 
 from statistics import fmean
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from vgglass.weights import keras_files
 
 FAMILIES = ("torchvision", "timm", "keras")
 
-# The networks that each family publishes; a file of any other can't be loaded there.
+# Architectures that each family provides; no other can be loaded there.
 _PLAIN_AND_NORMED = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
 PUBLISHED = {"torchvision": _PLAIN_AND_NORMED, "timm": _PLAIN_AND_NORMED, "keras": ("vgg16", "vgg19")}
 
@@ -31,14 +31,14 @@ SUFFIXES = {
     "keras": (".weights.h5",),
 }
 
-# What the networks are fed: channel order, mean and standard deviation in units of 0..255.
+# Preprocessing: channel order, mean and standard deviation in units of 0..255.
 _IMAGENET = ("RGB", (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255))
 FEEDS = {"torchvision": _IMAGENET, "timm": _IMAGENET, "keras": ("BGR", (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))}
 TORCH_POOL = 7  # side of the map that torchvision's and timm's first fully connected layer takes
 
 
 class Entry(NamedTuple):
-    """One tensor of a layer as a family writes it: under which key, in which shape, kernels channels-last or not."""
+    """One tensor of a layer in a family's files: its key, its shape, and whether kernels are channels-last."""
 
     layer: Layer
     tensor: str
@@ -52,9 +52,9 @@ class Entry(NamedTuple):
 
 
 def key_table(architecture: Architecture, family: str) -> dict[str, Entry]:
-    """Every tensor as the family writes it, by our name: 'conv1_1.weight' is 'features.0.weight', ..."""
+    """The family's entry for every tensor, by vgglass name: 'conv1_1.weight' is 'features.0.weight', ..."""
     layers = architecture.layers()
-    head = [layer.name for layer in layers if layer.kind == "linear"]  # of a pooled one fc8, Keras's first dense layer
+    head = [layer.name for layer in layers if layer.kind == "linear"]  # pooled: fc8 alone, Keras's first dense layer
     keys = dict(zip(head, HEADS[family], strict=False))
     if family == "keras":
         convolutions = [layer for layer in layers if layer.kind == "conv"]
@@ -84,7 +84,7 @@ def _foreign_shape(layer: Layer, tensor: str, family: str) -> Shape:
 
 
 def preprocessing(family: str, architecture: Architecture) -> Preprocessing:
-    """What the family feeds a network: the shorter side to 256/224 of the input, then the centre."""
+    """The family's preprocessing: shorter side at 256/224 of the input size, then a centre crop."""
     order, mean, std = FEEDS[family]
     size = architecture.image_size
     resize = round(size * 256 / 224)

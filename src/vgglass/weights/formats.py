@@ -1,4 +1,4 @@
-"""Files of weights that other frameworks wrote, as layers of float32 arrays; never unpickled freely, never run."""
+"""Read and write weights files of other frameworks; no arbitrary unpickling, no code execution."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ READERS: dict[str, Callable[[Path], Contents]] = {
     ".pth": torch_files.read_pickle,
     ".bin": torch_files.read_pickle,
     ".ckpt": torch_files.read_pickle,
-    ".tar": torch_files.read_pickle,  # .pth.tar, as the PyTorch examples write it
-    ".torchscript": torch_files.read_pickle,  # to be named as what it is
+    ".tar": torch_files.read_pickle,  # .pth.tar, as in the PyTorch examples
+    ".torchscript": torch_files.read_pickle,  # for a specific error
     ".pt2": torch_files.read_pickle,
     ".safetensors": torch_files.read_safetensors,
     ".h5": keras_files.read_hdf5,

@@ -1,4 +1,4 @@
-"""Keras's files: `.weights.h5`, the older `.h5`, and `.keras`, whose program is never run."""
+"""Read and write Keras files: `.weights.h5`, legacy `.h5`, and `.keras`, whose code is never executed."""
 
 import io
 import json
@@ -24,9 +24,9 @@ from vgglass.weights.contents import (
     require_size,
 )
 
-MOST_ENTRIES = 20_000  # groups and arrays of a file
+MOST_ENTRIES = 20_000  # groups and arrays per file
 MOST_CONFIG_BYTES = 16 << 20
-FILTERS = (*range(1, 7), 32000)  # HDF5's own, and h5py's LZF
+FILTERS = (*range(1, 7), 32000)  # built into HDF5, and h5py's LZF
 LAYERS = ("layers/", "_layer_checkpoint_dependencies/")  # Keras 3, and 2.13 to 2.15
 NORM = ("weight", "bias", "running_mean", "running_var")  # gamma, beta, moving_mean, moving_variance
 ORDER = {name: place for place, names in enumerate((("kernel", "gamma"), ("bias", "beta"))) for name in names}
@@ -43,7 +43,7 @@ def h5py(purpose: str) -> Any:
 
 
 def key(kind: str, number: int) -> str:
-    """Where Keras 3 keeps a layer: the number-th of its kind ('conv2d', 'dense'), counted from 0."""
+    """Keras 3's path of the number-th layer (from 0) of a kind ('conv2d', 'dense')."""
     return f"layers/{kind}_{number}" if number else f"layers/{kind}"
 
 
@@ -52,12 +52,12 @@ def read_hdf5(path: Path) -> Contents:
 
 
 def read_keras(path: Path) -> Contents:
-    """The weights out of a `.keras` archive; of its config the layers' kinds, to know what would feed the network."""
+    """Read the weights of a `.keras` archive; its config is inspected for preprocessing layers and code."""
     try:
         with zipfile.ZipFile(path) as archive:
-            config = _member(path, archive, "config.json", MOST_CONFIG_BYTES)
-            own_feed = _require_plain(path, config)
-            weights = _member(path, archive, "model.weights.h5", 4 * MOST_NUMBERS)
+            config = _read_member(path, archive, "config.json", MOST_CONFIG_BYTES)
+            own_feed = _require_no_code(path, config)
+            weights = _read_member(path, archive, "model.weights.h5", 4 * MOST_NUMBERS)
     except (zipfile.BadZipFile, NotImplementedError, *DAMAGED) as error:
         if isinstance(error, WeightsError):
             raise
@@ -65,7 +65,7 @@ def read_keras(path: Path) -> Contents:
     return _read(path, io.BytesIO(weights), own_feed)
 
 
-def _member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > most:
         rule = f"its {name} claims {size:,} bytes, and no VGG's has more than {most:,}"
@@ -73,11 +73,8 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes
     return archive.read(name)
 
 
-def _require_plain(path: Path, config: bytes | str) -> str:
-    """Why the network is not fed as Keras feeds its own; '' where nothing in the config says so.
-
-    Raises WeightsError for code.
-    """
+def _require_no_code(path: Path, config: bytes | str) -> str:
+    """A phrase on preprocessing layers in the config; '' if there are none. Raises WeightsError for custom code."""
     try:
         kinds = set(_kinds(json.loads(config)))
     except RecursionError as error:
@@ -103,15 +100,15 @@ def _read(path: Path, source: Path | io.BytesIO, own_feed: str = "") -> Contents
     library = h5py("reading Keras weights")
     try:
         with library.File(source) as file:
-            found = dict(_datasets(path, library, file))  # first of all: a link that is followed opens another file
+            found = dict(_datasets(path, library, file))  # first, because following a link could open another file
             require_size(path, "all that is", sum(dataset.size or 0 for dataset in found.values()))
             layers = file.get("layers")
             names = "\n".join(layers if isinstance(layers, library.Group) else ())
             if "model_config" in file.attrs:
-                own_feed = _require_plain(path, file.attrs["model_config"])
+                own_feed = _require_no_code(path, file.attrs["model_config"])
             elif scaled := re.search(r"^(rescaling|normalization)", names, re.MULTILINE):
                 own_feed = OWN_FEED.format(scaled[0])
-            parts = tuple((_numbered if _legacy_root(file) is None else _legacy)(path, file, found))
+            parts = tuple((_modern_layers if _legacy_root(file) is None else _legacy_layers)(path, file, found))
     except DAMAGED as error:
         if isinstance(error, WeightsError):
             raise
@@ -120,7 +117,7 @@ def _read(path: Path, source: Path | io.BytesIO, own_feed: str = "") -> Contents
 
 
 def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
-    """Every array of an HDF5 file by its path; whatever would open another file is refused, and links are."""
+    """Every array of an HDF5 file by path. Raises WeightsError for links and arrays in other files."""
     waiting, entries = [("", root)], 0
     while waiting:
         place, group = waiting.pop()
@@ -143,7 +140,7 @@ def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _require_own_filters(where: str, dataset: Any) -> None:
-    """Raises WeightsError for an array that HDF5 would look for a plug-in in the file system to unpack."""
+    """Raises WeightsError for an array whose filter HDF5 would load as a plug-in from the file system."""
     way = dataset.id.get_create_plist()
     for number in range(way.get_nfilters()):
         code = way.get_filter(number)[0]
@@ -152,8 +149,8 @@ def _require_own_filters(where: str, dataset: Any) -> None:
             raise WeightsError(where, rule, WEIGHTS_ALONE)
 
 
-def _numbered(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
-    """Layers of Keras 2.13 and later, `.../vars/0`, in the order of their numbers."""
+def _modern_layers(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
+    """Layers of Keras 2.13 and later, `.../vars/0`, in natural order."""
     layers: dict[str, dict[int, Any]] = {}
     for place, dataset in found.items():
         split = re.fullmatch(r"(.+)/vars/(\d+)", place)
@@ -165,15 +162,15 @@ def _numbered(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]
 
 
 def _legacy_root(file: Any) -> str | None:
-    """Where the layers of an older file are: a full model's, or weights alone."""
+    """Path prefix of the layers in a legacy file: a full model's, or '' for weights alone; None if not legacy."""
     if "layer_names" in file.attrs:
         return ""
     whole = "model_weights" in file and "layer_names" in file["model_weights"].attrs
     return "model_weights/" if whole else None
 
 
-def _legacy(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
-    """Layers in the order that the file lists them in, those of a network within the network too."""
+def _legacy_layers(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
+    """Layers of a legacy file in the listed order, including those of nested models."""
     root = _legacy_root(file)
     for layer in map(_text, file[root or "/"].attrs["layer_names"]):
         inner: dict[str, list[Array]] = {}
@@ -185,7 +182,7 @@ def _legacy(path: Path, file: Any, found: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def parts_by_key(arrays: Mapping[str, Array]) -> tuple[Part, ...]:
-    """Layers of a flat file with Keras's keys: 'layers/conv2d_1/vars/0', or 'block1_conv1/kernel'."""
+    """Layers of a flat mapping with Keras's keys: 'layers/conv2d_1/vars/0', or 'block1_conv1/kernel'."""
     layers: dict[str, list[tuple[int, str]]] = {}
     for name in arrays:
         layer, _, tensor = name.removesuffix(":0").rpartition("/")
@@ -197,7 +194,7 @@ def parts_by_key(arrays: Mapping[str, Array]) -> tuple[Part, ...]:
 
 
 def _part(layer: str, arrays: list[Array], name: str = "") -> Part:
-    """Keras keeps kernels with the outputs last: (k, k, I, O), and fully connected ones (I, O)."""
+    """Convert a layer from Keras's layout: kernels (k, k, I, O), fully connected (I, O)."""
     first = arrays[0]
     if first.ndim in (2, 4):
         weight = first.T if first.ndim == 2 else first.transpose(3, 2, 0, 1)
@@ -222,8 +219,8 @@ def _text(name: bytes | str) -> str:
 
 
 def written(state: Mapping[str, Any]) -> memoryview:
-    """The bytes of an HDF5 file of these arrays."""
-    content = io.BytesIO()  # not the file itself: on a full disk HDF5 ends the process with a segmentation fault
+    """Serialise arrays to HDF5 in memory."""
+    content = io.BytesIO()  # not to the file directly: HDF5 crashes with a segmentation fault on a full disk
     with h5py("writing Keras weights").File(content, "w") as file:
         for name, array in state.items():
             file[name] = np.asarray(array)

@@ -1,4 +1,4 @@
-"""The weights in an ONNX graph, layer by layer; weights that lie in other files are refused."""
+"""Read the weights of an ONNX graph, layer by layer; external data are rejected."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,9 +35,9 @@ def read_onnx(path: Path) -> Contents:
 
 
 class Graph:
-    """The nodes of a graph, and the constants that they compute with.
+    """The nodes of a graph and their constants.
 
-    flattened_last  the map after the last pooling is turned to channels last before it becomes a vector
+    flattened_last  the output of the last pooling is transposed to channels last before it is flattened
     """
 
     def __init__(self, path: Path, onnx: Any, graph: Any) -> None:
@@ -63,16 +63,16 @@ class Graph:
                 yield self._layer(node, matrix.T, 2)
             elif node.op_type == "BatchNormalization":
                 tensors = dict(zip(NORM, (self._required(node, number) for number in range(1, 5)), strict=True))
-                spare = options.get("epsilon", EPSILON) - EPSILON  # what counts is variance + epsilon
+                spare = options.get("epsilon", EPSILON) - EPSILON  # only variance + epsilon matters
                 yield Part(_key(node), tensors | {"running_var": tensors["running_var"] + np.float32(spare)})
 
     def _layer(self, node: Any, weight: Array, bias_place: int) -> Part:
-        bias = self._constant(node.input[bias_place]) if len(node.input) > bias_place else self._added(node)
+        bias = self._constant(node.input[bias_place]) if len(node.input) > bias_place else self._added_bias(node)
         tensors: Arrays = {"weight": weight} | ({"bias": bias.reshape(-1)} if bias is not None else {})
         return Part(_key(node), tensors)
 
-    def _added(self, node: Any) -> Array | None:
-        """The constant that a node of its own adds to a node's output."""
+    def _added_bias(self, node: Any) -> Array | None:
+        """The constant that a separate Add node adds to a node's output; None if there is none."""
         for other in self.nodes:
             if other.op_type == "Add" and node.output[0] in other.input:
                 first, second = other.input
@@ -87,7 +87,7 @@ class Graph:
         return found
 
     def _constant(self, name: str, depth: int = 4) -> Array | None:
-        """A tensor of the file, also one that reaches its node transposed; None for what depends on the input."""
+        """The constant value of a tensor, followed through transposes; None if it depends on the input."""
         node = self.makers.get(name)
         if name in self.tensors:
             return self._values(self.tensors[name])
@@ -110,9 +110,9 @@ class Graph:
         for side in tensor.dims:
             numbers *= max(side, 0)
         require_size(self.path, tensor.name, numbers)
-        return np.array(self.onnx.numpy_helper.to_array(tensor), np.float32)  # the graph's own can't be written to
+        return np.array(self.onnx.numpy_helper.to_array(tensor), np.float32)  # the graph's array is read-only
 
 
 def _key(node: Any) -> str:
-    """The weights' name without the tensor's own: 'features.0'."""
+    """The module name of a node's weights: 'features.0'."""
     return str(node.input[1]).removesuffix(".weight")

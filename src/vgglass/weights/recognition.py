@@ -1,4 +1,4 @@
-"""Which VGG the layers of a foreign file are: its convolutions by number or order, its head by the shapes it has."""
+"""Recognise the VGG in a foreign file: convolutions by number or order, the head by its shapes."""
 
 import math
 import re
@@ -14,10 +14,10 @@ from vgglass.modelfile import Weights
 from vgglass.weights.families import HEADS, PUBLISHED, TORCH_POOL, key_table
 from vgglass.weights.formats import Array, Contents, Part
 
-Body = dict[str, Part]  # convolutions and batch norms by our name
+Body = dict[str, Part]  # convolutions and batch norms by vgglass name
 BODY_KINDS = ("conv", "batchnorm")
 
-# Keys, or names of layers, that give another network away.
+# Keys or layer names that are typical of other networks.
 OTHERS = {
     r"denseblock|conv2_block1_0_bn": "a DenseNet",
     r"\blayer[1-4]\.\d+\.|conv2_block1|resnet": "a ResNet",
@@ -32,11 +32,11 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Network:
-    """A VGG as a file has it.
+    """A VGG recognised in a file.
 
-    weights      of the layers that were taken, under our names and in our layout
-    left_out     keys of the layers that were not
-    has_classes  fc8 was taken; without it the architecture has two classes
+    weights      in vgglass names and layout
+    left_out     keys of ignored layers
+    has_classes  whether fc8 is included; without it the architecture has two classes
     """
 
     architecture: Architecture
@@ -59,17 +59,17 @@ class Network:
 def recognise(path: Path, contents: Contents) -> tuple[Network, str]:
     """The VGG in a file and its family ('torchvision', 'timm', 'keras', 'onnx'). Raises WeightsError."""
     numbered = contents.framework == "torch"
-    name, body, prefix = _numbered(path, contents) if numbered else _ordered(path, contents)
+    name, body, prefix = _match_by_number(path, contents) if numbered else _match_by_order(path, contents)
     taken = {id(part) for part in body.values()}
     rest = [part for part in contents.parts if part.kind != "maxpool" and id(part) not in taken]
     timm = any(part.key.startswith(f"{prefix}pre_logits.") for part in rest)
     family = ("timm" if timm else "torchvision") if numbered else contents.framework
-    trunk = _fitted(name, body, path)
+    trunk = _infer_widths(name, body, path)
     head = _torch_head(rest, trunk, HEADS[family], prefix) if numbered else _dense_head(rest, trunk)
     head = head or _pooled_head(rest, trunk)
     architecture = _with_head(trunk, head)
     parts = body | head
-    weights = _weights(architecture, parts, contents.channels_last)
+    weights = _convert_weights(architecture, parts, contents.channels_last)
     _require_finite(path, weights, parts)
     used = {id(part) for part in parts.values()}
     left_out = tuple(part.name or part.key for part in rest if id(part) not in used)
@@ -79,8 +79,8 @@ def recognise(path: Path, contents: Contents) -> tuple[Network, str]:
 # The convolutions
 
 
-def _numbered(path: Path, contents: Contents) -> tuple[str, Body, str]:
-    """The network whose convolutions stand under torchvision's numbers, whatever stands before 'features'."""
+def _match_by_number(path: Path, contents: Contents) -> tuple[str, Body, str]:
+    """Match convolutions to torchvision's numbering, under any prefix of 'features': name, layers, prefix."""
     containers: dict[str, dict[str, Part]] = {}
     for part in contents.parts:
         container, _, number = part.key.rpartition(".")
@@ -99,12 +99,12 @@ def _numbered(path: Path, contents: Contents) -> tuple[str, Body, str]:
         raise _not_a_vgg(path, contents, max(containers.values(), key=len, default={}))
     name, body, container = found[0]
     if not container.endswith("features"):
-        return name, body, f"{container}/"  # under which no key is: a head has its names beside 'features' alone
+        return name, body, f"{container}/"  # matches no key: the head has torchvision's names only beside 'features'
     return name, body, container.removesuffix("features")
 
 
 def _numbers(name: str) -> dict[str, str]:
-    """Our names of a network's convolutions and batch norms by torchvision's number."""
+    """vgglass names of a network's convolutions and batch norms, by torchvision's number."""
     table = key_table(Architecture.named(name), "torchvision").values()
     return {entry.key.split(".")[1]: entry.layer.name for entry in table if entry.layer.kind in BODY_KINDS}
 
@@ -113,8 +113,8 @@ def _kinds(table: Mapping[str, str]) -> dict[str, str]:
     return {number: "batchnorm" if layer.startswith("bn") else "conv" for number, layer in table.items()}
 
 
-def _ordered(path: Path, contents: Contents) -> tuple[str, Body, str]:
-    """The network whose layers come in this order: Keras's files have no poolings, a graph has."""
+def _match_by_order(path: Path, contents: Contents) -> tuple[str, Body, str]:
+    """Match layers by order: name, layers, prefix. Graphs contain the poolings, Keras files do not."""
     graph = contents.framework == "onnx"
     kinds = ("conv", "batchnorm", "maxpool") if graph else BODY_KINDS
     parts = [part for part in contents.parts if part.kind in kinds]
@@ -129,7 +129,7 @@ def _ordered(path: Path, contents: Contents) -> tuple[str, Body, str]:
 
 
 def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> WeightsError:
-    """How the nearest network differs, or the name of the one that the keys belong to."""
+    """The error for a file without a VGG: names the other network, or the differences to the nearest VGG."""
     text = "\n".join(f"{part.key}.\n{part.name}" for part in contents.parts)
     remedy = "name the weights of a VGG-11, 13, 16 or 19"
     for pattern, other in OTHERS.items():
@@ -146,7 +146,7 @@ def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> W
     keys = set(modules)
     nearest = max(tables, key=lambda name: len(keys & tables[name]) / len(keys | tables[name]))
     difference = [
-        f"{word} {_few(numbers)}"
+        f"{word} {_first_numbers(numbers)}"
         for word, numbers in (("lacks", tables[nearest] - keys), ("adds", keys - tables[nearest]))
         if numbers
     ]
@@ -156,13 +156,13 @@ def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> W
     return WeightsError(path, rule, remedy)
 
 
-def _few(numbers: set[str]) -> str:
+def _first_numbers(numbers: set[str]) -> str:
     first = sorted(numbers, key=int)[:3]
     return ", ".join(first) + (f" and {len(numbers) - len(first)} more" if len(numbers) > len(first) else "")
 
 
-def _fitted(name: str, body: Body, path: Path) -> Architecture:
-    """The network with channels and widths read from the shapes, which must follow from one another."""
+def _infer_widths(name: str, body: Body, path: Path) -> Architecture:
+    """The architecture with channels and widths from the shapes. Raises WeightsError if they are inconsistent."""
     convolutions = [part for layer, part in body.items() if layer.startswith("conv")]
     biased = ["bias" in part.tensors for part in convolutions]
     if any(biased) and not all(biased):
@@ -197,47 +197,47 @@ def _fitted(name: str, body: Body, path: Path) -> Architecture:
 
 
 def _torch_head(rest: list[Part], trunk: Architecture, keys: tuple[str, ...], prefix: str) -> Body:
-    """fc6 and fc7 under the family's keys, fc8 where it is one too; nothing where they are not the family's."""
+    """fc6 and fc7 under the family's keys, and fc8 if its shape fits; empty if fc6 and fc7 do not fit."""
     parts = {part.key: part for part in rest}
     six, seven, eight = (parts.get(prefix + key) for key in keys)
     inner = [key for key in parts if key.startswith(prefix + keys[0].rpartition(".")[0] + ".")]
-    strangers = [key for key in inner if not key.startswith(tuple(prefix + key for key in keys))]
-    if strangers or not six or not seven or not _is_pair(six, seven, TORCH_POOL**2 * trunk.widths[-1]):
+    others = [key for key in inner if not key.startswith(tuple(prefix + key for key in keys))]
+    if others or not six or not seven or not _is_pair(six, seven, TORCH_POOL**2 * trunk.widths[-1]):
         return {}
-    return {"fc6": six, "fc7": seven} | ({"fc8": eight} if eight and _chooses(eight, len(_matrix(seven))) else {})
+    return {"fc6": six, "fc7": seven} | ({"fc8": eight} if eight and _is_classifier(eight, len(_matrix(seven))) else {})
 
 
 def _dense_head(rest: list[Part], trunk: Architecture) -> Body:
-    """Three fully connected layers that fit one another, where a file has just these after its convolutions."""
+    """The head of exactly three matching fully connected layers after the convolutions; empty otherwise."""
     if len(rest) != 3 or not all(part.kind in ("linear", "conv") for part in rest):
         return {}
     six, seven, eight = rest
     inputs = _matrix(six).shape[1]
     side = math.isqrt(inputs // trunk.widths[-1])
-    fits = side and _is_pair(six, seven, side**2 * trunk.widths[-1]) and _chooses(eight, len(_matrix(seven)))
+    fits = side and _is_pair(six, seven, side**2 * trunk.widths[-1]) and _is_classifier(eight, len(_matrix(seven)))
     return {"fc6": six, "fc7": seven, "fc8": eight} if fits else {}
 
 
 def _pooled_head(rest: list[Part], trunk: Architecture) -> Body:
-    """The one layer after the convolutions, where it takes one number of each channel."""
-    return {"fc8": rest[0]} if len(rest) == 1 and _chooses(rest[0], trunk.widths[-1]) else {}
+    """The single fully connected layer after global average pooling; empty if there is none."""
+    return {"fc8": rest[0]} if len(rest) == 1 and _is_classifier(rest[0], trunk.widths[-1]) else {}
 
 
 def _is_pair(six: Part, seven: Part, inputs: int) -> bool:
-    """Whether two layers are fc6 of so many inputs, and fc7."""
+    """Whether two layers are fc6, with `inputs` inputs, and fc7."""
     if not all("weight" in part.tensors and part.kind in ("linear", "conv") for part in (six, seven)):
         return False
     hidden = len(_matrix(six))
     return _matrix(six).shape[1] == inputs and _matrix(seven).shape == (hidden, hidden)
 
 
-def _chooses(part: Part, inputs: int) -> bool:
-    """Whether a layer is fc8 of so many inputs, for two classes or more."""
+def _is_classifier(part: Part, inputs: int) -> bool:
+    """Whether a layer is fc8, with `inputs` inputs and at least two outputs."""
     return part.kind in ("linear", "conv") and _matrix(part).shape[1] == inputs and len(_matrix(part)) > 1
 
 
 def _matrix(part: Part) -> Array:
-    """(O, I); timm keeps fc6 and fc7 as convolutions."""
+    """The weight as a matrix (O, I); timm stores fc6 and fc7 as convolutions."""
     weight = part.tensors["weight"]
     return weight.reshape(len(weight), -1)
 
@@ -254,8 +254,8 @@ def _with_head(trunk: Architecture, head: Body) -> Architecture:
 # Layouts
 
 
-def _weights(architecture: Architecture, parts: Body, channels_last: bool) -> Weights:
-    """Contiguous arrays in our layout; a bias that a layer does without is zero."""
+def _convert_weights(architecture: Architecture, parts: Body, channels_last: bool) -> Weights:
+    """Contiguous arrays in vgglass's layout; missing biases are zero."""
     weights: Weights = {}
     for layer in architecture.layers():
         for tensor, shape in layer.tensors.items() if layer.name in parts else ():

@@ -1,4 +1,4 @@
-"""State dicts in PyTorch's pickles and in safetensors files; nothing but tensors is ever unpickled."""
+"""Read state dicts from PyTorch pickles and safetensors files; only tensors are unpickled."""
 
 import pickle
 import re
@@ -15,21 +15,21 @@ from vgglass.weights.contents import DAMAGED, Arrays, Contents, Part, damaged, n
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Under which keys training programs keep a network's weights. Averaged ones are those that they judge by.
+# Keys of weights in the checkpoints of common training programs. Averaged weights are the ones they evaluate.
 AVERAGED = re.compile(r"(.*_)?(ema|swa|shadow|averaged?)(_.*)?", re.IGNORECASE)
 PLAIN = ("state_dict", "model_state_dict", "model", "weights", "net", "network", "module", "params")
 COUNTERS = ("num_batches_tracked", "n_averaged")
-DEEPEST = 5  # dictionaries in one another; one that holds itself has no end
+DEEPEST = 5  # nesting depth of dictionaries, which may be recursive
 STATE_DICT = "torch.save(model.state_dict(), 'weights.pth')"
 
 
 def read_pickle(path: Path) -> Contents:
     import torch
 
-    _require_no_program(path)
+    _require_no_code(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of the time that sparse tensors take, which are refused
+            warnings.simplefilter("ignore", UserWarning)  # about sparse tensors, which are rejected
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
@@ -39,7 +39,7 @@ def read_pickle(path: Path) -> Contents:
         raise damaged(path, error) from error
     except DAMAGED as error:
         raise damaged(path, error) from error
-    state, chosen = _unwrapped(path, content)
+    state, chosen = _unwrap(path, content)
     return Contents("torch", _parts(path, state), chosen=chosen)
 
 
@@ -51,32 +51,32 @@ def read_safetensors(path: Path) -> Contents:
     except safetensors.SafetensorError as error:
         raise damaged(path, error) from error
     if any("/" in key for key in state):
-        arrays = {key: _float(path, key, tensor) for key, tensor in state.items()}
+        arrays = {key: _to_float32(path, key, tensor) for key, tensor in state.items()}
         return Contents("keras", keras_files.parts_by_key(arrays), channels_last=True)
     return Contents("torch", _parts(path, state))
 
 
-def _require_no_program(path: Path) -> None:
-    """TorchScript and torch.export keep a program in a zip beside its weights; torch.save packs nothing."""
+def _require_no_code(path: Path) -> None:
+    """Raises WeightsError for archives of TorchScript and torch.export, which contain code, and compressed ones."""
     try:
         with zipfile.ZipFile(path) as archive:
             inside = {name.partition("/")[2] for name in archive.namelist()}
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, OSError, ValueError):
-        return  # older pickles are no zip; what is damaged torch says
+        return  # a legacy pickle, or damaged: torch raises the error
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         remedy = f"where you trust it: model = torch.jit.load('{path.name}'); {STATE_DICT}"
         raise WeightsError(path, "is a TorchScript archive, a program with weights in it", remedy)
     if any(name.startswith(("models/", "serialized_exported_program")) for name in inside):
         remedy = f"where you trust it: model = torch.export.load('{path.name}').module(); {STATE_DICT}"
         raise WeightsError(path, "is an archive of torch.export, a program with weights in it", remedy)
-    if packed:  # a few kilobytes of zeros may unpack to more than memory holds
+    if packed:  # a zip bomb
         rule = f"is a compressed archive ({packed[0]}), which torch.save never writes"
         raise WeightsError(path, rule, f"unpack it, or load it with torch and save it again: {STATE_DICT}")
 
 
-def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
-    """The state dict within a checkpoint's dictionaries, and which of several it is."""
+def _unwrap(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
+    """The state dict nested in a checkpoint, and a phrase on which of several it is."""
     import torch
 
     chosen = ""
@@ -88,14 +88,14 @@ def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str
         plain = [name for name in PLAIN if name in inner]
         if averaged and plain and not chosen:
             chosen = f"the averaged weights under {averaged[0]!r}, not those under {plain[0]!r}"
-        elif plain and not averaged and (others := _averaged_within(content, plain[0])):
+        elif plain and not averaged and (others := _find_averaged(content, plain[0])):
             chosen = f"the weights under {plain[0]!r}, not the averaged ones under {others!r}"
         if averaged or plain:
             content = content[(averaged + plain)[0]]
             continue
         state = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
         if state or not content:
-            return (state, chosen) if chosen else _averaged_among(state)
+            return (state, chosen) if chosen else _select_averaged(state)
         break
     kind = type(content).__name__
     raise WeightsError(path, f"holds a {kind} without tensors, not a state dict", f"save the weights: {STATE_DICT}")
@@ -104,14 +104,14 @@ def _unwrapped(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str
 def _holds_tensors(values: Mapping[object, object]) -> bool:
     import torch
 
-    return any(isinstance(value, torch.Tensor) for _, inside in _nested(values) for value in inside.values())
+    return any(isinstance(value, torch.Tensor) for _, inside in _walk_dicts(values) for value in inside.values())
 
 
-def _averaged_within(content: Mapping[object, object], taken: str) -> str:
-    """The key of averaged weights that stand elsewhere in a checkpoint than `taken`: 'callbacks.EMA'; '' for none."""
+def _find_averaged(content: Mapping[object, object], taken: str) -> str:
+    """Key of averaged weights in a checkpoint outside of `taken`: 'callbacks.EMA'; '' if there are none."""
     import torch
 
-    for place, inside in _nested({key: value for key, value in content.items() if key != taken}):
+    for place, inside in _walk_dicts({key: value for key, value in content.items() if key != taken}):
         listed = [item for value in inside.values() if isinstance(value, list | tuple) for item in value[:1]]
         numbers = _holds_tensors(inside) or any(isinstance(item, torch.Tensor) for item in listed)
         if numbers and AVERAGED.fullmatch(place.rpartition(".")[2]):
@@ -119,8 +119,8 @@ def _averaged_within(content: Mapping[object, object], taken: str) -> str:
     return ""
 
 
-def _nested(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[object, object]]]:
-    """A dictionary and those within it, each once, by their keys: '', 'callbacks', 'callbacks.EMA', ..."""
+def _walk_dicts(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[object, object]]]:
+    """A dictionary and its nested ones, each once, with dotted keys: '', 'callbacks', 'callbacks.EMA', ..."""
     waiting: list[tuple[str, Mapping[object, object]]] = [("", content)]
     seen: set[int] = set()
     while waiting:
@@ -132,8 +132,8 @@ def _nested(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[obj
             waiting += [(f"{place}.{key}".lstrip("."), value) for key, value in inner]
 
 
-def _averaged_among(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tensor"], str]:
-    """Of a flat state dict that holds a network twice, as 'ema.' or 'net_ema.' too, the averaged one."""
+def _select_averaged(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tensor"], str]:
+    """Select the averaged weights of a flat state dict that has them under a prefix such as 'ema.' as well."""
     for prefix in dict.fromkeys(key.partition(".")[0] for key in state):
         own = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
         others = [key for key in state if not key.startswith(f"{prefix}.")]
@@ -144,16 +144,16 @@ def _averaged_among(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tensor
 
 
 def _parts(path: Path, state: Mapping[str, "Tensor"]) -> tuple[Part, ...]:
-    """A module each, in the order of their numbers."""
+    """One part per module, in natural order."""
     modules: dict[str, Arrays] = {}
     for key, tensor in state.items():
         module, _, name = key.rpartition(".")
         if name not in COUNTERS:
-            modules.setdefault(module or name, {})[name] = _float(path, key, tensor)
+            modules.setdefault(module or name, {})[name] = _to_float32(path, key, tensor)
     return tuple(Part(key, modules[key]) for key in sorted(modules, key=natural))
 
 
-def _float(path: Path, key: str, tensor: "Tensor") -> Any:
+def _to_float32(path: Path, key: str, tensor: "Tensor") -> Any:
     import torch
 
     where, remedy = f"{key} in {path}", f"save plain tensors from the CPU: {STATE_DICT}"
@@ -169,5 +169,5 @@ def _float(path: Path, key: str, tensor: "Tensor") -> Any:
         raise WeightsError(where, rule, remedy)
     try:
         return tensor.detach().float().numpy()
-    except NotImplementedError as error:  # four bits, two numbers a byte
+    except NotImplementedError as error:  # 4-bit types, two numbers per byte
         raise WeightsError(where, f"holds {tensor.dtype}, which torch can't make float32 of", remedy) from error

@@ -1,4 +1,4 @@
-"""ImageNet weights by name: torchvision's, fetched once, checked against their hash, kept as model files."""
+"""Pretrained ImageNet weights of torchvision: downloaded once, verified by hash, cached as model files."""
 
 import hashlib
 import os
@@ -21,11 +21,11 @@ ATTEMPTS = 3
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
 
-# How a transfer breaks off; any other OSError is the disk's.
+# Errors of an interrupted transfer; any other OSError comes from the disk.
 BROKEN = (ConnectionError, TimeoutError, ssl.SSLError, HTTPException)
 
 Approve = Callable[[str, int], bool]  # address, bytes
-Progress = Callable[[int, int], None]  # bytes so far, bytes in all
+Progress = Callable[[int, int], None]  # bytes so far, bytes in total
 
 
 def names() -> list[str]:
@@ -34,15 +34,15 @@ def names() -> list[str]:
 
 
 def cached(name: str) -> Path:
-    """Where the model file of a name is, or will be."""
+    """The path of a name's model file in the cache; need not exist."""
     return cache_folder() / f"{name}.safetensors"
 
 
 def pretrained(name: str, approve: Approve, progress: Progress | None = None) -> Path:
-    """The model file of a name, fetched from torchvision's address and converted on first use.
+    """The model file of a name, downloaded from torchvision's address and converted on first use.
 
-    `approve` is asked once, with the address and the bytes to come, before anything is fetched. VGGLASS_WEIGHTS_URL
-    names a mirror: a base address with the same files. Raises WeightsError, MissingExtraError.
+    `approve` is called once, with address and size in bytes, before the download. VGGLASS_WEIGHTS_URL is the base
+    address of a mirror with the same file names. Raises WeightsError, MissingExtraError.
     """
     if name not in names():
         raise WeightsError(f"model {name!r}", f"not one of {', '.join(names())}", "choose one, or name a model file")
@@ -50,12 +50,12 @@ def pretrained(name: str, approve: Approve, progress: Progress | None = None) ->
     if model.exists():
         return model
     address, categories = published(name)
-    address = _mirrored(address)
+    address = _apply_mirror(address)
     try:
         model.parent.mkdir(parents=True, exist_ok=True)
         with locked(model.with_suffix(".lock")):
-            if not model.exists():  # another process may have fetched it in the meantime
-                weights = _fetched(address, model, approve, progress or _silent)
+            if not model.exists():  # another process may have downloaded it meanwhile
+                weights = _fetch_verified(address, model, approve, progress or _no_progress)
                 modelfile.save(from_foreign(weights, unique(categories)), model)
                 weights.unlink()
     except OSError as error:
@@ -81,23 +81,23 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def unique(categories: tuple[str, ...]) -> tuple[str, ...]:
-    """Class names that differ: those that occur more than once get their index, 'crane (134)' and 'crane (517)'."""
+    """Unique class names: repeated ones get their index appended, 'crane (134)' and 'crane (517)'."""
     times = Counter(categories)
     return tuple(f"{name} ({index})" if times[name] > 1 else name for index, name in enumerate(categories))
 
 
-def _silent(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     pass
 
 
-def _mirrored(address: str) -> str:
+def _apply_mirror(address: str) -> str:
     base = os.environ.get("VGGLASS_WEIGHTS_URL")
     if not base:
         return address
     try:
         parts = urllib.parse.urlsplit(base)
         fetchable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets that don't close, a port that is no number
+    except ValueError:  # unbalanced brackets, or a port that is not a number
         fetchable = False
     if not fetchable:
         raise WeightsError(
@@ -110,8 +110,8 @@ def _file_name(address: str) -> str:
     return urllib.parse.urlsplit(address).path.rpartition("/")[2]
 
 
-def _fetched(address: str, model: Path, approve: Approve, progress: Progress) -> Path:
-    """The foreign file, whole and checked, beside the model file."""
+def _fetch_verified(address: str, model: Path, approve: Approve, progress: Progress) -> Path:
+    """The complete and verified foreign file, in the folder of the model file."""
     weights = model.with_name(_file_name(address))
     if not weights.exists():
         part = weights.with_name(f"{weights.name}.part")
@@ -119,20 +119,20 @@ def _fetched(address: str, model: Path, approve: Approve, progress: Progress) ->
             f"fetch it by hand and run: vgglass convert {weights.name} {model.name} --classes imagenet, "
             f"then name {model.name} as the model"
         )
-        _fetch(address, part, approve, progress, by_hand)
+        _download(address, part, approve, progress, by_hand)
         _check_digest(part, weights.name, address)
         part.replace(weights)
     return weights
 
 
-def _fetch(address: str, part: Path, approve: Approve, progress: Progress, by_hand: str) -> None:
-    """Bring the whole of an address into `part`, going on from what is there."""
+def _download(address: str, part: Path, approve: Approve, progress: Progress, by_hand: str) -> None:
+    """Download an address to `part`, resuming a partial file."""
     approved, reason = False, ""
     for _ in range(ATTEMPTS):
         start = part.stat().st_size if part.exists() else 0
         try:
             with _open(address, start) as response:
-                start = start if response.status == 206 else 0  # 200: the server sends it all again
+                start = start if response.status == 206 else 0  # 200: the server does not resume
                 if response.length is None:
                     raise WeightsError(address, "the server does not say how large the file is", by_hand)
                 total = start + response.length
@@ -149,7 +149,7 @@ def _fetch(address: str, part: Path, approve: Approve, progress: Progress, by_ha
         except HTTPError as error:
             if error.code != 416:
                 raise WeightsError(address, f"the server answers {error.code} {error.reason}", by_hand) from error
-            part.unlink(missing_ok=True)  # what is there goes past the end: not this file
+            part.unlink(missing_ok=True)  # the partial file is longer than the file
             reason = "the server refuses to resume"
         except URLError as error:
             raise WeightsError(address, f"cannot be reached ({error.reason})", f"go online, or {by_hand}") from error
@@ -170,7 +170,7 @@ def _open(address: str, start: int) -> HTTPResponse:
 
 
 def _receive(response: HTTPResponse, part: Path, start: int, total: int, progress: Progress) -> bool:
-    """Append the answer to `part`, whose first `start` bytes are kept; whether that made it whole."""
+    """Append the response to the first `start` bytes of `part`; whether the file is complete."""
     done = start
     with part.open("ab") as file:
         file.truncate(start)
@@ -182,7 +182,7 @@ def _receive(response: HTTPResponse, part: Path, start: int, total: int, progres
 
 
 def _check_digest(part: Path, name: str, address: str) -> None:
-    """torchvision's file names carry the first eight hex digits of their SHA-256."""
+    """Verify the first hex digits of the SHA-256, which torchvision's file names contain. Raises WeightsError."""
     match = re.search(r"-([0-9a-f]{8,})\.", name)
     assert match, name
     with part.open("rb") as file:
