@@ -123,8 +123,8 @@ def test_what_ends_a_decoder_is_named_and_the_next_is_decoded(
 def test_one_that_was_killed_from_outside_costs_no_file(dying: Decoders, tmp_path: Path) -> None:
     """While it decoded, and while it waited."""
     assert len(dying.show(saved(tmp_path, "once.png"), WAY, CENTRE)) == 1
-    dying._all[0]._process.kill()
-    dying._all[0]._process.wait()
+    dying._processes[0]._process.kill()
+    dying._processes[0]._process.wait()
     assert len(dying.show(saved(tmp_path, "sound.png"), WAY, CENTRE)) == 1
 
 
@@ -149,7 +149,7 @@ def test_no_process_outlives_its_command(tmp_path: Path) -> None:
     path = saved(tmp_path, "x.png")
     code = (
         "import os, signal, sys; from pathlib import Path; from vgglass.isolation import DECODERS\n"
-        "DECODERS.decode(Path(sys.argv[1])); print(DECODERS._all[0]._process.pid, flush=True)\n"
+        "DECODERS.decode(Path(sys.argv[1])); print(DECODERS._processes[0]._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     child = int(subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True).stdout)
@@ -161,10 +161,10 @@ def test_no_process_outlives_its_command(tmp_path: Path) -> None:
 
 def test_a_forked_process_starts_its_own(decoders: Decoders, tmp_path: Path) -> None:
     decoders.decode(saved(tmp_path, "x.png"))
-    (mine,) = decoders._all
+    (mine,) = decoders._processes
     decoders.forget()
     decoders.decode(tmp_path / "x.png")
-    assert decoders._all != [mine]
+    assert decoders._processes != [mine]
     mine.end()
 
 

@@ -1,4 +1,4 @@
-"""The VGG family as frozen data: the paper's table, and what follows from it by arithmetic.
+"""The VGG architectures as frozen data: the paper's table, and the layer shapes and counts derived from it.
 
 Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition
 (arXiv 1409.1556v6), Table 1 and section 2. Shapes are C channels, H height, W width.
@@ -16,8 +16,8 @@ Kind = Literal["conv", "batchnorm", "relu", "lrn", "maxpool", "avgpool", "linear
 Head = Literal["vgg", "pooled"]
 Shape = tuple[int, ...]
 
-# Five blocks a column; a block is its convolutions as (kernel, channels), then 2x2 max pooling with stride 2.
-# Convolutions have stride 1 and keep the size: padding 1 for 3x3, 0 for 1x1.
+# Five blocks per column; a block is a tuple of convolutions (kernel, channels), followed by 2x2 max pooling with stride
+# 2. Convolutions have stride 1 and "same" padding: 1 for 3x3, 0 for 1x1.
 COLUMNS: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {
     "A": (((3, 64),), ((3, 128),), ((3, 256),) * 2, ((3, 512),) * 2, ((3, 512),) * 2),
     "A-LRN": (((3, 64),), ((3, 128),), ((3, 256),) * 2, ((3, 512),) * 2, ((3, 512),) * 2),
@@ -34,19 +34,19 @@ COLUMNS: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {
 }
 ALIASES = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 
-SMALLEST_IMAGE = 32  # five 2x2 poolings leave one pixel of it
-WIDEST = 64  # times the paper's channels
+SMALLEST_IMAGE = 32  # reduced to one pixel by five 2x2 poolings
+WIDEST = 64  # maximum multiple of the paper's channels
 
-# Local response normalisation as Krizhevsky et al. (2012) write it: x / (k + alpha * sum)^beta over `size` channels.
+# Local response normalisation (Krizhevsky et al., 2012): x / (k + alpha * sum)^beta over `size` channels.
 LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its place, shapes (C, H, W) and the tensors it owns.
+    """One layer: name, kind, shapes (C, H, W) and the shapes of its tensors.
 
-    `receptive_field` is the side, in input pixels, of what one output value sees; `jump` is the distance in input
-    pixels between the centres of neighbouring outputs.
+    `receptive_field` is the side of an output value's receptive field in input pixels; `jump` is the distance in input
+    pixels between the centres of adjacent outputs (effective stride).
     """
 
     name: str
@@ -62,12 +62,12 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Learned numbers (a batch norm's running mean and variance are not learned)."""
+        """Number of learned parameters (running mean and variance of batch norm excluded)."""
         return sum(math.prod(shape) for name, shape in self.tensors.items() if not name.startswith("running_"))
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of one image through a convolution or fully connected layer; biases are not counted."""
+        """Multiply-adds of a convolution or fully connected layer per image, without biases."""
         if self.kind == "conv":
             return math.prod((*self.output_shape, self.kernel, self.kernel, self.input_shape[0]))
         if self.kind == "linear":
@@ -83,11 +83,11 @@ class Architecture:
     batch_norm    batch normalisation between each convolution and its ReLU (not in the paper)
     classes       outputs of fc8
     channels      1 (grey) or 3 (colour)
-    image_size    side of the square input in pixels; fc6 is sized to what is left of it after pool5
-    widths        channels of each convolution, in order; empty for the paper's
+    image_size    side of the square input in pixels; fc6 fits the resulting size of pool5
+    widths        channels of each convolution, in order; empty: the paper's
     head          vgg: the paper's fc6, fc7 and fc8; pooled: pool5's global average, then fc8
-    hidden        outputs of fc6 and fc7 (4096: the paper's); 0 for a pooled head, which has neither
-    dropout       share of fc6's and fc7's outputs zeroed in training
+    hidden        outputs of fc6 and fc7 (4096 in the paper); 0 for a pooled head, which has neither
+    dropout       dropout probability after fc6 and fc7
     """
 
     column: str
@@ -136,7 +136,7 @@ class Architecture:
     def named(cls, name: str, *, width: float = 1.0, **options: Any) -> "Architecture":
         """The architecture of a column ('A' to 'E', 'A-LRN') or alias ('vgg11', 'vgg16_bn'); case is ignored.
 
-        width  multiplier of the paper's channels, where `widths` are not among the options
+        width  multiplier of the paper's channels, if `widths` is not given
         """
         stem = name.lower().removesuffix("_bn")
         columns = {column.lower(): column for column in COLUMNS} | ALIASES
@@ -149,13 +149,13 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """The usual name: 'vgg16_bn' where there is an alias, else the column's."""
+        """The common name, such as 'vgg16_bn'; the column's name if there is no alias."""
         stem = next((alias for alias, column in ALIASES.items() if column == self.column), self.column)
         return stem + "_bn" * self.batch_norm
 
     @property
     def head_kernel(self) -> int:
-        """Side of pool5's output, and so of what the head spans: fc6 seen as a convolution, or the average."""
+        """Side of pool5's output: the kernel of fc6 as a convolution, or of the average pooling."""
         return self.image_size // SMALLEST_IMAGE
 
     @property
@@ -165,19 +165,19 @@ class Architecture:
 
     @property
     def embedding(self) -> Literal["fc7", "avgpool"]:
-        """The layer whose output, one vector an image, stands for the image among others."""
+        """The layer whose output is the embedding of an image."""
         return "fc7" if self.head == "vgg" else "avgpool"
 
     def at(self, image_size: int) -> "Architecture":
-        """The same network with its head sized to another input."""
+        """The same architecture for another image size."""
         return replace(self, image_size=image_size)
 
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer in order, from conv1_1 to prob, under the names that the authors published."""
+        """Every layer in order, from conv1_1 to prob, with the names published by the authors."""
         return tuple(self._walk())
 
     def layer(self, name: str) -> Layer:
-        """The layer of this name. Raises UsageError, naming the nearest ones first."""
+        """The layer of this name. Raises UsageError, listing similar names first."""
         found = {layer.name: layer for layer in self.layers()}
         if name not in found:
             near = difflib.get_close_matches(name.lower(), found, n=3, cutoff=0.0)
@@ -244,14 +244,14 @@ class Architecture:
 
 
 def scaled_widths(column: str, width: float) -> tuple[int, ...]:
-    """Channels of each convolution of a column, the paper's times a multiplier, at least 1. Raises UsageError."""
+    """The paper's channels of a column times a multiplier, at least 1. Raises UsageError."""
     if not 0 < width <= WIDEST:
         raise UsageError(f"width {width}", f"the channel multiplier lies in (0, {WIDEST}]", "1.0 is the paper's")
     return tuple(max(1, round(channels * width)) for block in COLUMNS[column] for _, channels in block)
 
 
 def multiplier(column: str, widths: tuple[int, ...]) -> float | None:
-    """The multiplier of the paper's channels that gives these widths, exact for 1, 1/2, 1/4, ...; None for none."""
+    """The multiplier of the paper's channels for these widths, exact for 1, 1/2, 1/4, ...; None if there is none."""
     usual = scaled_widths(column, 1.0)
     least = max((width - 0.5) / paper for width, paper in zip(widths, usual, strict=True))
     most = min((width + 0.5) / paper for width, paper in zip(widths, usual, strict=True))

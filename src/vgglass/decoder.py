@@ -1,6 +1,6 @@
-"""The process that decodes: `python -m vgglass.decoder BYTES`, started by isolation.py and by the server.
+"""The decoder process, `python -m vgglass.decoder BYTES`, started by isolation.py and by the server.
 
-BYTES is how much one file may take of memory; see isolation.py for what goes over its pipes.
+BYTES is the memory limit per file; isolation.py documents the protocol.
 """
 
 import math
@@ -26,18 +26,18 @@ from vgglass.inference.views import View, decoding, show
 from vgglass.isolation import receive, send
 from vgglass.preprocess import Preprocessing, fit, read, resize
 
-SHOWN = 4_000_000  # pixels of a picture on the page; a larger one is made smaller
-SPARE = 512 << 20  # what is imported later
+SHOWN = 4_000_000  # maximum pixels of an image on the page
+SPARE = 512 << 20  # bytes for later imports
 _PAGES = Path("/proc/self/statm")
 
 Answer = tuple[dict[str, Any], Sequence[bytes]]
 
 
 def main() -> None:
-    """Answer jobs until the pipe closes."""
-    warnings.simplefilter("ignore")  # what Pillow warns of, our own limits and errors say
+    """Process jobs until the pipe is closed."""
+    warnings.simplefilter("ignore")  # the cases that Pillow warns about are covered by limits and errors
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a library that prints would break the protocol
+    os.dup2(2, 1)  # output of a library would corrupt the protocol
     bound(SPARE)
     send(answers, {"bytes": 0})
     while (job := receive(sys.stdin.buffer)) is not None:
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def answer(job: dict[str, Any], data: bytes) -> Answer:
-    """What the job asks for, or the three parts of an ImageError; what takes too long ends this process (SIGPROF)."""
+    """Run a job: its result, or the arguments of an ImageError. A timeout kills this process (SIGPROF)."""
     os.environ[limits.VARIABLE] = str(job["max_pixels"])
     source: Any = data
     if "path" in job:
@@ -68,34 +68,34 @@ def answer(job: dict[str, Any], data: bytes) -> Answer:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _decoded(source: Any, job: dict[str, Any]) -> Answer:
+def _decode(source: Any, job: dict[str, Any]) -> Answer:
     how = {name: job[name] for name in ("channels", "least")}
-    return _stacked([images.decode(source, background=tuple(job["background"]), **how)])
+    return _pack([images.decode(source, background=tuple(job["background"]), **how)])
 
 
-def _shown(source: Any, job: dict[str, Any]) -> Answer:
+def _show(source: Any, job: dict[str, Any]) -> Answer:
     record, views = Preprocessing.from_json(job["preprocessing"]), tuple(View(*view) for view in job["views"])
-    return _stacked(show(read(source, decoding(record, views)), record, views))
+    return _pack(show(read(source, decoding(record, views)), record, views))
 
 
-def _fitted(source: Any, job: dict[str, Any]) -> Answer:
+def _fit(source: Any, job: dict[str, Any]) -> Answer:
     record = Preprocessing.from_json(job["preprocessing"])
-    return _stacked([fit(read(source, record), record)])
+    return _pack([fit(read(source, record), record)])
 
 
-def _whole(source: Any, job: dict[str, Any]) -> Answer:
-    """The picture as decoded, what the network sees, an array without bytes whose sides are the fitted image's, and the
-    stack of each view; unscaled first, for what is too costly is so at once."""
+def _decode_whole(source: Any, job: dict[str, Any]) -> Answer:
+    """The decoded image, the network's input, an empty array with the sides of the decoded input, and the stack of each
+    view. The unscaled image comes first, so that excessive costs fail early."""
     record, views = Preprocessing.from_json(job["preprocessing"]), tuple(View(*view) for view in job["views"])
     decode = Once()
-    shown = _small(read(source, replace(record, jpeg_scaled=False), decode), record)
+    shown = _shrink(read(source, replace(record, jpeg_scaled=False), decode), record)
     stacks = show(read(source, decoding(record, views), decode), record, views)
     fitted = read(source, record, decode)
-    return _stacked([shown, fit(fitted, record), np.empty((*fitted.shape[:2], 0), np.uint8), *stacks])
+    return _pack([shown, fit(fitted, record), np.empty((*fitted.shape[:2], 0), np.uint8), *stacks])
 
 
 class Once:
-    """`images.decode`, which decodes a file again only where a JPEG is wanted at another scale."""
+    """`images.decode` with a cache; a JPEG is decoded again only for another scale."""
 
     def __init__(self) -> None:
         self._eighths, self._pixels = 0, np.empty(0, np.uint8)
@@ -103,29 +103,29 @@ class Once:
     def __call__(self, source: bytes, *, least: int, **how: Any) -> Pixels:
         eighths = images.eighths(source, least)
         if eighths != self._eighths:
-            self._pixels = np.empty(0, np.uint8)  # or both would lie in memory
+            self._pixels = np.empty(0, np.uint8)  # free the old array first
             self._pixels = images.decode(source, least=least, **how)
             self._eighths = eighths
         return self._pixels
 
 
-def _small(original: Pixels, record: Preprocessing) -> Pixels:
+def _shrink(original: Pixels, record: Preprocessing) -> Pixels:
     height, width = original.shape[:2]
     scale = min(1.0, math.sqrt(SHOWN / (height * width)))
     sides = max(1, round(height * scale)), max(1, round(width * scale))
     return resize(original, *sides, record.interpolation)
 
 
-def _looked(source: Any, job: dict[str, Any]) -> Answer:
+def _look(source: Any, job: dict[str, Any]) -> Answer:
     return {"facts": examination.look(source).as_json(), "bytes": 0}, ()
 
 
 WORK: dict[str, Callable[[Any, dict[str, Any]], Answer]] = {
-    "decode": _decoded, "show": _shown, "fit": _fitted, "whole": _whole, "look": _looked,
+    "decode": _decode, "show": _show, "fit": _fit, "whole": _decode_whole, "look": _look,
 }  # fmt: skip
 
 
-def _stacked(stacks: Sequence[Pixels]) -> Answer:
+def _pack(stacks: Sequence[Pixels]) -> Answer:
     parts = [stack.tobytes() for stack in stacks]
     return {"shapes": [stack.shape for stack in stacks], "bytes": sum(map(len, parts))}, parts
 
@@ -136,9 +136,9 @@ def needs_memory() -> Answer:
 
 
 def bound(spare: int = 0) -> None:
-    """Let a file have BYTES beyond what this process has now; it can't allow itself more than `spare` on top.
+    """Limit memory to BYTES beyond the present use; the hard limit is `spare` bytes higher.
 
-    macOS takes no notice; the limit on pixels holds there too.
+    Without effect on macOS, where only the limit on pixels applies.
     """
     if _PAGES.exists():
         now = int(_PAGES.read_text().split()[0]) * resource.getpagesize()
@@ -151,7 +151,7 @@ def bound(spare: int = 0) -> None:
 
 @cache
 def can_hash() -> None:
-    """Have the package that examining needs, which is no file's doing: neither its time nor its memory."""
+    """Import the package for hashing, outside of a file's limits on time and memory."""
     examination.hashing()
     bound()
 

@@ -1,11 +1,11 @@
-"""Errors that a person can act on: each names the value, the rule it breaks and the remedy."""
+"""User errors: each message has the value, the rule that it violates, and the remedy."""
 
 import copyreg
 from typing import Any
 
 
 class UserError(ValueError):
-    """A sentence for the person at the keyboard; the command line prints it without a traceback."""
+    """An error that the user can fix; the command line prints it without a traceback."""
 
     exit_status = 1
 
@@ -14,26 +14,26 @@ class UserError(ValueError):
         super().__init__(f"{value}: {rule}; {remedy}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors come from other processes too; pickle would call __init__ with the sentence alone."""
+        """Support pickling between processes; the default would call __init__ with the message only."""
         return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class UsageError(UserError):
-    """An option or argument that can't be right, whatever the data (exit status 2)."""
+    """An option or argument that is invalid whatever the data (exit status 2)."""
 
     exit_status = 2
 
 
 class DataError(UserError):
-    """A folder or data set that can't be trained on, judged or predicted."""
+    """A folder or data set that can't be used for training, evaluation or prediction."""
 
 
 class ImageError(UserError):
-    """One image that can't be read."""
+    """An image that can't be read."""
 
 
 class ModelFileError(UserError):
-    """A file that is not a vgglass model file, or not one this version reads."""
+    """A file that is not a vgglass model file, or is of an unsupported version."""
 
 
 class WeightsError(UserError):
@@ -41,19 +41,19 @@ class WeightsError(UserError):
 
 
 class TrainingError(UserError):
-    """A run that can't start, go on or be resumed."""
+    """A training run that can't start, continue or be resumed."""
 
 
 class MissingExtraError(UserError):
-    """A command needs packages that the light install leaves out."""
+    """A command requires packages that the base install does not include."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(package, f"needed for {purpose}, is not installed", f"run: pip install 'vgglass[{extra}]'")
 
 
 class InterruptedRunError(UserError):
-    """A run that a signal stopped after its state was saved."""
+    """A run that was interrupted by a signal after its state was saved."""
 
     def __init__(self, signal_name: str, number: int, where: str, remedy: str) -> None:
         super().__init__(f"interrupted by {signal_name}", where, remedy)
-        self.exit_status = 128 + number  # as shells count
+        self.exit_status = 128 + number  # the convention of shells

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: beside their place, synced, renamed; and the lock among processes."""
+"""Atomic file replacement (temporary file, fsync, rename), and file locks among processes."""
 
 import fcntl
 import os
@@ -13,21 +13,23 @@ from typing import IO, Any
 
 import platformdirs
 
-_OF_THREADS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)  # a lock on a file is its process's
+_THREAD_LOCKS: defaultdict[Path, threading.Lock] = defaultdict(
+    threading.Lock
+)  # file locks do not exclude threads of one process
 OURS = re.compile(r"\.[0-9]{1,7}\.[0-9]+\.tmp$")  # process and thread: see `beside`
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; when the block ends well it takes the place of `path`.
+    """Yield a temporary path in the same folder, which replaces `path` if the block succeeds.
 
-    Raises OSError as the writing does, a file named in it; the temporary file is then gone and `path` is as it was.
+    Raises OSError with a file name if writing fails; the temporary file is then removed and `path` unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path)
     try:
         temporary.touch()
-        mode = temporary.stat().st_mode  # what the umask asks for: safetensors makes files for their owner alone
+        mode = temporary.stat().st_mode  # according to the umask: safetensors creates files readable by the owner only
         temporary.unlink()
         yield temporary
         temporary.chmod(mode)
@@ -35,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a full disk: what fails is a write, which knows no name
+        if error.filename is None:  # errors of write, as on a full disk, have no file name
             error.filename = str(path)
         raise
     finally:
@@ -44,25 +46,25 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def beside(path: Path) -> Path:
-    """A place in the same folder for what is to become `path`: hidden, and named for this process and thread."""
+    """A hidden temporary path in the same folder as `path`, unique to this process and thread."""
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
 def temporaries(path: Path) -> list[Path]:
-    """What stands at the places beside `path`, which may be a pattern.
+    """Existing temporary files of `path`, which may be a pattern.
 
-    Of names as `beside` gives them alone: any other that ends in .tmp is a person's.
+    Only names in the format of `beside`: other files with the suffix .tmp belong to the user.
     """
     return [left for left in path.parent.glob(f".{path.name}.*.tmp") if OURS.search(left.name)]
 
 
 def abandoned(path: Path) -> list[Path]:
-    """Those of them that processes left which have gone."""
-    return [left for left in temporaries(path) if not _lives(int(left.name.split(".")[-3]))]
+    """Temporary files of processes that no longer exist."""
+    return [left for left in temporaries(path) if not _is_running(int(left.name.split(".")[-3]))]
 
 
 def discard(left: Path) -> None:
-    """Remove what was left, a file or a folder."""
+    """Remove a temporary file or folder."""
     if left.is_dir() and not left.is_symlink():
         shutil.rmtree(left)
     else:
@@ -70,18 +72,18 @@ def discard(left: Path) -> None:
 
 
 def lock(file: IO[Any], *, wait: bool = False) -> None:
-    """Keep other processes from this open file until it is closed, or this process ends, however that ends.
+    """Lock an open file against other processes until it is closed or this process exits.
 
-    Raises BlockingIOError where another one has it and this one will not wait. By lockf: a child that was forked
-    inherits what flock holds, and would keep it for the seconds that it outlives a killed parent.
+    Raises BlockingIOError if it is locked and `wait` is False. Uses lockf, because a forked child inherits locks of
+    flock and would hold them for the seconds that it outlives a killed parent.
     """
     fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for a lock of this name, among processes and this one's threads, and hold it in the block."""
-    with _OF_THREADS[path], path.open("w") as file:
+    """Wait for the lock file `path`, among processes and threads, and hold it inside the block."""
+    with _THREAD_LOCKS[path], path.open("w") as file:
         lock(file, wait=True)
         yield
 
@@ -92,18 +94,18 @@ def cache_folder() -> Path:
     return Path(folder) if folder else platformdirs.user_cache_path("vgglass")
 
 
-def _lives(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another person's
+        pass  # owned by another user
     return True
 
 
 def synced(folder: Path) -> None:
-    """See to it that what was renamed into a folder survives a power cut."""
+    """Fsync a folder, so that renames in it survive a power failure."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,8 +1,8 @@
-"""Images are decoded in processes of their own, which may die: of a fault in a decoder, of time, of memory.
+"""Decode images in sandboxed worker processes with limits on CPU time and memory.
 
-A file that crashes its decoder, never ends or swells takes nothing with it but its own answer. A message is the length
-of a JSON header (4 bytes, big-endian), the header, and as many bytes as it says in 'bytes'. Nothing is pickled: a
-decoder that an image has taken over could otherwise take over this process by its answer.
+A file that crashes its decoder or exceeds a limit fails alone. A message is the length of a JSON header (4 bytes,
+big-endian), the header, and as many bytes as its field 'bytes' says. Nothing is pickled: a decoder compromised by an
+image could otherwise take over this process.
 """
 
 import atexit
@@ -28,21 +28,21 @@ from vgglass.images import WHITE, File, Pixels, limits
 from vgglass.images.limits import CostError
 from vgglass.preprocess import Preprocessing
 
-# For one file where the limit on pixels is the usual one, of a processor's time and of memory (what the process itself
-# needs comes to it). Its header has promised half the time and less memory: processors differ.
+# Limits per file at the default limit on pixels: CPU time, and memory beyond that of the process itself. The estimate
+# from the header allows half the time and less memory, as CPUs differ.
 SECONDS = 4.0
 MEMORY = 512 << 20
 LENGTH = struct.Struct(">I")
-# One thread: the stacks of those of NumPy's library would count against the limit on memory.
+# One thread: the stacks of BLAS threads would count against the memory limit.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Decoders:
-    """A few processes, started when they are needed; each job has one to itself. For any number of threads."""
+    """A pool of decoder processes, started lazily; thread-safe. Each process runs one job at a time."""
 
     def __init__(self, processes: int | None = None) -> None:
         self._count = processes or os.cpu_count() or 1
-        self._all: list[Process] = []
+        self._processes: list[Process] = []
         self._inherited: list[Process] = []
         self._free: LifoQueue[Process | None] = LifoQueue()
         for _ in range(self._count):
@@ -56,53 +56,53 @@ class Decoders:
         background: tuple[int, int, int] = WHITE,
         least: int = 0,
     ) -> Pixels:
-        """As `images.decode`."""
+        """Like `images.decode`."""
         about = {"channels": channels, "background": background, "least": least}
-        return stacks(*self._asked("decode", source, about))[0]
+        return stacks(*self._run("decode", source, about))[0]
 
     def show(self, source: File | bytes, record: Preprocessing, views: Sequence[Any]) -> list[Pixels]:
-        """The stack of each of some `views.View` of a file. Raises ImageError."""
+        """The stack of each of several `views.View` of a file (N, H, W, C). Raises ImageError."""
         about = {"preprocessing": record.as_json(), "views": [astuple(view) for view in views]}
-        return stacks(*self._asked("show", source, about))
+        return stacks(*self._run("show", source, about))
 
     def fit(self, source: File | bytes, record: Preprocessing) -> Pixels:
-        """As `preprocess.fit` makes it of what `preprocess.read` decodes (S, S, C). Raises ImageError."""
-        return stacks(*self._asked("fit", source, {"preprocessing": record.as_json()}))[0]
+        """`preprocess.fit` applied to `preprocess.read` of a file (S, S, C). Raises ImageError."""
+        return stacks(*self._run("fit", source, {"preprocessing": record.as_json()}))[0]
 
     def look(self, data: bytes) -> dict[str, Any]:
-        """What `data.examination.look` finds in a file's bytes, as JSON. Raises ImageError."""
-        header, _ = self._asked("look", data, {})
+        """The facts of a file's bytes by `data.examination.look`, as JSON. Raises ImageError."""
+        header, _ = self._run("look", data, {})
         facts: dict[str, Any] = header["facts"]
         return facts
 
     def start(self) -> None:
-        """Begin to start one, to have it ready sooner; where it is not waited for, this costs next to nothing."""
+        """Start one process in the background, so that the first job finds it ready."""
         process = self._free.get()
-        self._free.put(process or self._started())
+        self._free.put(process or self._start_process())
 
     def stop(self) -> None:
-        for process in self._all:
+        for process in self._processes:
             process.end()
 
     def forget(self) -> None:
-        """After a fork: these processes answer the parent."""
-        self._inherited, self._all, self._free = self._all, [], LifoQueue()
+        """Reset the pool in a forked child: the processes belong to the parent."""
+        self._inherited, self._processes, self._free = self._processes, [], LifoQueue()
         for _ in range(self._count):
             self._free.put(None)
 
-    def _started(self) -> "Process":
+    def _start_process(self) -> "Process":
         process = Process()
-        self._all.append(process)
+        self._processes.append(process)
         return process
 
-    def _asked(self, work: str, source: File | bytes, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        given, data = _as_bytes(source)
+    def _run(self, work: str, source: File | bytes, about: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        given, data = _to_message(source)
         name = "image" if isinstance(source, bytes) else str(source)
         header: dict[str, Any] = {"work": work, "bytes": len(data)} | bounds() | given | about
         for last in (False, True):
             process = self._free.get()
             try:
-                process = process or self._started()
+                process = process or self._start_process()
                 return process.ask(header, data)
             except DeathError as death:
                 if last or not death.is_from_outside:
@@ -112,26 +112,26 @@ class Decoders:
                 own = error.value in (given.get("path"), "image")
                 raise ImageError(name if own else f"{name}, {error.value}", error.rule, error.remedy) from None
             finally:
-                self._give_back(process)
+                self._release(process)
         raise AssertionError
 
-    def _give_back(self, process: "Process | None") -> None:
+    def _release(self, process: "Process | None") -> None:
         if process and not process.is_sound:
-            self._all.remove(process)
+            self._processes.remove(process)
             process.end()
             process = None
         self._free.put(process)
 
 
 class Process:
-    """One process and its pipes; `is_sound` between a job's answer and the next job."""
+    """A decoder process and its pipes; `is_sound`: it has answered its last job and can take another."""
 
     def __init__(self) -> None:
         self.is_sound = False
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process lives)
-        # A session of its own: Ctrl-C in a terminal goes to the command alone.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process lives)
+        # In a new session, so that Ctrl-C in a terminal reaches only the command.
         self._process = subprocess.Popen(  # noqa: S603 (our own command)
-            command(memory()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+            command(memory()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
             start_new_session=True, env=os.environ | ENVIRONMENT,
         )  # fmt: skip
         assert self._process.stdin
@@ -142,14 +142,14 @@ class Process:
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, 1 << 20)
 
     def ask(self, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-        """A job's answer. Raises DeathError, ImageError."""
+        """Run a job: header and data of its answer. Raises DeathError, ImageError."""
         self.is_sound = False
         if not self._ready and receive(self._answers) is None:
             self._process.wait()
             raise RuntimeError(f"a process that decodes images did not start: {self._last_line()}")
         self._ready = True
-        self._said.seek(0)  # the offset is the process's own, too
-        self._said.truncate()
+        self._stderr.seek(0)  # the file offset is shared with the process
+        self._stderr.truncate()
         try:
             send(self._jobs, header, [data])
             answer = receive(self._answers)
@@ -165,21 +165,21 @@ class Process:
         self._process.kill()
         self._process.wait()
         self._answers.close()
-        self._said.close()
-        with suppress(BrokenPipeError):  # what it was sent and has not read
+        self._stderr.close()
+        with suppress(BrokenPipeError):  # data that the process did not read
             self._jobs.close()
 
     def _last_line(self) -> str:
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").split("\n")
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class DeathError(Exception):
-    """A process that ended before its answer.
+    """A process that exited before its answer.
 
-    status  as subprocess tells it: negative for a signal
-    said    the last line on its standard error
+    status  return code as in subprocess: negative for a signal
+    said    last line of its standard error
     """
 
     def __init__(self, status: int, said: str) -> None:
@@ -192,7 +192,7 @@ class DeathError(Exception):
 
     @property
     def is_from_outside(self) -> bool:
-        """Whether it was killed, by the system where memory runs out: no file's fault, as far as one can tell."""
+        """Whether it was killed from outside, as by the OOM killer, which need not be the file's fault."""
         return self.signal in (signal.SIGKILL, signal.SIGTERM)
 
     def rule(self, seconds: float) -> str:
@@ -203,18 +203,18 @@ class DeathError(Exception):
 
 
 def bounds() -> dict[str, Any]:
-    """A job's limits; where more pixels are allowed than usual, it has more time in proportion. Raises UsageError."""
+    """Limits of a job; the time scales with a limit on pixels above the default. Raises UsageError."""
     pixels = limits.max_pixels()
     return {"max_pixels": pixels, "seconds": SECONDS * max(1.0, pixels / limits.MAX_PIXELS)}
 
 
 def memory() -> int:
-    """A process's limit, in proportion as well."""
+    """Memory limit of a process in bytes, scaled likewise."""
     return round(MEMORY * max(1.0, limits.max_pixels() / limits.MAX_PIXELS))
 
 
 def command(memory: int) -> list[str]:
-    """-P: a folder called vgglass where this was started is not our package."""
+    """Command line of a decoder. -P: a folder called vgglass in the working directory must not shadow the package."""
     return [sys.executable, "-P", "-m", "vgglass.decoder", str(memory)]
 
 
@@ -226,7 +226,7 @@ def stacks(header: Mapping[str, Any], data: bytes) -> list[Pixels]:
 
 
 def require_answer(header: Mapping[str, Any]) -> None:
-    """Raises ImageError where a job's answer is one; CostError where the limit on pixels is the reason."""
+    """Raises ImageError if the answer is an error, CostError if the limit on pixels was exceeded."""
     if "error" in header:
         raise (CostError if header["costly"] else ImageError)(*header["error"])
 
@@ -240,7 +240,7 @@ def send(pipe: IO[bytes], header: dict[str, Any], parts: Sequence[bytes] = ()) -
 
 
 def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
-    """None where the other side closed the pipe."""
+    """Header and data of a message; None if the pipe was closed."""
     length = pipe.read(LENGTH.size)
     if len(length) < LENGTH.size:
         return None
@@ -252,8 +252,8 @@ def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     return (header, data) if len(data) == header["bytes"] else None
 
 
-def _as_bytes(source: File | bytes) -> tuple[dict[str, Any], bytes]:
-    """How a source is handed over: a file by its name, an object in a bucket as its bytes."""
+def _to_message(source: File | bytes) -> tuple[dict[str, Any], bytes]:
+    """Header fields and data that transfer a source: a file by its path, an object in a bucket as bytes."""
     if isinstance(source, Path):
         return {"path": os.path.abspath(source)}, b""  # noqa: PTH100 (a Path's absolute() keeps '..' as well)
     try:

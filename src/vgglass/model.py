@@ -1,4 +1,4 @@
-"""VGG in PyTorch, built from `architecture.py`: the same layers, the same names, three ways through.
+"""VGG in PyTorch, built from `architecture.py` with the same layers and names: `forward`, `walk` and `dense`.
 
 N batch, C channels, H height, W width, K classes, k side of fc6 as a convolution.
 """
@@ -24,7 +24,7 @@ Edit = Callable[[Layer, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """One layer of a walk: what it is, what went in and what came out."""
+    """One layer of a walk with its input and output."""
 
     layer: Layer
     input: Tensor
@@ -42,8 +42,8 @@ class Step:
 class VGG(nn.Module):
     """A network of the VGG family; its modules are the layers, in order, under their published names.
 
-    `initialisation` is a key of INITIALISATIONS. `prob`, the softmax, is a module too, but `forward` and `dense`
-    give logits: it is applied outside training.
+    `initialisation` is a key of INITIALISATIONS. The softmax `prob` is a module as well, but `forward` and `dense`
+    return logits.
     """
 
     def __init__(self, architecture: Architecture, initialisation: str = "kaiming") -> None:
@@ -61,9 +61,9 @@ class VGG(nn.Module):
     def from_file(cls, model: ModelFile, *, shared: bool = False) -> "VGG":
         """The network of a model file, in evaluation mode.
 
-        shared  its weights stay where the file's are, without a copy: nobody may write to the file then
+        shared  use the file's arrays without a copy; they must not be modified
         """
-        with torch.device("meta"):  # drawing 138 million numbers to overwrite them takes seconds
+        with torch.device("meta"):  # initialising 138 million weights that are overwritten takes seconds
             network = cls(model.record.architecture)
         if not shared:
             network.to_empty(device="cpu")
@@ -104,18 +104,18 @@ class VGG(nn.Module):
     def walk(self, images: Tensor, edit: Edit | None = None) -> Iterator[Step]:
         """Every layer in order, conv1_1 to prob; the first linear layer's input is flattened (N, C*k*k).
 
-        `edit(layer, output)` gives what stands in for a layer's output from there on: how a channel is silenced.
+        `edit(layer, output)` returns a replacement of a layer's output, as for ablating a channel.
         """
         self._require_size(images)
         yield from self._walk(self.architecture.layers(), images, edit)
 
     def walk_after(self, name: str, output: Tensor) -> Iterator[Step]:
-        """Every layer after the one of this name, to prob, from its output as `walk` gives it."""
+        """The layers after the named one, up to prob, given its output as in `walk`."""
         following = itertools.dropwhile(lambda layer: layer.name != name, self.architecture.layers())
         yield from self._walk(itertools.islice(following, 1, None), output, None)
 
     def after(self, name: str, output: Tensor) -> Tensor:
-        """Logits (N, K) from the output of a layer before prob, as `walk` gives it."""
+        """Logits (N, K) given the output of a layer before prob, as in `walk`."""
         x = output
         for step in self.walk_after(name, output):
             if step.kind == "softmax":
@@ -132,7 +132,7 @@ class VGG(nn.Module):
             yield Step(layer, before, x)
 
     def dense(self, images: Tensor) -> Tensor:  # N C H W -> N K H' W'
-        """Logits at every place that the classifier fits, its fully connected layers run as convolutions.
+        """Logits at every position of the head, with fully connected layers as convolutions.
 
         H and W at least 32*k. At the training size the map is 1x1 and equals `forward` (paper, section 3.2).
         """
@@ -164,7 +164,7 @@ class VGG(nn.Module):
 
 
 class LocalResponseNorm(nn.LocalResponseNorm):
-    """In float32 whatever it is fed: torch has no kernel of it for bfloat16 on the CPU."""
+    """Computes in float32 for any input: torch has no bfloat16 kernel on the CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.float()).to(x.dtype)
@@ -178,7 +178,7 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
     if layer.kind == "batchnorm":
         return nn.BatchNorm2d(layer.output_shape[0])
     if layer.kind == "relu":
-        return nn.ReLU(inplace=False)  # in place it would overwrite the map that one wants to see
+        return nn.ReLU(inplace=False)  # in place would overwrite the feature map to be inspected
     if layer.kind == "lrn":
         # torch divides alpha by the size of the neighbourhood, Krizhevsky's formula does not.
         alpha = family.LRN_ALPHA * family.LRN_SIZE
@@ -193,7 +193,7 @@ def _module(layer: Layer, dropout: float) -> nn.Module:
 
 
 def _kaiming(network: VGG) -> None:
-    """As torchvision: He et al.'s normal by fan-out for convolutions, normal of deviation 0.01 for the rest."""
+    """As in torchvision: He normal by fan-out for convolutions, normal with standard deviation 0.01 otherwise."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -212,7 +212,7 @@ def _paper(network: VGG) -> None:
 
 
 def _glorot(network: VGG) -> None:
-    """Glorot and Bengio's uniform, zero biases (paper, the footnote of section 3.1)."""
+    """Glorot uniform, zero biases (paper, footnote of section 3.1)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -220,7 +220,7 @@ def _glorot(network: VGG) -> None:
 
 
 def _he(network: VGG) -> None:
-    """He et al.'s normal by fan-in throughout, zero biases: what keeps a signal's size in a deep plain network.
+    """He normal by fan-in, zero biases: preserves the variance of activations in a deep plain network.
 
     Source: He et al. 2015, Delving Deep into Rectifiers, section 2.2.
     """

@@ -1,8 +1,8 @@
-"""The one artifact: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
+"""Model files: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
 
-Weights stand under vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits'
-(float32, N K) beside them let any runtime be checked. The header's metadata holds one JSON record under 'vgglass',
-with a SHA-256 of the weights and one of itself. One key alone: safetensors writes several in any order.
+Weights have vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits' (float32,
+N K) allow any runtime to be verified. The header's metadata has one JSON record under 'vgglass', with SHA-256 digests
+of the weights and of the record. A single key, because safetensors writes several in arbitrary order.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ from vgglass.files import replacing
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
 
-FORMAT_VERSION = 2  # since 2 an architecture has a head, and a width for each convolution
+FORMAT_VERSION = 2  # version 2 added the architecture's head, and a width for each convolution
 READABLE_VERSIONS = (1, 2)
-# Of other frameworks' weights, which `convert` and `--from` read.
+# Weights of other frameworks, which `convert` and `--from` read.
 FOREIGN_SUFFIXES = frozenset(
     {".pt", ".pth", ".bin", ".ckpt", ".tar", ".torchscript", ".pt2", ".h5", ".hdf5", ".keras", ".onnx"}
 )
@@ -45,12 +45,12 @@ Weights = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Record:
-    """All that a model file says about itself beside its tensors.
+    """The metadata of a model file.
 
     temperature, reject_threshold  None until calibrated
-    metrics   figures by split: {'validation': {'top1': 0.98, ...}}
-    data      digest of the training data, digests and sizes of its splits, and which split chose the weights
-    recipe    the fields of the training recipe
+    metrics   by split: {'validation': {'top1': 0.98, ...}}
+    data      digest of the training data, digests and sizes of its splits, and the split used for model selection
+    recipe    fields of the training recipe
     versions  of vgglass and the libraries that wrote the file
     digest    SHA-256 of the weights
     """
@@ -84,14 +84,14 @@ class Record:
             raise ValueError("the reject threshold must lie in [0, 1]")
 
     def log_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Logarithm of the softmax over classes (..., K), after division by the temperature where there is one."""
+        """Log-softmax over classes (..., K), after division by the temperature if calibrated."""
         scaled = logits.astype(np.float64) / (self.temperature or 1.0)
         shifted = scaled - scaled.max(axis=-1, keepdims=True)
         result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
         return result
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Softmax over classes (..., K), after division by the temperature where there is one."""
+        """Softmax over classes (..., K), after division by the temperature if calibrated."""
         return np.exp(self.log_probabilities(logits))
 
     def as_json(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Record:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Record":
-        """The record as the header holds it. Raises TypeError, KeyError, ValueError or OverflowError for any other."""
+        """Parse the record of a header. Raises TypeError, KeyError, ValueError or OverflowError if invalid."""
         _check_types(cls, record)
         if record["format_version"] == 1:
             record = {**record, "architecture": _architecture_of_version_1(record["architecture"])}
@@ -125,18 +125,18 @@ class Record:
 
 
 def _architecture_of_version_1(options: Mapping[str, Any]) -> dict[str, Any]:
-    """As version 2 writes it: version 1 had one multiplier for all convolutions, and the paper's head."""
+    """Convert to version 2: version 1 had one multiplier for all convolutions, and only the paper's head."""
     kept = {name: value for name, value in options.items() if name != "width"}
     return kept | {"widths": scaled_widths(options["column"], options["width"]), "head": "vgg"}
 
 
 class Mapped:
-    """An open model file, its bytes mapped into memory."""
+    """An open, memory-mapped model file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._descriptor = path, os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
-        self._state = self._now()
+        self._state = self._stat()
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         data = np.frombuffer(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY), np.uint8)
@@ -150,12 +150,12 @@ class Mapped:
         return tensors
 
     def require_unchanged(self) -> None:
-        """Raises ModelFileError where the file was written to since it was opened."""
-        if self._now() != self._state:
+        """Raises ModelFileError if the file was modified since it was opened."""
+        if self._stat() != self._state:
             rule = "was written to while its weights were in use"
             raise ModelFileError(self.path, rule, "start again; to replace a model, rename another into its place")
 
-    def _now(self) -> tuple[int, int]:
+    def _stat(self) -> tuple[int, int]:
         about = os.fstat(self._descriptor)
         return about.st_size, about.st_mtime_ns
 
@@ -164,7 +164,7 @@ class Mapped:
 class ModelFile:
     """A model in memory, NumPy only: its record, weights and golden inputs with their logits.
 
-    mapped  the file that the arrays lie in, where they do
+    mapped  the memory-mapped file of the arrays; None if they are not mapped
     """
 
     record: Record
@@ -175,7 +175,7 @@ class ModelFile:
 
 
 def save(model: ModelFile, path: Path) -> Record:
-    """Write atomically; the record comes back with the weights' digest in it. Raises ModelFileError on a full disk."""
+    """Write atomically; the record with the weights' digest. Raises ModelFileError, as on a full disk."""
     record = replace(model.record, digest=weights_digest(model.weights))
     expected = record.architecture.tensors()
     found = {name: array.shape for name, array in model.weights.items()}
@@ -195,22 +195,22 @@ def save(model: ModelFile, path: Path) -> Record:
 
 
 def load(path: Path) -> ModelFile:
-    """Map a model file's tensors, once they are known to be what was saved; writing to them leaves the file alone.
+    """Verify and memory-map a model file (copy-on-write).
 
-    A file that another takes the place of stays whole for those that mapped it. One that is written to in place does
-    not: what was mapped changes with it, and where it grows shorter, reading ends the process (SIGBUS).
+    Replacing the file by a rename does not affect existing mappings. Modifying it in place does: the mapped arrays
+    change, and truncation makes reads crash the process (SIGBUS).
     Raises ModelFileError; nothing in the file is ever executed.
     """
     record = load_record(path)
     mapped = Mapped(path)
     tensors = mapped.tensors()
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
-    _require_sound(path, record, tensors)
+    _require_intact(path, record, tensors)
     return ModelFile(record, tensors, golden_images, golden_logits, mapped)
 
 
 def load_record(path: Path) -> Record:
-    """Read the record and check the header against it, without reading the weights. Raises ModelFileError."""
+    """Read the record and validate the header, without reading the weights. Raises ModelFileError."""
     header = _read_header(path)
     text = header.pop("__metadata__", {}).get("vgglass")
     if text is None:
@@ -218,8 +218,8 @@ def load_record(path: Path) -> Record:
     try:
         record_json = json.loads(text)
         version = record_json["format_version"]
-        told = record_json.pop("sha256", None)  # which older files have not
-        is_sound = told in (None, _digest(record_json))
+        stored_digest = record_json.pop("sha256", None)  # absent in older files
+        is_sound = stored_digest in (None, _digest(record_json))
         if version in READABLE_VERSIONS:
             record = Record.from_json(record_json)
     except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
@@ -238,12 +238,12 @@ def load_record(path: Path) -> Record:
 
 
 def is_one(path: Path) -> bool:
-    """Whether a safetensors file has the record that vgglass writes. Raises ModelFileError for a damaged one."""
+    """Whether a safetensors file has a vgglass record. Raises ModelFileError if it is damaged."""
     return "vgglass" in _read_header(path).get("__metadata__", {})
 
 
 def weights_digest(weights: Weights) -> str:
-    """SHA-256 over names, shapes and little-endian float32 bytes, in the order of the names."""
+    """SHA-256 over names, shapes and little-endian float32 bytes, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(f"{name} {weights[name].shape}\n".encode())
@@ -251,15 +251,15 @@ def weights_digest(weights: Weights) -> str:
     return digest.hexdigest()
 
 
-def _require_sound(path: Path, record: Record, weights: Weights) -> None:
-    """Raises ModelFileError for weights that are not those of the digest, or not finite.
+def _require_intact(path: Path, record: Record, weights: Weights) -> None:
+    """Raises ModelFileError if the weights do not match the digest or are not finite.
 
-    SHA-256 reads about 1 GB/s. Nothing of it is remembered: a disk's error changes no time stamp.
+    SHA-256 runs at about 1 GB/s. The result is not cached: a disk error changes no time stamp.
     """
     if record.digest != weights_digest(weights):
         raise ModelFileError(path, "its weights are not those of its digest", "write or fetch the file again")
     for name, array in weights.items():
-        if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # half the time of isfinite on all
+        if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # half the time of isfinite on all values
             rule = f"{name} holds numbers that are infinite or not a number (NaN)"
             raise ModelFileError(path, rule, "its training diverged: take another file")
 
@@ -269,7 +269,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """The safetensors header as a dict, after checks that cost next to nothing on a hostile file."""
+    """The safetensors header as a dict, after cheap checks against malicious files."""
     try:
         with path.open("rb") as file:
             length = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))[0]
@@ -295,22 +295,22 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _check_types(cls: type, values: Mapping[str, Any]) -> None:
-    """Hold JSON values to a dataclass's annotations: what slips through here would fail far from the file."""
+    """Check JSON values against a dataclass's annotations, so that errors are reported here. Raises TypeError."""
     for name, hint in get_type_hints(cls).items():
-        if not _is(values[name], hint):
+        if not _matches(values[name], hint):
             raise TypeError(f"{name!r} is of the wrong type")
 
 
-def _is(value: Any, hint: Any) -> bool:
+def _matches(value: Any, hint: Any) -> bool:
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind is UnionType:
-        return any(_is(value, argument) for argument in arguments)
+        return any(_matches(value, argument) for argument in arguments)
     if kind is Literal:
         return value in arguments
     if kind is tuple:
-        return isinstance(value, list | tuple) and all(_is(item, arguments[0]) for item in value)
+        return isinstance(value, list | tuple) and all(_matches(item, arguments[0]) for item in value)
     if kind is Mapping:
-        return isinstance(value, dict) and all(_is(item, arguments[1]) for item in value.values())
+        return isinstance(value, dict) and all(_matches(item, arguments[1]) for item in value.values())
     if kind in (Architecture, Preprocessing):
         return isinstance(value, dict)
     if kind is float:
@@ -321,11 +321,11 @@ def _is(value: Any, hint: Any) -> bool:
 def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> None:
     try:
         with safetensors.safe_open(path, framework="numpy"):
-            pass  # offsets within the file, no overlaps: the library's own checks
+            pass  # the library checks offsets and overlaps
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelFileError(path, f"truncated or damaged ({error})", "write or fetch the file again") from error
     golden_shape = header.get("golden.images", {}).get("shape") or [0]
-    golden = max(1, golden_shape[0])  # at least one, or 'verify' would prove nothing
+    golden = max(1, golden_shape[0])  # at least one, which 'verify' needs
     side, classes = record.preprocessing.size, record.architecture.classes
     expected: dict[str, tuple[str, Shape]] = {
         name: ("F32", shape) for name, shape in record.architecture.tensors().items()
@@ -344,9 +344,9 @@ def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> Non
 
 
 def golden_images(preprocessing: Preprocessing) -> Pixels:
-    """Four made-up images (N, size, size, C) for the golden inputs: no photograph of anybody's travels in a model.
+    """Four synthetic images (N, size, size, C) as golden inputs, so that models contain no photographs.
 
-    Noise at four scales, from single pixels to broad patches, so that every layer has something to answer to.
+    Noise at four scales, from single pixels to large patches, so that every layer is activated.
     """
     size, channels = preprocessing.size, preprocessing.channels
     generator = np.random.default_rng(0)

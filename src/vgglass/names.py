@@ -1,4 +1,4 @@
-"""Names as a person sees them: the same letters are one name, however Unicode composes them (UAX 15)."""
+"""Compare names after Unicode normalisation (UAX 15), with or without case."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def normalised(name: str) -> str:
-    """The name in normal form C: 'é' is one letter, whether macOS or Linux wrote it."""
+    """The name in NFC: 'é' is one code point, whether written by macOS or Linux."""
     return unicodedata.normalize("NFC", name)
 
 
 def group_by_case(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Names by what they have in common where case is no matter, which is `casefolded`."""
+    """Group names by their `casefolded` form."""
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
         found[casefolded(name)] = (*found.get(casefolded(name), ()), name)
@@ -23,7 +23,7 @@ def casefolded(name: str) -> str:
 
 
 def same_but_for_case(path: Path) -> str:
-    """For an error about a path that is not there, what is and differs by case alone; '' where nothing is."""
+    """A hint for errors about a missing path: an existing name that differs by case alone; '' if there is none."""
     folder = existing(path.parent)
     if path.exists():
         return ""
@@ -35,7 +35,7 @@ def same_but_for_case(path: Path) -> str:
 
 
 def existing(path: Path) -> Path:
-    """The path, or where nothing is there, the one that looks the same and exists."""
+    """The path, or if missing the existing path that is equal after Unicode normalisation, if it is unique."""
     if path.exists() or path.parent == path:
         return path
     folder = existing(path.parent)

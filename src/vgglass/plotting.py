@@ -1,4 +1,4 @@
-"""Pictures drawn by matplotlib, in one style, in any script that the machine has a font for."""
+"""Figures drawn by matplotlib in a common style, in any script with an installed font."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from vgglass.errors import MissingExtraError
 from vgglass.files import replacing
 
 BLUE, ORANGE = "#1f6feb", "#d9730d"
-NUMBERED_CELLS = 30  # more classes than this leave no room for a number in each cell
+NUMBERED_CELLS = 30  # maximum number of classes for which cells are annotated
 
 
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Loss and accuracy by epoch, training beside validation."""
+    """Plot loss and accuracy by epoch, for training and validation."""
     epochs = [row["epoch"] for row in rows]
     with picture(9, 3.6, path) as figure:
         for place, name in enumerate(("loss", "accuracy"), start=1):
@@ -34,9 +34,9 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, path: Path) -> list[str]:
-    """Rows the true class, columns the predicted one, shaded by share of the row.
+    """Plot a confusion matrix (rows: true class, columns: predicted class), shaded by share of the row.
 
-    Returns a sentence when no font on this machine can write some of the class names; they are then numbered.
+    Returns a sentence if no installed font has the characters of some class names, which are then numbered.
     """
     missing = unwritable(classes)
     labels = [f"class {index}" if name in missing else name for index, name in enumerate(classes)]
@@ -61,7 +61,7 @@ def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, p
 
 @contextmanager
 def picture(width: float, height: float, path: Path) -> Iterator[Any]:
-    """A figure of so many inches, written to `path` as PNG when the block ends."""
+    """A figure of width x height inches, written to `path` as PNG when the block ends. Raises MissingExtraError."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -74,59 +74,59 @@ def picture(width: float, height: float, path: Path) -> Iterator[Any]:
             figure.savefig(temporary, format="png", bbox_inches="tight")
 
 
-# Fonts for pictures: in any script that this machine has a font for, and a word for what it can't write.
+# Fonts for figures, and a message about characters that no installed font has.
 
 # Tried in this order for characters that the default font lacks.
 CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
     "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
 )  # fmt: skip
-EXAMPLE = 12  # characters of a text that are shown as what can't be written
+EXAMPLE = 12  # characters of a text shown in the message
 
 
 @cache
 def families() -> list[str]:
-    """matplotlib's default font and the CJK fonts that are installed, in the order to try them."""
+    """matplotlib's default font and the installed CJK fonts, in order of preference."""
     from matplotlib import font_manager
 
     installed = set(font_manager.get_font_names())
-    if not installed.intersection(CJK_FONTS):  # matplotlib's list may be older than the fonts
+    if not installed.intersection(CJK_FONTS):  # matplotlib's font cache may be outdated
         known = {font.fname for font in font_manager.fontManager.ttflist}
         for path in set(font_manager.findSystemFonts()) - known:
-            with contextlib.suppress(RuntimeError):  # a damaged font file is no font
+            with contextlib.suppress(RuntimeError):  # ignore damaged font files
                 font_manager.fontManager.addfont(path)
         installed = set(font_manager.get_font_names())
     return ["DejaVu Sans", *(name for name in CJK_FONTS if name in installed)]
 
 
 def unwritable(texts: tuple[str, ...]) -> list[str]:
-    """Those of the texts that none of the fonts has every character of."""
+    """The texts for which no font has every character."""
     return [text for text in texts if not any(all(ord(letter) in has for letter in text) for _, has in _fonts())]
 
 
 def missing_font(texts: tuple[str, ...]) -> str:
-    """A sentence for a person when some of the texts can't be written here; '' when all can."""
+    """A sentence for the user if no font has the characters of some texts; '' otherwise."""
     missing = unwritable(texts)
     examples = ", ".join(text if len(text) <= EXAMPLE else f"{text[:EXAMPLE]}…" for text in missing[:3])
     return f"No font here can write {examples}: install a CJK font (Noto Sans CJK)." if missing else ""
 
 
 def font(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """The first font that has every character of a text, in pixels; the default one where none has."""
+    """The first font with every character of a text, at `size` pixels; the default font if there is none."""
     face = next((face for face, has in _fonts() if all(ord(letter) in has for letter in text)), _fonts()[0][0])
-    return _opened(face, size)
+    return _load_font(face, size)
 
 
 @dataclass(frozen=True)
 class _Face:
-    """One font of a file: a collection (.ttc) holds the Japanese forms of a character beside the Chinese ones."""
+    """One font of a file: a collection (.ttc) has separate fonts for Japanese and Chinese glyph variants."""
 
     path: str
     index: int
 
 
 @cache
-def _opened(face: _Face, size: int) -> ImageFont.FreeTypeFont:
+def _load_font(face: _Face, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(face.path, size, face.index)
 
 

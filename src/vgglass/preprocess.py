@@ -1,6 +1,6 @@
-"""From decoded pixels to what the network is fed: one frozen record, kept in the model file, and its functions.
+"""Preprocessing: decoded pixels to the network's input, by a frozen record that is part of the model file.
 
-`fit` does the geometry in uint8, `normalise` the arithmetic in float32. Every consumer calls these two.
+`fit` crops and resizes in uint8, `normalise` computes in float32. Every consumer uses these two.
 N batch, H height, W width, C channels.
 """
 
@@ -19,7 +19,7 @@ from vgglass.images import Pixels
 
 Fit = Literal["crop", "pad", "squash"]
 INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "BICUBIC", "LANCZOS")}
-NARROWEST = 150  # longer by shorter side; what a square sees of it is nothing, and its resize fills memory
+NARROWEST = 150  # longer divided by shorter side; beyond, a crop shows next to nothing and resizing fills memory
 ORDERS = {"L": 1, "RGB": 3, "BGR": 3}
 
 
@@ -27,15 +27,15 @@ ORDERS = {"L": 1, "RGB": 3, "BGR": 3}
 class Preprocessing:
     """How an image becomes the network's input.
 
-    size           side of the square that the network sees, in pixels
-    resize         for 'crop', what the shorter side is brought to before the centre is cut out
+    size           side of the network's square input, in pixels
+    resize         for 'crop', length of the shorter side before the centre crop
     fit            'crop' the centre, 'pad' with the background to a square, or 'squash' both sides to the size
     mean, std      per channel in the order of `channel_order`, in units of 0..255: input = (pixel - mean) / std
     channel_order  'L' (grey), 'RGB' or 'BGR'
     interpolation  a key of INTERPOLATIONS; always antialiased
     background     RGB that alpha is composited on and padding is filled with
-    jpeg_scaled    decode a much larger JPEG at some eighths of its size, at least twice `resize`: faster, and within
-                   rounding the same picture
+    jpeg_scaled    decode large JPEGs at a DCT scale with sides of at least twice `resize`: faster, and the same image
+                   up to rounding
     """
 
     size: int
@@ -71,7 +71,7 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Preprocessing":
-        """The record as a model file holds it. Raises TypeError, KeyError or UsageError where it is not one."""
+        """Parse the record of a model file. Raises TypeError, KeyError or UsageError if invalid."""
         values: dict[str, Any] = {field.name: record[field.name] for field in fields(cls)}
         return cls(**{name: _tuple(value) for name, value in values.items()})
 
@@ -81,7 +81,7 @@ def _tuple(value: Any) -> Any:
 
 
 def read(source: Any, record: Preprocessing, decode: Callable[..., Pixels] = images.decode) -> Pixels:
-    """Decode a path or bytes for this record (H, W, C); an array passes as it is. Raises ImageError."""
+    """Decode a path or bytes for this record (H, W, C); an array is returned unchanged. Raises ImageError."""
     if isinstance(source, np.ndarray):
         return source
     least = 2 * record.resize if record.jpeg_scaled else 0
@@ -90,9 +90,9 @@ def read(source: Any, record: Preprocessing, decode: Callable[..., Pixels] = ima
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies in the network's square: resized to (rows, columns), its corner at (top, left) there.
+    """Placement of an image in the network's input: resized to (rows, columns), with its corner at (top, left).
 
-    top and left are negative where the sides are cut off, positive where they are padded.
+    top and left are negative if the image is cropped, positive if it is padded.
     """
 
     rows: int
@@ -102,12 +102,12 @@ class Placement:
 
 
 def placement(height: int, width: int, record: Preprocessing) -> Placement:
-    """How `fit` places an image of this size. Raises ImageError for one too narrow to resize."""
+    """Placement of an image of this size by `fit`. Raises ImageError if it is too narrow to resize."""
     size = record.size
     if record.fit == "squash":
         return Placement(size, size, 0, 0)
     if record.fit == "crop":
-        rows, columns = _scaled(height, width, record.resize)
+        rows, columns = _scaled_sides(height, width, record.resize)
         return Placement(rows, columns, -round((rows - size) / 2), -round((columns - size) / 2))
     scale = size / max(height, width)
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
@@ -115,12 +115,12 @@ def placement(height: int, width: int, record: Preprocessing) -> Placement:
 
 
 def fit(pixels: Pixels, record: Preprocessing) -> Pixels:
-    """Bring an image (H, W, C) to the network's square (size, size, C), as uint8. Raises ImageError."""
+    """Crop, pad or squash an image (H, W, C) to the input size (size, size, C), as uint8. Raises ImageError."""
     place = placement(pixels.shape[0], pixels.shape[1], record)
     pixels = resize(pixels, place.rows, place.columns, record.interpolation)
     if record.fit == "pad":
         square = np.empty((record.size, record.size, record.channels), np.uint8)
-        square[:] = _background(record)
+        square[:] = _background_colour(record)
         square[place.top : place.top + place.rows, place.left : place.left + place.columns] = pixels
         return square
     top, left = -place.top, -place.left
@@ -136,7 +136,7 @@ def normalise(batch: Pixels, record: Preprocessing) -> NDArray[np.float32]:
 
 
 def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixels:
-    """Antialiased resize of (H, W, C) by Pillow; the same array where the size is already right."""
+    """Antialiased resize of (H, W, C) by Pillow; the same array if the size already matches."""
     if pixels.shape[:2] == (height, width):
         return pixels
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -145,24 +145,24 @@ def resize(pixels: Pixels, height: int, width: int, interpolation: str) -> Pixel
 
 
 def shorter_side_to(pixels: Pixels, side: int, interpolation: str) -> Pixels:
-    """The whole image (H, W, C) with its shorter side brought to `side` pixels. Raises ImageError."""
-    rows, columns = _scaled(pixels.shape[0], pixels.shape[1], side)
+    """Resize the whole image (H, W, C) to a shorter side of `side` pixels. Raises ImageError."""
+    rows, columns = _scaled_sides(pixels.shape[0], pixels.shape[1], side)
     return resize(pixels, rows, columns, interpolation)
 
 
-def _scaled(height: int, width: int, shorter: int) -> tuple[int, int]:
-    """Both sides with the shorter exact and the longer cut to whole pixels, as torchvision's Resize does."""
+def _scaled_sides(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Scaled sides, the longer one rounded down, as in torchvision's Resize. Raises ImageError if too narrow."""
     longer = shorter * max(height, width) // min(height, width)
     if (
         longer > NARROWEST * shorter or shorter * longer > images.MAX_PIXELS
-    ):  # a file of some bytes can hold a line one pixel high
+    ):  # a tiny file can declare an image one pixel high
         raise ImageError(
             f"an image of {height}x{width}", f"too narrow to bring its shorter side to {shorter}", "crop or remove it"
         )
     return (shorter, longer) if height <= width else (longer, shorter)
 
 
-def _background(record: Preprocessing) -> NDArray[np.uint8]:
+def _background_colour(record: Preprocessing) -> NDArray[np.uint8]:
     colour = Image.new("RGB", (1, 1), record.background).convert("L" if record.channels == 1 else "RGB")
     return np.asarray(colour).reshape(record.channels)
 

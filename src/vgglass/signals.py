@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal's SIGHUP, heeded between two steps instead of in the middle of one."""
+"""Handle SIGINT, SIGTERM and SIGHUP between two steps of work instead of in the middle of one."""
 
 import signal
 import threading
@@ -12,18 +12,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def at_once(interrupted: Callable[[signal.Signals], BaseException]) -> Iterator[None]:
-    """Inside the block any of them raises what `interrupted` makes of it, in the middle of whatever runs.
+    """Inside the block, raise `interrupted(signal)` immediately when a signal arrives.
 
-    For work that waits long and whose every step is whole or not at all. In the main thread alone, as Interruption.
+    For long waits and atomic steps. Without effect outside of the main thread, like Interruption.
     """
 
-    def came(number: int, frame: FrameType | None) -> NoReturn:
+    def on_signal(number: int, frame: FrameType | None) -> NoReturn:
         raise interrupted(signal.Signals(number))
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = _handled_by(came)
+    before = _install(on_signal)
     try:
         yield
     finally:
@@ -31,34 +31,34 @@ def at_once(interrupted: Callable[[signal.Signals], BaseException]) -> Iterator[
             signal.signal(number, handler)
 
 
-def _handled_by(came: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    """What handled them before. A SIGHUP that nohup has this process ignore stays ignored."""
+def _install(on_signal: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Install a handler for SIGNALS and return the previous ones. A SIGHUP ignored by nohup stays ignored."""
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return {number: signal.signal(number, came) for number in SIGNALS if not (nohup and number == signal.SIGHUP)}
+    return {number: signal.signal(number, on_signal) for number in SIGNALS if not (nohup and number == signal.SIGHUP)}
 
 
 class Interruption:
-    """Inside the block `signal` is the first of them that came, or None; a second one acts as it always does.
+    """Inside the block, `signal` is the first signal received, or None; a second one has its default effect.
 
-    Signals reach the main thread alone: in any other the block changes nothing.
+    Python delivers signals to the main thread only: in other threads the block has no effect.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._before = _handled_by(self._came)
+            self._previous = _install(self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._restore()
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
