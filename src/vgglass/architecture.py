@@ -203,44 +203,44 @@ class Architecture:
 
     def _walk(self) -> Iterator[Layer]:
         shape: Shape = (self.channels, self.image_size, self.image_size)
-        sees, jump = 1, 1  # receptive field and jump so far
+        receptive, jump = 1, 1  # receptive field and jump so far
 
         widths = iter(self.widths)
         for block, convolutions in enumerate(COLUMNS[self.column], start=1):
             for index, (kernel, _) in enumerate(convolutions, start=1):
                 place = f"{block}_{index}"
                 out: Shape = (next(widths), *shape[1:])
-                sees += (kernel - 1) * jump
+                receptive += (kernel - 1) * jump
                 weights = {"weight": (out[0], shape[0], kernel, kernel), "bias": (out[0],)}
-                yield Layer(f"conv{place}", "conv", shape, out, sees, jump, kernel, 1, kernel // 2, weights)
+                yield Layer(f"conv{place}", "conv", shape, out, receptive, jump, kernel, 1, kernel // 2, weights)
                 shape = out
                 if self.batch_norm:
                     norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), out[:1])
-                    yield Layer(f"bn{place}", "batchnorm", shape, shape, sees, jump, tensors=norm)
-                yield Layer(f"relu{place}", "relu", shape, shape, sees, jump)
+                    yield Layer(f"bn{place}", "batchnorm", shape, shape, receptive, jump, tensors=norm)
+                yield Layer(f"relu{place}", "relu", shape, shape, receptive, jump)
             if self.column == "A-LRN" and block == 1:
-                yield Layer("norm1", "lrn", shape, shape, sees, jump)
+                yield Layer("norm1", "lrn", shape, shape, receptive, jump)
             out = (shape[0], shape[1] // 2, shape[2] // 2)
-            sees, jump = sees + jump, jump * 2
-            yield Layer(f"pool{block}", "maxpool", shape, out, sees, jump, kernel=2, stride=2)
+            receptive, jump = receptive + jump, jump * 2
+            yield Layer(f"pool{block}", "maxpool", shape, out, receptive, jump, kernel=2, stride=2)
             shape = out
 
-        sees += (self.head_kernel - 1) * jump
+        receptive += (self.head_kernel - 1) * jump
         sizes = [(6, self.hidden), (7, self.hidden), (8, self.classes)]
         if self.head == "pooled":
             out = (shape[0], 1, 1)
-            yield Layer("avgpool", "avgpool", shape, out, sees, jump, kernel=self.head_kernel)
+            yield Layer("avgpool", "avgpool", shape, out, receptive, jump, kernel=self.head_kernel)
             shape, sizes = out, sizes[2:]
         for number, outputs in sizes:
             out = (outputs, 1, 1)
             weights = {"weight": (outputs, math.prod(shape)), "bias": (outputs,)}
             kernel = self.head_kernel if number == 6 else 1
-            yield Layer(f"fc{number}", "linear", shape, out, sees, jump, kernel, tensors=weights)
+            yield Layer(f"fc{number}", "linear", shape, out, receptive, jump, kernel, tensors=weights)
             shape = out
             if number < 8:
-                yield Layer(f"relu{number}", "relu", shape, shape, sees, jump)
-                yield Layer(f"drop{number}", "dropout", shape, shape, sees, jump)
-        yield Layer("prob", "softmax", shape, shape, sees, jump)
+                yield Layer(f"relu{number}", "relu", shape, shape, receptive, jump)
+                yield Layer(f"drop{number}", "dropout", shape, shape, receptive, jump)
+        yield Layer("prob", "softmax", shape, shape, receptive, jump)
 
 
 def scaled_widths(column: str, width: float) -> tuple[int, ...]:

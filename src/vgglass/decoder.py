@@ -69,8 +69,8 @@ def answer(job: dict[str, Any], data: bytes) -> Answer:
 
 
 def _decode(source: Any, job: dict[str, Any]) -> Answer:
-    how = {name: job[name] for name in ("channels", "least")}
-    return _pack([images.decode(source, background=tuple(job["background"]), **how)])
+    options = {name: job[name] for name in ("channels", "least")}
+    return _pack([images.decode(source, background=tuple(job["background"]), **options)])
 
 
 def _show(source: Any, job: dict[str, Any]) -> Answer:
@@ -100,11 +100,11 @@ class Once:
     def __init__(self) -> None:
         self._eighths, self._pixels = 0, np.empty(0, np.uint8)
 
-    def __call__(self, source: bytes, *, least: int, **how: Any) -> Pixels:
+    def __call__(self, source: bytes, *, least: int, **options: Any) -> Pixels:
         eighths = images.eighths(source, least)
         if eighths != self._eighths:
             self._pixels = np.empty(0, np.uint8)  # free the old array first
-            self._pixels = images.decode(source, least=least, **how)
+            self._pixels = images.decode(source, least=least, **options)
             self._eighths = eighths
         return self._pixels
 

@@ -55,20 +55,20 @@ def temporaries(path: Path) -> list[Path]:
 
     Only names in the format of `beside`: other files with the suffix .tmp belong to the user.
     """
-    return [left for left in path.parent.glob(f".{path.name}.*.tmp") if OURS.search(left.name)]
+    return [leftover for leftover in path.parent.glob(f".{path.name}.*.tmp") if OURS.search(leftover.name)]
 
 
 def abandoned(path: Path) -> list[Path]:
     """Temporary files of processes that no longer exist."""
-    return [left for left in temporaries(path) if not _is_running(int(left.name.split(".")[-3]))]
+    return [leftover for leftover in temporaries(path) if not _is_running(int(leftover.name.split(".")[-3]))]
 
 
-def discard(left: Path) -> None:
+def discard(leftover: Path) -> None:
     """Remove a temporary file or folder."""
-    if left.is_dir() and not left.is_symlink():
-        shutil.rmtree(left)
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover)
     else:
-        left.unlink(missing_ok=True)
+        leftover.unlink(missing_ok=True)
 
 
 def lock(file: IO[Any], *, wait: bool = False) -> None:

@@ -198,8 +198,8 @@ class DeathError(Exception):
     def rule(self, seconds: float) -> str:
         if self.signal == signal.SIGPROF:
             return f"took more than {seconds:g} s of a processor to decode"
-        how = signal.Signals(self.signal).name if self.signal > 0 else self.said or f"status {self.status}"
-        return f"its decoder broke down on it ({how})"
+        reason = signal.Signals(self.signal).name if self.signal > 0 else self.said or f"status {self.status}"
+        return f"its decoder broke down on it ({reason})"
 
 
 def bounds() -> dict[str, Any]:
@@ -219,7 +219,7 @@ def command(memory: int) -> list[str]:
 
 
 def stacks(header: Mapping[str, Any], data: bytes) -> list[Pixels]:
-    """The arrays of an answer."""
+    """Decode the arrays of an answer."""
     sizes = np.cumsum([int(np.prod(shape)) for shape in header["shapes"]])
     parts = np.split(np.frombuffer(data, np.uint8), sizes[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, header["shapes"], strict=True)]

@@ -23,7 +23,7 @@ def casefolded(name: str) -> str:
 
 
 def same_but_for_case(path: Path) -> str:
-    """A hint for errors about a missing path: an existing name that differs by case alone; '' if there is none."""
+    """A hint for errors about a missing path: an existing name that differs only by case; '' if there is none."""
     folder = existing(path.parent)
     if path.exists():
         return ""

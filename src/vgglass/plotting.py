@@ -101,7 +101,11 @@ def families() -> list[str]:
 
 def unwritable(texts: tuple[str, ...]) -> list[str]:
     """The texts for which no font has every character."""
-    return [text for text in texts if not any(all(ord(letter) in has for letter in text) for _, has in _fonts())]
+    return [
+        text
+        for text in texts
+        if not any(all(ord(letter) in characters for letter in text) for _, characters in _fonts())
+    ]
 
 
 def missing_font(texts: tuple[str, ...]) -> str:
@@ -113,7 +117,9 @@ def missing_font(texts: tuple[str, ...]) -> str:
 
 def font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """The first font with every character of a text, at `size` pixels; the default font if there is none."""
-    face = next((face for face, has in _fonts() if all(ord(letter) in has for letter in text)), _fonts()[0][0])
+    face = next(
+        (face for face, characters in _fonts() if all(ord(letter) in characters for letter in text)), _fonts()[0][0]
+    )
     return _load_font(face, size)
 
 

@@ -54,8 +54,8 @@ class Preprocessing:
         _require(self.interpolation in INTERPOLATIONS, "interpolation", self.interpolation, ", ".join(INTERPOLATIONS))
         for name in ("mean", "std"):
             numbers = getattr(self, name)
-            good = len(numbers) == self.channels and all(math.isfinite(number) for number in numbers)
-            _require(good, name, numbers, f"{self.channels} finite numbers, one a channel")
+            valid = len(numbers) == self.channels and all(math.isfinite(number) for number in numbers)
+            _require(valid, name, numbers, f"{self.channels} finite numbers, one a channel")
         _require(all(number > 0 for number in self.std), "std", self.std, "positive numbers")
         _require(self.size >= 1, "size", self.size, "positive")
         _require(self.resize >= self.size, "resize", self.resize, "at least the size")
@@ -167,6 +167,6 @@ def _background_colour(record: Preprocessing) -> NDArray[np.uint8]:
     return np.asarray(colour).reshape(record.channels)
 
 
-def _require(good: bool, name: str, value: object, rule: str) -> None:
-    if not good:
+def _require(valid: bool, name: str, value: object, rule: str) -> None:
+    if not valid:
         raise UsageError(f"preprocessing {name}={value!r}", f"must be {rule}", "mend the record")

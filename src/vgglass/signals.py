@@ -38,7 +38,7 @@ def _install(on_signal: Callable[[int, FrameType | None], None]) -> dict[signal.
 
 
 class Interruption:
-    """Inside the block, `signal` is the first signal received, or None; a second one has its default effect.
+    """Inside the block, `signal` is the first signal received, or None; a second one is handled as before the block.
 
     Python delivers signals to the main thread only: in other threads the block has no effect.
     """

@@ -51,7 +51,7 @@ class ClassBalance:
 class Leakage:
     """How much duplicates in train may inflate the score on a held-out split.
 
-    twins   images of the split that have a (near) duplicate of the same class in train
+    twins   images of the split with a (near) duplicate of the same class in train
     points  upper bound on the inflation of top-1, in percentage points: every such image is classified correctly
             because it was memorised, and would be misclassified otherwise
     """
@@ -132,20 +132,20 @@ class Audit:
 def audit(survey: Survey, record: Preprocessing) -> Audit:
     """Audit a survey for a network with this preprocessing. Raises MissingExtraError."""
     readable = _readable(survey)
-    alike = find_duplicates([entry.facts for entry in readable])
+    duplicates = find_duplicates([entry.facts for entry in readable])
     balance = _class_balance(survey)
     found: dict[str, list[Case]] = {kind: [] for kind in KINDS}
-    usual = usual_format([entry.facts for entry in readable])
+    common_format = usual_format([entry.facts for entry in readable])
     for entry in survey.entries:
         suffix = entry.source.suffix.lower() if isinstance(entry.source, Path) else ""
-        for kind, detail in of_file(entry.facts, suffix, usual, record):
+        for kind, detail in of_file(entry.facts, suffix, common_format, record):
             found[kind].append(Case((entry,), detail))
     for kind, path, detail in strays(survey):
         found[kind].append(Case(path=path, detail=detail))
-    found |= _duplicate_cases(readable, alike)
+    found |= _duplicate_cases(readable, duplicates)
     found["imbalance"] = list(_imbalance_cases(balance))
     found["class-names"] = [
-        Case(detail=", ".join(alike)) for alike in names.group_by_case(survey.classes).values() if alike[1:]
+        Case(detail=", ".join(spellings)) for spellings in names.group_by_case(survey.classes).values() if spellings[1:]
     ]
     cuts = [cut_away(entry.facts, record) for entry in readable]
     return Audit(
@@ -153,23 +153,23 @@ def audit(survey: Survey, record: Preprocessing) -> Audit:
         record,
         {kind: tuple(cases) for kind, cases in found.items() if cases},
         balance,
-        tuple(_leakage(readable, alike)),
+        tuple(_leakage(readable, duplicates)),
         tuple(cut for cut in cuts if cut is not None),
     )
 
 
-def _duplicate_cases(readable: Sequence[Entry], alike: DuplicateGroups) -> dict[str, list[Case]]:
+def _duplicate_cases(readable: Sequence[Entry], duplicates: DuplicateGroups) -> dict[str, list[Case]]:
     """Cases of images that are duplicates of each other; groups already reported as conflict or leak are omitted."""
     crossing = {
-        "label-conflict": list(alike.crossing([str(entry.label) for entry in readable])),
-        "leak": list(alike.crossing([entry.split for entry in readable])),
+        "label-conflict": list(duplicates.crossing([str(entry.label) for entry in readable])),
+        "leak": list(duplicates.crossing([entry.split for entry in readable])),
     }
     reported = {index for groups in crossing.values() for group in groups for index in group}
-    within = {"duplicate": alike.copies(), "near-duplicate": alike.near()}
-    fresh = {kind: [group for group in groups if not reported.issuperset(group)] for kind, groups in within.items()}
+    within = {"duplicate": duplicates.copies(), "near-duplicate": duplicates.near()}
+    remaining = {kind: [group for group in groups if not reported.issuperset(group)] for kind, groups in within.items()}
     return {
         kind: [Case(tuple(readable[index] for index in group)) for group in groups]
-        for kind, groups in (crossing | fresh).items()
+        for kind, groups in (crossing | remaining).items()
     }
 
 
@@ -191,9 +191,9 @@ def _imbalance_cases(balance: Sequence[ClassBalance]) -> Iterator[Case]:
         yield Case(detail=f"{largest.name}: {largest.images}, {smallest.name}: {smallest.images}")
 
 
-def _leakage(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Leakage]:
+def _leakage(readable: Sequence[Entry], duplicates: DuplicateGroups) -> Iterator[Leakage]:
     counted = Counter(entry.split for entry in readable)
-    joined = [f"{group}-{entry.label}" for group, entry in zip(alike.group, readable, strict=True)]
+    joined = [f"{group}-{entry.label}" for group, entry in zip(duplicates.group, readable, strict=True)]
     learned = {key for key, entry in zip(joined, readable, strict=True) if entry.split == "train"}
     for name in ("validation", "test"):
         known = sum(key in learned for key, entry in zip(joined, readable, strict=True) if entry.split == name)
@@ -205,7 +205,7 @@ def _leakage(readable: Sequence[Entry], alike: DuplicateGroups) -> Iterator[Leak
 # locale/.
 
 USUAL_SHARE = 0.9  # share of the images from which a format is the usual one, and any other is reported as odd
-EXTREME_ASPECT = 3.0  # longer by shorter side
+EXTREME_ASPECT = 3.0  # ratio of longer to shorter side
 LARGE_CUT = 0.6  # share of an image that the crop discards; the default crop discards 49 % of a 3:2 photograph
 ORDINARY_MODES = ("L", "RGB", "I;16", "I;16B", "I;16L", "I;16N")  # 16 bits are reported as depth
 TRUNCATED = ("truncated", "premature end", "unexpected end")  # wording of the decoders

@@ -54,14 +54,14 @@ class Augmentation:
     def finish(self, squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
         """Shift and flip squares (N, S, S, C) by the upper bits of their keys; the lower bits seed torch."""
         if self.shift:
-            squares = _shifted(squares, keys)
+            squares = _shift(squares, keys)
         if self.flip:
             mirrored = keys >> 63 == 1
             squares[mirrored] = squares[mirrored, :, ::-1]
         return squares
 
 
-def _shifted(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
+def _shift(squares: Pixels, keys: NDArray[np.uint64]) -> Pixels:
     """Translate by up to SHIFT_SHARE of the side, with edge padding."""
     side = squares.shape[1]
     reach = round(side * SHIFT_SHARE)
@@ -203,7 +203,7 @@ MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # as in torchvision's own recipes
 def mix(images: "Tensor", labels: "Tensor", classes: int, seed: int, epoch: int, batch: int) -> "tuple[Tensor, Tensor]":
     """Apply MixUp or CutMix to normalised images (N, C, S, S) and labels (N,); mixed images and targets (N, K).
 
-    Depends on (seed, epoch, batch) alone, on any device; the caller's random state is unchanged.
+    Depends only on (seed, epoch, batch), on any device; the caller's random state is unchanged.
     """
     from torchvision.transforms import v2
 

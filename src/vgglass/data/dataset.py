@@ -128,12 +128,12 @@ def balance_line(images: NDArray[np.int64], classes: Sequence[str], balance: str
     if images.max() < UNEVEN * images.min():
         return ""
     order = np.argsort(images, kind="stable")
-    worth = effective_numbers(images)
-    few = ", ".join(f"{classes[place]} {images[place]:,} (worth {worth[place]:.0f})" for place in order[:3])
-    many = f"{classes[order[-1]]} {images[order[-1]]:,} (worth {worth[order[-1]]:.0f})"
-    done = {
+    effective = effective_numbers(images)
+    few = ", ".join(f"{classes[place]} {images[place]:,} (worth {effective[place]:.0f})" for place in order[:3])
+    many = f"{classes[order[-1]]} {images[order[-1]]:,} (worth {effective[order[-1]]:.0f})"
+    treatment = {
         "none": "nothing makes up for it; --set balance=weights or balance=sampler would",
         "weights": "the loss weighs them by the inverse of that worth",
         "sampler": "each class is drawn equally often",
     }
-    return f"uneven classes: from {few} to {many} images; {done[balance]}"
+    return f"uneven classes: from {few} to {many} images; {treatment[balance]}"

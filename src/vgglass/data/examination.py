@@ -85,8 +85,8 @@ def examine(path: Path, recall: Callable[[bytes], Facts | None] = lambda digest:
         str(path).encode()
     except UnicodeEncodeError:
         return Facts(len(data), digest, error="its name is not UTF-8")
-    if before := recall(digest):
-        return before
+    if cached := recall(digest):
+        return cached
     require()
     try:
         return Facts.from_json(DECODERS.look(data))

@@ -153,7 +153,7 @@ def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> D
             )
     if not held_out:
         return replace(dataset, splits=_ordered(dataset.splits))
-    parts, torn = split.divide(dataset.split(source), held_out, earlier or {})
+    parts, excluded = split.divide(dataset.split(source), held_out, earlier or {})
     for label, name in enumerate(dataset.classes):
         if all(sample.label != label for sample in parts["train"]):
             raise DataError(
@@ -168,7 +168,7 @@ def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> D
             "add other images, or divide the folder into train, val and test yourself",
         )
     splits = {name: samples for name, samples in dataset.splits.items() if name != source} | parts
-    return replace(dataset, splits=_ordered(splits), left_out=dataset.left_out + torn)
+    return replace(dataset, splits=_ordered(splits), left_out=dataset.left_out + excluded)
 
 
 def _ordered(splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, ...]]:

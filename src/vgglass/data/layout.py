@@ -36,15 +36,15 @@ class Layout:
 
     def sentence(self, counts: Mapping[str, int]) -> str:
         """A sentence on how the folder was interpreted; counts: image files by part."""
-        undivided, said = "all" in self.roots, []
+        undivided, clauses = "all" in self.roots, []
         for name, root in self.roots.items():
             place = printable(root.path.relative_to(self.top)) if root.path != self.top else ""
             held = [label for label in self.classes if self._has_images(name, label)]
             count = f"{len(held)} class{'es' * (len(held) != 1)}, {counts[name]:,} image{'s' * (counts[name] != 1)}"
-            whence = f"{place}, " * bool(place) if undivided else f"{name} from {place}, "
-            said.append(f"{whence}{count}{f' ({name_some(held)})' * undivided}")
+            prefix = f"{place}, " * bool(place) if undivided else f"{name} from {place}, "
+            clauses.append(f"{prefix}{count}{f' ({name_some(held)})' * undivided}")
         how = "not divided" if undivided else "divided by its folders"
-        return f"{printable(self.top)} is understood as {how}: {'; '.join([*said, *self.remarks])}."
+        return f"{printable(self.top)} is understood as {how}: {'; '.join([*clauses, *self.remarks])}."
 
     def _has_images(self, part: str, label: str) -> bool:
         return any(folder.holds_images for folder in self.folders.get((part, label), ()))
@@ -68,14 +68,14 @@ def detect_layout(top: Path) -> Layout:
     for name, root in list(roots.items()):
         labelled = {inner: label for inner in root.folders if (label := _class_of(inner, classes))}
         passed_over += _skipped(root, labelled)
-        strangers = [inner.name for inner in root.folders if inner.holds_images and inner not in labelled]
+        unknown = [inner.name for inner in root.folders if inner.holds_images and inner not in labelled]
         if divided and not any(inner.holds_images for inner in labelled):
-            remarks.append(f"{name} is not used, for none of its folders ({name_some(strangers)}) is a class of train")
+            remarks.append(f"{name} is not used, for none of its folders ({name_some(unknown)}) is a class of train")
             del roots[name]
             continue
         for inner, label in labelled.items():
             folders.setdefault((name, label), []).append(inner)
-        remarks += _part_remarks(name, labelled, strangers, classes)
+        remarks += _part_remarks(name, labelled, unknown, classes)
     if not any(inner.holds_images for members in folders.values() for inner in members):
         loose = f" ({len(folder.images):,} lie loose in it)" if folder.images else ""
         raise DataError(top, f"no images in subfolders of it{loose}", CLASS_FOLDERS)
@@ -142,11 +142,11 @@ def _skipped(folder: Folder, kept: Iterable[Folder]) -> list[PassedOver]:
 
 
 def _part_remarks(
-    name: str, labelled: Mapping[Folder, str], strangers: Sequence[str], classes: Sequence[str]
+    name: str, labelled: Mapping[Folder, str], unknown: Sequence[str], classes: Sequence[str]
 ) -> Iterator[str]:
     """Notes to the user on the class folders of a part."""
-    if strangers:
-        yield f"{name} has folders of no class of train, which are left out ({name_some(strangers)})"
+    if unknown:
+        yield f"{name} has folders of no class of train, which are left out ({name_some(unknown)})"
     held = {label for inner, label in labelled.items() if inner.holds_images}
     if name in ("validation", "test") and (lacking := [label for label in classes if label not in held]):
         yield f"{name} lacks {name_some(lacking)}"
@@ -254,12 +254,12 @@ def _has_class_folders(folder: Folder) -> bool:
 
 def _require_unambiguous(folder: Folder, parts: Sequence[Folder], named: dict[str, str], others: Sequence[str]) -> None:
     """Raises DataError if a folder without parts could also be interpreted as divided."""
-    loose, said = [inner.name for inner in parts], {named[inner.name] for inner in parts}
+    loose, mentioned = [inner.name for inner in parts], {named[inner.name] for inner in parts}
     if len(loose) == 1 and not others:
         count = len(parts[0].images)
         raise DataError(parts[0].path, f"holds {count:,} images and no class folders", CLASS_FOLDERS)
     # A train folder without class folders would be useless, so it must be a class. So are test1, test2, test3.
-    if said - {"train"} and not (len(said) == 1 < len(loose)):
+    if mentioned - {"train"} and not (len(mentioned) == 1 < len(loose)):
         parted = f"{name_some(loose)} {'is a part' if len(loose) == 1 else 'are parts'} without class folders"
         rule = f"can be read in two ways: its classes are {name_some([*others, *loose])}, or {parted}"
         raise DataError(folder.path, rule, f"move {name_some(loose)} out of it, or, if these are classes, {APART}")

@@ -105,7 +105,7 @@ class Folder:
 
     @cached_property
     def content(self) -> _Content:
-        """Raises DataError."""
+        """The direct entries of the folder. Raises DataError."""
         try:
             with os.scandir(self.path) as entries:
                 found = sorted(entries, key=lambda entry: natural(entry.name))
@@ -121,8 +121,8 @@ class Folder:
                 content.folders.append(Folder(path, os.path.join(self.real, entry.name)))  # noqa: PTH118
             elif entry.is_symlink() and path.is_dir():
                 linked_folders.append(Folder(path, os.path.realpath(path), is_link=True))
-            elif (why := _reason_not_image(entry)) is not None:
-                content.passed_over.append(PassedOver("no-image", path, why))
+            elif (reason := _reason_not_image(entry)) is not None:
+                content.passed_over.append(PassedOver("no-image", path, reason))
             else:
                 content.images.append(path)
                 if entry.is_symlink():
@@ -151,11 +151,11 @@ class Folder:
         """List recursively; a file reached through several links counts once. Raises DataError."""
         passed_over: list[PassedOver] = []
         folders = list(self.walk(passed_over))
-        again = dict(_repeated_links(folders))
+        repeated = dict(_repeated_links(folders))
         for folder in folders:
             passed_over += folder.content.passed_over
-        passed_over += [PassedOver("linked-twice", path, target) for path, target in again.items()]
-        return Listing([path for folder in folders for path in folder.images if path not in again], passed_over)
+        passed_over += [PassedOver("linked-twice", path, target) for path, target in repeated.items()]
+        return Listing([path for folder in folders for path in folder.images if path not in repeated], passed_over)
 
 
 def summary(passed_over: Iterable[PassedOver]) -> str:
@@ -164,15 +164,15 @@ def summary(passed_over: Iterable[PassedOver]) -> str:
     for one in passed_over:
         if one.kind in by_kind:
             by_kind[one.kind].append(one)
-    said = []
+    phrases = []
     for kind, found in by_kind.items():
         names = [
             f"{printable(one.path)}{f': {one.detail}' * (kind == 'no-image' and bool(one.detail))}" for one in found
         ]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         if found:
-            said.append(f"{sum(one.files for one in found):,} {_REASONS[kind]} ({', '.join(names[:SHOWN])}{more})")
-    return f"passed over: {'; '.join(said)}" if said else ""
+            phrases.append(f"{sum(one.files for one in found):,} {_REASONS[kind]} ({', '.join(names[:SHOWN])}{more})")
+    return f"passed over: {'; '.join(phrases)}" if phrases else ""
 
 
 def has_image_suffix(name: str) -> bool:

@@ -117,19 +117,19 @@ def text(path: Path) -> str:
 def lines(path: Path) -> tuple[str, ...]:
     """Non-empty lines of a file; quotes are removed if every line has them. Raises DataError."""
     found = [normalised(line.strip()) for line in io.StringIO(text(path), newline=None)]
-    said = tuple(line for line in found if line)
-    if all(len(line) > 1 and line[0] == line[-1] == '"' for line in said):
-        return tuple(line[1:-1].replace('""', '"') for line in said)
-    return said
+    nonempty = tuple(line for line in found if line)
+    if all(len(line) > 1 and line[0] == line[-1] == '"' for line in nonempty):
+        return tuple(line[1:-1].replace('""', '"') for line in nonempty)
+    return nonempty
 
 
 def looks_like(row: Row) -> str:
-    """The name of an existing file that differs from a missing one by case alone; '' if there is none."""
+    """The name of an existing file that differs from a missing one only by case; '' if there is none."""
     try:
-        beside = [path.name for path in row.file.parent.iterdir()]
+        siblings = [path.name for path in row.file.parent.iterdir()]
     except OSError:
         return ""
-    return next((name for name in beside if casefolded(name) == casefolded(row.file.name)), "")
+    return next((name for name in siblings if casefolded(name) == casefolded(row.file.name)), "")
 
 
 def _find_header(
@@ -165,11 +165,11 @@ def _columns(path: Path, names: Sequence[str], needed: Sequence[str]) -> dict[st
     columns: dict[str, int] = {}
     for meaning in (*needed, *["split"] * ("label" in needed)):
         places = [place for place, name in enumerate(names) if _column_key(name) == meaning]
-        ours = [place for place in places if names[place].casefold() == meaning] or places
-        if len(ours) > 1:
-            listed = " and ".join(repr(names[place]) for place in ours)
+        preferred = [place for place in places if names[place].casefold() == meaning] or places
+        if len(preferred) > 1:
+            listed = " and ".join(repr(names[place]) for place in preferred)
             raise DataError(f"{path}, line 1", f"{listed} may each be the {meaning}", f"call one of them {meaning}")
-        columns.update((meaning, place) for place in ours)
+        columns.update((meaning, place) for place in preferred)
     return columns
 
 
@@ -210,19 +210,19 @@ class _PathResolver:
 
     def find(self, written: str) -> Path:
         """Resolve a path; the file need not exist."""
-        exact, plain = self.folder / written, self.folder / written.strip()
+        exact, stripped = self.folder / written, self.folder / written.strip()
         slashed = self.folder / written.strip().replace("\\", "/")
         if os.path.lexists(exact):
             return exact
-        for candidate, oddity in ((plain, SPACES), (slashed, BACKSLASHES)):
+        for candidate, reason in ((stripped, SPACES), (slashed, BACKSLASHES)):
             if os.path.lexists(candidate):
-                self.odd[oddity] += 1
+                self.odd[reason] += 1
                 return candidate
-        for candidate in (plain, slashed):
+        for candidate in (stripped, slashed):
             if found := self._normalised_match(candidate):
                 self.odd[ANOTHER_FORM] += 1
                 return found
-        return plain
+        return stripped
 
     def _normalised_match(self, path: Path) -> Path | None:
         """The existing path that is equal after Unicode normalisation, if it is unique."""
@@ -242,13 +242,15 @@ class _PathResolver:
 def _interpretation(
     path: Path, rows: Sequence[Row], separator: str, header: Sequence[str], columns: dict[str, int], odd: Counter[str]
 ) -> str:
-    said = [] if separator == "," else [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
-    said += [
+    notes = [] if separator == "," else [f"separated by {SEPARATORS.get(separator, repr(separator))}"]
+    notes += [
         f"{header[place]!r} taken for the {meaning}"
         for meaning, place in columns.items()
         if header[place].casefold() != meaning
     ]
-    said += [f"{count:,} path{'s' * (count != 1)} {oddity}" for oddity, count in odd.items()]
+    notes += [f"{count:,} path{'s' * (count != 1)} {reason}" for reason, count in odd.items()]
     clashes = [names for names in group_by_case(sorted({row.label for row in rows})).values() if len(names) > 1]
-    said += [f"{' and '.join(map(repr, names))} differ in case alone and are {len(names)} classes" for names in clashes]
-    return f"{path}: {len(rows):,} images; {'; '.join(said)}" if said else ""
+    notes += [
+        f"{' and '.join(map(repr, names))} differ in case alone and are {len(names)} classes" for names in clashes
+    ]
+    return f"{path}: {len(rows):,} images; {'; '.join(notes)}" if notes else ""

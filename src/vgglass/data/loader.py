@@ -55,7 +55,7 @@ def original(sample: Sample) -> File | Pixels:
 
 
 def evaluation_batches(samples: Sequence[Sample], record: Preprocessing, size: int) -> Iterator[Batch]:
-    """Every sample once, in order."""
+    """Batches of up to `size` samples, each sample once and in order. Raises ImageError."""
 
     def batch(start: int) -> Batch:
         chosen = samples[start : start + size]

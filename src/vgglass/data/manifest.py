@@ -148,10 +148,10 @@ def _file_samples(
     path: Path, rows: Sequence[dict[str, Any]], root: Path, classes: tuple[str, ...], progress: Progress | None
 ) -> list[Sample]:
     found = examined([root / row["path"] for row in rows], progress)
-    absent = [row["path"] for row, facts in zip(rows, found, strict=True) if not facts.sha256]
-    if absent:
+    missing = [row["path"] for row, facts in zip(rows, found, strict=True) if not facts.sha256]
+    if missing:
         raise DataError(
-            path, f"{_fault(absent, len(rows), 'can not be read')} in {root}", f"bring the files back, or {AGAIN}"
+            path, f"{_fault(missing, len(rows), 'can not be read')} in {root}", f"bring the files back, or {AGAIN}"
         )
     changed = [row["path"] for row, facts in zip(rows, found, strict=True) if facts.sha256.hex() != row["sha256"]]
     if changed:
@@ -190,11 +190,11 @@ def _read_list(path: Path, progress: Progress | None) -> Dataset:
     rows = found.rows
     classes = tuple(sorted({row.label for row in rows}, key=natural))
     facts = examined([row.file for row in rows], progress)
-    absent = [row for row, fact in zip(rows, facts, strict=True) if not fact.sha256]
-    if absent:
-        near = lists.looks_like(absent[0])
-        names = [f"{row.path} (line {row.line})" for row in absent]
-        remedy = f"it may mean {near}" if near else "mend the paths: they start at its folder"
+    missing = [row for row, fact in zip(rows, facts, strict=True) if not fact.sha256]
+    if missing:
+        similar = lists.looks_like(missing[0])
+        names = [f"{row.path} (line {row.line})" for row in missing]
+        remedy = f"it may mean {similar}" if similar else "mend the paths: they start at its folder"
         raise DataError(path, _fault(names, len(rows), "can not be read"), remedy)
     parts, samples, left_out = [], [], []
     for row, fact in zip(rows, facts, strict=True):

@@ -48,7 +48,7 @@ def key(*parts: int | str) -> int:
 def drawn_from(seed: int) -> Iterator[None]:
     """Seed torch's CPU generator inside the block, and restore its state afterwards.
 
-    torchvision draws from this generator alone. `torch.manual_seed` would also seed the GPU's, which dropout uses.
+    torchvision uses only this generator. `torch.manual_seed` would also seed the GPU's, which dropout uses.
     """
     import torch
 

@@ -20,10 +20,12 @@ def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[
              assigned by its digest, so that shares are approximate; near duplicates of two splits are left out
 
     Without earlier splits, whole groups of near duplicates fill the exact share of each class in the order of their
-    digests: the result depends on the contents alone. Raises MissingExtraError.
+    digests: the result depends only on the contents. Raises MissingExtraError.
     """
     ordered = sorted(samples, key=lambda sample: (sample.digest, sample.id))
-    firsts = list({sample.digest: sample for sample in reversed(ordered)}.values())[::-1]  # one a content, by digest
+    firsts = list({sample.digest: sample for sample in reversed(ordered)}.values())[
+        ::-1
+    ]  # one sample per content, sorted by digest
     pairs = find_duplicates([sample.described() for sample in firsts]).pairs
     allowed = ("train", *held_out)
     known = {digest: side for digest, side in earlier.items() if side in allowed}
@@ -35,8 +37,8 @@ def divide(samples: Sequence[Sample], held_out: Sequence[str], earlier: Mapping[
     for sample in sorted(ordered, key=lambda sample: sample.label):
         if sample.digest in sides:
             parts[sides[sample.digest]].append(sample)
-    torn = ((sample.id, left_out[sample.digest]) for sample in ordered if sample.digest in left_out)
-    return {name: tuple(members) for name, members in parts.items()}, tuple(torn)
+    excluded = ((sample.id, left_out[sample.digest]) for sample in ordered if sample.digest in left_out)
+    return {name: tuple(members) for name, members in parts.items()}, tuple(excluded)
 
 
 def _new_split(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str]) -> dict[bytes, str]:
@@ -46,18 +48,18 @@ def _new_split(firsts: Sequence[Sample], pairs: Integers, held_out: Sequence[str
         groups.setdefault(int(group), []).append(sample)
     sides: dict[bytes, str] = {}
     for label in sorted({members[0].label for members in groups.values()}):
-        waiting = [members for members in groups.values() if members[0].label == label]
-        count = max(1, round(sum(map(len, waiting)) * HELD_OUT_SHARE)) if len(waiting) > len(held_out) else 0
+        unassigned = [members for members in groups.values() if members[0].label == label]
+        count = max(1, round(sum(map(len, unassigned)) * HELD_OUT_SHARE)) if len(unassigned) > len(held_out) else 0
         for name in held_out:
             lacking, rest = count, []
-            for members in waiting:
+            for members in unassigned:
                 if len(members) <= lacking:
                     lacking -= len(members)
                     sides |= dict.fromkeys((sample.digest for sample in members), name)
                 else:
                     rest.append(members)
-            waiting = rest
-        sides |= dict.fromkeys((sample.digest for members in waiting for sample in members), "train")
+            unassigned = rest
+        sides |= dict.fromkeys((sample.digest for members in unassigned for sample in members), "train")
     return sides
 
 
@@ -66,7 +68,7 @@ def _extended_split(
 ) -> tuple[dict[bytes, str], dict[bytes, str]]:
     """Keep known contents; assign groups of new ones to the split of their near duplicates, or by digest."""
     old = np.array([sample.digest in known for sample in firsts])
-    group = components(len(firsts), pairs[~old[pairs].any(axis=1)])  # of new contents alone
+    group = components(len(firsts), pairs[~old[pairs].any(axis=1)])  # of new contents only
     near: dict[int, dict[str, str]] = {}  # by group: splits with near duplicates, and one image of each
     for one, other in [*pairs.tolist(), *pairs[:, ::-1].tolist()]:
         if old[other] and not old[one]:

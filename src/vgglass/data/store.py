@@ -43,7 +43,7 @@ class Store:
                 self._recover(error)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Those that are there and whole."""
+        """The stored values of these keys; missing and damaged ones are omitted."""
         rows = (row for start in range(0, len(keys), AT_ONCE) for row in self._rows(keys[start : start + AT_ONCE]))
         return {key: value for key, checksum, value in rows if zlib.crc32(key + value) == checksum}
 
@@ -123,7 +123,7 @@ class VectorStore:
             self.path.touch()  # marks it as recently used
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
-        """Those that are there and whole."""
+        """The stored values of these keys; missing and damaged ones are omitted."""
         found = self._store.get(keys)
         return {key: np.frombuffer(value, "<f4") for key, value in found.items() if len(value) == 4 * self.size}
 

@@ -105,12 +105,12 @@ class TrainingLoader:
         """Start the loader. Raises TrainingError if /dev/shm is full, for which torch would print a traceback."""
         workers = self._loader.num_workers
         try:  # three semaphores for each worker's queue and the result queue, five for an event
-            tried = [multiprocessing.Semaphore() for _ in range(3 * (workers + 1) + 5)] if workers else []
+            semaphores = [multiprocessing.Semaphore() for _ in range(3 * (workers + 1) + 5)] if workers else []
         except OSError as error:
             rule = f"could not be started: /dev/shm: {error.strerror}"
             remedy = "make room there (docker run --shm-size=1g), or add --workers 0; then --resume"
             raise TrainingError(f"{workers} processes that decode", rule, remedy) from error
-        del tried
+        del semaphores
         return iter(self._loader)
 
     def __enter__(self) -> Self:
@@ -119,15 +119,15 @@ class TrainingLoader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        crashed_on = self._crashed_on()
+        crashed_sample = self._crashed_sample()
         if self._batches is not None and self._loader.num_workers:
             # Not left to the garbage collector: an exception's traceback would keep the processes alive.
             self._batches._shutdown_workers()  # type: ignore[attr-defined]
         # torch raises this from a signal handler: it may surface in the caller's code as well.
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-            raise TrainingError(str(error).strip(" ."), *self._worker_error(crashed_on)) from error
+            raise TrainingError(str(error).strip(" ."), *self._worker_error(crashed_sample)) from error
 
-    def _crashed_on(self) -> int:
+    def _crashed_sample(self) -> int:
         """Index of the sample that crashed a worker; -1 if none crashed, or if it was killed from outside."""
         for worker, sample in zip(getattr(self._batches, "_workers", ()), self._reading.tolist(), strict=False):
             if worker.exitcode and worker.exitcode not in _KILLED:

@@ -95,7 +95,7 @@ def parse(path: Path, text: str | None, constants: str) -> Artifact:
         golden = safetensors.numpy.load(base64.b64decode(about["golden"], validate=True))
         images, logits = golden["images"], golden["logits"]
         side, classes = record.preprocessing.size, record.architecture.classes
-        good = (
+        valid = (
             images.dtype == np.uint8
             and images.shape == (len(images), side, side, record.architecture.channels)
             and logits.dtype == np.float32
@@ -105,7 +105,7 @@ def parse(path: Path, text: str | None, constants: str) -> Artifact:
             and isinstance(about["dense"], bool)
             and isinstance(about["int8"], dict)
         )
-        if not good:
+        if not valid:
             raise ValueError("its golden inputs do not fit its record")
     except ModelFileError:
         raise

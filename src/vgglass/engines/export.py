@@ -91,9 +91,9 @@ def _write_verified(path: Path, write: Callable[[Path], None]) -> list[Check]:
                 path, f"could not be written ({error})", "free space or choose another place"
             ) from error
         checks = list(verify(read(written)))
-        wrong = [check for check in checks if not check.passed]
-        if wrong:
-            raise ModelFileError(path, f"answers otherwise than the model: {wrong[0]}", "it was not kept; report this")
+        failed = [check for check in checks if not check.passed]
+        if failed:
+            raise ModelFileError(path, f"answers otherwise than the model: {failed[0]}", "it was not kept; report this")
         _move(folder, path)
     return [replace(check, path=path) for check in checks]
 
@@ -101,8 +101,8 @@ def _write_verified(path: Path, write: Callable[[Path], None]) -> list[Check]:
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in abandoned(_escaped(path)):
-        discard(left)
+    for leftover in abandoned(_escaped(path)):
+        discard(leftover)
     folder = beside(path)
     folder.mkdir()
     try:

@@ -89,13 +89,13 @@ def read_text(path: Path) -> tuple[str | None, str]:
         graph = onnx.load_model(path, load_external_data=False)
     except DecodeError as error:
         raise ModelFileError(path, f"not an ONNX graph, or damaged ({error})", AGAIN) from error
-    if not _is_whole(graph):
+    if not _is_self_contained(graph):
         raise ModelFileError(path, "holds what vgglass export does not write, or its weights lie in other files", AGAIN)
     text = next((item.value for item in graph.metadata_props if item.key == KEY), None)
     return text, constants_digest(graph)
 
 
-def _is_whole(graph: onnx.ModelProto) -> bool:
+def _is_self_contained(graph: onnx.ModelProto) -> bool:
     """Whether all weights are initialisers in the file; external data could reference any other file."""
     attributes = [part for node in graph.graph.node for part in node.attribute]
     nested = any(part.HasField("t") or part.HasField("g") or part.tensors or part.graphs for part in attributes)

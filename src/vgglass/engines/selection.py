@@ -215,9 +215,9 @@ def remembered(what: str, measure: Callable[[], float]) -> float:
             if (known := _read_cached(path, what)) is not None:
                 return known
             gain = measure()
-            kept = json.dumps([what, gain])
+            payload = json.dumps([what, gain])
             with replacing(path) as temporary:
-                temporary.write_text(json.dumps({"measured": kept, "sha256": _digest(kept)}), encoding="utf-8")
+                temporary.write_text(json.dumps({"measured": payload, "sha256": _digest(payload)}), encoding="utf-8")
             return gain
     except OSError:
         return measure()
@@ -248,11 +248,11 @@ def _measure_gain() -> float:
 
     channels, side, count = PROBE
     image = np.ones((1, channels, side, side), np.float32)
-    works = {precision: convolutions(channels, side, count, precision) for precision in ("float32", "bfloat16")}
-    seconds: dict[str, list[float]] = {precision: [] for precision in works}
+    benchmarks = {precision: convolutions(channels, side, count, precision) for precision in ("float32", "bfloat16")}
+    seconds: dict[str, list[float]] = {precision: [] for precision in benchmarks}
     for _ in range(TURNS + 1):
-        for precision, work in works.items():
-            began = time.perf_counter()
-            work(image)
-            seconds[precision].append(time.perf_counter() - began)
+        for precision, benchmark in benchmarks.items():
+            start = time.perf_counter()
+            benchmark(image)
+            seconds[precision].append(time.perf_counter() - start)
     return min(seconds["float32"][1:]) / min(seconds["bfloat16"][1:])

@@ -80,7 +80,7 @@ def check(source: Source, engine: Engine, path: Path | None = None, *, dense: bo
 def _speed(engine: Engine, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
     seconds = []
     for _ in range(TURNS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         engine.run(images)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return len(images) / statistics.median(seconds)

@@ -105,7 +105,7 @@ def read(source: File, limit: int) -> bytes:
     try:
         return source.read_bytes()
     except OSError as error:
-        raise _unreadable(source, error) from error
+        raise _image_error(source, error) from error
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _open_regular(source: Path) -> Iterator[tuple[BinaryIO, int]]:
             _require_regular(source, status)
             yield file, status.st_size
     except OSError as error:
-        raise _unreadable(source, error) from error
+        raise _image_error(source, error) from error
 
 
 def _require_regular(source: Path, status: os.stat_result) -> None:
@@ -132,5 +132,5 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _unreadable(source: object, error: OSError) -> ImageError:
+def _image_error(source: object, error: OSError) -> ImageError:
     return ImageError(source, error.strerror or str(error), "check the path and its permissions")

@@ -240,11 +240,11 @@ def frames(data: bytes) -> tuple[int, str]:
     """Number of frames, and damage after the first ('' if none). A missing trailer is tolerated."""
     found, blocks = 0, 0
     try:
-        place = 13 + _palette(data[10])
+        place = 13 + _palette_bytes(data[10])
         while place < len(data) and data[place] != _TRAILER and blocks < MOST_BLOCKS:
             kind = data[place]
             if kind == _IMAGE:
-                place += 11 + _palette(data[place + 9])
+                place += 11 + _palette_bytes(data[place + 9])
             elif kind == _EXTENSION:
                 place += 2
             else:  # skipped, as viewers do
@@ -261,7 +261,7 @@ def frames(data: bytes) -> tuple[int, str]:
     return max(1, found), ""
 
 
-def _palette(flags: int) -> int:
+def _palette_bytes(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
@@ -276,13 +276,13 @@ _IN_XMP = re.compile(rb"tiff:Orientation(?:=\"|>)([0-9])")
 
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
     """EXIF orientation, 1 to 8; 1 if missing or damaged."""
-    found = _in_directory(exif.removeprefix(PREFIX))
+    found = _find_orientation(exif.removeprefix(PREFIX))
     if found is None and (match := _IN_XMP.search(xmp)):
         found = int(match[1])
     return found if found is not None and 1 <= found <= 8 else 1
 
 
-def _in_directory(tiff: bytes) -> int | None:
+def _find_orientation(tiff: bytes) -> int | None:
     order = _ORDERS.get(tiff[:4])
     try:
         if order is None:

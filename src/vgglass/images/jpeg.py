@@ -117,27 +117,27 @@ def bare(name: str, data: bytes) -> bytes:
 
 def _segments(name: str, data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment, up to and including the first start of scan."""
-    place = 2
+    offset = 2
     for _ in range(MOST_SEGMENTS):
-        found = _MARKER.search(data, place)
+        found = _MARKER.search(data, offset)
         if found is None or data[found.end() - 1] == _END_OF_IMAGE:
             return
         start, marker = found.start(), data[found.end() - 1]
         if marker in _ALONE:
-            place = start + 2
+            offset = start + 2
             continue
-        place = start + 2 + int.from_bytes(data[start + 2 : start + 4])
-        yield marker, start, place
+        offset = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+        yield marker, start, offset
         if marker == _START_OF_SCAN:
             return
     raise _too_many_segments(name)
 
 
-def _scans(name: str, data: bytes, place: int, share: dict[int, float]) -> tuple[int, float]:
+def _scans(name: str, data: bytes, offset: int, share: dict[int, float]) -> tuple[int, float]:
     """Number of scans, and the samples per pixel that they process in total."""
     scans, passed = 0, 0.0
     for _ in range(MOST_SEGMENTS):
-        found = _SCAN_ENDS.search(data, place)
+        found = _SCAN_ENDS.search(data, offset)
         if found is None or data[found.end() - 1] == _END_OF_IMAGE:
             return max(1, scans), passed
         marker, start = data[found.end() - 1], found.start()
@@ -145,7 +145,7 @@ def _scans(name: str, data: bytes, place: int, share: dict[int, float]) -> tuple
             count = data[start + 4] if start + 4 < len(data) else 0
             scans += 1
             passed += sum(share.get(component, 0) for component in data[start + 5 : start + 5 + 2 * count : 2])
-        place = start + 2 + (0 if marker in _ALONE else int.from_bytes(data[start + 2 : start + 4]))
+        offset = start + 2 + (0 if marker in _ALONE else int.from_bytes(data[start + 2 : start + 4]))
     raise _too_many_segments(name)
 
 

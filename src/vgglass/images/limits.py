@@ -38,10 +38,10 @@ class Cost:
 
 def max_pixels() -> int:
     """The limit of this process. Raises UsageError."""
-    given = os.environ.get(VARIABLE, str(MAX_PIXELS))
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"{VARIABLE}={given}", "must be a positive whole number", "mend or unset it")
-    return int(given)
+    value = os.environ.get(VARIABLE, str(MAX_PIXELS))
+    if not value.isdecimal() or int(value) < 1:
+        raise UsageError(f"{VARIABLE}={value}", "must be a positive whole number", "mend or unset it")
+    return int(value)
 
 
 def require_sides(name: str, width: int, height: int) -> None:
@@ -59,7 +59,7 @@ def require(name: str, what: str, cost: Cost, limit: int) -> None:
     if cost.pixels > limit:
         raise CostError(
             name,
-            f"declares {what}: decoding would take {_amounts(cost, 'and')}, more than {_amounts(_budget(limit), 'or')}",
+            f"declares {what}: decoding would take {_phrase(cost, 'and')}, more than {_phrase(_budget(limit), 'or')}",
             _remedy(cost.pixels),
         )
 
@@ -78,11 +78,11 @@ def _budget(limit: int) -> Cost:
     return Cost(limit * BYTES_A_PIXEL, limit / PIXELS_A_SECOND)
 
 
-def _amounts(cost: Cost, word: str) -> str:
+def _phrase(cost: Cost, word: str) -> str:
     return f"{cost.memory / 1e6:,.0f} MB {word} {cost.seconds:,.1f} s"
 
 
 def _remedy(pixels: int) -> str:
     step = int(10 ** max(0, len(str(pixels)) - 2))  # rounded to two significant digits
-    enough = -(-pixels // step) * step
-    return f"make it smaller, or allow it: {OPTION} {enough}, or {VARIABLE} in the environment"
+    rounded = -(-pixels // step) * step
+    return f"make it smaller, or allow it: {OPTION} {rounded}, or {VARIABLE} in the environment"

@@ -40,7 +40,7 @@ def pixels_of(
         strip = image.crop((0, start, image.width, min(image.height, start + rows)))
         if strip.mode.startswith("I;16"):
             strip = _to_8_bits(strip, top, least_is_white)
-        shown = _composited(strip, background).convert("L" if channels == 1 else "RGB")
+        shown = _composite(strip, background).convert("L" if channels == 1 else "RGB")
         pixels[start : start + rows] = np.asarray(shown).reshape(shown.height, shown.width, channels)
     return pixels
 
@@ -79,7 +79,7 @@ def _to_8_bits(strip: Image.Image, top: int, least_is_white: bool) -> Image.Imag
     return grey
 
 
-def _composited(strip: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _composite(strip: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if strip.mode in _DIRECT:
         strip = strip.convert(_DIRECT[strip.mode])
     if not strip.has_transparency_data:
@@ -159,10 +159,10 @@ class Picture:
             raise ImageError(self.name, self.strange, headers.REMEDY)
         with as_image_errors(self.name):
             self.image.load()
-            shown = pixels_of(self._opaque(), channels, background, self.top, self.least_is_white)
+            shown = pixels_of(self._with_scaled_transparency(), channels, background, self.top, self.least_is_white)
             return upright(shown, self.orientation)
 
-    def _opaque(self) -> Image.Image:
+    def _with_scaled_transparency(self) -> Image.Image:
         """The loaded image, with its transparent colour (PNG's tRNS) scaled to the range of its pixels."""
         colour = self.image.info.get("transparency")
         if self.kind != "PNG" or colour is None:

@@ -59,8 +59,8 @@ def expand(paths: Iterable[Path], apart: Path | None = None, say: Say = lambda s
     new = [path for path in found if seen.add(path)]
     files = [path for path in new if not _is_link_below(apart, Path(seen.place(path)))] if apart else new
     links = apart.resolve() if apart else None
-    if said := summary(one for one in passed_over if not (links and one.path.absolute().is_relative_to(links))):
-        say(said)
+    if sentence := summary(one for one in passed_over if not (links and one.path.absolute().is_relative_to(links))):
+        say(sentence)
     if not files:
         raise DataError(apart, "holds all the images that are named", "name the folder that they came from")
     return files

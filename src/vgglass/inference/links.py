@@ -27,7 +27,7 @@ def sorted_into(folder: Path, rows: Iterable[Prediction]) -> Iterator[Prediction
 
 
 def folder_name(label: str) -> str:
-    """An injective encoding of a class name as a folder name, never hidden and without path separators."""
+    """Encode a class name as a folder name: injective, never hidden, and without path separators."""
     name = "".join(f"%{code:02X}" if (code := ord(letter)) in UNSAFE else letter for letter in label)
     return f"%2E{name[1:]}" if name.startswith(".") else name
 

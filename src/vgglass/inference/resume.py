@@ -104,8 +104,8 @@ def recorded(answer: Answer, files: Sequence[Path], out: Path, header: Header, r
                 answered.add(Path(row.path))
                 count += 1
                 yield row
-            left = [path for path in files if path not in answered]
-            for row, found in _predict(answer, left) if left else ():
+            remaining = [path for path in files if path not in answered]
+            for row, found in _predict(answer, remaining) if remaining else ():
                 journal.add(row, found)
                 count += 1
                 yield row

@@ -47,15 +47,15 @@ class Prediction:
 
 def predict(files: Iterable[File], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
     """Yield one row per file, in order; an unreadable file is a row with an error."""
-    asked, answered = tee(files)
-    for path, answer in zip(answered, predictor.stream(asked), strict=True):
+    inputs, paths = tee(files)
+    for path, answer in zip(paths, predictor.stream(inputs), strict=True):
         if isinstance(answer, ImageError):
             yield Prediction(str(path), error=answer.rule)
         else:
             shares, least = np.exp(answer), predictor.record.reject_threshold
             unsure = None if least is None else bool(shares.max() < least)
-            yield Prediction(str(path), _ranked(shares, predictor.record.classes, top), unsure=unsure)
+            yield Prediction(str(path), _top_classes(shares, predictor.record.classes, top), unsure=unsure)
 
 
-def _ranked(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
+def _top_classes(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:
     return tuple((classes[index], float(row[index])) for index in np.argsort(-row, kind="stable")[:top])

@@ -44,7 +44,7 @@ def write(rows: Iterable[Prediction], path: Path, places: int) -> None:
             with _text(temporary) as text:
                 writer = csv.writer(text)
                 writer.writerow(_columns(places))
-                writer.writerows(_as_text(_cells(row, places)) for row in rows)
+                writer.writerows(_format_cells(_cells(row, places)) for row in rows)
 
 
 def _text(path: Path) -> Any:
@@ -62,7 +62,7 @@ def _cells(row: Prediction, places: int) -> list[Cell]:
     return [row.shown, *answers, *[None] * (2 * places - len(answers)), row.unsure, row.error or None]
 
 
-def _as_text(cells: Iterable[Cell]) -> Iterator[str | None]:
+def _format_cells(cells: Iterable[Cell]) -> Iterator[str | None]:
     """Numbers with six decimals, booleans as in JSON."""
     for cell in cells:
         if isinstance(cell, bool):

@@ -28,13 +28,13 @@ def centre(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
 
 def dense(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
     """The whole image with its shorter side at Q, and its horizontal flip (2, H, W, C)."""
-    whole = _whole(pixels, record, scale)
+    whole = _resize_whole(pixels, record, scale)
     return np.stack([whole, whole[:, ::-1]])
 
 
 def crops(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
     """5x5 evenly spaced crops of the whole image, and their horizontal flips (50, S, S, C)."""
-    whole, size = _whole(pixels, record, scale), record.size
+    whole, size = _resize_whole(pixels, record, scale), record.size
     tops, lefts = (np.linspace(0, side - size, GRID).round().astype(int) for side in whole.shape[:2])
     squares = [whole[top : top + size, left : left + size] for top in tops for left in lefts]
     return np.stack(squares + [square[:, ::-1] for square in squares])
@@ -102,15 +102,15 @@ def _parse_term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
         rule = "is none of centre, dense, crops, scales, with sizes as in dense@256,384, joined by +"
         raise UsageError(f"--views {text}", rule, "choose among them")
     name, given = found[1], found[2]
-    preprocessing, usual = record.preprocessing, record.preprocessing.resize
-    size, spans = preprocessing.size, SMALLEST_IMAGE * record.architecture.head_kernel
+    preprocessing, default = record.preprocessing, record.preprocessing.resize
+    size, smallest = preprocessing.size, SMALLEST_IMAGE * record.architecture.head_kernel
     step = round(JITTER * size)
-    scales = [int(number) for number in given.split(",")] if given else [usual]
+    scales = [int(number) for number in given.split(",")] if given else [default]
     if name == "scales":
         if given:
             raise UsageError(f"--views {text}", "scales are three sizes by itself", "name sizes as in dense@256,384")
-        name, scales = "dense", sorted({max(spans, usual - step), usual, usual + step})
-    least = spans if name == "dense" else size
+        name, scales = "dense", sorted({max(smallest, default - step), default, default + step})
+    least = smallest if name == "dense" else size
     for scale in scales:
         if not least <= scale <= LARGEST * size:
             rule = f"{name} of this network takes sizes from {least} to {LARGEST * size}"
@@ -121,6 +121,6 @@ def _parse_term(term: str, text: str, record: Record) -> tuple[str, list[int]]:
     return name, scales
 
 
-def _whole(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
+def _resize_whole(pixels: Pixels, record: Preprocessing, scale: int) -> Pixels:
     require_whole(pixels.shape[0], pixels.shape[1], record.size, scale)
     return shorter_side_to(pixels, scale, record.interpolation)

@@ -33,7 +33,7 @@ class Part:
 
     @property
     def kind(self) -> Literal["conv", "batchnorm", "maxpool", "linear", "other"]:
-        """The kind, derived from the tensors; none for max pooling, which only graphs contain."""
+        """The kind of layer by its tensors; without tensors max pooling, which only graphs contain."""
         if not self.tensors:
             return "maxpool"
         if "running_mean" in self.tensors:

@@ -46,12 +46,12 @@ class Foreign:
         """Two sentences for the user: what was recognised, and which layers were used."""
         network = self.network
         order = FEEDS[self.convention][0] if network.architecture.channels == 3 else "L"
-        way = WAYS.get(order, "grey, the colours' mean and deviation averaged")
+        description = WAYS.get(order, "grey, the colours' mean and deviation averaged")
         chosen = f", {self.contents.chosen}" if self.contents.chosen else ""
         family, convention = (NAMES.get(name, name) for name in (self.family, self.convention))
         what = f"{self.path.name}: {family} weights of {network.architecture.name}{chosen}"
         return (
-            f"{what}; preprocessing as {convention} does ({way})",
+            f"{what}; preprocessing as {convention} does ({description})",
             f"taken: {network.taken_in_words()}; {self._ignored_in_words()}",
         )
 
@@ -90,7 +90,7 @@ def read_foreign(path: Path, preprocessing: str | None = None) -> Foreign:
 def from_foreign(
     path: Path, classes: tuple[str, ...] | None = None, image_size: int | None = None, preprocessing: str | None = None
 ) -> ModelFile:
-    """`read_foreign` and `model_of` in one."""
+    """`model_of` applied to `read_foreign`."""
     return model_of(read_foreign(path, preprocessing), classes, image_size)
 
 

@@ -118,9 +118,9 @@ def _read(path: Path, source: Path | io.BytesIO, own_feed: str = "") -> Contents
 
 def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
     """Every array of an HDF5 file by path. Raises WeightsError for links and arrays in other files."""
-    waiting, entries = [("", root)], 0
-    while waiting:
-        place, group = waiting.pop()
+    pending, entries = [("", root)], 0
+    while pending:
+        place, group = pending.pop()
         for name in group:
             entries += 1
             where = f"{place}{name}"
@@ -130,7 +130,7 @@ def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
                 raise WeightsError(f"{where} in {path}", "is a link, which may lead to another file", WEIGHTS_ALONE)
             item = group[name]
             if isinstance(item, library.Group):
-                waiting.append((f"{where}/", item))
+                pending.append((f"{where}/", item))
             elif isinstance(item, library.Dataset):
                 if item.external or item.is_virtual:
                     rule = "keeps its numbers in another file, which is not opened"
@@ -141,9 +141,9 @@ def _datasets(path: Path, library: Any, root: Any) -> Iterator[tuple[str, Any]]:
 
 def _require_own_filters(where: str, dataset: Any) -> None:
     """Raises WeightsError for an array whose filter HDF5 would load as a plug-in from the file system."""
-    way = dataset.id.get_create_plist()
-    for number in range(way.get_nfilters()):
-        code = way.get_filter(number)[0]
+    properties = dataset.id.get_create_plist()
+    for number in range(properties.get_nfilters()):
+        code = properties.get_filter(number)[0]
         if code not in FILTERS:
             rule = f"is packed by filter {code} of a plug-in, which is not loaded"
             raise WeightsError(where, rule, WEIGHTS_ALONE)

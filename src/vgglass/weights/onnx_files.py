@@ -55,16 +55,16 @@ class Graph:
             elif node.op_type == "Transpose" and self._constant(node.input[0]) is None:
                 self.flattened_last = options.get("perm") == CHANNELS_LAST
             elif node.op_type == "Conv":
-                yield self._layer(node, self._required(node, 1), 2)
+                yield self._layer(node, self._require_constant(node, 1), 2)
             elif node.op_type == "Gemm":
-                weight = self._required(node, 1)
+                weight = self._require_constant(node, 1)
                 yield self._layer(node, weight if options.get("transB") else weight.T, 2)
             elif node.op_type == "MatMul" and (matrix := self._constant(node.input[1])) is not None:
                 yield self._layer(node, matrix.T, 2)
             elif node.op_type == "BatchNormalization":
-                tensors = dict(zip(NORM, (self._required(node, number) for number in range(1, 5)), strict=True))
-                spare = options.get("epsilon", EPSILON) - EPSILON  # only variance + epsilon matters
-                yield Part(_key(node), tensors | {"running_var": tensors["running_var"] + np.float32(spare)})
+                tensors = dict(zip(NORM, (self._require_constant(node, number) for number in range(1, 5)), strict=True))
+                excess = options.get("epsilon", EPSILON) - EPSILON  # only variance + epsilon matters
+                yield Part(_key(node), tensors | {"running_var": tensors["running_var"] + np.float32(excess)})
 
     def _layer(self, node: Any, weight: Array, bias_place: int) -> Part:
         bias = self._constant(node.input[bias_place]) if len(node.input) > bias_place else self._added_bias(node)
@@ -79,7 +79,7 @@ class Graph:
                 return self._constant(second if first == node.output[0] else first)
         return None
 
-    def _required(self, node: Any, place: int) -> Array:
+    def _require_constant(self, node: Any, place: int) -> Array:
         found = self._constant(node.input[place])
         if found is None:
             rule = "computes its weights from the input, so that none are in the file"

@@ -140,8 +140,8 @@ def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> W
         rule = (
             f"not the weights of a VGG: it has {kinds.count('conv')} convolutions and {kinds.count('batchnorm')} batch"
         )
-        able = "VGG-16 has 13 and VGG-19 has 16, without batch norm" if contents.framework == "keras" else ""
-        return WeightsError(path, f"{rule} norms{', and ' + able if able else ''}", remedy)
+        hint = "VGG-16 has 13 and VGG-19 has 16, without batch norm" if contents.framework == "keras" else ""
+        return WeightsError(path, f"{rule} norms{', and ' + hint if hint else ''}", remedy)
     tables = {name: set(_numbers(name)) for name in PUBLISHED["torchvision"]}
     keys = set(modules)
     nearest = max(tables, key=lambda name: len(keys & tables[name]) / len(keys | tables[name]))

@@ -61,7 +61,7 @@ def _require_no_code(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             inside = {name.partition("/")[2] for name in archive.namelist()}
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            compressed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, OSError, ValueError):
         return  # a legacy pickle, or damaged: torch raises the error
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
@@ -70,8 +70,8 @@ def _require_no_code(path: Path) -> None:
     if any(name.startswith(("models/", "serialized_exported_program")) for name in inside):
         remedy = f"where you trust it: model = torch.export.load('{path.name}').module(); {STATE_DICT}"
         raise WeightsError(path, "is an archive of torch.export, a program with weights in it", remedy)
-    if packed:  # a zip bomb
-        rule = f"is a compressed archive ({packed[0]}), which torch.save never writes"
+    if compressed:  # a zip bomb
+        rule = f"is a compressed archive ({compressed[0]}), which torch.save never writes"
         raise WeightsError(path, rule, f"unpack it, or load it with torch and save it again: {STATE_DICT}")
 
 
@@ -83,7 +83,7 @@ def _unwrap(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
     for _ in range(DEEPEST):
         if not isinstance(content, dict):
             break
-        inner = [key for key, value in content.items() if isinstance(value, dict) and _holds_tensors(value)]
+        inner = [key for key, value in content.items() if isinstance(value, dict) and _contains_tensors(value)]
         averaged = [key for key in inner if AVERAGED.fullmatch(str(key))]
         plain = [name for name in PLAIN if name in inner]
         if averaged and plain and not chosen:
@@ -101,7 +101,7 @@ def _unwrap(path: Path, content: object) -> tuple[Mapping[str, "Tensor"], str]:
     raise WeightsError(path, f"holds a {kind} without tensors, not a state dict", f"save the weights: {STATE_DICT}")
 
 
-def _holds_tensors(values: Mapping[object, object]) -> bool:
+def _contains_tensors(values: Mapping[object, object]) -> bool:
     import torch
 
     return any(isinstance(value, torch.Tensor) for _, inside in _walk_dicts(values) for value in inside.values())
@@ -113,7 +113,7 @@ def _find_averaged(content: Mapping[object, object], taken: str) -> str:
 
     for place, inside in _walk_dicts({key: value for key, value in content.items() if key != taken}):
         listed = [item for value in inside.values() if isinstance(value, list | tuple) for item in value[:1]]
-        numbers = _holds_tensors(inside) or any(isinstance(item, torch.Tensor) for item in listed)
+        numbers = _contains_tensors(inside) or any(isinstance(item, torch.Tensor) for item in listed)
         if numbers and AVERAGED.fullmatch(place.rpartition(".")[2]):
             return place
     return ""
@@ -121,15 +121,15 @@ def _find_averaged(content: Mapping[object, object], taken: str) -> str:
 
 def _walk_dicts(content: Mapping[object, object]) -> Iterator[tuple[str, Mapping[object, object]]]:
     """A dictionary and its nested ones, each once, with dotted keys: '', 'callbacks', 'callbacks.EMA', ..."""
-    waiting: list[tuple[str, Mapping[object, object]]] = [("", content)]
+    pending: list[tuple[str, Mapping[object, object]]] = [("", content)]
     seen: set[int] = set()
-    while waiting:
-        place, values = waiting.pop()
+    while pending:
+        place, values = pending.pop()
         if id(values) not in seen:
             seen.add(id(values))
             yield place, values
             inner = [(str(key), value) for key, value in values.items() if isinstance(value, dict)]
-            waiting += [(f"{place}.{key}".lstrip("."), value) for key, value in inner]
+            pending += [(f"{place}.{key}".lstrip("."), value) for key, value in inner]
 
 
 def _select_averaged(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tensor"], str]:
@@ -137,8 +137,8 @@ def _select_averaged(state: Mapping[str, "Tensor"]) -> tuple[Mapping[str, "Tenso
     for prefix in dict.fromkeys(key.partition(".")[0] for key in state):
         own = {key.removeprefix(f"{prefix}."): value for key, value in state.items() if key.startswith(f"{prefix}.")}
         others = [key for key in state if not key.startswith(f"{prefix}.")]
-        twice = any(key.endswith(max(own, key=len).removeprefix("module.")) for key in others) if own else False
-        if AVERAGED.fullmatch(prefix) and twice:
+        is_duplicated = any(key.endswith(max(own, key=len).removeprefix("module.")) for key in others) if own else False
+        if AVERAGED.fullmatch(prefix) and is_duplicated:
             return own, f"the averaged weights under {prefix!r}, not those beside them"
     return state, ""
 
