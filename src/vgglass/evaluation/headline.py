@@ -52,7 +52,7 @@ def headline(judged: Predictions, seed: int = 0) -> Headline:
         drawn["auc"] = (plain["auc"] + _drawn_means(influence, generator)).clip(0, 1)
     figures = {name: None if name in undefined else float(plain[name][0]) for name in (*plain, *undefined)}
     intervals = {}
-    for name in plain.keys() - undefined.keys():
+    for name in [name for name in plain if name not in undefined]:  # in an order that no hash decides
         if images == 1:
             undefined[f"intervals.{name}"] = "there is one image, and an interval needs two or more"
         elif np.ptp(drawn[name]) > 0:
