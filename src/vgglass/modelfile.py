@@ -332,7 +332,7 @@ def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> Non
     }
     expected["golden.images"] = ("U8", (golden, side, side, record.architecture.channels))
     expected["golden.logits"] = ("F32", (golden, classes))
-    for name in expected.keys() | header.keys():
+    for name in sorted(expected.keys() | header.keys()):
         entry = header.get(name)
         found = (entry["dtype"], tuple(entry["shape"])) if entry else "nothing"
         if found != expected.get(name, "nothing"):

@@ -92,7 +92,7 @@ def families() -> list[str]:
     installed = set(font_manager.get_font_names())
     if not installed.intersection(CJK_FONTS):  # matplotlib's font cache may be outdated
         known = {font.fname for font in font_manager.fontManager.ttflist}
-        for path in set(font_manager.findSystemFonts()) - known:
+        for path in sorted(set(font_manager.findSystemFonts()) - known):
             with contextlib.suppress(RuntimeError):  # ignore damaged font files
                 font_manager.fontManager.addfont(path)
         installed = set(font_manager.get_font_names())
