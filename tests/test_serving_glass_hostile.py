@@ -348,7 +348,7 @@ def test_work_stops_when_its_client_has_left(looks: Sessions) -> None:
     """It would never end: the network is what stops it. The next one is computed, with nothing left over."""
 
     async def session() -> None:
-        name = looks.looked.keep(b"", decoded())
+        name = looks.session.keep(b"", decoded())
         client, other, begun = Client(), Client(), threading.Event()
 
         def endless(subject: Subject) -> None:
@@ -356,13 +356,13 @@ def test_work_stops_when_its_client_has_left(looks: Sessions) -> None:
                 glass.attribute(subject, "gradcam")
                 begun.set()
 
-        task = asyncio.create_task(looks.ponder(client.request, name, endless))
+        task = asyncio.create_task(looks.run_slow(client.request, name, endless))
         await asyncio.to_thread(begun.wait)
         client.leaves.set()
         with pytest.raises(middleware.ClientLeftError, match="the client: left before its answer"):
             await task
-        found = await looks.ponder(other.request, name, lambda subject: glass.attribute(subject, "gradcam"))
-        expected = glass.attribute(looks.looked.subject(name), "gradcam")
+        found = await looks.run_slow(other.request, name, lambda subject: glass.attribute(subject, "gradcam"))
+        expected = glass.attribute(looks.session.subject(name), "gradcam")
         np.testing.assert_array_equal(found.map, expected.map)
 
     asyncio.run(session())
@@ -372,7 +372,7 @@ def test_work_stops_when_it_is_cancelled(looks: Sessions) -> None:
     """As the server does at the end of its grace."""
 
     async def session() -> None:
-        name = looks.looked.keep(b"", decoded())
+        name = looks.session.keep(b"", decoded())
         begun = threading.Event()
 
         def endless(subject: Subject) -> None:
@@ -380,7 +380,7 @@ def test_work_stops_when_it_is_cancelled(looks: Sessions) -> None:
                 subject.logits()
                 begun.set()
 
-        task = asyncio.create_task(looks.ponder(Client().request, name, endless))
+        task = asyncio.create_task(looks.run_slow(Client().request, name, endless))
         await asyncio.to_thread(begun.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -395,7 +395,7 @@ def test_who_leaves_a_stream_stops_nobody_else(looks: Sessions) -> None:
     async def session() -> None:
         told: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        name = looks.looked.keep(b"", decoded())
+        name = looks.session.keep(b"", decoded())
         client, begun = Client(), threading.Event()
 
         def endless(subject: Subject) -> None:
@@ -403,14 +403,14 @@ def test_who_leaves_a_stream_stops_nobody_else(looks: Sessions) -> None:
                 subject.logits()
                 begun.set()
 
-        task = asyncio.create_task(looks.ponder(client.request, name, endless))
+        task = asyncio.create_task(looks.run_slow(client.request, name, endless))
         await asyncio.to_thread(begun.wait)
         client.leaves.set()
         while not task.done():
             task.cancel()
             await asyncio.sleep(0)
         del task
-        assert await looks.ponder(Client().request, name, lambda subject: subject.logits().shape) == (len(CLASSES),)
+        assert await looks.run_slow(Client().request, name, lambda subject: subject.logits().shape) == (len(CLASSES),)
         gc.collect()
         await asyncio.sleep(0)
         assert not told, "an exception that nobody retrieved becomes a traceback in the log"

@@ -21,11 +21,11 @@ LOOKS = (
 MOST = 50 << 20  # bytes that it may grow by
 LEAKING = """
 from vgglass.server import admission
-kept, row = [], admission.Service._row
+kept, row = [], admission.Service._predict_one
 async def leaking(self, place, predictor, image):
     kept.append(bytes(image) + bytes(50_000))
     return await row(self, place, predictor, image)
-admission.Service._row = leaking
+admission.Service._predict_one = leaking
 from vgglass.cli import main; main()
 """
 

@@ -1,5 +1,5 @@
-"""The network over HTTP: a prediction API that holds, and a place for the glass page. An extra: vgglass[serve].
+"""HTTP server: a prediction API with bounded queues and limits, and the page that shows every layer. Extra: [serve].
 
-A request's way: process (uvicorn, signals) -> middleware (counted, logged, bounded) -> access (Host, Origin, token) ->
-app -> routes (what was asked) -> admission (queue, decoding, batch, answer).
+A request passes process (uvicorn, signals) -> middleware (metrics, log, size limits) -> access (Host, Origin, token) ->
+app -> routes (parse and respond) -> admission (queue, decode, batch, predict).
 """

@@ -1,4 +1,4 @@
-"""Who may ask: Host against DNS rebinding, Origin against other people's pages (CORS), a token."""
+"""Access control: Host checks against DNS rebinding, Origin checks and CORS, a bearer token, and the root path."""
 
 import hmac
 import ipaddress
@@ -25,7 +25,7 @@ SECURITY_HEADERS = {
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 READING = ("GET", "HEAD", "OPTIONS")
-# What holds no secret, and what a probe or a browser's address bar asks for: they can't send a token.
+# Routes without secrets that probes and a browser's address bar request: neither can send a token.
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 OPEN = ("/", "/docs", "/openapi.json", *HEALTH)
 OPEN_FOLDER = "/static/"
@@ -34,13 +34,13 @@ PROXY = "behind a proxy, let it pass on the Host that the browser sent (nginx: p
 
 @dataclass(frozen=True)
 class Access:
-    """Whom to answer.
+    """Which requests to accept.
 
-    hosts      names that a Host header may bear
-    addresses  whether it may also be any IP address: a name that was made to point here is never one
-    pages      origins of this server's own page, beside the one at the Host of the request
-    guests     origins of other pages that may ask
-    token      what 'Authorization: Bearer' must bear, or None
+    hosts      names allowed in the Host header
+    addresses  whether any IP address is allowed there too: DNS rebinding needs a name
+    pages      origins of this server's own page, in addition to the one given by the request's Host
+    guests     origins of other pages that are allowed (CORS)
+    token      the bearer token to require, or None
     """
 
     hosts: frozenset[str]
@@ -50,24 +50,24 @@ class Access:
     token: str | None
 
     def check(self, scope: Scope) -> None:
-        """Raises RefusedError."""
-        host = self._host(scope)
+        """Check Host, Origin and token. Raises RefusedError."""
+        host = self._check_host(scope)
         preflight = is_preflight(scope)
         if scope["method"] not in READING or preflight:
             self._check_origin(scope, host)
         path = scope["path"]
         if self.token is not None and not preflight and path not in OPEN and not path.startswith(OPEN_FOLDER):
-            self._check_token(_values(scope["headers"], b"authorization"))
+            self._check_token(_header_values(scope["headers"], b"authorization"))
 
     def guest(self, scope: Scope) -> str:
-        """The origin of another page that asks and may; '' without one."""
-        given = _values(scope["headers"], b"origin")
+        """Return the request's Origin if it is an allowed foreign one, else ''."""
+        given = _header_values(scope["headers"], b"origin")
         name = origin(given[0]) if len(given) == 1 else ""
         return name if name in self.guests else ""
 
-    def _host(self, scope: Scope) -> str:
-        """The Host header, which is one of ours; '' of a probe that speaks HTTP/1.0, as no browser does."""
-        values = _values(scope["headers"], b"host")
+    def _check_host(self, scope: Scope) -> str:
+        """Return the checked Host header; '' for a health probe over HTTP/1.0, which browsers never use."""
+        values = _header_values(scope["headers"], b"host")
         if not values and scope["http_version"] == "1.0" and scope["path"] in HEALTH:
             return ""
         value = values[0] if len(values) == 1 else ""
@@ -79,10 +79,10 @@ class Access:
         raise RefusedError(421, "foreign host", shown, "is no name of this server", remedy)
 
     def _check_origin(self, scope: Scope, host: str) -> None:
-        """Only a browser sends an Origin; what it names must be the very page that this server gave it, or a guest."""
+        """Require Origin, which only browsers send, to be this server's own or an allowed foreign one."""
         if self.guest(scope):
             return
-        for each in _values(scope["headers"], b"origin"):
+        for each in _header_values(scope["headers"], b"origin"):
             name = origin(each)
             scheme, _, place = name.partition("://")
             if not name or name not in self.pages | {origin(f"{scheme}://{host}")}:
@@ -94,7 +94,7 @@ class Access:
                     )
                     remedy += " if it is a page elsewhere"
                 raise RefusedError(403, "foreign origin", shown, rule, remedy)
-        if "cross-site" in _values(scope["headers"], b"sec-fetch-site"):
+        if "cross-site" in _header_values(scope["headers"], b"sec-fetch-site"):
             shown, rule = "Sec-Fetch-Site: cross-site", "comes from another site's page"
             raise RefusedError(403, "foreign origin", shown, rule, "ask from no page")
 
@@ -109,25 +109,25 @@ class Access:
 
 
 def with_access_checks(app: ASGIApp, access: Access) -> ASGIApp:
-    """`app` for those who may ask; every response bears the headers that a browser heeds."""
+    """Wrap `app` with `access.check`, and add security and CORS headers to every response."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         guest = access.guest(scope)
-        told = [*_RAW_HEADERS, *([(b"vary", b"Origin")] if access.guests else []), *headers(guest)]
+        added = [*_RAW_HEADERS, *([(b"vary", b"Origin")] if access.guests else []), *headers(guest)]
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in told if pair[0] not in given)]
+                message["headers"] = [*message["headers"], *(pair for pair in added if pair[0] not in given)]
             await send(message)
 
         try:
             access.check(scope)
         except RefusedError as refusal:
-            scope["state"]["told"]["reason"] = refusal.reason
+            scope["state"]["log_fields"]["reason"] = refusal.reason
             await refusal.response()(scope, receive, sending)
             return
         if guest and is_preflight(scope):
@@ -139,16 +139,18 @@ def with_access_checks(app: ASGIApp, access: Access) -> ASGIApp:
 
 
 def is_preflight(scope: Scope) -> bool:
-    """A browser's question whether a page elsewhere may ask; it can't bear the token."""
-    return scope["method"] == "OPTIONS" and bool(_values(scope["headers"], b"access-control-request-method"))
+    """Whether a request is a CORS preflight, which can't carry the token."""
+    return scope["method"] == "OPTIONS" and bool(_header_values(scope["headers"], b"access-control-request-method"))
 
 
 def access_rules(host: str, others: Iterable[str], token: str | None, guests: Iterable[str] = ()) -> Access:
-    """For a server that is bound to `host`, goes by these other names too (NAME or NAME:PORT), and has these guests.
+    """Build the Access of a server bound to `host`.
+    others  further host names of the server, NAME or NAME:PORT
+    guests  origins of other pages to allow
 
     Raises UsageError.
     """
-    places = [_place(each) for each in others]
+    places = [_normalised_host(each) for each in others]
     names = LOOPBACK | {host.lower()} | {_hostname(place) for place in places}
     pages = {origin(f"{scheme}://{place}") for scheme in PORTS for place in places}
     return Access(
@@ -156,8 +158,8 @@ def access_rules(host: str, others: Iterable[str], token: str | None, guests: It
     )
 
 
-def _place(text: str) -> str:
-    """A name with or without a port, as a Host header bears it. Raises UsageError."""
+def _normalised_host(text: str) -> str:
+    """Normalise NAME or NAME:PORT to the form of a Host header. Raises UsageError."""
     place = f"[{text}]" if ":" in text and _is_address(text) else text
     try:
         name, colon, port = place.rpartition(":") if urlsplit(f"//{place}").port else (place, "", "")
@@ -175,7 +177,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _hostname(value: str) -> str:
-    """Without the port, in lower case; '' for what is no host."""
+    """Return the host without its port, in lower case; '' if it is not valid."""
     try:
         return urlsplit(f"//{value}").hostname or ""
     except ValueError:
@@ -190,12 +192,12 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
+def _header_values(headers: list[tuple[bytes, bytes]], name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in headers if key == name]
 
 
 def read_token(path: Path | None) -> str | None:
-    """What a token file holds: a file, as every process of this machine sees a command line. Raises UsageError."""
+    """Read a token from a file, because any process can read another's command line. Raises UsageError."""
     if path is None:
         return None
     try:
@@ -208,11 +210,11 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-# Origins of pages: how they are written and compared, and what a browser is told of those that may ask (CORS).
+# Origins: normalisation, comparison and CORS response headers.
 # https://fetch.spec.whatwg.org/#http-cors-protocol
 
 PORTS = {"http": 80, "https": 443}
-# No cookie ever: who needs the token has it from its person, and sends it as a header of its own.
+# No cookies and no Access-Control-Allow-Credentials: a page gets the token from its user and sends it as a header.
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Inference-Header-Content-Length",
@@ -222,7 +224,7 @@ EXPOSED = "Inference-Header-Content-Length, Retry-After"
 
 
 def origin(text: str) -> str:
-    """As browsers write it: in lower case, without the scheme's own port; '' for what is no page's of the web."""
+    """Serialise an origin as browsers do: lower case, no default port; '' unless it is a valid http(s) one."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -235,7 +237,7 @@ def origin(text: str) -> str:
 
 
 def allowed_origins(text: str) -> str:
-    """What --allow-origin says. Raises UsageError."""
+    """Parse the value of --allow-origin. Raises UsageError."""
     found = origin(text)
     parts = urlsplit(text) if found else None
     if parts is None or "*" in found or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
@@ -246,20 +248,20 @@ def allowed_origins(text: str) -> str:
 
 
 def headers(name: str) -> list[tuple[bytes, bytes]]:
-    """What tells a browser that a page of this origin may see the answer; nothing for ''."""
+    """Return the CORS response headers that allow an origin; none for ''."""
     if not name:
         return []
-    told = {"Access-Control-Allow-Origin": name, "Access-Control-Expose-Headers": EXPOSED}
-    return [(key.lower().encode(), value.encode()) for key, value in told.items()]
+    allowed = {"Access-Control-Allow-Origin": name, "Access-Control-Expose-Headers": EXPOSED}
+    return [(key.lower().encode(), value.encode()) for key, value in allowed.items()]
 
 
-# The server under a prefix, as a proxy may place it: https://photos.example/vgg/.
+# Serving under a path prefix behind a proxy: https://photos.example/vgg/.
 
 
 def with_root_path(app: ASGIApp, prefix: str) -> ASGIApp:
-    """`app` with the paths that it has by itself, whether or not the proxy took the prefix off.
+    """Strip `prefix` from request paths, whether or not the proxy has stripped it already.
 
-    prefix  as '/vgg'; what the ASGI server itself knows as its root_path (Ray Serve's route_prefix) comes before it
+    prefix  as '/vgg'; the ASGI server's own root_path (Ray Serve's route_prefix) takes precedence
     """
     own = f"/{prefix.strip('/')}".rstrip("/")
 
@@ -267,10 +269,10 @@ def with_root_path(app: ASGIApp, prefix: str) -> ASGIApp:
         root = scope.get("root_path") or own
         if root and scope["type"] == "http":
             path: str = scope["path"]
-            if path == root and scope["method"] in ("GET", "HEAD"):  # the page's addresses are relative to its folder
+            if path == root and scope["method"] in ("GET", "HEAD"):  # the page's URLs are relative to its folder
                 await RedirectResponse(f"{root.rpartition('/')[2]}/")(scope, receive, send)
                 return
-            # In place: the layers above tell of the same scope.
+            # In place: the outer middleware logs this same scope.
             scope.update(root_path="", path=path.removeprefix(root) if path.startswith(f"{root}/") else path)
         await app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""From encoded images to rows: admitted, decoded, batched with those of other requests, answered in time or refused."""
+"""From encoded images to predictions: admission, decoding, dynamic batching across requests, and deadlines."""
 
 import asyncio
 import math
@@ -28,12 +28,12 @@ from vgglass.server.sessions import Sessions
 
 @dataclass(eq=False)
 class Slot:
-    """An admitted image's place in the queue."""
+    """The queue slot of an admitted image."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One image's row (K,), and where its time went, in seconds."""
+    """One image's log-probabilities (K,), and the seconds that it waited and was computed."""
 
     log_probabilities: NDArray[np.float64]
     waited: float
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass(eq=False)
 class Ready:
-    """An image that is decoded and waits for its batch."""
+    """A decoded image that waits for its batch."""
 
     place: Slot
     predictor: Predictor
@@ -52,10 +52,9 @@ class Ready:
 
 
 class Batcher:
-    """The queue and the engine's one thread.
+    """The queue and the engine's single thread.
 
-    An image has a place from its admission, while it is decoded and while it waits, until its batch begins or nobody
-    waits for it any more.
+    An image holds a slot from its admission, through decoding and waiting, until its batch starts or its request ends.
     """
 
     def __init__(self, capacity: int, metrics: Metrics) -> None:
@@ -65,12 +64,12 @@ class Batcher:
         self._ready: deque[Ready] = deque()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "engine")
-        self._seconds = 0.1  # that an image takes, of late
+        self._seconds = 0.1  # exponential moving average of the time per image
         metrics.queue.set_function(lambda: len(self._places))
         metrics.queue_peak.set_function(lambda: self.peak)
 
     def enter(self, count: int) -> list[Slot]:
-        """Places for so many images, all or none. Raises RefusedError (503) at once where they are taken."""
+        """Reserve slots for `count` images, all or none. Raises RefusedError: 413 above capacity, 503 if full."""
         if count > self.capacity:
             remedy = f"send at most {self.capacity} images in a request"
             raise RefusedError(413, "too many images", f"{count} images", f"the queue holds {self.capacity}", remedy)
@@ -81,7 +80,7 @@ class Batcher:
         return places
 
     def require_room(self, count: int = 1) -> None:
-        """Raises RefusedError (503) where fewer places are free."""
+        """Raises RefusedError (503) if fewer than `count` slots are free."""
         if len(self._places) + count > self.capacity:
             wait = max(1, math.ceil(len(self._places) * self._seconds))
             rule = f"full: {len(self._places)} of {self.capacity} images wait"
@@ -93,17 +92,17 @@ class Batcher:
         self._places.discard(place)
 
     async def answer(self, place: Slot, predictor: Predictor, stacks: list[Pixels]) -> Answer:
-        """What the network makes of an image; cancelled before its batch began, it is never computed."""
+        """Queue a decoded image and await its answer. Cancelled before its batch starts, it is never computed."""
         ready = Ready(place, predictor, stacks, asyncio.get_running_loop().create_future())
         self._ready.append(ready)
         self._wake.set()
         return await ready.answer
 
     async def run(self) -> None:
-        """Compute batch after batch, until cancelled."""
+        """Compute batches until cancelled."""
         while True:
             await self._wake.wait()
-            batch = self._next()
+            batch = self._next_batch()
             if batch:
                 await self._compute(batch)
             else:
@@ -112,8 +111,8 @@ class Batcher:
     def stop(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _next(self) -> list[Ready]:
-        """The images that came first and share a model, as many as fill a batch; those nobody waits for drop out."""
+    def _next_batch(self) -> list[Ready]:
+        """Take the next batch: the oldest images that share a model, at most a window of them, skipping cancelled."""
         batch: list[Ready] = []
         later: deque[Ready] = deque()
         while self._ready and (not batch or len(batch) < batch[0].predictor.window):
@@ -139,7 +138,7 @@ class Batcher:
             RuntimeError,
             MemoryError,
             ModelFileError,
-        ) as error:  # what engines raise, out of memory above all: the next has its turn
+        ) as error:  # raised by engines, mostly out of memory; the next batch may succeed
             monitoring.log_failure("engine failed")
             for ready in batch:
                 if not ready.answer.done():
@@ -161,14 +160,14 @@ class Batcher:
                 ready.answer.set_result(Answer(row, began - ready.since, seconds))
 
 
-# From encoded images to rows: admitted, decoded, batched; in time, and only while the client is there.
+# Requests: every image admitted, decoded and batched, until the deadline or the client's disconnection.
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image's probabilities (K,), and the seconds that it was decoded, waited, and was computed with its batch."""
+    """One image's probabilities (K,), and the seconds spent on decoding, waiting, and computing its batch."""
 
     probabilities: NDArray[np.float64]
     decoded: float
@@ -178,9 +177,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Service:
-    """What the routes share.
+    """State shared by the routes.
 
-    timeout  seconds from a request's head to its answer
+    timeout  seconds from a request's head to its response
     """
 
     models: ModelStore
@@ -193,43 +192,43 @@ class Service:
 
     @classmethod
     def of(cls, path: Path, options: Options, queue: int, timeout: float) -> "Service":
-        """A model's file, served with the usual limits and a queue for so many images. Raises UserError."""
+        """Create the service of a model file with default limits and a queue of `queue` images. Raises UserError."""
         metrics = Metrics()
         models = ModelStore(path, options, metrics)
         return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Sessions(models), timeout)
 
     async def body(self, request: Request) -> bytes:
-        """Raises RefusedError."""
+        """Read the request's body within its deadline. Raises RefusedError."""
         return await self.bodies.read(request, self._deadline(request))
 
     async def answer(
         self, request: Request, predictor: Predictor, images: Sequence[bytes | Pixels]
     ) -> list[Row | ImageError]:
-        """A row for each image of a request whose body was read, or why it can't be read. Raises RefusedError."""
-        request.state.told["images"] = len(images)
+        """Predict each image of a request whose body was read: a Row, or the ImageError. Raises RefusedError."""
+        request.state.log_fields["images"] = len(images)
         places = self.batcher.enter(len(images))
         try:
-            found = await self._in_time(request, self._rows(places, predictor, images))
+            found = await self._before_deadline(request, self._predict_all(places, predictor, images))
         finally:
-            for place in places:  # also those whose turn to be decoded has not come
+            for place in places:  # also of images not yet decoded
                 self.batcher.leave(place)
         self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
         return found
 
     async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
-        """As `answer` for one image, decoded once for its row and its picture. Raises ImageError or RefusedError."""
-        request.state.told["images"] = 1
+        """As `answer` for one image, and also return the decoded image. Raises ImageError or RefusedError."""
+        request.state.log_fields["images"] = 1
         (place,) = self.batcher.enter(1)
         try:
-            return await self._in_time(request, self._looked(place, predictor, image))
+            return await self._before_deadline(request, self._predict_with_picture(place, predictor, image))
         except ImageError:
             self.metrics.unreadable.inc()
             raise
         finally:
             self.batcher.leave(place)
 
-    async def _in_time(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Raises RefusedError where it takes too long or the client leaves: it goes no further then."""
+    async def _before_deadline(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`; cancel it at the deadline or when the client disconnects. Raises RefusedError."""
         job, left = asyncio.create_task(work), asyncio.create_task(middleware.client_left(request))
         job.add_done_callback(middleware.retrieve_exception)
         try:
@@ -247,28 +246,28 @@ class Service:
             left.cancel()
             job.cancel()
 
-    async def _rows(
+    async def _predict_all(
         self, places: Sequence[Slot], predictor: Predictor, images: Sequence[bytes | Pixels]
     ) -> list[Row | ImageError]:
-        rows = (self._row(place, predictor, image) for place, image in zip(places, images, strict=True))
+        rows = (self._predict_one(place, predictor, image) for place, image in zip(places, images, strict=True))
         return await asyncio.gather(*rows)
 
-    async def _row(self, place: Slot, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
+    async def _predict_one(self, place: Slot, predictor: Predictor, image: bytes | Pixels) -> Row | ImageError:
         began = time.perf_counter()
         try:
             stacks = await self.decoders.decode(image, predictor.record.preprocessing, predictor.views)
-            return await self._computed(place, predictor, stacks, began)
+            return await self._batched(place, predictor, stacks, began)
         except ImageError as error:
             return error
         finally:
             self.batcher.leave(place)
 
-    async def _looked(self, place: Slot, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
+    async def _predict_with_picture(self, place: Slot, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
         began = time.perf_counter()
         stacks, whole = await self.decoders.whole(image, predictor.record.preprocessing, predictor.views)
-        return await self._computed(place, predictor, stacks, began), whole
+        return await self._batched(place, predictor, stacks, began), whole
 
-    async def _computed(self, place: Slot, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
+    async def _batched(self, place: Slot, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
         decoded = time.perf_counter() - began
         answer: Answer = await self.batcher.answer(place, predictor, stacks)
         return Row(np.exp(answer.log_probabilities), decoded, answer.waited, answer.computed)

@@ -1,4 +1,4 @@
-"""The application: every room's routes, under the layers that each request passes."""
+"""The ASGI application: all routes, wrapped in the middleware."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ from vgglass.server.routes import glass, inference_protocol, pages, predict
 
 
 def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
-    """The whole server as one ASGI application. A room of routes is one more router here.
+    """Create the ASGI application. Another group of routes is one more router here.
 
-    root_path  a prefix of paths that a proxy leaves in front of the routes
+    root_path  path prefix under which a proxy publishes the server
     """
     app = FastAPI(
         title="vgglass", version=__version__, description="VGG image classification that you can see through.",
-        docs_url=None, redoc_url=None, lifespan=_running(service), servers=[{"url": "."}], redirect_slashes=False,
+        docs_url=None, redoc_url=None, lifespan=_lifespan(service), servers=[{"url": "."}], redirect_slashes=False,
     )  # fmt: skip
     for router in (
         predict.router(service),
@@ -39,21 +39,21 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
     ):
         app.include_router(router)
     _add_documentation(app)
-    _add_refusals(app)
+    _add_exception_handlers(app)
     paths = frozenset(app.openapi()["paths"])
-    within = with_body_limits(_headed(app), service.bodies, service.batcher.require_room)
+    within = with_body_limits(_with_head_method(app), service.bodies, service.batcher.require_room)
     return with_monitoring(with_root_path(with_access_checks(within, access), root_path), service.metrics, paths)
 
 
-def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Decoders, batches and the watch on the model's file, for as long as the application runs."""
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return the lifespan that runs decoders, the batcher and the model file's watcher."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.decoders.start()
         tasks = [asyncio.create_task(service.batcher.run()), asyncio.create_task(service.models.watch())]
         for task in tasks:
-            task.add_done_callback(_stop_where_it_failed)
+            task.add_done_callback(_exit_on_failure)
         yield
         for task in tasks:
             task.cancel()
@@ -65,8 +65,8 @@ def _running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManage
     return lifespan
 
 
-def _stop_where_it_failed(task: asyncio.Task[None]) -> None:
-    """Exit when a background task fails: a supervisor (systemd, Docker) restarts the server, which else would hang."""
+def _exit_on_failure(task: asyncio.Task[None]) -> None:
+    """Exit if a background task fails, so that a supervisor (systemd, Docker) restarts a server that would hang."""
     error = None if task.cancelled() else task.exception()
     if error:
         monitoring.log("error", error=repr(error))
@@ -79,8 +79,8 @@ def _add_documentation(app: FastAPI) -> None:
         return HTMLResponse(documentation.page(app.openapi()))
 
 
-def _headed(app: ASGIApp) -> ASGIApp:
-    """`app`, which answers HEAD as it does GET; whoever speaks HTTP for us leaves out the body."""
+def _with_head_method(app: ASGIApp) -> ASGIApp:
+    """Wrap `app` to route HEAD as GET; the HTTP server omits the body."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "HEAD":
@@ -93,12 +93,12 @@ def _headed(app: ASGIApp) -> ASGIApp:
     return call
 
 
-def _add_refusals(app: FastAPI) -> None:
-    """Everything that goes wrong is told in one form."""
+def _add_exception_handlers(app: FastAPI) -> None:
+    """Register handlers that turn every exception into one form of error response."""
 
     def refuse(request: Request, error: Exception) -> Response:
         refusal = _refusal(request, error)
-        request.state.told["reason"] = refusal.reason
+        request.state.log_fields["reason"] = refusal.reason
         return refusal.response()
 
     for kind in (RefusedError, UsageError, MissingExtraError, RequestValidationError, HTTPException, Exception):
@@ -108,7 +108,7 @@ def _add_refusals(app: FastAPI) -> None:
 def _refusal(request: Request, error: Exception) -> RefusedError:
     if isinstance(error, RefusedError):
         return error
-    if isinstance(error, UsageError):  # what the glass says of a layer, channel or place that there is not
+    if isinstance(error, UsageError):  # an unknown layer, channel or position
         return RefusedError(422, "bad parameter", error.value, error.rule, error.remedy)
     if isinstance(error, MissingExtraError):
         return RefusedError(501, "no glass", error.value, error.rule, error.remedy)
@@ -116,7 +116,7 @@ def _refusal(request: Request, error: Exception) -> RefusedError:
         first = error.errors()[0]
         value = f"{first['loc'][-1]} {str(first.get('input'))[:100]!r}"
         return RefusedError(422, "bad parameter", value, str(first["msg"]), "see /docs")
-    if isinstance(error, HTTPException):  # FastAPI's own: no such route, or another method
+    if isinstance(error, HTTPException):  # raised by FastAPI: unknown route or wrong method
         value = f"{request.method} {request.url.path[:100]!r}"
         return RefusedError(error.status_code, "no route", value, error.detail, "see /docs", error.headers)
     monitoring.log_failure("error")

@@ -1,4 +1,4 @@
-"""What /openapi.json says beside what FastAPI finds out itself, and the page at /docs: plain HTML, nothing fetched."""
+"""OpenAPI schemas that FastAPI can't infer, and the page at /docs: plain HTML without external resources."""
 
 from html import escape
 from typing import Any
@@ -119,7 +119,7 @@ FIGURES: dict[int | str, dict[str, Any]] = ERRORS | {
 
 
 def page(document: dict[str, Any]) -> str:
-    """The OpenAPI document for a person: every route, what it takes and what it answers."""
+    """Render an OpenAPI document as HTML: every route with its parameters and responses."""
     about = document["info"]
     rows = [
         _route(method, path, operation)

@@ -1,4 +1,4 @@
-"""What every request passes: counted, timed and logged; its bytes bounded; and dropped when its client has left."""
+"""ASGI middleware: metrics and the request log, limits on heads and bodies, detection of disconnected clients."""
 
 import asyncio
 import time
@@ -14,22 +14,22 @@ from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError
 
 HEAD = 16 << 10  # bytes of a request's path and headers
-BODY = 32 << 20  # bytes of one request
-BODIES = 256 << 20  # of all that are being received or answered
-LINGERING = 2.0  # seconds that an early refusal goes on reading
+BODY = 32 << 20  # bytes of one request body
+BODIES = 256 << 20  # bytes of all bodies in memory
+LINGERING = 2.0  # seconds to keep reading a body after an early refusal
 
 
 class Bodies:
-    """The bytes of all bodies that are in memory."""
+    """Reads request bodies within a limit on each and on all of them in memory."""
 
     def __init__(self, one: int = BODY, together: int = BODIES) -> None:
         self.one, self.together = one, together
         self._held = 0
 
     async def read(self, request: Request, deadline: float) -> bytes:
-        """A request's whole body. Raises RefusedError.
+        """Read a request's whole body. Raises RefusedError.
 
-        deadline  of the loop's clock. The bytes count as held until `request.state.release` is called.
+        deadline  on the event loop's clock. The bytes count against the limit until `release`.
         """
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() not in ("identity", ""):
@@ -48,7 +48,7 @@ class Bodies:
                     parts.append(part)
                     if size > self.one:
                         raise self._too_large()
-        except RefusedError:  # its room is free at once, not when the client has been heard out
+        except RefusedError:  # release the memory now, not after the rest of the body has been drained
             self.release(request.scope)
             raise
         except TimeoutError:
@@ -56,7 +56,7 @@ class Bodies:
             raise RefusedError(408, "slow body", f"{size} bytes of a body", rule, remedy) from None
         except ClientDisconnect:
             raise ClientLeftError("while it sent") from None
-        request.state.told["bytes"] = size
+        request.state.log_fields["bytes"] = size
         return b"".join(parts)
 
     def _hold(self, request: Request, count: int) -> None:
@@ -75,12 +75,10 @@ class Bodies:
 
 
 def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], None]) -> ASGIApp:
-    """`app` for heads of a bearable size, and for what is posted as long as there is room.
+    """Wrap `app`: refuse oversized heads, and POST requests while the queue is full.
 
-    Early answers reach clients that are still sending.
-
-    A socket that is closed with bytes unread is reset, and the client may never see the answer that it was sent. So the
-    answer goes out whole, and what still comes is read and thrown away for a moment before the response ends.
+    Early responses reach clients that are still sending: closing a socket with unread bytes resets it, and the client
+    may lose the response. So the response is sent in full, and the body is drained for LINGERING before it ends.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,7 +87,7 @@ def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], No
             return
         whole = not _has_body(scope)
 
-        async def receiving() -> Message:
+        async def receive_tracked() -> Message:
             nonlocal whole
             message = await receive()
             whole = not message.get("more_body", False)
@@ -98,11 +96,11 @@ def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], No
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False) and not whole:
                 await send({**message, "more_body": True})
-                await _drained(receiving)
+                await drain(receive_tracked)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
-        async def _drained(receive: Receive) -> None:
+        async def drain(receive: Receive) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGERING):
                     while not whole:
@@ -110,14 +108,14 @@ def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], No
 
         try:
             _check_head(scope)
-            if scope["method"] == "POST":  # here, before any routing: to refuse must cost next to nothing
+            if scope["method"] == "POST":  # before any routing: a refusal must be cheap
                 require_room()
         except RefusedError as refusal:
-            scope["state"]["told"]["reason"] = refusal.reason
-            await refusal.response()(scope, receiving, sending)
+            scope["state"]["log_fields"]["reason"] = refusal.reason
+            await refusal.response()(scope, receive_tracked, sending)
             return
         try:
-            await app(scope, receiving, sending)
+            await app(scope, receive_tracked, sending)
         finally:
             bodies.release(scope)
 
@@ -132,41 +130,41 @@ def _check_head(scope: Scope) -> None:
 
 def _has_body(scope: Scope) -> bool:
     names = dict(scope["headers"])
-    expecting = names.get(b"expect", b"").lower() == b"100-continue"  # sends nothing until it is told to
+    expecting = names.get(b"expect", b"").lower() == b"100-continue"  # sends no body until asked to continue
     return not expecting and (names.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in names)
 
 
-# Clients that leave before their answer: nothing is computed for them.
+# Clients that disconnect before their response: their work is cancelled.
 
 
 async def client_left(request: Request) -> None:
-    """Returns when the client has gone; the body must have been read."""
+    """Return when the client disconnects. Its body must have been read."""
     message: Any = {}
     while message.get("type") != "http.disconnect":
         message = await request.receive()
 
 
 def retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """What becomes of work whose client has left; asyncio logs a traceback of an exception that nobody asked for."""
+    """Done callback: mark the task's exception as retrieved, or asyncio logs a traceback for abandoned work."""
     if not task.cancelled():
         task.exception()
 
 
 class ClientLeftError(RefusedError):
-    """What nobody will read; the log and the metrics count it."""
+    """The client disconnected. Nobody reads this response; it serves the log and the metrics."""
 
     def __init__(self, when: str) -> None:
         super().__init__(499, "client left", "the client", f"left {when}", "stay")
 
 
-# The outermost layer: every request is counted, timed and logged, and none ends in silence.
+# The outermost middleware: metrics and one log line for every request, however it ends.
 
 
 def with_monitoring(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> ASGIApp:
-    """`app` with figures, log lines, and a `scope['state']` that knows when the request came ('began', loop time).
+    """Wrap `app` with metrics and request logging; `scope['state']['began']` is the request's start (loop time).
 
-    paths  of the routes: others are 'other' in the metrics
-    What the layers below put into scope['state']['told'] (reason, images, bytes) becomes part of the line.
+    paths  of the routes; any other is counted as 'other'
+    Inner layers add fields to the log line through scope['state']['log_fields'] (reason, images, bytes).
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,9 +172,9 @@ def with_monitoring(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> AS
             await app(scope, receive, send)
             return
         began = time.perf_counter()
-        told: dict[str, Any] = {}
-        scope.setdefault("state", {}).update(told=told, began=asyncio.get_running_loop().time())
-        status = 499  # nginx's number for a client that left before its answer began
+        log_fields: dict[str, Any] = {}
+        scope.setdefault("state", {}).update(log_fields=log_fields, began=asyncio.get_running_loop().time())
+        status = 499  # nginx's status for a client that disconnected before its response started
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -188,17 +186,17 @@ def with_monitoring(app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> AS
             await app(scope, receive, sending)
         finally:
             seconds = time.perf_counter() - began
-            route = scope.get("route")  # none of what was refused before it was routed
+            route = scope.get("route")  # None if refused before routing
             path = route.path if route else scope["path"] if scope["path"] in paths else "other"
             method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
             metrics.requests.labels(method, path, status).inc()
             metrics.seconds.labels(path).observe(seconds)
-            if "reason" in told:
-                metrics.refused.labels(told["reason"]).inc()
+            if "reason" in log_fields:
+                metrics.refused.labels(log_fields["reason"]).inc()
             client = scope["client"][0] if scope.get("client") else None
             monitoring.log(
                 "request", method=method, path=scope["path"][:200], status=status, seconds=round(seconds, 4),
-                client=client, **told,
+                client=client, **log_fields,
             )  # fmt: skip
 
     return call

@@ -1,4 +1,4 @@
-"""The model that serves, and how another takes its place while requests go on."""
+"""The served model, and reloading it without interrupting requests."""
 
 import asyncio
 import shutil
@@ -15,13 +15,13 @@ from vgglass.modelfile import ModelFile
 from vgglass.server import monitoring
 from vgglass.server.monitoring import Metrics
 
-LOOKING = 1.0  # seconds between two looks at the file
+LOOKING = 1.0  # seconds between two checks of the file
 State = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is opened: `workflows.predictor` reads them."""
+    """Options of `workflows.predictor`."""
 
     views: str | None = None
     engine: str = "auto"
@@ -29,24 +29,24 @@ class Options:
 
 
 class ModelStore:
-    """A model's file, and what was made of it last; raises as `open_model` does for the first one."""
+    """A model file and the predictor last loaded from it. The constructor raises as `open_model` does."""
 
     def __init__(self, path: Path, options: Options, metrics: Metrics) -> None:
         self.path, self.options = path, options
         self._metrics = metrics
         self._reloading = asyncio.Lock()
-        self._state = _state(path)
+        self._fingerprint = _fingerprint(path)
         self.source, self.current = open_model(path, options)
-        self._tell()
+        self._publish()
 
     @property
     def name(self) -> str:
         return self.path.stem
 
     async def reload(self) -> bool:
-        """Put the file as it is now in the place of the model that serves; a bad one changes nothing and is told."""
+        """Load the file again and serve it; if that fails, log the error, keep the old model and return False."""
         async with self._reloading:
-            self._state = _state(self.path)
+            self._fingerprint = _fingerprint(self.path)
             try:
                 self.source, self.current = await asyncio.to_thread(open_model, self.path, self.options)
             except (UserError, RuntimeError, MemoryError) as error:
@@ -54,20 +54,20 @@ class ModelStore:
                 monitoring.log("reload refused", error=str(error), serving=self.current.record.digest)
                 return False
             self._metrics.reloads.labels("done").inc()
-            self._tell()
+            self._publish()
             return True
 
     async def watch(self) -> None:
-        """Reload whenever the file has changed and has then been left alone between two looks."""
-        before = self._state
+        """Reload whenever the file has changed and has been stable between two checks."""
+        before = self._fingerprint
         while True:
             await asyncio.sleep(LOOKING)
-            now = _state(self.path)
-            if now and now != self._state and now == before:
+            now = _fingerprint(self.path)
+            if now and now != self._fingerprint and now == before:
                 await self.reload()
             before = now
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         record = self.current.record
         self._metrics.model.info({"name": self.name, "digest": record.digest, **self.current.settings})
         monitoring.log(
@@ -76,11 +76,11 @@ class ModelStore:
 
 
 def open_model(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predictor]:
-    """A model and its predictor that has proved itself on the file's golden inputs. Raises UserError or RuntimeError.
+    """Open a model and verify its predictor on the file's golden inputs. Raises UserError or RuntimeError.
 
-    It is made of a copy of the file. Weights are mapped, not read: a file that someone copies another onto would change
-    under the engine, and one that is cut short would end the process (SIGBUS). The copy has no name any more when it
-    serves, so that nobody can write to it, and what it takes on the disk is freed with it.
+    It opens a copy of the file. Weights are memory-mapped: overwriting the file would change them under the engine, and
+    truncating it would kill the process (SIGBUS). The copy is unlinked before it serves, so nobody can write to it, and
+    its disk space is freed when it is closed.
     """
     with tempfile.TemporaryDirectory(prefix="vgglass-") as folder:
         try:
@@ -108,8 +108,8 @@ def _files(path: Path) -> list[Path]:
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
-def _state(path: Path) -> State:
-    """What changes when a file does; () where there is none."""
+def _fingerprint(path: Path) -> State:
+    """Return a fingerprint that changes with the file; () if there is no file."""
     try:
         found = [file.stat() for file in _files(path)]
     except OSError:

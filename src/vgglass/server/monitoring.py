@@ -1,4 +1,4 @@
-"""Log lines as JSON on standard error, and figures for Prometheus in a registry of the server's own."""
+"""JSON log lines on standard error, and Prometheus metrics in a registry of their own."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 _logger = logging.getLogger("vgglass.server")
 
 
-class _Lines(logging.Formatter):
-    """A record is one line whatever it holds: ASCII JSON has no line breaks and nothing that steers a terminal."""
+class _JSONFormatter(logging.Formatter):
+    """Format a record as one line of ASCII JSON, which can hold no line break or terminal control sequence."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
@@ -22,10 +22,10 @@ class _Lines(logging.Formatter):
 
 
 def start() -> None:
-    """Send our lines, and the warnings of uvicorn, asyncio and Python, to standard error."""
-    logging.raiseExceptions = False  # a reader of the log that went away must not fail requests
+    """Send our log, and warnings of uvicorn, asyncio and Python, to standard error."""
+    logging.raiseExceptions = False  # a closed log pipe must not fail requests
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_JSONFormatter())
     logging.captureWarnings(True)
     others = (logging.getLogger(name) for name in ("uvicorn", "asyncio", "py.warnings"))
     for logger, level in ((_logger, logging.INFO), *((each, logging.WARNING) for each in others)):
@@ -38,18 +38,18 @@ def log(event: str, **fields: Any) -> None:
 
 
 def log_failure(event: str) -> None:
-    """With the traceback of the exception that is being handled."""
+    """Log an event with the traceback of the exception being handled."""
     _logger.exception(event)
 
 
-# Figures for Prometheus, in a registry of the server's own.
+# Prometheus metrics.
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """What /metrics shows. Labels have few values: a path is a route's, never what a client typed."""
+    """The metrics at /metrics. Labels have few values: 'path' is a route's template, never the requested path."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()

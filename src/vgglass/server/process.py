@@ -1,4 +1,4 @@
-"""The process: a socket, uvicorn, and signals. SIGHUP reloads; SIGTERM and Ctrl-C stop once all is answered."""
+"""The server process: socket, uvicorn and signals. SIGHUP reloads the model; SIGTERM and SIGINT stop gracefully."""
 
 import asyncio
 import contextlib
@@ -18,41 +18,41 @@ from vgglass.errors import UsageError
 from vgglass.server import monitoring
 
 HEAD = 10.0  # seconds for the head of a request to arrive
-GRACE = 2.0  # seconds beyond a request's own time limit that a stop may take
+GRACE = 2.0  # seconds that a graceful stop may take beyond a request's own time limit
 
 
 class Connection(H11Protocol):
-    """uvicorn's, closed where the head of a request begins and does not end: uvicorn itself waits for ever."""
+    """uvicorn's connection with a timeout for incomplete request heads, for which uvicorn waits forever."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._start_head_timeout()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and self.cycle.response_complete:  # bytes of a next request, not yet its whole head
-            self._expect_head()
+        if self.cycle is not None and self.cycle.response_complete:  # the start of another request's head
+            self._start_head_timeout()
 
-    def _expect_head(self) -> None:
-        self.loop.call_later(HEAD, self._require_other_than, self.cycle)
+    def _start_head_timeout(self) -> None:
+        self.loop.call_later(HEAD, self._close_unless_advanced, self.cycle)
 
-    def _require_other_than(self, cycle: object) -> None:
+    def _close_unless_advanced(self, cycle: object) -> None:
         if self.cycle is cycle and not self.transport.is_closing():
             self.transport.close()
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, with our signals, and a pause at the end in which what has been sent is read."""
+    """uvicorn's server with our signal handlers, and a pause on shutdown to read requests already sent."""
 
     reload: Callable[[], Any]
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        if threading.current_thread() is not threading.main_thread():  # in tests: nobody sends signals there
+        if threading.current_thread() is not threading.main_thread():  # in tests; handlers need the main thread
             yield
             return
-        reloads: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks weakly
+        reloads: set[asyncio.Task[Any]] = set()  # the event loop keeps only weak references to tasks
 
         def reload() -> None:
             task = loop.create_task(self.reload())
@@ -71,25 +71,25 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        await asyncio.sleep(0.2)  # requests whose connection was accepted and whose bytes are on their way
+        await asyncio.sleep(0.2)  # for requests in flight on accepted connections
         await super().shutdown(sockets)
         monitoring.log("stopped")
 
     def _stop(self, number: int) -> None:
-        if self.should_exit:  # a second one
+        if self.should_exit:  # the second signal
             self.force_exit = True
             return
         monitoring.log("stopping", signal=signal.Signals(number).name)
         self.should_exit = True
         grace = self.config.timeout_graceful_shutdown or 0
-        # Whatever still hangs then, in a thread that no one can cancel, does not keep the process.
+        # Threads can't be cancelled: exit even if one still hangs by then.
         watchdog = threading.Timer(grace + GRACE, os._exit, [1])
         watchdog.daemon = True
         watchdog.start()
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that nobody can connect to yet. Raises UsageError."""
+    """Bind a socket without listening on it. Raises UsageError."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
@@ -112,9 +112,11 @@ def address(bound: socket.socket) -> str:
 
 
 def run(app: ASGIApp, bound: socket.socket, timeout: float, reload: Callable[[], Any]) -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal stops the process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # a connection is a file, and 1,024 of them are soon there
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # each connection takes a descriptor, and the soft limit may be 1,024
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = Server(config(app, timeout))
     server.reload = reload

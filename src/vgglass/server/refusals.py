@@ -1,4 +1,4 @@
-"""What a request is refused with: a status, a reason for the metrics, and a sentence with value, rule and remedy."""
+"""Error responses: an HTTP status, a reason for the metrics, and a sentence with value, rule and remedy."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from vgglass.errors import UserError
 
 
 class RefusedError(UserError):
-    """A request that gets no answer.
+    """A refused request.
 
-    status  of HTTP: 4xx where the client must change something, 503 and 504 where it may come again
-    reason  a few words, the label in the metrics; the same for all refusals of a kind
+    status  HTTP status: 4xx if the client must change the request, 503 and 504 if it may retry
+    reason  a short label for the metrics, the same for all refusals of a kind
     """
 
     def __init__(
@@ -25,18 +25,18 @@ class RefusedError(UserError):
         self.status, self.reason, self.headers = status, reason, headers or {}
 
     def response(self) -> Response:
-        """`error` is a string: clients of the Open Inference Protocol read it."""
+        """Return the JSON response; 'error' is a string, as the Open Inference Protocol requires."""
         return json_response({"error": str(self), "type": self.reason}, self.status, self.headers)
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """ASCII, because class names and file names may hold what UTF-8 has no bytes for (half a surrogate pair)."""
+    """Return ASCII JSON: class and file names may hold lone surrogates, which UTF-8 can't encode."""
     text = json.dumps(plain(value), allow_nan=False)
     return Response(text, status, dict(headers or {}), media_type="application/json")
 
 
 def plain(value: Any) -> Any:
-    """As JSON holds it; a number that is none (NaN, infinity: weights may overflow on some image) is null."""
+    """Convert to JSON types; NaN and infinity (weights may overflow on some image) become null."""
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -1,4 +1,4 @@
-"""Pictures that are there from the start: photographs that installed libraries bring along, and drawn shapes."""
+"""Sample images for the page: photographs that installed libraries ship, and drawn shapes."""
 
 import io
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw
 SIDE = 320
 
 
-def _packaged(package: str, path: str) -> Callable[[], bytes]:
+def _package_file(package: str, path: str) -> Callable[[], bytes]:
     return lambda: files(package).joinpath(path).read_bytes()
 
 
 def _digit(number: int) -> Callable[[], bytes]:
-    """One of the embedded digits' test images."""
+    """Return a loader for the first test image of a digit."""
 
     def picture() -> bytes:
         from vgglass.data import sources
@@ -27,7 +27,7 @@ def _digit(number: int) -> Callable[[], bytes]:
 
 
 def _shapes() -> bytes:
-    """Edges in every direction, a corner, a circle, stripes and a gradient: what first layers answer to."""
+    """Draw edges in every direction, a corner, a circle, stripes and a gradient: features that first layers detect."""
     picture = Image.new("RGB", (SIDE, SIDE), "white")
     draw = ImageDraw.Draw(picture)
     for x in range(SIDE // 2):
@@ -45,22 +45,22 @@ def _png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-# Read where they are installed, never copied here: scikit-learn's two photographs (CC BY 2.0, credits beside them) and
-# matplotlib's portrait of Grace Hopper (United States Navy, public domain).
+# Read from the installed packages, never copied here: scikit-learn's two photographs (CC BY 2.0, credits in the same
+# folder) and matplotlib's portrait of Grace Hopper (United States Navy, public domain).
 SAMPLES: dict[str, Callable[[], bytes]] = {
-    "flower": _packaged("sklearn.datasets.images", "flower.jpg"),
-    "temple": _packaged("sklearn.datasets.images", "china.jpg"),
-    "portrait": _packaged("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    "flower": _package_file("sklearn.datasets.images", "flower.jpg"),
+    "temple": _package_file("sklearn.datasets.images", "china.jpg"),
+    "portrait": _package_file("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     "shapes": _shapes,
 }
 DIGITS: dict[str, Callable[[], bytes]] = {f"digit-{number}": _digit(number) for number in (3, 8, 0)}
 
 
 def names(classes: tuple[str, ...]) -> list[str]:
-    """The samples that fit a model: digits for one that reads digits."""
+    """Return the samples that suit a model: digits for a digit classifier, photographs for any other."""
     return [*DIGITS, *SAMPLES] if set(classes) == set("0123456789") else [*SAMPLES, *DIGITS]
 
 
 def read(name: str) -> bytes:
-    """An encoded picture. Raises KeyError for a name that there is not."""
+    """Return an encoded image. Raises KeyError for an unknown name."""
     return (SAMPLES | DIGITS)[name]()

@@ -1,6 +1,6 @@
-"""The images that people look at: decoded and walked once, the least recently used dropped.
+"""LRU caches of decoded images and of their forward passes, and the two threads that run requests on them.
 
-Walks take far more memory than pictures (114 MB an image for VGG-16), so that fewer of them are kept.
+A forward pass takes far more memory than a picture (114 MB an image for VGG-16), so fewer of them are kept.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from vgglass.glass.layers import LayerView
     from vgglass.model import VGG, Step
 
-PICTURES = 64 << 20  # bytes of decoded pictures that are kept
-WALKS = 2  # images whose every layer is kept: the one that is looked at, and the one before it, or another person's
-WAITING = 32  # requests that may wait for a turn
+PICTURES = 64 << 20  # bytes of decoded pictures to keep
+WALKS = 2  # images whose layer outputs are kept: the current one and the previous one, or another user's
+WAITING = 32  # maximum requests queued for a thread
 EXTRA = ("torch", "matplotlib", "captum")
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image that was sent, under the digest of its bytes."""
+    """A decoded upload."""
 
     whole: DecodedUpload
 
@@ -50,10 +50,11 @@ class Picture:
 
 
 class ForwardPass:
-    """One image's way through the network: every layer's output, kept once (channels last they came out of it).
+    """One image's forward pass: every layer's output, as contiguous maps whose memory `steps` and `views` share.
 
-    subject  for what runs the network again quickly; `apart` for what takes seconds, on a twin of the network that
-             shares its weights: Captum hangs its hooks on modules, and two threads would meet each other's
+    subject  for quick reruns of the network
+    apart    for slow computations in the other thread, on a second network that shares the weights: Captum registers
+             hooks on modules, and two threads on one network would trigger each other's
     """
 
     def __init__(self, subject: "Subject", apart: "Subject") -> None:
@@ -72,18 +73,18 @@ class ForwardPass:
             self.views[step.name], before = view, output
 
     def view(self, name: str) -> "LayerView":
-        """A layer's, or the image's. Raises UsageError for another name."""
+        """Return the view of a layer, or of the image ('image'). Raises UsageError for an unknown name."""
         if name != "image":
             self.subject.layer(name)
         return self.views[name]
 
 
 class ModelSession:
-    """One model seen through the glass, and the images before it; all but `placement` is for the quick thread alone.
+    """One model's networks and cached images. Everything but `placement` must run in the quick thread.
 
-    A model's predecessor and everything that hung on it goes when the model is replaced.
+    A reload of the model replaces the session, and its caches are freed.
 
-    abandoned  set while nobody waits for what the slow thread computes
+    abandoned  set while no client waits for the slow thread's current job
     """
 
     def __init__(self, predictor: Predictor, file: ModelFile, abandoned: threading.Event) -> None:
@@ -99,24 +100,24 @@ class ModelSession:
         pair = VGG.from_file(self.file, shared=True), VGG.from_file(self.file, shared=True)
         for network in pair:
             network.requires_grad_(False)
-        pair[1].get_submodule("conv1_1").register_forward_pre_hook(self._require_wanted)
+        pair[1].get_submodule("conv1_1").register_forward_pre_hook(self._require_not_abandoned)
         return pair
 
-    def _require_wanted(self, *_: object) -> None:
-        """Each run of the network begins here; an occlusion, many of them, ends here when nobody waits for it."""
+    def _require_not_abandoned(self, *_: object) -> None:
+        """Abort an abandoned job at its next forward pass: occlusion runs many. Raises ClientLeftError."""
         if self._abandoned.is_set():
             raise middleware.ClientLeftError("before its answer")
 
     def prepare(self) -> None:
-        """Build the networks, if they are not there yet."""
+        """Build the networks unless they exist."""
         assert self.networks
 
     def placement(self, whole: DecodedUpload) -> dict[str, int]:
-        """Where a picture lies in the network's square, as `glass.receptive_field.on_original` reads it."""
+        """Return where a picture lies in the network's square, as `glass.receptive_field.on_original` expects it."""
         return vars(placement(*whole.fitted, self.file.record.preprocessing))
 
     def keep(self, body: bytes, whole: DecodedUpload) -> str:
-        """The digest that the picture is known by from now on."""
+        """Cache a picture and return its key, the digest of `body`."""
         digest = hashlib.sha256(body).hexdigest()[:32]
         self._pictures[digest] = Picture(whole)
         self._pictures.move_to_end(digest)
@@ -126,14 +127,14 @@ class ModelSession:
         return digest
 
     def picture(self, digest: str) -> Picture:
-        """Raises RefusedError where it was dropped, or never sent."""
+        """Return a cached picture. Raises RefusedError (404) if it was evicted or never sent."""
         if digest not in self._pictures:
             raise RefusedError(404, "no image", f"image {digest[:40]!r}", "is not kept here any more", "send it again")
         self._pictures.move_to_end(digest)
         return self._pictures[digest]
 
     def subject(self, digest: str, *, apart: bool = False) -> "Subject":
-        """A picture before the network, or before its twin in the slow thread."""
+        """Return a picture as a Subject of the network, or with `apart` of the slow thread's second network."""
         from vgglass.glass.subject import put
 
         whole, record = self.picture(digest).whole, self.file.record
@@ -141,10 +142,10 @@ class ModelSession:
         return put(self.networks[apart], record, digest, whole.original, place, whole.square)
 
     def walk(self, digest: str) -> ForwardPass:
-        """The walk of a picture; runs the network where it is not kept."""
+        """Return a picture's forward pass, from the cache or computed."""
         if digest not in self._walks:
             pair = self.subject(digest), self.subject(digest, apart=True)
-            while len(self._walks) >= WALKS:  # before the next one is made: its memory is wanted
+            while len(self._walks) >= WALKS:  # evict first, to bound peak memory
                 self._walks.popitem(last=False)
             self._walks[digest] = ForwardPass(*pair)
         self._walks.move_to_end(digest)
@@ -153,59 +154,59 @@ class ModelSession:
 
 
 class Sessions:
-    """What the routes of the glass share: the model that serves now, and one thread each for quick and slow looks."""
+    """State shared by the /glass routes: the current model's session, one thread for quick jobs and one for slow."""
 
     def __init__(self, models: ModelStore) -> None:
         self._models = models
-        self._looked: ModelSession | None = None
+        self._session: ModelSession | None = None
         self._threads = {slow: ThreadPoolExecutor(1, "glass") for slow in (False, True)}
         self._turns = {slow: asyncio.Lock() for slow in (False, True)}
         self._abandoned = threading.Event()
         self._waiting = 0
-        self._taking: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks weakly
+        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop keeps only weak references to tasks
 
     @property
     def missing(self) -> str | None:
-        """Why this server has no glass: 'graph' for an exported one, else the package that is not there."""
+        """Why layers can't be shown: 'graph' for an exported graph, else the name of the missing package, else None."""
         if not isinstance(self._models.source, ModelFile):
             return "graph"
         return next((package for package in EXTRA if not find_spec(package)), None)
 
     @property
-    def looked(self) -> ModelSession:
-        """Of the model that serves now. Raises RefusedError where it can't be looked into."""
+    def session(self) -> ModelSession:
+        """The session of the current model. Raises RefusedError (501) if its layers can't be shown."""
         missing, predictor, source = self.missing, self._models.current, self._models.source
         if missing or not isinstance(source, ModelFile):
-            rule = "is an exported graph" if missing == "graph" else f"needs {missing} to be looked into"
+            rule = "is an exported graph" if missing == "graph" else f"needs {missing} to be session into"
             remedy = "serve the model file" if missing == "graph" else "pip install 'vgglass[torch]'"
             raise RefusedError(501, "no glass", "the model", rule, remedy)
-        if self._looked is None or self._looked.predictor is not predictor:
-            self._looked = ModelSession(predictor, source, self._abandoned)
-        return self._looked
+        if self._session is None or self._session.predictor is not predictor:
+            self._session = ModelSession(predictor, source, self._abandoned)
+        return self._session
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
-        """`work` in the quick thread. Raises RefusedError where too many wait, or the client leaves."""
+        """Run `work` in the quick thread. Raises RefusedError if the queue is full or the client disconnects."""
         self._require_room()
-        return await self._turn(request, work)
+        return await self._enqueue(request, work)
 
     async def look(self, request: Request, digest: str, work: Callable[[ForwardPass], T]) -> T:
-        """What `work` makes of an image's walk. Raises RefusedError, also for an image that is not kept."""
-        looked = self.looked
-        return await self.run(request, lambda: work(looked.walk(digest)))
+        """Run `work` on an image's forward pass in the quick thread. Raises RefusedError, also for an evicted image."""
+        session = self.session
+        return await self.run(request, lambda: work(session.walk(digest)))
 
-    async def ponder(self, request: Request, digest: str, work: Callable[["Subject"], T]) -> T:
-        """What `work` makes in the slow thread; only the picture is held till then, for a walk is large."""
-        looked = self.looked
-        subject = await self.run(request, lambda: looked.subject(digest, apart=True))
-        return await self._turn(request, lambda: work(subject), slow=True)
+    async def run_slow(self, request: Request, digest: str, work: Callable[["Subject"], T]) -> T:
+        """Run `work` in the slow thread. While queued it holds only the picture, not the far larger forward pass."""
+        session = self.session
+        subject = await self.run(request, lambda: session.subject(digest, apart=True))
+        return await self._enqueue(request, lambda: work(subject), slow=True)
 
     async def each(self, request: Request, work: Iterator[T]) -> AsyncIterator[T]:
-        """What a slow iterator yields, others' turns between, until the client leaves.
+        """Yield from a slow iterator, other jobs interleaved between items, until the client disconnects.
 
-        What has begun to be answered is never refused.
+        Never refused for a full queue: the response has already started.
         """
         with suppress(middleware.ClientLeftError):
-            while (found := await self._turn(request, lambda: next(work, None), slow=True)) is not None:
+            while (found := await self._enqueue(request, lambda: next(work, None), slow=True)) is not None:
                 yield found
 
     def stop(self) -> None:
@@ -218,28 +219,28 @@ class Sessions:
             rule = f"full: {self._waiting} looks wait"
             raise RefusedError(503, "glass full", "the glass", rule, "try again in 1 s", {"Retry-After": "1"})
 
-    async def _turn(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
-        """`work` when those before it are done. Raises RefusedError where the client has left by then."""
-        # Shielded: where a response that had begun is cancelled, as its client left, the turn has still to be ended.
-        turn = asyncio.create_task(self._taken(request, work, slow=slow))
-        self._taking.add(turn)
-        turn.add_done_callback(self._taking.discard)
+    async def _enqueue(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
+        """Run `work` in first-come order. Raises RefusedError if the client has disconnected by then."""
+        # Shielded: a streaming response is cancelled when its client disconnects, but its job must still be cleaned up.
+        turn = asyncio.create_task(self._run_in_turn(request, work, slow=slow))
+        self._tasks.add(turn)
+        turn.add_done_callback(self._tasks.discard)
         turn.add_done_callback(middleware.retrieve_exception)
         return await asyncio.shield(turn)
 
-    async def _taken(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
+    async def _run_in_turn(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
         self._waiting += 1
         try:
             async with self._turns[slow]:
                 if await request.is_disconnected():
                     raise middleware.ClientLeftError("before its turn")
                 job = asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
-                return await (self._wanted(request, job) if slow else job)
+                return await (self._until_abandoned(request, job) if slow else job)
         finally:
             self._waiting -= 1
 
-    async def _wanted(self, request: Request, job: "asyncio.Future[T]") -> T:
-        """A job of the slow thread, which ends early where its client leaves or the server stops."""
+    async def _until_abandoned(self, request: Request, job: "asyncio.Future[T]") -> T:
+        """Await a job of the slow thread; abort it if the client disconnects or the server stops."""
         left = asyncio.create_task(middleware.client_left(request))
         try:
             await asyncio.wait((job, left), return_when=asyncio.FIRST_COMPLETED)

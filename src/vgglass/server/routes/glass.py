@@ -1,6 +1,7 @@
-"""The glass over HTTP: one image's way through the network, layer by layer, and the arithmetic of each number.
+"""The /glass routes: an image's forward pass layer by layer, and the arithmetic of each number.
 
-An image is sent once and then known by the digest of its bytes. All but that are GETs that change nothing.
+An image is uploaded once by POST and then referred to by the digest of its bytes. All other routes are GETs without
+side effects.
 """
 
 import json
@@ -28,15 +29,15 @@ Layer = Annotated[str, Path(max_length=16, description="A layer's name, as conv3
 Channel = Annotated[int, Query(ge=0, le=1 << 20)]
 Place = Annotated[int, Query(ge=0, le=1 << 16)]
 Class = Annotated[int | None, Query(ge=0, le=1 << 20, description="The class to explain; the predicted one without.")]
-QUALITY = 90  # of the picture that the page shows
-PLACES = 8  # a side of an occlusion: VGG-16 runs 49 times, in some six seconds on two cores
+QUALITY = 90  # JPEG quality of the picture on the page
+PLACES = 8  # occlusion positions per side: VGG-16 runs 49 times, in some six seconds on two cores
 
 
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/glass", responses=GLASS_ERRORS, default_response_class=Response)
     _add_model(routes, service)
     _add_images(routes, service)
-    for add in (_add_layers, _add_numbers, _add_reasons, _add_silences, _add_playground):
+    for add in (_add_layers, _add_steps, _add_attribution, _add_ablation, _add_playground):
         add(routes, service.subjects)
     return routes
 
@@ -51,11 +52,11 @@ def _add_model(routes: APIRouter, service: Service) -> None:
         if subjects.missing:
             record = predictor.record
             return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})
-        looked = subjects.looked
-        record = looked.file.record
-        told = await subjects.run(request, lambda: glass_json.network(record, _palettes()))
-        await subjects.run(request, looked.prepare)  # torch takes a second or two: not those of the first image
-        return json_response(about | told | {"glass": True, "samples": samples.names(record.classes)})
+        session = subjects.session
+        record = session.file.record
+        ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes()))
+        await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
+        return json_response(about | ablated | {"glass": True, "samples": samples.names(record.classes)})
 
     @routes.get("/samples/{name}", summary="A picture to begin with")
     async def sample(request: Request, name: Annotated[str, Path(max_length=20)]) -> Response:
@@ -71,22 +72,22 @@ def _add_images(routes: APIRouter, service: Service) -> None:
     async def put(request: Request) -> Response:
         """Answers what /predict answers, and an 'id' by which the other routes know the image."""
         body = await service.body(request)
-        looked = subjects.looked
+        session = subjects.session
         try:
-            row, whole = await service.look(request, looked.predictor, body)
+            row, whole = await service.look(request, session.predictor, body)
         except ImageError as error:
             raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
-        digest = await subjects.run(request, lambda: looked.keep(body, whole))
-        return json_response(_shown(looked, digest, whole) | _answer(looked, row.probabilities))
+        digest = await subjects.run(request, lambda: session.keep(body, whole))
+        return json_response(_picture_json(session, digest, whole) | _prediction_json(session, row.probabilities))
 
     @routes.get("/images/{digest}/picture", summary="The image as it was decoded")
     async def picture(request: Request, digest: Digest) -> Response:
-        looked = subjects.looked
-        return Response(await subjects.run(request, lambda: _jpeg(looked, digest)), media_type="image/jpeg")
+        session = subjects.session
+        return Response(await subjects.run(request, lambda: _jpeg(session, digest)), media_type="image/jpeg")
 
 
 def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
-    """Every layer of a kept image, and its maps."""
+    """Add the routes of a cached image's layers and feature maps."""
 
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
     async def layers(request: Request, digest: Digest) -> Response:
@@ -106,8 +107,8 @@ def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
         return Response(data, media_type="application/octet-stream")
 
 
-def _add_numbers(routes: APIRouter, subjects: Sessions) -> None:
-    """How single numbers came about, and what they saw."""
+def _add_steps(routes: APIRouter, subjects: Sessions) -> None:
+    """Add the routes of single numbers: their arithmetic and receptive fields."""
 
     @routes.get("/images/{digest}/steps/{layer}", summary="One number's arithmetic, term by term")
     async def step(
@@ -132,12 +133,12 @@ def _add_numbers(routes: APIRouter, subjects: Sessions) -> None:
     async def field(request: Request, digest: Digest, layer: Layer, row: Place = 0, column: Place = 0) -> Response:
         from vgglass.glass import effective_field
 
-        found = await subjects.ponder(request, digest, lambda subject: effective_field(subject, layer, (row, column)))
+        found = await subjects.run_slow(request, digest, lambda subject: effective_field(subject, layer, (row, column)))
         return json_response(glass_json.field(found))
 
 
-def _add_reasons(routes: APIRouter, subjects: Sessions) -> None:
-    """What in the image speaks for a class, and where."""
+def _add_attribution(routes: APIRouter, subjects: Sessions) -> None:
+    """Add the routes of attribution maps and class scores."""
 
     @routes.get("/images/{digest}/attributions/{method}", summary="What in the image speaks for a class")
     async def attribution(
@@ -150,7 +151,7 @@ def _add_reasons(routes: APIRouter, subjects: Sessions) -> None:
             found = attribute(subject, method, target, layer, places=PLACES)
             return glass_json.attribution(found, subject.record.classes)
 
-        return json_response(await subjects.ponder(request, digest, attributed))
+        return json_response(await subjects.run_slow(request, digest, attributed))
 
     @routes.get("/images/{digest}/class-map", summary="What each place adds to a logit, exactly (pooled head)")
     async def places(
@@ -162,7 +163,7 @@ def _add_reasons(routes: APIRouter, subjects: Sessions) -> None:
         def mapped(subject: "Subject") -> dict[str, Any]:
             return glass_json.class_map(class_map(subject, target, against), subject.record)
 
-        return json_response(await subjects.ponder(request, digest, mapped))
+        return json_response(await subjects.run_slow(request, digest, mapped))
 
     @routes.get("/images/{digest}/scores", summary="The classifier slid over the whole image")
     async def scores(request: Request, digest: Digest, target: Class = None) -> Response:
@@ -171,21 +172,21 @@ def _add_reasons(routes: APIRouter, subjects: Sessions) -> None:
         def scored(subject: "Subject") -> dict[str, Any]:
             return glass_json.scores(score_map(subject, target), both_ways(subject), subject.record.classes)
 
-        return json_response(await subjects.ponder(request, digest, scored))
+        return json_response(await subjects.run_slow(request, digest, scored))
 
 
-def _add_silences(routes: APIRouter, subjects: Sessions) -> None:
-    """What channels do for the answer."""
+def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:
+    """Add the routes of channel ablation."""
 
     @routes.get("/images/{digest}/effects/{layer}", summary="What silencing each channel does, as JSON lines")
     async def effects(request: Request, digest: Digest, layer: Layer) -> Response:
         from vgglass.glass.ablation import effects, require_before_prob
 
-        def begun(walk: ForwardPass) -> "Iterator[list[Effect]]":
+        def batches_of(walk: ForwardPass) -> "Iterator[list[Effect]]":
             require_before_prob(walk.subject, layer)
             return effects(walk.apart, layer, walk.steps[layer].output)
 
-        batches = await subjects.look(request, digest, begun)
+        batches = await subjects.look(request, digest, batches_of)
 
         async def lines() -> AsyncIterator[str]:
             async for batch in subjects.each(request, batches):
@@ -203,10 +204,10 @@ def _add_silences(routes: APIRouter, subjects: Sessions) -> None:
 
         silenced = parse(channels)
 
-        def told(walk: ForwardPass) -> dict[str, Any]:
+        def ablated(walk: ForwardPass) -> dict[str, Any]:
             return glass_json.ablation(ablate(walk.subject, silenced), walk.subject.record)
 
-        return json_response(await subjects.look(request, digest, told))
+        return json_response(await subjects.look(request, digest, ablated))
 
 
 def _add_playground(routes: APIRouter, subjects: Sessions) -> None:
@@ -221,38 +222,38 @@ def _add_playground(routes: APIRouter, subjects: Sessions) -> None:
         from vgglass.glass import Geometry
         from vgglass.glass.operations import grey, numbers, play
 
-        looked = subjects.looked
+        session = subjects.session
 
         def played() -> dict[str, Any]:
-            values = numbers(size) if image is None else grey(looked.picture(image).whole.square, size)
+            values = numbers(size) if image is None else grey(session.picture(image).whole.square, size)
             found = play(values, operation, Geometry((kernel, kernel), stride, padding, dilation))
             return glass_json.playground(found, (row, column))
 
         return json_response(await subjects.run(request, played))
 
 
-def _shown(looked: ModelSession, digest: str, whole: DecodedUpload) -> dict[str, Any]:
-    """How large a picture is, and where it lies in the network's square."""
+def _picture_json(session: ModelSession, digest: str, whole: DecodedUpload) -> dict[str, Any]:
+    """Return a picture's id, its size, and where it lies in the network's square."""
     height, width = whole.original.shape[:2]
-    return {"id": digest, "width": width, "height": height, "placement": looked.placement(whole)}
+    return {"id": digest, "width": width, "height": height, "placement": session.placement(whole)}
 
 
-def _answer(looked: ModelSession, probabilities: Any) -> dict[str, Any]:
-    record = looked.file.record
+def _prediction_json(session: ModelSession, probabilities: Any) -> dict[str, Any]:
+    record = session.file.record
     answer: dict[str, Any] = {"digest": record.digest, "top": glass_json.ranked(record, probabilities)}
-    answer |= looked.predictor.settings
+    answer |= session.predictor.settings
     if record.reject_threshold is not None:
         answer["unsure"] = bool(probabilities.max() < record.reject_threshold)
     return answer
 
 
-def _jpeg(looked: ModelSession, digest: str) -> bytes:
+def _jpeg(session: ModelSession, digest: str) -> bytes:
     import io
 
     from vgglass.glass.sheets import photograph
 
     file = io.BytesIO()
-    photograph(looked.picture(digest).whole.original).save(file, "JPEG", quality=QUALITY)
+    photograph(session.picture(digest).whole.original).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
 
 

@@ -1,6 +1,6 @@
-"""What the page is told: arrays and dataclasses of the glass as JSON, and maps as bytes that a canvas can take.
+"""JSON responses for the page: arrays and dataclasses of vgglass.glass, and maps as bytes for a canvas.
 
-Every number that the page shows comes from here; it only draws.
+Every number that the page shows is computed on the server.
 """
 
 import base64
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from vgglass.server.sessions import ForwardPass
 
 TOP = 5
-THUMBNAIL = 56  # pixels a side at most
-LARGEST = 40  # contributions of a fully connected layer that are shown
-LEVELS = 127  # of a picture's bytes on either side of zero
+THUMBNAIL = 56  # maximum side in pixels
+LARGEST = 40  # number of contributions to a fully connected output to send
+LEVELS = 127  # quantisation levels of a picture on either side of zero
 
 
 def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
-    """The model, layer by layer, before any image: what the strip and the boxes are drawn from."""
+    """Return the model's metadata and its layers."""
     from vgglass.glass import receptive_field
     from vgglass.glass.attribution import METHODS, methods
 
@@ -61,12 +61,12 @@ def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
         "reject_threshold": record.reject_threshold,
         "size": preprocessing.size,
         "layers": [image, *layers],
-        "palettes": {name: _text(colours) for name, colours in palettes.items()},
+        "palettes": {name: _base64(colours) for name, colours in palettes.items()},
     }
 
 
 def ranked(record: "Record", probabilities: NDArray[np.float64], top: int = TOP) -> list[dict[str, Any]]:
-    """The likeliest classes, probabilities after the model's temperature."""
+    """Return the `top` classes with their calibrated probabilities."""
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [
         {"index": int(index), "class": record.classes[index], "probability": float(probabilities[index])}
@@ -75,28 +75,28 @@ def ranked(record: "Record", probabilities: NDArray[np.float64], top: int = TOP)
 
 
 def strip(walk: "ForwardPass") -> list[dict[str, Any]]:
-    """Every layer's figures, and a thumbnail of its strongest map."""
-    return [_figures(layer) | {"thumbnail": _thumbnail(layer)} for layer in walk.views.values()]
+    """Return the statistics of every layer and a thumbnail of its strongest map."""
+    return [_statistics(layer) | {"thumbnail": _thumbnail(layer)} for layer in walk.views.values()]
 
 
 def layer(found: "LayerView") -> dict[str, Any]:
-    """One layer's figures and those of each channel. `ends`: what its colours reach to on a scale of its own."""
+    """Return the statistics of a layer and of each channel. `ends`: the limits of per-channel colour scales."""
     from vgglass.glass.sheets import reach
 
     maps = found.maps
     means = maps.mean(axis=(1, 2), dtype=np.float64)
-    return _figures(found) | {
-        "ends": _numbers(reach(maps)),
-        "minima": _numbers(maps.min(axis=(1, 2))),
-        "means": _numbers(means),
-        "maxima": _numbers(maps.max(axis=(1, 2))),
-        "zeros_each": _numbers(found.channel_zeros),
+    return _statistics(found) | {
+        "ends": _rounded(reach(maps)),
+        "minima": _rounded(maps.min(axis=(1, 2))),
+        "means": _rounded(means),
+        "maxima": _rounded(maps.max(axis=(1, 2))),
+        "zeros_each": _rounded(found.channel_zeros),
         "by_activation": np.argsort(-means, kind="stable").tolist(),
     }
 
 
 def floats(found: "LayerView", channel: int | None) -> bytes:
-    """A layer's maps, or one of them. Raises UsageError for a channel that is not there."""
+    """Return a layer's maps, or one channel's, as little-endian float32. Raises UsageError for an unknown channel."""
     from vgglass.glass.subject import require_channel
 
     chosen = found.maps
@@ -107,7 +107,7 @@ def floats(found: "LayerView", channel: int | None) -> bytes:
 
 
 def limit(walk: "ForwardPass") -> float:
-    """Where a colour scale ends that all layers share; the image and prob count in other units."""
+    """Return the limit of the colour scale shared by all layers but the image and prob, which have other units."""
     from vgglass.glass.sheets import reach
 
     return max(
@@ -116,9 +116,9 @@ def limit(walk: "ForwardPass") -> float:
 
 
 def arithmetic(walk: "ForwardPass", name: str, channel: int, position: tuple[int, int]) -> dict[str, Any]:
-    """One number term by term; of a fully connected layer the largest terms and the sum of the rest.
+    """Return the terms of one output; for a fully connected layer the largest and the sum of the rest.
 
-    Raises UsageError for what the layer has not.
+    Raises UsageError for a channel or position out of range.
     """
     from vgglass.glass.operations import pooled, winners
     from vgglass.glass.steps import AveragePooling, Convolution, FullyConnected, MaxPooling, Share, arithmetic
@@ -128,7 +128,7 @@ def arithmetic(walk: "ForwardPass", name: str, channel: int, position: tuple[int
     subject.require_position(subject.layer(name), position)
     found = arithmetic(subject.network, walk.steps[name], channel, position)
     terms = found.terms
-    told = {
+    result = {
         "layer": found.layer.name, "kind": found.layer.kind, "channel": found.channel, "position": found.position,
         "recomputed": found.recomputed, "network": found.network, "difference": found.difference,
         "bound": found.bound, "agrees": found.agrees, "text": str(found),
@@ -167,11 +167,11 @@ def arithmetic(walk: "ForwardPass", name: str, channel: int, position: tuple[int
             name: getattr(terms, name) for name in ("slope", "squares", "divisor") if hasattr(terms, name)
         }
     after = _after(walk, found)
-    return told | {"terms": shown, "after": after}
+    return result | {"terms": shown, "after": after}
 
 
 def _after(walk: "ForwardPass", found: "Arithmetic") -> dict[str, Any] | None:
-    """What the next layer makes of this number, where that layer is a ReLU."""
+    """Return the next layer's output for this number if that layer is a ReLU, else None."""
     names = list(walk.steps)
     following = names[names.index(found.layer.name) + 1 :][:1]
     if not following or walk.steps[following[0]].kind != "relu":
@@ -184,7 +184,7 @@ def _after(walk: "ForwardPass", found: "Arithmetic") -> dict[str, Any] | None:
 
 
 def _contributions(walk: "ForwardPass", found: "Arithmetic", terms: Any) -> dict[str, Any]:
-    """The largest products of a sum of thousands; where fc6's or fc8's inputs stood in the maps before it."""
+    """Return the largest of thousands of products, and the position of each input in the preceding layer's maps."""
     largest, products = terms.largest[:LARGEST], terms.products
     names = list(walk.views)
     before = walk.views[names[names.index(found.layer.name) - 1]]
@@ -207,12 +207,12 @@ def _contributions(walk: "ForwardPass", found: "Arithmetic", terms: Any) -> dict
 
 
 def softmax(walk: "ForwardPass", temperature: float, channel: int) -> dict[str, Any]:
-    """Logits, exponentials and probabilities of the likeliest classes and of one more, at a temperature."""
-    from vgglass.glass import softmax as reckoned
+    """Return logits, exponentials and probabilities of the top 10 classes and of `channel`, at a temperature."""
+    from vgglass.glass import softmax as softmax_terms
 
     walk.subject.require_class(channel)
     classes = walk.subject.record.classes
-    found = reckoned(walk.views["fc8"].maps.ravel().tolist(), temperature)
+    found = softmax_terms(walk.views["fc8"].maps.ravel().tolist(), temperature)
     order = np.argsort(-found.probabilities, kind="stable")[:10].tolist()
     chosen = order if channel in order else [*order, channel]
     return {
@@ -229,7 +229,7 @@ def softmax(walk: "ForwardPass", temperature: float, channel: int) -> dict[str, 
 
 
 def field(found: "EffectiveField") -> dict[str, Any]:
-    """The gradient's square root as a picture, and the side of the square that holds 95 % of it."""
+    """Return the square root of the gradient as a picture, and the side of the square that holds 95 % of it."""
     return {"side": found.side, "size": found.theory.size, **picture(np.sqrt(found.gradient), signed=False)}
 
 
@@ -239,7 +239,7 @@ def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any
 
 
 def class_map(found: "ClassMap", record: "Record") -> dict[str, Any]:
-    """One score for each place of pool5, all digits of it, so that the page can add them up itself."""
+    """Return the score of each position of pool5 in full precision, so that the page can sum them itself."""
     size = record.preprocessing.size
     names = ("scores", "bias", "logit", "bound", "target", "against")
     return {name: getattr(found, name) for name in names} | {
@@ -251,7 +251,7 @@ def class_map(found: "ClassMap", record: "Record") -> dict[str, Any]:
 
 
 def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
-    """The likeliest classes before and after, and the answer that is left."""
+    """Return the top classes of either output with both probabilities, and the top classes after ablation."""
     before, after = (record.probabilities(logits) for logits in (found.before, found.after))
     order = np.argsort(-np.maximum(before, after), kind="stable")[:TOP].tolist()
     rows = [
@@ -262,7 +262,7 @@ def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
 
 
 def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dict[str, Any]:
-    """The class's probability and the likeliest class at each place, and the head both ways at the training size."""
+    """Return the class's probability and the top class per position, and the comparison of dense and convolution."""
     height, width = found.image.shape[:2]
     likeliest = found.probabilities.argmax(axis=0)
     return {
@@ -279,34 +279,34 @@ def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dic
 
 
 def playground(found: "Play", at: tuple[int, int]) -> dict[str, Any]:
-    """The input, the output, and the window of one output (the nearest one to `at`)."""
-    told: dict[str, Any] = {
+    """Return the input, the output, and the window of the output nearest to `at`."""
+    result: dict[str, Any] = {
         "operation": found.operation, "values": found.values, "outputs": found.outputs, "kernel": found.kernel,
         "problem": found.problem, "span": found.span, "room": found.room, "formula": found.formula,
     }  # fmt: skip
     if found.problem is None:
         place = min(at[0], len(found.outputs) - 1), min(at[1], len(found.outputs) - 1)
         seen = found.at(place)
-        told["window"] = {
+        result["window"] = {
             "at": place, "top": seen.top, "left": seen.left, "inside": seen.inside, "values": seen.values[0],
             "products": None if found.kernel is None else seen.values[0] * found.kernel,
             "winner": found.winner(place), "result": found.outputs[place],
         }  # fmt: skip
-    return told
+    return result
 
 
 def picture(values: NDArray[Any], *, signed: bool, end: float | None = None) -> dict[str, Any]:
-    """A map (H, W) as bytes: 0..127 from zero to `end` (its own reach without), signed ones from -127."""
+    """Quantise a map (H, W) to int8: 0..127 for 0..`end` (default: `reach` of the map), or -127..127 if signed."""
     from vgglass.glass.sheets import reach
 
     end = end or float(reach(values[None])[0])
     kept = np.nan_to_num(np.clip(values, -end if signed else 0, end))
     levels = np.round(kept / end * LEVELS).astype(np.int8)
     height, width = values.shape
-    return {"height": height, "width": width, "signed": signed, "end": end, "levels": _text(levels.tobytes())}
+    return {"height": height, "width": width, "signed": signed, "end": end, "levels": _base64(levels.tobytes())}
 
 
-def _figures(found: "LayerView") -> dict[str, Any]:
+def _statistics(found: "LayerView") -> dict[str, Any]:
     figures = {name: getattr(found, name) for name in ("name", "minimum", "mean", "maximum", "zeros", "dead")}
     return figures | {"strongest": _strongest(found)}
 
@@ -316,7 +316,7 @@ def _strongest(found: "LayerView") -> int:
 
 
 def _thumbnail(found: "LayerView") -> dict[str, Any]:
-    """The map with the largest mean; of single numbers all of them, in rows."""
+    """Return the map with the largest mean, downscaled; for maps of 1x1, all channels in a square."""
     maps = found.maps
     if maps.shape[1:] == (1, 1):
         side = math.ceil(math.sqrt(len(maps)))
@@ -330,10 +330,10 @@ def _thumbnail(found: "LayerView") -> dict[str, Any]:
     return picture(means, signed=bool((means < 0).any()))
 
 
-def _numbers(values: NDArray[Any]) -> list[float]:
-    """Six digits are more than a page shows."""
+def _rounded(values: NDArray[Any]) -> list[float]:
+    """Round to six significant digits, more than the page shows."""
     return [float(f"{value:.6g}") for value in np.asarray(values, np.float64).tolist()]
 
 
-def _text(data: bytes) -> str:
+def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()

@@ -36,9 +36,9 @@ NAMES = {bool: "true or false", str: "a string", type(None): "null", list: "an a
 
 @dataclass(frozen=True)
 class Inference:
-    """What a client asks.
+    """A parsed inference request.
 
-    binary  whether the output goes behind the JSON as bytes
+    binary  whether to append the output as bytes after the JSON
     """
 
     id: str | None
@@ -83,7 +83,7 @@ def router(service: Service) -> APIRouter:
         body = await service.body(request)
         predictor = service.models.current
         channels = predictor.record.preprocessing.channels
-        # In a thread: a JSON list of millions of numbers takes its time, and others are waiting.
+        # In a thread: parsing a JSON list of millions of numbers would block the event loop.
         asked = await asyncio.to_thread(parse, body, request.headers.get(HEADER), channels)
         rows = await service.answer(request, predictor, asked.images)
         return answer(name, asked, np.stack([_probabilities(index, row) for index, row in enumerate(rows)]))
@@ -92,7 +92,7 @@ def router(service: Service) -> APIRouter:
 
 
 def parse(body: bytes, header_length: str | None, channels: int) -> Inference:
-    """Read a request. Raises RefusedError."""
+    """Parse a request. Raises RefusedError."""
     try:
         length = len(body) if header_length is None else int(header_length[:20])
         if not 0 <= length <= len(body):
@@ -124,7 +124,7 @@ def answer(name: str, asked: Inference, probabilities: NDArray[np.float32]) -> R
 
 
 def _require_model(request: Request, service: Service) -> None:
-    """The path's model is the one that serves, and so is its version, if the path has one. Raises RefusedError."""
+    """Require the path's model, and its version if given, to be the served one. Raises RefusedError."""
     served, here = {"name": service.models.name, "version": VERSION}, request.path_params
     for key, given in here.items():
         if given != served[key]:
@@ -133,7 +133,7 @@ def _require_model(request: Request, service: Service) -> None:
 
 
 def _tensor(asked: dict[str, Any]) -> dict[str, Any]:
-    """The one input. Raises RefusedError, or what a wrong type raises."""
+    """Return the single input tensor. Raises RefusedError, or TypeError and the like for wrong types."""
     inputs = asked["inputs"]
     if len(inputs) != 1 or inputs[0]["name"] != INPUT:
         raise _bad("inputs", f"are not {INPUT!r} alone")
@@ -174,8 +174,8 @@ def _images(tensor: dict[str, Any], binary: bytes, channels: int) -> list[bytes 
 
 
 def _from_numbers(data: Any, shape: list[int]) -> Pixels:
-    """Whole numbers of 0..255 in one row, or nested as the shape says. Raises RefusedError."""
-    numbers = _unnested(data, shape)
+    """Convert integers in 0..255, flat or nested as `shape`, to pixels. Raises RefusedError."""
+    numbers = _flatten(data, shape)
     strange = set(map(type, numbers)) - {int, float}
     if strange:
         raise _bad("data", f"holds {NAMES[strange.pop()]} among its numbers", PIXELS)
@@ -191,8 +191,8 @@ def _from_numbers(data: Any, shape: list[int]) -> Pixels:
     return values.astype(np.uint8)
 
 
-def _unnested(data: Any, shape: list[int]) -> list[Any]:
-    """The innermost elements. Raises RefusedError where arrays nest in another way than the shape's."""
+def _flatten(data: Any, shape: list[int]) -> list[Any]:
+    """Flatten nested lists. Raises RefusedError if their nesting differs from `shape`."""
     if type(data) is list and list not in set(map(type, data)):
         return data
     level = [data]
@@ -213,7 +213,7 @@ def _from_base64(data: Any) -> list[bytes]:
 
 
 def _from_binary(data: bytes) -> list[bytes]:
-    """Elements with their length (4 bytes, little-endian) before each."""
+    """Split elements that are each prefixed with their length (4 bytes, little-endian). Raises RefusedError."""
     files = []
     start = 0
     while start < len(data):
@@ -228,7 +228,7 @@ def _from_binary(data: bytes) -> list[bytes]:
 
 
 def _probabilities(index: int, row: Row | ImageError) -> NDArray[np.float32]:
-    """The protocol has no answer for some images of a request: one that can't be read refuses it."""
+    """Return a row's probabilities. Raises RefusedError for an ImageError: the protocol has no partial results."""
     if isinstance(row, ImageError):
         raise RefusedError(400, "unreadable image", f"image {index}", row.rule, row.remedy)
     return row.probabilities.astype(np.float32)

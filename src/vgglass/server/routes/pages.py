@@ -1,4 +1,4 @@
-"""The page and its parts; whether the server lives and answers, and its figures."""
+"""The page with its static files, health checks and metrics."""
 
 import json
 from importlib.resources import files
@@ -12,11 +12,11 @@ from vgglass.server.documentation import ERRORS, FIGURES
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError, json_response
 
-# Whether the server lives, whether it answers, and its figures.
+# Health checks and metrics.
 
 
 def health_router(metrics: Metrics) -> APIRouter:
-    """The process is bound to its port only when its model has proved itself, so that to answer is to be ready."""
+    """Health and metrics routes. The port is opened only once the model is verified, so responding means ready."""
     routes = APIRouter()
 
     @routes.get("/v2/health/live", summary="Whether the process lives", include_in_schema=False)

@@ -1,4 +1,4 @@
-"""POST /predict: images in a form, or one as the body itself; class names and probabilities come back."""
+"""POST /predict: images as multipart form data or one as the raw body; returns class names and probabilities."""
 
 import asyncio
 import logging
@@ -24,16 +24,16 @@ from vgglass.server.refusals import RefusedError, json_response
 FORM = "multipart/form-data"
 REMEDY = f"send {FORM} as curl -F image=@photo.jpg does"
 IMAGES = ("image/", "application/octet-stream")
-TEXT = frozenset({*b"\t\r\n", *range(0x20, 0x100)})  # every image's first bytes hold others
+TEXT = frozenset({*b"\t\r\n", *range(0x20, 0x100)})  # the first bytes of every image format include others
 
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it warns of, a refusal says
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the error response reports the same
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An image that was sent.
+    """An uploaded image.
 
-    name  as the client calls it; to be shown as text alone
+    name  as given by the client: untrusted, to be shown only as text
     """
 
     name: str
@@ -53,16 +53,18 @@ def router(service: Service) -> APIRouter:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         body = await service.body(request)
         received = time.perf_counter() - began
-        if kind == FORM:  # in a thread: megabytes take their time, and others are waiting
+        if kind == FORM:  # in a thread: parsing megabytes would block the event loop
             form = request.headers["content-type"], body, service.batcher.capacity
             images = await asyncio.to_thread(uploads, *form)
         else:
-            images = [_raw(kind, body)]
+            images = [_raw_upload(kind, body)]
         predictor = service.models.current
         rows = await service.answer(request, predictor, [image.data for image in images])
         answer = {
-            "model": _model(service.models.name, predictor),
-            "images": [_shown(image.name, row, predictor.record, top) for image, row in zip(images, rows, strict=True)],
+            "model": _model_json(service.models.name, predictor),
+            "images": [
+                _image_json(image.name, row, predictor.record, top) for image, row in zip(images, rows, strict=True)
+            ],
             "timings": _timings(rows) | {"received": received, "total": time.perf_counter() - began},
         }
         return json_response(answer, 422 if all(isinstance(row, ImageError) for row in rows) else 200)
@@ -70,8 +72,11 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _raw(kind: str, body: bytes) -> Upload:
-    """An image that is the body itself, by content: curl calls it a form, requests nothing. Raises RefusedError."""
+def _raw_upload(kind: str, body: bytes) -> Upload:
+    """Take the raw body as an image by its content, as curl and requests send a misleading Content-Type or none.
+
+    Raises RefusedError.
+    """
     if not kind.startswith(IMAGES) and TEXT.issuperset(body[:32]):
         remedy = "send one as curl -F image=@photo.jpg or curl --data-binary @photo.jpg does"
         raise RefusedError(415, "wrong type", f"the body, Content-Type {kind[:100]!r}", "is text, no image", remedy)
@@ -79,22 +84,22 @@ def _raw(kind: str, body: bytes) -> Upload:
 
 
 def uploads(content_type: str, body: bytes, most: int) -> list[Upload]:
-    """The files of a form, in order; fields beside them are passed over. Raises RefusedError.
+    """Return the files of a form in order, ignoring other fields. Raises RefusedError.
 
-    most  parts of either kind
+    most  maximum number of parts, files and fields together
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise _bad("names no boundary", "Content-Type of the form")
     parts: list[Field | File] = []
     ended: list[bool] = []
-    # Looked at first, and quickly: the parser takes seconds for megabytes of boundaries, or of what begins like one.
+    # Checked before parsing: the parser takes seconds for megabytes of boundaries or of near-boundaries.
     delimiter = b"\r\n--" + boundary
-    if body.count(delimiter) > most + 1:  # of which one may come before the first part
+    if body.count(delimiter) > most + 1:  # one more than parts: the closing delimiter
         raise _too_many(most)
     if re.search(re.escape(delimiter) + rb"(?!\r\n|--)", body):
         raise _bad("has a boundary that neither begins a part nor ends the form")
-    config = {"MAX_MEMORY_FILE_SIZE": len(body)}  # none goes to a disk
+    config = {"MAX_MEMORY_FILE_SIZE": len(body)}  # keep files in memory
     try:
         FormParser(FORM, parts.append, parts.append, lambda: ended.append(True), boundary, config=config).write(body)
     except FormParserError as error:
@@ -123,13 +128,13 @@ def _content(file: File) -> bytes:
     return file.file_object.read()
 
 
-def _model(name: str, predictor: Predictor) -> dict[str, Any]:
+def _model_json(name: str, predictor: Predictor) -> dict[str, Any]:
     record = predictor.record
     about = {"name": name, "architecture": record.architecture.name, "digest": record.digest, **predictor.settings}
     return about | ({} if record.reject_threshold is None else {"reject_threshold": record.reject_threshold})
 
 
-def _shown(name: str, row: Row | ImageError, record: Record, top: int) -> dict[str, Any]:
+def _image_json(name: str, row: Row | ImageError, record: Record, top: int) -> dict[str, Any]:
     if isinstance(row, ImageError):
         return {"name": name, "error": {"type": "ImageError", "message": f"{row.rule}; {row.remedy}"}}
     ranked = np.argsort(-row.probabilities, kind="stable")[:top]
@@ -141,6 +146,6 @@ def _shown(name: str, row: Row | ImageError, record: Record, top: int) -> dict[s
 
 
 def _timings(rows: Sequence[Row | ImageError]) -> dict[str, float]:
-    """The longest of the images, in seconds: they go side by side."""
+    """Return the maximum over the images, which run in parallel, of each time in seconds."""
     known = [row for row in rows if isinstance(row, Row)]
     return {name: max((getattr(row, name) for row in known), default=0.0) for name in ("decoded", "waited", "computed")}
