@@ -17,7 +17,7 @@ from served import Served
 from vgglass import glass, modelfile, workflows
 from vgglass.cli import app
 from vgglass.errors import UsageError
-from vgglass.glass.attribution import reckon
+from vgglass.glass.attribution import class_map_from_pool5
 from vgglass.preprocess import fit
 
 OPTIONS: dict[str, Any] = {"head": "pooled", "image_size": 96, "width": 0.125}
@@ -81,7 +81,7 @@ def test_openvino_gives_the_same_map(here: glass.Subject) -> None:
     pool5, logits = (workflows.engine(file, "openvino", "float32", output=name)(square)[0] for name in ("pool5", "fc8"))
     for target in range(len(CLASSES)):
         weights, bias = file.weights["fc8.weight"][target].astype(np.float64), float(file.weights["fc8.bias"][target])
-        found = reckon(pool5, weights, bias, float(logits[target]), target)
+        found = class_map_from_pool5(pool5, weights, bias, float(logits[target]), target)
         assert found.agrees
         np.testing.assert_allclose(found.scores, glass.class_map(here, target).scores, rtol=1e-3, atol=1e-4)
 

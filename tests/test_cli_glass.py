@@ -173,7 +173,7 @@ def test_relu_gives_no_ratio_where_the_timings_disagree(run: Run, monkeypatch: p
     from vgglass.glass import nonlinearities
 
     rounds = {"relu": (12.9, 12.9), "tanh": (13.0, 20.0), "sigmoid": (0.21, 12.0)}
-    monkeypatch.setattr(nonlinearities, "_costs", lambda x: rounds)
+    monkeypatch.setattr(nonlinearities, "_time_functions", lambda x: rounds)
     printed = run("relu")
     assert [line.split()[-1] for line in printed.splitlines() if line[:4] in ("relu", "tanh", "sigm")] == [
         "1.0",

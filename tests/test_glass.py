@@ -309,14 +309,14 @@ def test_effective_field_lies_within_the_theoretical_one(normed: Subject) -> Non
 
 
 def test_effective_field_of_a_blur_by_hand() -> None:
-    from vgglass.glass.receptive_field import _holding
+    from vgglass.glass.receptive_field import _smallest_square
 
     field = np.zeros((9, 9), np.float32)
     field[4, 4], field[4, 5] = 95, 5
-    assert _holding(field, (4.5, 4.5)) == 1  # 95 % lie in the middle pixel
+    assert _smallest_square(field, (4.5, 4.5)) == 1  # 95 % lie in the middle pixel
     field[4, 4] = 94
-    assert _holding(field, (4.5, 4.5)) == 3
-    assert _holding(np.zeros((3, 3), np.float32), (1.5, 1.5)) == 0
+    assert _smallest_square(field, (4.5, 4.5)) == 3
+    assert _smallest_square(np.zeros((3, 3), np.float32), (1.5, 1.5)) == 0
 
 
 # Fully connected layers as convolutions

@@ -231,7 +231,7 @@ def test_where_no_cluster_answers_that_is_said_soon(
 )
 def test_other_addresses_are_refused(address: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        connection._require_answer(address)
+        connection._require_reachable(address)
 
 
 def test_without_ray_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

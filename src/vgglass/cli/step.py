@@ -137,7 +137,9 @@ def _local_response(terms: "LocalResponse", found: "Arithmetic", subject: "Subje
     output.console().print(sentence, soft_wrap=True)
 
 
-def _of_one(terms: "Rectifier | Dropout", found: "Arithmetic", subject: "Subject", text: Text, every: bool) -> None:
+def _elementwise(
+    terms: "Rectifier | Dropout", found: "Arithmetic", subject: "Subject", text: Text, every: bool
+) -> None:
     output.console().print(text[found.layer.kind].format(input=terms.x))
 
 
@@ -189,8 +191,8 @@ PRINTERS: dict[str, Any] = {
     "conv": _convolution,
     "batchnorm": _batch_norm,
     "lrn": _local_response,
-    "relu": _of_one,
-    "dropout": _of_one,
+    "relu": _elementwise,
+    "dropout": _elementwise,
     "maxpool": _max_pooling,
     "avgpool": _average_pooling,
     "linear": _fully_connected,

@@ -1,1 +1,1 @@
-"""Past one machine, on Ray: prediction over millions of images, and the server with replicas."""
+"""More than one machine, on Ray: batch prediction over millions of images, and the server with replicas."""

@@ -1,4 +1,4 @@
-"""Ray: found, reached, and asked for the version of vgglass on each of its machines."""
+"""Connect to a Ray cluster and check the version of vgglass on each of its machines."""
 
 import os
 import secrets
@@ -14,9 +14,9 @@ from vgglass.server.access import is_loopback
 
 LOCAL = "local"
 CLIENT = "ray://"
-STORE = 256 << 20  # bytes of a local object store: what passes through it is names and rows, not images
-PATIENCE = 5.0  # seconds that a cluster's address may take to answer
-ABSENT = "no"  # version of a machine without vgglass
+STORE = 256 << 20  # bytes of a local object store: only names and rows pass through it, no images
+PATIENCE = 5.0  # seconds to wait for a response from a cluster's address
+ABSENT = "no"  # the version reported for a machine without vgglass
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Node:
 
 
 def require(package: str = "ray") -> None:
-    """Raises MissingExtraError."""
+    """Raises MissingExtraError if a package of the extra is missing."""
     if not find_spec(package):
         raise MissingExtraError(package, "ray", "work on a cluster")
 
 
 @contextmanager
 def connected(address: str) -> Iterator[list[Node]]:
-    """A Ray cluster and its machines, all of them with this version of vgglass.
+    """Connect to a Ray cluster and yield its machines, all with this version of vgglass.
 
-    address  'local': this machine, for as long as the block; 'auto': the cluster that runs here, or RAY_ADDRESS names;
-             host:port
+    address  'local': this machine, for the duration of the block; 'auto': the cluster running here or at RAY_ADDRESS;
+             or host:port
     Raises UsageError, MissingExtraError.
     """
     require()
@@ -48,7 +48,7 @@ def connected(address: str) -> Iterator[list[Node]]:
     _prepare(address)
     import ray
 
-    _require_answer(address)
+    _require_reachable(address)
     local = {"num_cpus": os.cpu_count(), "include_dashboard": False, "object_store_memory": STORE}
     try:
         ray.init(address, log_to_driver=False, logging_level="ERROR", **(local if address == LOCAL else {}))
@@ -56,7 +56,7 @@ def connected(address: str) -> Iterator[list[Node]]:
         ConnectionError,
         RuntimeError,
         ray.exceptions.AuthenticationError,
-    ) as error:  # none, of another Ray, not ours
+    ) as error:  # no cluster, or another version of Ray
         raise _unreachable(address, str(error).strip().splitlines()[0]) from error
     try:
         nodes = _nodes()
@@ -67,18 +67,20 @@ def connected(address: str) -> Iterator[list[Node]]:
 
 
 def _prepare(address: str) -> None:
-    """What Ray reads from the environment when it is imported."""
+    """Set the environment variables that Ray reads on import."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of every pool of actors, and of its own end
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # silences a warning for each actor pool and at shutdown
     host = address.removeprefix(CLIENT).rpartition(":")[0]
     if address == LOCAL or is_loopback(host):
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on every system: the loopback address is meant as it is
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = (
+            "0"  # on any system: keep Ray from replacing a loopback address
+        )
     if address == LOCAL:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
-def _require_answer(address: str) -> None:
-    """Raises UsageError where nothing that speaks gRPC answers: Ray itself waits for two minutes, then exits."""
+def _require_reachable(address: str) -> None:
+    """Raises UsageError if no gRPC server responds: Ray itself would wait two minutes and exit the process."""
     if address.startswith(CLIENT):
         rule = "is the address of Ray Client, which Ray Data does not run through"
         raise UsageError(f"--ray {address}", rule, "run the command on a machine of the cluster, with --ray auto")
@@ -102,21 +104,21 @@ def _unreachable(address: str, reason: str) -> UsageError:
 
 
 def _nodes() -> list[Node]:
-    """The machines that live, each asked for its version."""
+    """Return the live machines with the version of vgglass on each."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def version() -> str:  # inside a function: it travels as code, and runs where there is no vgglass
+    def version() -> str:  # nested, so that Ray pickles it by value: it must run on machines without vgglass
         try:
             import vgglass
         except ImportError:
             return ABSENT
         return vgglass.__version__
 
-    asked = ray.remote(num_cpus=0)(version)
+    version_on_node = ray.remote(num_cpus=0)(version)
     living: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
     places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in living]
-    found = ray.get([asked.options(scheduling_strategy=place).remote() for place in places])
+    found = ray.get([version_on_node.options(scheduling_strategy=place).remote() for place in places])
     return [
         Node(node["NodeManagerAddress"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)), at)
         for node, at in zip(living, found, strict=True)
@@ -132,9 +134,9 @@ def _require_version(nodes: list[Node]) -> None:
 
 
 def limit_threads(count: int) -> None:
-    """Let the engines of this process have so many: OpenVINO takes all cores, torch heeds Ray's OMP_NUM_THREADS.
+    """Limit this process's OpenVINO engines to `count` threads: torch obeys Ray's OMP_NUM_THREADS, OpenVINO does not.
 
-    Not pinned: OpenVINO counts cores from the first in each process, and workers would share it while others idle.
+    Without pinning: OpenVINO pins from the first core in every process, so workers would share cores and others idle.
     """
     from vgglass.engines.openvino import core
 

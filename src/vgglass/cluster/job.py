@@ -1,7 +1,7 @@
-"""A job's folder: `job.json` says what its rows depend on, `part-00000.parquet` and so on hold them.
+"""A prediction job's folder: `job.json` records what the rows depend on; `part-00000.parquet`, … hold them.
 
-A part is the rows of one shard: a slice of the sorted names, of a size fixed when the job began. One process writes
-here, each part beside its place first: a part that is there is whole, and those that are missing are what is left.
+A part holds the rows of one shard: a slice of the sorted names, of a size fixed when the job starts. A single process
+writes here, and each part atomically: an existing part is complete, and the missing parts are the remaining work.
 """
 
 import json
@@ -25,14 +25,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Job:
-    """What the rows of a folder depend on.
+    """Everything that the rows of a folder depend on.
 
-    model   digest of all in a model file that decides its answers
-    top     answers an image
-    images  digest of their sorted names
-    count   of images
-    shard   images a part
-    engine, precision, views  as the workers run them
+    model   digest of everything in the model file that affects its predictions
+    top     classes per image
+    images  digest of the sorted names
+    count   number of images
+    shard   images per part
+    engine, precision, views  as resolved by the workers
     """
 
     model: str
@@ -62,7 +62,7 @@ def place(folder: Path, part: int) -> Path:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """No other process writes to the folder while the block runs. Raises UsageError, OSError."""
+    """Hold the folder's lock, creating the folder if needed. Raises UsageError, OSError."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder}", "is a file, and with --ray the rows go to a folder", "name a folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,13 +72,13 @@ def exclusive(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             remedy = "wait for it, or choose another --out"
             raise UsageError(f"--out {folder}", "another vgglass predict is writing there", remedy) from error
-        for half_written in temporaries(folder / "*"):  # of a process that was killed
+        for half_written in temporaries(folder / "*"):  # left by a killed process
             discard(half_written)
         yield
 
 
 def recorded(folder: Path) -> Mapping[str, Any]:
-    """The folder's header; empty where a job is yet to begin. Raises UsageError for anybody else's folder."""
+    """Read job.json; empty if there is no job yet. Raises UsageError for a folder with other contents."""
     path = folder / HEADER
     if not path.exists():
         if any(file.name != LOCK for file in folder.iterdir()):
@@ -95,7 +95,7 @@ def recorded(folder: Path) -> Mapping[str, Any]:
 
 
 def claim(folder: Path, job: Job, before: Mapping[str, Any]) -> None:
-    """Begin the job in its folder, or find that it is this one. Raises UsageError for another job, OSError."""
+    """Write job.json, or check that it records this same job. Raises UsageError for another job, OSError."""
     header = {"format": FORMAT, **asdict(job)}
     if not before:
         with replacing(folder / HEADER) as temporary:
@@ -112,7 +112,7 @@ def write(folder: Path, part: int, table: bytes) -> None:
 
 
 def failures(folder: Path, job: Job, part: int) -> int | None:
-    """How many images of a part could not be read; None where the part is missing. Raises UsageError."""
+    """Return how many images of a part could not be read; None if the part is missing. Raises UsageError."""
     import pyarrow
     from pyarrow import parquet
 

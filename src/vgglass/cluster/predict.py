@@ -1,6 +1,6 @@
-"""Prediction on Ray: shards of names go to a pool of Ray Data's actors, tables come back, this process writes them.
+"""Batch prediction on Ray: a pool of Ray Data actors maps shards of names to tables, which this process writes.
 
-Workers only read, so that a shard may be computed twice by Ray after a death and its rows are there once all the same.
+Workers have no side effects, so Ray may retry a shard after a worker's death without duplicating rows.
 """
 
 import io
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
     from vgglass.inference.predictor import Predictor
 
-SHARD = 1000  # images: on one core VGG-16 takes a minute for them, which is what a death loses
-CAREFUL = 3  # deaths over one shard, after which its images are read one by one, to find the one that kills
-BLAMED = 2  # deaths over one image, after which it is left out
-ATTEMPTS = 20  # at one shard, as Ray tries for ever
+SHARD = 1000  # images: a minute of VGG-16 on one core, the most that a worker's death loses
+CAREFUL = 3  # worker deaths on a shard after which its images are processed singly, to find the one that crashes it
+BLAMED = 2  # worker deaths on an image after which it is skipped
+ATTEMPTS = 20  # limit per shard, as Ray retries indefinitely
 
 
 @dataclass(frozen=True)
 class Pool:
-    """actors of so many cpus and gpus each."""
+    """The number of actors, and the CPUs and GPUs of each."""
 
     actors: int
     cpus: int
@@ -45,7 +45,7 @@ class Pool:
 
     @classmethod
     def of(cls, nodes: Sequence[Node], actors: int | None, engine: str) -> "Pool":
-        """As many actors as there are GPUs that the engine can use, else CPUs; fewer share the CPUs evenly."""
+        """Default to one actor per GPU if the engine can use them, else per CPU; fewer actors share the CPUs evenly."""
         gpus = sum(node.gpus for node in nodes) if engine in ("auto", "torch") else 0
         wanted = actors or gpus or sum(node.cpus for node in nodes)
         shares = range(max(node.cpus for node in nodes), 1, -1)
@@ -55,11 +55,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker is to answer.
+    """How a worker predicts.
 
     bucket   see sources.Images
-    threads  of an engine
-    digest   of the model that the job began with; '' before it began
+    threads  of the engine
+    digest   of the model that the job started with; '' before it has started
     """
 
     model: str
@@ -73,7 +73,7 @@ class WorkerOptions:
 
 
 class Attempts:
-    """An actor that knows how often each shard was begun, and over which of its images workers died."""
+    """Actor that counts how often each shard was started, and which of its images workers died on."""
 
     def __init__(self) -> None:
         self.begun: Counter[int] = Counter()
@@ -81,7 +81,7 @@ class Attempts:
         self.deaths: Counter[tuple[int, int]] = Counter()
 
     def begin(self, part: int) -> tuple[int, list[int]]:
-        """How often a part was begun before, and the places in it of the images to leave out."""
+        """Record a start; return how many there were before, and the indices of the part's images to skip."""
         if part in self.reading:
             self.deaths[part, self.reading.pop(part)] += 1
         self.begun[part] += 1
@@ -93,27 +93,27 @@ class Attempts:
 
 
 class Worker:
-    """An actor that holds the model. What it can't do it says in its answers: Ray wraps what is raised.
+    """Actor that holds the model. It returns errors in its result, as Ray wraps raised exceptions.
 
-    attempts  Ray's handle of Attempts
+    attempts  Ray handle of the Attempts actor
     """
 
     def __init__(self, how: WorkerOptions, attempts: Any = None) -> None:
         self.how, self.attempts = how, attempts
 
     def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
-        """The table of a shard.
+        """Predict a shard; return its table.
 
         task  part, names (joined by NUL)
         """
         try:
             table, failed = self.table(self.rows(task["part"], task["names"].split(b"\0")))
         except UserError as error:
-            return {"part": task["part"], "table": b"", "failed": 0, "refusal": _packed(error)}
+            return {"part": task["part"], "table": b"", "failed": 0, "refusal": _error_to_json(error)}
         return {"part": task["part"], "table": table, "failed": failed, "refusal": ""}
 
     def rows(self, part: int, names: Sequence[bytes]) -> list[Prediction]:
-        """The answers of a shard, all at once unless it has killed. Raises UserError."""
+        """Predict a shard as one stream, or image by image once workers have died on it. Raises UserError."""
         import ray
 
         deaths, out = ray.get(self.attempts.begin.remote(part))
@@ -138,13 +138,13 @@ class Worker:
         return list(inference.predict(sources.files(self.how.bucket, names), self.predictor, self.how.top))
 
     def table(self, rows: Sequence[Prediction]) -> tuple[bytes, int]:
-        """Parquet, and how many images could not be read."""
+        """Return the rows as Parquet, and how many images could not be read."""
         file = io.BytesIO()
         tables.write_parquet(rows, file, min(self.how.top, len(self.predictor.record.classes)))
         return file.getvalue(), sum(bool(row.error) for row in rows)
 
     def facts(self) -> dict[str, Any]:
-        """What a job's header says of the model and of this way to run it. Raises UserError."""
+        """Return the fields of job.json that depend on the model and its options. Raises UserError."""
         record = self.predictor.record
         top = min(self.how.top, len(record.classes))
         return {"model": model_digest(record), "top": top, **self.predictor.settings}
@@ -162,7 +162,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job came to: rows in its folder, images that could not be read, and parts that were made now."""
+    """A job's result: rows in its folder, unreadable images, and parts computed in this run."""
 
     rows: int
     failed: int
@@ -183,13 +183,13 @@ def predict(
     shard: int = SHARD,
     console: "Console | None" = None,
 ) -> JobResult:
-    """Predict on a Ray cluster whatever of a job is missing in its folder.
+    """Compute the missing parts of a job on a Ray cluster.
 
     model    a model file or an exported graph, at the same absolute path on every machine
-    paths    files, folders and manifests that every machine sees, or one address that pyarrow or fsspec opens
-    out      the folder of job.json and the parts, which this process alone writes
+    paths    files, folders and manifests visible to every machine, or one address that pyarrow or fsspec opens
+    out      the folder of job.json and the parts, written by this process only
     address  see `connection.connected`
-    views, engine, precision  as `workflows.predictor` takes them; 'auto' is settled on a worker when the job begins
+    views, engine, precision  as `workflows.predictor` takes them; a worker resolves 'auto' when the job starts
     Raises DataError, UsageError, ModelFileError, MissingExtraError, OSError; InterruptedRunError on SIGINT and SIGTERM.
     """
     images = sources.listed(paths, lambda sentence: report_line(sentence, console))
@@ -203,21 +203,21 @@ def predict(
             }
             threads = pool.cpus
             how = WorkerOptions(str(Path(model).absolute()), top, views, **asked, bucket=images.bucket, threads=threads)
-            facts = _probed(how, pool)
+            facts = _probe_model(how, pool)
             job = jobs.Job(images=images.digest(), count=len(images.names), shard=shard, **facts)
             jobs.claim(out, job, before)
-            settled = WorkerOptions(
+            resolved = WorkerOptions(
                 how.model, job.top, views, job.engine, job.precision, images.bucket, threads, digest=job.model
             )
             if console:
                 console.print(f"{pool.actors} workers, {job.engine}, {job.precision}", style="dim")
-            return _finished(job, images, out, settled, pool, console)
+            return _run_missing_parts(job, images, out, resolved, pool, console)
 
 
-def _finished(
+def _run_missing_parts(
     job: jobs.Job, images: sources.Images, out: Path, how: WorkerOptions, pool: Pool, console: "Console | None"
 ) -> JobResult:
-    """Make the parts that are missing."""
+    """Compute and write the missing parts."""
     from rich.console import Console
 
     from vgglass.workflows.data import reading_progress
@@ -233,7 +233,7 @@ def _finished(
 
     tasks = ({"part": part, "names": b"\0".join(job.names(part, images))} for part in missing)
     with at_once(interrupted), reading_progress(console or Console(stderr=True), "predicting") as progress:
-        for answer in _answers(how, list(tasks), pool):
+        for answer in _run_tasks(how, list(tasks), pool):
             jobs.write(out, answer["part"], answer["table"])
             failed[answer["part"]] = answer["failed"]
             done += job.size(answer["part"])
@@ -241,8 +241,8 @@ def _finished(
     return JobResult(done, sum(count or 0 for count in failed.values()), len(missing))
 
 
-def _answers(how: WorkerOptions, tasks: list[dict[str, Any]], pool: Pool) -> Iterator[dict[str, Any]]:
-    """What the workers say of each task, as they come. Raises UserError."""
+def _run_tasks(how: WorkerOptions, tasks: list[dict[str, Any]], pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield the workers' result for each task, in order of completion. Raises UserError."""
     import ray.data
 
     if not tasks:
@@ -250,30 +250,30 @@ def _answers(how: WorkerOptions, tasks: list[dict[str, Any]], pool: Pool) -> Ite
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
-    answers = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(  # a block is a shard, a task of Ray's
+    answers = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(  # one block, so one Ray task, per shard
         Worker, fn_constructor_args=[how, attempts],
         compute=ray.data.ActorPoolStrategy(size=min(pool.actors, len(tasks))),
         num_cpus=pool.cpus, num_gpus=pool.gpus,
     )  # fmt: skip
     for answer in answers.iter_rows():
         if answer["refusal"]:
-            raise _unpacked(answer["refusal"])
+            raise _error_from_json(answer["refusal"])
         yield answer
 
 
-def _packed(error: UserError) -> str:
+def _error_to_json(error: UserError) -> str:
     return json.dumps([error.exit_status, str(error.value), error.rule, error.remedy])
 
 
-def _unpacked(text: str) -> UserError:
+def _error_from_json(text: str) -> UserError:
     status, *sentence = json.loads(text)
     error = UserError(*sentence)
     error.exit_status = status
     return error
 
 
-def _probed(how: WorkerOptions, pool: Pool) -> dict[str, Any]:
-    """What a worker makes of the model. Raises UserError."""
+def _probe_model(how: WorkerOptions, pool: Pool) -> dict[str, Any]:
+    """Open the model on a worker and return its `facts`. Raises UserError."""
     import ray
 
     def probe() -> "dict[str, Any] | UserError":

@@ -1,9 +1,9 @@
-"""The server on Ray Serve: replicas of the same application, as many as the requests call for.
+"""The server on Ray Serve: autoscaled replicas of the same application.
 
     serve run vgglass.cluster.serve:application model=/models/vgg16.safetensors replicas=8
 
-A replica is the whole of `vgglass serve`: its batches, queue, decoders, limits and checks. What Ray Serve adds is the
-address that they share, a bound on what waits there, and a new replica in the place of one that died.
+A replica is a complete `vgglass serve`, with its own batches, queue, decoders, limits and checks. Ray Serve adds the
+shared address with a bounded queue, and replaces replicas that die.
 """
 
 from pathlib import Path
@@ -23,22 +23,22 @@ from vgglass.weights import zoo
 if TYPE_CHECKING:
     from ray.serve import Application
 
-GRACE = 5.0  # seconds beyond the timeout, in which a replica that is to stop ends its requests
+GRACE = 5.0  # seconds beyond the timeout for a stopping replica to finish its requests
 
 
 class Arguments(BaseModel):
-    """What `serve run` takes as name=value, and a configuration file of Ray Serve under 'args'.
+    """Arguments of `serve run` as name=value, and of a Ray Serve configuration file under 'args'.
 
     model       a model file, an exported graph or a pretrained name, on every machine
-    replicas    the most there may be; at least one
-    cpus        of a replica
-    gpus        of a replica; a part of one where several share it
-    images      that may wait in a replica, more are refused; as `vgglass serve --queue`
-    requests    that a replica has under way at a time
-    queue       requests that may wait for a replica besides, at each proxy; more are refused (503)
-    timeout     seconds from a request's arrival at a replica to its answer
-    hosts       other names that the server goes by, separated by commas; they need a token
-    origins     pages elsewhere that may ask, separated by commas; as `vgglass serve --allow-origin`
+    replicas    maximum number; the minimum is one
+    cpus        per replica
+    gpus        per replica; a fraction if several share one
+    images      maximum queue length of a replica, beyond which it refuses; as `vgglass serve --queue`
+    requests    maximum concurrent requests of a replica
+    queue       maximum requests queued for a replica at each proxy, beyond which it refuses (503)
+    timeout     seconds from a request's arrival at a replica to its response
+    hosts       further host names of the server, comma-separated; they require a token
+    origins     origins of other pages to allow, comma-separated; as `vgglass serve --allow-origin`
     token_file  a file with the bearer token that clients must send, on every machine
     """
 
@@ -61,13 +61,13 @@ class Arguments(BaseModel):
 
 
 def application(arguments: Arguments) -> "Application":
-    """The application for `serve run`. Raises UsageError, ModelFileError, WeightsError, MissingExtraError."""
+    """Build the application for `serve run`. Raises UsageError, ModelFileError, WeightsError, MissingExtraError."""
     require()
     if arguments.hosts and not arguments.token_file:
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"hosts={arguments.hosts}", rule, "add token_file=FILE")
     _access(arguments)
-    workflows.open_source(arguments.model)  # a wrong one is told here, not by replicas that start again and again
+    workflows.open_source(arguments.model)  # fail here rather than in replicas that would restart endlessly
     from ray import serve
 
     def build() -> ASGIApp:
@@ -86,7 +86,7 @@ def application(arguments: Arguments) -> "Application":
 
 
 def replica(arguments: Arguments) -> ASGIApp:
-    """One replica's application, in its own process. Raises UserError."""
+    """Build one replica's application, in its own process. Raises UserError."""
     monitoring.start()
     limit_threads(max(1, int(arguments.cpus)))
     options = Options(arguments.views, arguments.engine, arguments.precision)

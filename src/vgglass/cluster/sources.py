@@ -1,4 +1,4 @@
-"""What a cluster is to predict: names in one order, and the bytes behind a name, from a folder or a bucket."""
+"""The images of a cluster job: sorted names, and reading them from folders or a bucket."""
 
 import hashlib
 import os
@@ -22,9 +22,9 @@ SEPARATOR = "://"
 
 @dataclass(frozen=True)
 class Images:
-    """Names of images, sorted, each once.
+    """Sorted, unique names of images.
 
-    bucket  the address below which the names are looked up, or '': the names are absolute paths
+    bucket  the address that the names are relative to; '' if they are absolute paths
     """
 
     bucket: str
@@ -36,7 +36,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Stored:
-    """One object of a bucket."""
+    """An object in a bucket."""
 
     filesystem: "FileSystem"
     scheme: str
@@ -53,9 +53,9 @@ class Stored:
 
 
 def listed(paths: Sequence[str], say: Say = lambda sentence: None) -> Images:
-    """All that is named: files, folders, manifests or '-', as `inference.expand` takes them; or one bucket address.
+    """List the images of files, folders, manifests or '-', as `inference.expand` does, or of one bucket address.
 
-    say  is told how a list was understood, and what in folders or the bucket is no image
+    say  called with how a list was interpreted, and with what was skipped in folders or the bucket
     Raises DataError, UsageError, MissingExtraError.
     """
     buckets = [path for path in paths if SEPARATOR in path]
@@ -64,30 +64,30 @@ def listed(paths: Sequence[str], say: Say = lambda sentence: None) -> Images:
         return Images("", sorted(os.fsencode(path.absolute()) for path in files))
     if len(paths) > 1:
         raise UsageError(buckets[0], "a bucket is predicted alone", "give it a command and an --out of its own")
-    return Images(buckets[0], sorted(map(os.fsencode, _objects(buckets[0], say))))
+    return Images(buckets[0], sorted(map(os.fsencode, _list_objects(buckets[0], say))))
 
 
 def files(bucket: str, names: Sequence[bytes]) -> list[File]:
-    """What `images.decode` reads, on any machine that sees the same folders or the same bucket."""
+    """Return names as files that `images.decode` reads, on any machine with access to the folders or bucket."""
     if not bucket:
         return [Path(os.fsdecode(name)) for name in names]
-    filesystem, _ = _located(bucket)
+    filesystem, _ = _resolve(bucket)
     scheme = bucket.partition(SEPARATOR)[0]
     return [Stored(filesystem, scheme, os.fsdecode(name)) for name in names]
 
 
-def _objects(address: str, say: Say) -> list[str]:
-    """Every object with an image's suffix below an address: to look into the others would be a request for each."""
+def _list_objects(address: str, say: Say) -> list[str]:
+    """List the objects with an image suffix below an address. Checking contents would cost a request for each."""
     from pyarrow import fs
 
-    filesystem, root = _located(address)
+    filesystem, root = _resolve(address)
     try:
         below = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
     except OSError as error:
         reason = " ".join(str(error).split())
         raise DataError(address, f"can't be listed ({reason})", "check the address and the credentials") from error
     objects = [info.path for info in below if info.type == fs.FileType.File]
-    why = {path: _why_passed_over(path.removeprefix(root).strip("/")) for path in objects}
+    why = {path: _skip_reason(path.removeprefix(root).strip("/")) for path in objects}
     found = [path for path in objects if not why[path]]
     if sentence := summary(PassedOver(kind, Path(path)) for path, kind in why.items() if kind):
         say(sentence)
@@ -96,15 +96,15 @@ def _objects(address: str, say: Say) -> list[str]:
     return found
 
 
-def _why_passed_over(path: str) -> str:
-    """The kind of finding that an object is, or nothing ('') for an image."""
+def _skip_reason(path: str) -> str:
+    """Return the kind of finding of an object to skip; '' for an image."""
     if any(map(is_system_file, path.split("/"))):
         return "system-file"
     return "" if has_image_suffix(path) else "no-image"
 
 
-def _located(address: str) -> tuple[Any, str]:
-    """The file system and the path in it: pyarrow's own (s3, gs, abfss, hdfs, file), else fsspec's."""
+def _resolve(address: str) -> tuple[Any, str]:
+    """Resolve an address to a file system and a path: pyarrow's (s3, gs, abfss, hdfs, file), else fsspec's."""
     import fsspec
     import pyarrow
     from pyarrow import fs

@@ -6,7 +6,7 @@ glass.step(subject, "conv3_2", 5, (10, 12))         one number, term by term
 glass.attribute(subject, "gradcam")                 why this class
 glass.pool(image, "max", glass.Geometry((6, 6), 2)) one operation on one image (1, C, H, W), no model needed
 
-What they return is arrays and plain dataclasses; a notebook shows those with a picture as that picture.
+They return arrays and plain dataclasses; a notebook displays those that have a picture as that picture.
 """
 
 from vgglass.glass.ablation import ablate, rank

@@ -1,4 +1,4 @@
-"""What a channel does for the answer: silence it and watch the logits move. K classes."""
+"""Channel ablation: set channels to zero and measure the change of the logits. K classes."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -13,12 +13,12 @@ from vgglass.errors import UsageError
 from vgglass.glass.layers import Silenced, silence
 from vgglass.glass.subject import Subject, untouched
 
-BATCH_NUMBERS = 2**23  # in one batch of silenced copies of a layer's output: 32 MiB
+BATCH_NUMBERS = 2**23  # elements in a batch of ablated copies of a layer's output: 32 MiB
 
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """Logits (K,) as they were and with channels silenced."""
+    """Logits (K,) before and after ablating channels."""
 
     without: Mapping[str, Collection[int]]
     before: NDArray[np.float32]
@@ -31,7 +31,7 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Effect:
-    """What silencing one channel does to the class's logit, and which class wins then."""
+    """The effect of ablating one channel: the change of the predicted class's logit, and the new prediction."""
 
     channel: int
     move: float
@@ -39,7 +39,7 @@ class Effect:
 
 
 def ablate(subject: Subject, without: Silenced) -> Ablation:
-    """Run with the outputs of these channels set to zero. Raises UsageError for layers or channels not there."""
+    """Run the network with the given channels set to zero. Raises UsageError for unknown layers or channels."""
     for name in without:
         require_before_prob(subject, name)
     with untouched(subject.network), torch.inference_mode():
@@ -48,7 +48,7 @@ def ablate(subject: Subject, without: Silenced) -> Ablation:
 
 
 def rank(subject: Subject, name: str) -> list[Effect]:
-    """Every channel of a layer by its effect on the predicted class's logit, the largest first."""
+    """Rank a layer's channels by their effect on the predicted class's logit, largest first."""
     require_before_prob(subject, name)
     with untouched(subject.network), torch.inference_mode():
         whole = next(step.output for step in subject.network.walk(subject.input) if step.name == name)
@@ -57,9 +57,9 @@ def rank(subject: Subject, name: str) -> list[Effect]:
 
 
 def effects(subject: Subject, name: str, whole: Tensor) -> Iterator[list[Effect]]:
-    """The effects of a layer's channels in their order, a batch at a time.
+    """Yield the effects of a layer's channels in channel order, a batch at a time.
 
-    whole  the layer's output, as `VGG.walk` gives it
+    whole  the layer's output, as `VGG.walk` returns it
     """
     with untouched(subject.network), torch.inference_mode():
         before = subject.network.after(name, whole)[0]
@@ -79,7 +79,7 @@ def effects(subject: Subject, name: str, whole: Tensor) -> Iterator[list[Effect]
 
 
 def parse(texts: list[str]) -> dict[str, list[int]]:
-    """'conv3_2:17' or 'conv3_2:1,5,17', several times, as channels by layer. Raises UsageError."""
+    """Parse 'conv3_2:17' or 'conv3_2:1,5,17', repeatable, to channels by layer. Raises UsageError."""
     without: dict[str, list[int]] = {}
     for text in texts:
         name, _, numbers = text.partition(":")
@@ -93,6 +93,6 @@ def parse(texts: list[str]) -> dict[str, list[int]]:
 
 
 def require_before_prob(subject: Subject, name: str) -> None:
-    """Raises UsageError for a layer that silences nothing, or that there is not."""
+    """Raises UsageError for prob, whose ablation has no effect on the logits, or an unknown layer."""
     if subject.layer(name).kind == "softmax":
         raise UsageError(f"layer {name}", "comes after the logits", "choose a layer before it")

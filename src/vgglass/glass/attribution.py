@@ -1,7 +1,7 @@
-"""Why this class: what in the image moves a class's score. Captum where it has the method.
+"""Attribution: which pixels affect a class's score. Uses Captum's implementation where there is one.
 
-Every map is (S, S) over the network's input square, larger where it matters more. The network and the subject's
-tensors are left as they were found.
+Every map is (S, S) over the network's input square, larger for more important pixels. The state of the network and of
+the subject's tensors is restored.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Map = NDArray[np.float32]
 
 SMOOTHGRAD_SAMPLES, SMOOTHGRAD_NOISE = 16, 0.15  # noise as a share of the input's range (Smilkov et al., 2017)
 INTEGRATION_STEPS = 32
-OCCLUSION_PLACES = 14  # a side; the patch is twice as wide as the step
+OCCLUSION_PLACES = 14  # positions per side; the patch is twice as wide as the step
 BATCH = 8
 DREAM_STEPS, DREAM_RATE, DREAM_DECAY = 60, 1.0, 0.01
 SEED = 0
@@ -34,9 +34,9 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """One method's map (S, S) for a class's score; `layer` for the methods that look at one.
+    """One method's map (S, S) for a class's score; `layer` for methods applied to a layer.
 
-    signed  whether values below zero speak against the class
+    signed  whether negative values are evidence against the class
     """
 
     method: str
@@ -47,7 +47,7 @@ class Attribution:
 
     @property
     def name(self) -> str:
-        """'saliency', 'gradcam-relu5_3': also the name of its picture."""
+        """'saliency', 'gradcam-relu5_3'; also the name of its picture file."""
         return self.method + (f"-{self.layer}" if self.layer else "")
 
     def _repr_png_(self) -> bytes:
@@ -62,10 +62,10 @@ def attribute(
     *,
     places: int = OCCLUSION_PLACES,
 ) -> Attribution:
-    """A map by one of METHODS, for the predicted class unless `target` names another.
+    """Compute the map of one of METHODS for `target` (default: the predicted class).
 
-    layer   Grad-CAM's (the last pooling's input without one)
-    places  a side at which occlusion hides a patch: the network runs places² times
+    layer   of Grad-CAM (default: the input of the last pooling)
+    places  patch positions per side in occlusion: the network runs places² times
     Raises UsageError.
     """
     layer = layer_of(subject, method, layer)
@@ -77,17 +77,17 @@ def attribute(
 
 
 def methods(architecture: Architecture) -> tuple[str, ...]:
-    """Those of METHODS that this network has: the exact class map, first, where the head is pooled."""
+    """Return the METHODS that apply to a network: with a pooled head also the exact class map, first."""
     return tuple(name for name, method in METHODS.items() if not method.pooled or architecture.head == "pooled")
 
 
 def usual(architecture: Architecture) -> str:
-    """The method that explains an answer by what the last maps say: exactly where it can be, else Grad-CAM."""
+    """Return the default method, based on the last feature maps: the exact class map if available, else Grad-CAM."""
     return "class-map" if architecture.head == "pooled" else "gradcam"
 
 
 def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | None:
-    """The layer that a method will look at: Grad-CAM's, else None. Raises UsageError for what can't be done."""
+    """Return the layer that a method applies to (Grad-CAM), else None. Raises UsageError for an invalid choice."""
     if method not in METHODS:
         raise UsageError(f"attribution {method!r}", f"not one of {', '.join(METHODS)}", "choose one of them")
     if METHODS[method].pooled:
@@ -96,7 +96,7 @@ def layer_of(subject: Subject, method: str, layer: str | None = None) -> str | N
         if layer is not None:
             raise UsageError(f"layer {layer!r}", f"{method} looks at the image alone", "leave the layer out")
         return None
-    layer = layer or _last_map(subject)
+    layer = layer or _last_relu(subject)
     subject.layer(layer)
     names = [found.name for found in subject.layers]
     head = subject.network.architecture.head_layer
@@ -119,18 +119,18 @@ def _captum() -> Any:
 
 
 def _class_map(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """What each place of pool5 adds to the score, exactly (Zhou et al., 2016): one value for each cell of pixels."""
+    """Exact contribution of each pool5 position to the score (Zhou et al., 2016), constant over a cell of pixels."""
     return class_map(subject, target).spread(subject.input.shape[2])
 
 
 def _saliency(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """|gradient| of the score by the image, the largest of the channels (Simonyan et al., 2013, section 3.1)."""
+    """|d score / d image|, maximum over the channels (Simonyan et al., 2013, section 3.1)."""
     gradient = _captum().Saliency(subject.network).attribute(_leaf(subject.input), target=target)
     return _flat(gradient.amax(dim=1))
 
 
 def _smoothgrad(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """The mean saliency of noisy copies of the image (Smilkov et al., 2017)."""
+    """Mean saliency of noisy copies of the image (Smilkov et al., 2017)."""
     attr = _captum()
     noise = SMOOTHGRAD_NOISE * float(subject.input.max() - subject.input.min())
     with torch.random.fork_rng(devices=[]):
@@ -143,7 +143,7 @@ def _smoothgrad(subject: Subject, target: int, layer: str | None, places: int) -
 
 
 def _gradcam(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """A layer's maps weighted by their mean gradients, what is below zero cut off (Selvaraju et al., 2017)."""
+    """ReLU of the sum of a layer's maps weighted by their mean gradients (Selvaraju et al., 2017)."""
     assert layer is not None
     attr = _captum()
     module = subject.network.get_submodule(layer)
@@ -155,7 +155,7 @@ def _gradcam(subject: Subject, target: int, layer: str | None, places: int) -> M
 
 
 def _occlusion(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """How much the score falls when a grey patch hides a place (Zeiler and Fergus, 2014)."""
+    """Drop of the score when a grey patch covers a position (Zeiler and Fergus, 2014)."""
     channels, size = subject.input.shape[1], subject.input.shape[2]
     step = max(1, size // places)
     side = min(size, 2 * step)
@@ -167,7 +167,7 @@ def _occlusion(subject: Subject, target: int, layer: str | None, places: int) ->
 
 
 def _integrated_gradients(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """The gradient summed on the way from the mean image to this one, times the way (Sundararajan et al., 2017)."""
+    """Gradients integrated from the mean image to this one, times the difference (Sundararajan et al., 2017)."""
     parts = _captum().IntegratedGradients(subject.network).attribute(
         _leaf(subject.input), baselines=0.0, target=target, n_steps=INTEGRATION_STEPS, internal_batch_size=BATCH
     )  # fmt: skip
@@ -175,9 +175,9 @@ def _integrated_gradients(subject: Subject, target: int, layer: str | None, plac
 
 
 def class_model(subject: Subject, target: int, steps: int = DREAM_STEPS) -> Pixels:
-    """The image that maximises a class's score, from the mean image up (Simonyan et al., 2013, section 2).
+    """Synthesise the image that maximises a class's score, from the mean image (Simonyan et al., 2013, section 2).
 
-    Ascends score - DREAM_DECAY * |image|^2 by normalised steps. uint8 (S, S, C).
+    Normalised gradient ascent on score - DREAM_DECAY * |image|^2. Returns uint8 (S, S, C).
     """
     subject.require_class(target)
     record = subject.record.preprocessing
@@ -196,8 +196,8 @@ def class_model(subject: Subject, target: int, steps: int = DREAM_STEPS) -> Pixe
     return pixels
 
 
-def _last_map(subject: Subject) -> str:
-    """The last ReLU before pool5."""
+def _last_relu(subject: Subject) -> str:
+    """Return the name of the last ReLU before pool5."""
     names = [layer.name for layer in subject.layers]
     return names[names.index("pool5") - 1]
 
@@ -213,12 +213,12 @@ def _flat(maps: Tensor) -> Map:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to explain a score, and all that the commands and the page need to know of it.
+    """An attribution method, with the properties that the commands and the page need.
 
-    compute  a map (S, S) of a subject for a class; also given a layer, or None, and occlusion's places a side
-    signed   values below zero speak against the class
-    layered  it looks at one layer, of those before the head
-    pooled   it needs the pooled head
+    compute  (subject, class, layer or None, occlusion's positions per side) -> map (S, S)
+    signed   negative values are evidence against the class
+    layered  applies to one layer before the head
+    pooled   requires the pooled head
     """
 
     compute: Callable[[Subject, int, str | None, int], Map]
@@ -237,20 +237,20 @@ METHODS = {
 }
 
 
-# The class map of a pooled head: a logit as the mean of one score for each place of pool5, exactly. Averaging is
-# linear, so that logit = mean over places of (sum over channels of weight * pool5) + bias. Source: Zhou et al. 2016,
-# Learning Deep Features for Discriminative Localization (arXiv 1512.04150), section 2. C channels, k side of pool5,
-# S side of the network's input.
+# The class map of a pooled head: a logit as the exact mean of one score per position of pool5. Averaging is linear, so
+# logit = mean over positions of (sum over channels of weight * pool5) + bias. Source: Zhou et al. 2016, Learning Deep
+# Features for Discriminative Localization (arXiv 1512.04150), section 2. C channels, k side of pool5, S side of the
+# network's input.
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMap:
-    """What each place of pool5 says for a class, or for it and against another.
+    """The score of each pool5 position for a class, or the difference of two classes' scores.
 
     scores     (k, k), in float64
-    bias       of the class, or the difference of both
-    logit      the network's own, or the difference of both
-    magnitude  the sum of the terms' absolute values, against which the difference from the network is judged
+    bias       of the class, or the difference of two
+    logit      computed by the network, or the difference of two
+    magnitude  sum of the terms' absolute values, the scale for the rounding error allowed between sum and logit
     """
 
     scores: Numbers = field(repr=False)
@@ -262,7 +262,7 @@ class ClassMap:
 
     @property
     def cell(self) -> int:
-        """The side of a place, in pixels of the network's input."""
+        """Side of a position's cell, in pixels of the network's input."""
         return SMALLEST_IMAGE
 
     @property
@@ -286,15 +286,15 @@ class ClassMap:
         return self.difference <= self.bound
 
     def spread(self, size: int) -> NDArray[np.float32]:
-        """(S, S): each pixel has the score of the place in whose cell it lies, the border that of the nearest."""
+        """Upsample to (S, S): each pixel takes the score of its cell, pixels beyond the last cell the nearest score."""
         places = np.minimum(np.arange(size) // self.cell, len(self.scores) - 1)
         return self.scores[places[:, None], places[None, :]].astype(np.float32)
 
 
 def class_map(subject: Subject, target: int | None = None, against: int | None = None) -> ClassMap:
-    """The map of a class, the predicted one without `target`; a softmax sees only differences: `against` another.
+    """Compute the class map of `target` (default: the predicted class), or its difference from that of `against`.
 
-    Raises UsageError for a network without a pooled head, or for a class that it does not tell.
+    A softmax depends only on differences of logits. Raises UsageError without a pooled head or for an unknown class.
     """
     require_pooled(subject.network.architecture)
     for number in (target, against):
@@ -312,20 +312,20 @@ def class_map(subject: Subject, target: int | None = None, against: int | None =
     if against is not None:
         weights, biases, logits = (numbers - numbers[against] for numbers in (weights, biases, logits))
     pool5 = outputs["pool5"][0].numpy()
-    return reckon(pool5, weights[target], float(biases[target]), float(logits[target]), target, against)
+    return class_map_from_pool5(pool5, weights[target], float(biases[target]), float(logits[target]), target, against)
 
 
-def reckon(
+def class_map_from_pool5(
     pool5: NDArray[np.float32], weights: Numbers, bias: float, logit: float, target: int, against: int | None = None
 ) -> ClassMap:
-    """The map of pool5 (C, k, k), whoever computed it, and one row (C,) of fc8."""
+    """Compute the class map from pool5 (C, k, k) of any engine and one row (C,) of fc8."""
     terms = pool5.astype(np.float64) * weights[:, None, None]
     magnitude = float(np.abs(terms).sum(axis=0).mean()) + abs(bias)
     return ClassMap(terms.sum(axis=0), bias, logit, magnitude, target, against)
 
 
 def require_pooled(architecture: Architecture) -> None:
-    """Raises UsageError for a head that mixes the places."""
+    """Raises UsageError for a head with fc6 and fc7, whose logits have no exact map."""
     if architecture.head != "pooled":
         raise UsageError(
             "class-map",

@@ -1,4 +1,4 @@
-"""Fully connected layers as convolutions: the same numbers both ways, and a larger image as a map of class scores."""
+"""Fully connected layers as convolutions: the equality of both, and dense class score maps of larger images."""
 
 from dataclasses import dataclass, field
 
@@ -17,19 +17,19 @@ from vgglass.images import Pixels
 from vgglass.preprocess import normalise, resize
 
 PRESET_SHAPE, PRESET_OUTPUTS = (5, 3, 3), 4096  # the study note's question: how does 3x3x5 become 1x4096
-# In sides of the training size: a square of more pixels is made smaller first; a strip of more is refused.
+# In multiples of the training size: images of a larger area are downscaled first; longer strips are refused.
 LARGEST, LARGEST_STRIP = 3, 8
 SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
 class BothWays:
-    """One layer computed as a product of a matrix and as a convolution.
+    """One layer computed as a matrix product and as a convolution.
 
-    Of fc6 the kernels cover its whole input. Of a pooled head's fc8 they are 1x1: the product takes the average of
-    pool5, and the convolution scores each place of it, whose scores are then averaged.
+    For fc6 the kernels cover its whole input. For fc8 of a pooled head they are 1x1: the matrix is applied to the
+    average of pool5, the convolution to each position, whose scores are then averaged.
 
-    input_shape  (C, H, W); the matrix is (outputs, C*H*W) or, of a pooled head, (outputs, C)
+    input_shape  (C, H, W); the matrix is (outputs, C*H*W) or, for a pooled head, (outputs, C)
     """
 
     layer: str
@@ -49,26 +49,26 @@ class BothWays:
 
 
 def preset() -> BothWays:
-    """The study note's case with random numbers: 3x3x5 (H x W x C) to 1x4096 by 4096 kernels of 3x3x5."""
+    """Compare both for the study note's example with random numbers: 3x3x5 (H x W x C) to 4096 outputs."""
     generator = torch.Generator().manual_seed(SEED)
     inputs = torch.rand(1, *PRESET_SHAPE, generator=generator)
     weights = torch.randn(PRESET_OUTPUTS, inputs.numel(), generator=generator) / inputs.numel() ** 0.5
-    return _both("fc", inputs, weights, None)
+    return _fc6_both_ways("fc", inputs, weights, None)
 
 
 def both_ways(subject: Subject) -> BothWays:
-    """The layer that gathers all places of pool5 on its own input: fc6, or fc8 of a pooled head."""
+    """Compare both for the layer that combines all positions of pool5: fc6, or fc8 of a pooled head."""
     head = subject.network.architecture.head
     with untouched(subject.network), torch.inference_mode():
         pooled = next(step.output for step in subject.network.walk(subject.input) if step.name == "pool5")
     name = "fc6" if head == "vgg" else "fc8"
     module = subject.network.get_submodule(name)
     assert isinstance(module, torch.nn.Linear)
-    make = _both if head == "vgg" else _averaged
+    make = _fc6_both_ways if head == "vgg" else _pooled_head_both_ways
     return make(name, pooled, module.weight.detach(), module.bias.detach())
 
 
-def _both(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> BothWays:
+def _fc6_both_ways(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> BothWays:
     with torch.inference_mode():
         connected = F.linear(inputs.flatten(1), weights, bias)[0]
         convolved = F.conv2d(inputs, weights.view(len(weights), *inputs.shape[1:]), bias)[0, :, 0, 0]
@@ -77,8 +77,8 @@ def _both(name: str, inputs: Tensor, weights: Tensor, bias: Tensor | None) -> Bo
     )
 
 
-def _averaged(name: str, inputs: Tensor, weights: Tensor, bias: Tensor) -> BothWays:
-    """Averaged first and multiplied, or scored at each place and averaged."""
+def _pooled_head_both_ways(name: str, inputs: Tensor, weights: Tensor, bias: Tensor) -> BothWays:
+    """Compare averaging before the matrix product with averaging the scores of each position."""
     with torch.inference_mode():
         connected = F.linear(inputs.mean(dim=(2, 3)), weights, bias)[0]
         scored = F.conv2d(inputs, weights[:, :, None, None], bias)[0].mean(dim=(1, 2))
@@ -89,10 +89,10 @@ def _averaged(name: str, inputs: Tensor, weights: Tensor, bias: Tensor) -> BothW
 
 @dataclass(frozen=True, eq=False)
 class ScoreMap:
-    """Class scores at every place that the classifier fits on a larger image.
+    """Class scores at every position of the classifier on a larger image.
 
-    image   uint8 (H, W, C), as it was scored
-    logits  (K, rows, columns); place (i, j) covers the square of `side` pixels whose corner is at (step*i, step*j)
+    image   uint8 (H, W, C), at the size that was scored
+    logits  (K, rows, columns); position (i, j) covers the square of `side` pixels with its corner at (step*i, step*j)
     target  the class to show
     """
 
@@ -104,7 +104,7 @@ class ScoreMap:
     step: int
 
     def picture(self) -> Image.Image:
-        """The target's probability, from black 0 to bright 1, over the photograph; a pixel shows the nearest place."""
+        """The target's probability (black 0, bright 1) over the photograph; a pixel shows the nearest position."""
         values = self.probabilities[self.target].astype(np.float32)
         rows, columns = (
             np.clip(np.round((np.arange(side) + 0.5 - self.side / 2) / self.step), 0, count - 1).astype(int)
@@ -119,8 +119,9 @@ class ScoreMap:
 def score_map(subject: Subject, target: int | None = None) -> ScoreMap:
     """Run the classifier over the whole original image (paper, section 3.2).
 
-    Without a target the class with the largest mean score. The image keeps its own size unless it is very large.
-    Raises UsageError for one too small for the head, too narrow to be made smaller, or a class that there is not.
+    target  default: the class with the largest mean score
+    The image keeps its size unless it is very large. Raises UsageError for an image too small for the head or too
+    narrow to be downscaled, or an unknown class.
     """
     record = subject.record.preprocessing
     if target is not None:
@@ -134,7 +135,7 @@ def score_map(subject: Subject, target: int | None = None) -> ScoreMap:
 
 
 def scored_size(subject: Subject) -> tuple[int, int]:
-    """Height and width at which the original is scored whole. Raises UsageError where it can't be."""
+    """Return height and width at which to score the original. Raises UsageError if it is too small or narrow."""
     size, side = subject.record.preprocessing.size, _side(subject)
     height, width = subject.original.shape[:2]
     if min(height, width) < side:
@@ -150,5 +151,5 @@ def scored_size(subject: Subject) -> tuple[int, int]:
 
 
 def _side(subject: Subject) -> int:
-    """What the head spans of the input, in pixels."""
+    """Return the side of the input square that the head covers, in pixels."""
     return SMALLEST_IMAGE * subject.network.architecture.head_kernel

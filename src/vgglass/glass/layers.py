@@ -1,4 +1,4 @@
-"""The walk: what every layer of a network made of one image. C channels, H height, W width."""
+"""Every layer's output for one image, with statistics. C channels, H height, W width."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ Silenced = Mapping[str, Collection[int]]  # channels by layer
 
 @dataclass(frozen=True, eq=False)
 class LayerView:
-    """One layer's output, and the figures that describe it.
+    """One layer's output and its statistics.
 
-    maps            float32 (C, H, W); a fully connected layer has maps of 1x1
-    zeros           share of the numbers that are exactly zero
-    channel_zeros   the same for every channel (C,)
-    dead            channels of a ReLU that are zero everywhere on this image; None for other layers
+    maps            float32 (C, H, W); 1x1 maps for a fully connected layer
+    zeros           fraction of values that are exactly zero
+    channel_zeros   the same per channel (C,)
+    dead            ReLU channels that are zero everywhere on this image; None for other layers
     receptive_field, jump  as in `vgglass.architecture.Layer`; 1 and 1 for the image itself
     """
 
@@ -69,7 +69,7 @@ class LayerView:
         return tuple(int(channel) for channel in np.flatnonzero(~self.maps.any(axis=(1, 2))))
 
     def as_json(self) -> dict[str, Any]:
-        """The figures without the maps."""
+        """Return the statistics without the maps."""
         figures: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
@@ -90,31 +90,31 @@ class LayerView:
 
 
 def walk(subject: Subject, without: Silenced | None = None) -> list[LayerView]:
-    """The image, then every layer in order; `without` names channels to be set to zero on the way."""
+    """Return views of the image and of every layer in order, with the channels of `without` set to zero."""
     return [image(subject), *(view(step.layer, step.output) for step in steps(subject, without))]
 
 
 def steps(subject: Subject, without: Silenced | None = None) -> list[Step]:
-    """Every layer's input and output in order."""
+    """Return every layer's input and output in order."""
     edit = silence(subject, without or {})
     with untouched(subject.network), torch.inference_mode():
         return list(subject.network.walk(subject.input, edit))
 
 
 def image(subject: Subject) -> LayerView:
-    """The view of the image itself, in units of 0..255, its colours in the order in which conv1_1 takes them."""
+    """Return the view of the image, in 0..255, its channels in the order of conv1_1's input."""
     order = -1 if subject.record.preprocessing.channel_order == "BGR" else 1
     return LayerView("image", "image", subject.square[..., ::order].transpose(2, 0, 1).astype(np.float32), 0, 1, 1)
 
 
 def view(layer: Layer, output: Tensor) -> LayerView:
-    """The view of a layer's output (1, C, H, W) or (1, C)."""
+    """Return the view of a layer's output (1, C, H, W) or (1, C)."""
     maps = np.ascontiguousarray(output[0].detach().numpy()).reshape(layer.output_shape)
     return LayerView(layer.name, layer.kind, maps, layer.parameters, layer.receptive_field, layer.jump)
 
 
 def silence(subject: Subject, without: Silenced) -> Edit:
-    """What `VGG.walk` takes as `edit` so that these channels are zero. Raises UsageError for those not there."""
+    """Return an `edit` for `VGG.walk` that sets channels to zero. Raises UsageError for unknown ones."""
     for name, channels in without.items():
         layer = subject.layer(name)
         for channel in channels:

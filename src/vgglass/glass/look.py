@@ -1,4 +1,4 @@
-"""One look at an image through a network: everything that the page shows, and the folder it is written to."""
+"""Everything that the page of `vgglass look` shows of one image, computed in one call."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,13 +21,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class LookOptions:
-    """What a look is to contain beyond the layers' figures.
+    """What to compute in addition to the layers' statistics.
 
-    layers        names to keep; all without
-    attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3'); saliency and the usual one without
-    target        class to explain; the predicted one without
-    position      (row, column) whose receptive fields to measure; the middle one of each layer without
-    without       channels to silence, by layer
+    layers        names to keep; default: all
+    attributions  methods, Grad-CAM's layer after a colon ('gradcam:conv4_3'); default: saliency and `usual`
+    target        class to explain; default: the predicted one
+    position      (row, column) whose receptive fields to measure; default: the middle of each layer
+    without       channels to ablate, by layer
     ranked        a layer whose channels to rank
     """
 
@@ -44,7 +44,7 @@ class LookOptions:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What was seen. `logits` (K,) are those of the untouched network; `layers` those with `without` silenced."""
+    """The results. `logits` (K,) are of the unmodified network; `layers` with the channels of `without` ablated."""
 
     subject: Subject
     layers: tuple[LayerView, ...]
@@ -62,11 +62,11 @@ class Look:
 
     @property
     def top(self) -> list[tuple[str, float]]:
-        """The likeliest classes of the untouched network and their probabilities, after the model's temperature."""
+        """The top classes of the unmodified network with their calibrated probabilities."""
         return self.ranked_classes(self.logits)
 
     def ranked_classes(self, logits: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """The same of any logits (K,)."""
+        """Return the same for any logits (K,)."""
         shares = self.subject.record.probabilities(logits)
         return [
             (self.subject.record.classes[index], float(shares[index]))
@@ -74,7 +74,7 @@ class Look:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """The numbers alone."""
+        """Return the numbers without pictures."""
         classes = self.subject.record.classes
         result: dict[str, Any] = {
             "image": self.subject.name,
@@ -93,7 +93,7 @@ class Look:
                 for found, check in zip(self.attributions, self.checks, strict=True)
             }
         if self.class_map:
-            result["class_map"] = _plain(self.class_map)
+            result["class_map"] = _class_map_json(self.class_map)
         if self.scores:
             shares = self.scores.probabilities[self.scores.target]
             result["scores"] = {"class": classes[self.scores.target], "probabilities": shares.tolist()}
@@ -112,12 +112,12 @@ class Look:
 
 
 def look(subject: Subject, wanted: LookOptions | None = None) -> Look:
-    """Walk, explain and measure. Raises UsageError, first of all, for what the network has not."""
+    """Compute layers, attributions and receptive fields. Raises UsageError, before computing, for invalid options."""
     wanted = wanted or LookOptions()
-    measured = _checked(subject, wanted)
+    measured = _validated_layers(subject, wanted)
     logits = subject.logits()
     target = int(logits.argmax()) if wanted.target is None else wanted.target
-    chosen = [_method(text) for text in _attributions(subject, wanted)]
+    chosen = [_parse_method(text) for text in _attributions(subject, wanted)]
     attributions = [attribution.attribute(subject, method, target, layer) for method, layer in chosen]
     views = walk(subject, wanted.without)
     after = next(layer for layer in views if layer.name == "fc8").maps.ravel()
@@ -138,22 +138,25 @@ def look(subject: Subject, wanted: LookOptions | None = None) -> Look:
     )
 
 
-def _checked(subject: Subject, wanted: LookOptions) -> list[str]:
-    """The layers whose fields to measure: those wanted that have maps, else the poolings. Raises UsageError."""
+def _validated_layers(subject: Subject, wanted: LookOptions) -> list[str]:
+    """Validate the options; return the layers to measure: the wanted ones with maps, else the poolings.
+
+    Raises UsageError.
+    """
     for name in wanted.layers:
         if name != "image":
             subject.layer(name)
     if wanted.target is not None:
         subject.require_class(wanted.target)
     for text in _attributions(subject, wanted):
-        attribution.layer_of(subject, *_method(text))
+        attribution.layer_of(subject, *_parse_method(text))
     silence(subject, wanted.without)
     for name in (*wanted.without, *([wanted.ranked] if wanted.ranked else [])):
         require_before_prob(subject, name)
     if wanted.dense:
         scored_size(subject)
     spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
-    measured = [name for name in wanted.layers if name in _maps(subject)] if wanted.layers else spatial
+    measured = [name for name in wanted.layers if name in _spatial_layers(subject)] if wanted.layers else spatial
     for name in measured:
         if wanted.position:
             subject.require_position(subject.layer(name), wanted.position)
@@ -166,19 +169,19 @@ def _attributions(subject: Subject, wanted: LookOptions) -> tuple[str, ...]:
     return wanted.attributions
 
 
-def _plain(found: ClassMap) -> dict[str, Any]:
-    """A class map for a program."""
+def _class_map_json(found: ClassMap) -> dict[str, Any]:
+    """Convert a class map to JSON types."""
     names = ("bias", "mean", "recomputed", "logit", "difference", "bound", "agrees")
     return {"scores": found.scores.tolist()} | {name: getattr(found, name) for name in names}
 
 
-def _method(text: str) -> tuple[str, str | None]:
-    """'gradcam:conv4_3' as method and layer."""
+def _parse_method(text: str) -> tuple[str, str | None]:
+    """Split 'gradcam:conv4_3' into method and layer."""
     method, _, layer = text.partition(":")
     return method, layer or None
 
 
-def _maps(subject: Subject) -> set[str]:
-    """The layers that have maps, before the head."""
+def _spatial_layers(subject: Subject) -> set[str]:
+    """Return the names of the layers before the head, which have spatial maps."""
     names = [layer.name for layer in subject.layers]
     return set(names[: names.index(subject.network.architecture.head_layer)])

@@ -1,4 +1,4 @@
-"""ReLU beside tanh and sigmoid: what they do to numbers, what they cost, and whether depth trains with them."""
+"""ReLU compared with tanh and sigmoid: outputs, cost, and whether deep networks train with them."""
 
 import math
 import statistics
@@ -25,12 +25,12 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }  # fmt: skip
 MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
-TIMED_NUMBERS, TIMED_ROUNDS, TIMED_RUNS = 2**18, 5, 20  # 1 MiB, which stays near the processor
-AGREEING = 1.25  # the highest ratio of one round over the lowest that still is one figure
-FAR = 3.0  # where the slope is taken: tanh and sigmoid have levelled off there
+TIMED_NUMBERS, TIMED_ROUNDS, TIMED_RUNS = 2**18, 5, 20  # 1 MiB, which fits into the cache
+AGREEING = 1.25  # largest ratio of the slowest round to the fastest at which timings count as consistent
+FAR = 3.0  # where the slope is evaluated: tanh and sigmoid have saturated there
 
 SIZE, BATCH, WIDTH, HIDDEN, STEPS, LEARNING_RATE = 32, 64, 0.125, 64, 100, 0.002
-CLASSES, LEARNED = 10, 0.9  # a loss below this share of ln K is more than a guess
+CLASSES, LEARNED = 10, 0.9  # a loss below this fraction of ln K is better than chance
 SEED = 0
 
 
@@ -38,8 +38,8 @@ SEED = 0
 class Response:
     """One function applied to a map.
 
-    zeros     share of the outputs that are exactly zero
-    rounds    nanoseconds for one number by one thread, in each round the quickest of many runs
+    zeros     fraction of outputs that are exactly zero
+    rounds    nanoseconds per element on one thread, the minimum of many runs in each round
     slope     of the function at FAR
     doubling  largest |f(2x) - 2 f(x)| over the map's |f(x)| maximum: 0 where f is linear piece by piece
     """
@@ -56,14 +56,14 @@ class Response:
         return min(self.rounds)
 
     def times(self, other: "Response") -> float | None:
-        """How many times another's cost this one's is; None where the rounds disagree, as on a busy machine."""
+        """Return the ratio of the costs; None if the rounds are inconsistent, as on a busy machine."""
         ratios = [mine / its for mine, its in zip(self.rounds, other.rounds, strict=True)]
         return self.nanoseconds / other.nanoseconds if max(ratios) <= AGREEING * min(ratios) else None
 
 
 def respond(x: Tensor) -> list[Response]:
-    """ReLU, tanh and sigmoid of a map of any shape."""
-    costs = _costs(x)
+    """Apply ReLU, tanh and sigmoid to a map of any shape."""
+    costs = _time_functions(x)
     return [_response(name, function, x, costs[name]) for name, function in FUNCTIONS.items()]
 
 
@@ -77,8 +77,8 @@ def _response(name: str, function: Callable[[Tensor], Tensor], x: Tensor, rounds
     return Response(name, output.numpy(), zeros, rounds, float(slope), doubling)
 
 
-def _costs(x: Tensor) -> dict[str, tuple[float, ...]]:
-    """Nanoseconds for one number, in rounds that every function has a part in."""
+def _time_functions(x: Tensor) -> dict[str, tuple[float, ...]]:
+    """Measure nanoseconds per element in rounds that interleave the functions."""
     many = x.flatten().repeat(-(-TIMED_NUMBERS // x.numel()))[:TIMED_NUMBERS].contiguous()
     rounds: dict[str, list[float]] = {name: [] for name in FUNCTIONS}
     with _one_thread():
@@ -97,7 +97,7 @@ def _seconds(function: Callable[[Tensor], Tensor], many: Tensor) -> float:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Several wait for one another at each small layer: on a busy machine twenty times as long as one works."""
+    """Use one torch thread: several synchronise at each small layer, up to twenty times slower on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -110,9 +110,9 @@ def _one_thread() -> Iterator[None]:
 class Depth:
     """A column of the paper with one nonlinearity throughout, on the embedded digits.
 
-    gradients  norm of the first batch's gradient by each layer's weights, first layer first, before any training
-    losses     cross-entropy at each of the first steps of training; ln 10 = 2.303 is a guess
-    zeros      share of exact zeros among the nonlinearities' outputs before training
+    gradients  norm of the first batch's gradient for each layer's weights, first layer first, before any training
+    losses     cross-entropy at each of the first training steps; ln 10 = 2.303 is chance
+    zeros      fraction of exact zeros among the nonlinearities' outputs before training
     """
 
     column: str
@@ -124,22 +124,22 @@ class Depth:
 
     @property
     def reach(self) -> float:
-        """The first layer's gradient over the last one's: what is left after the way down."""
+        """Ratio of the first layer's gradient norm to the last one's: what remains after backpropagation."""
         return self.gradients[0] / self.gradients[-1] if self.gradients[-1] else 0.0
 
     @property
     def learned(self) -> bool:
-        """Whether the last losses, which jump from step to step, are on average below those of a guess."""
+        """Whether the mean of the last losses, which are noisy, is better than chance."""
         return statistics.mean(self.losses[-5:]) < LEARNED * math.log(CLASSES)
 
 
 def depth(column: str, function: str, steps: int) -> Depth:
-    """Measure one column with one function, started by He et al.'s rule with the gain that torch gives the function."""
+    """Measure one column with one function, initialised by He et al. with torch's gain for the function."""
     with _one_thread():
-        return _trained(column, function, steps)
+        return _train(column, function, steps)
 
 
-def _trained(column: str, function: str, steps: int) -> Depth:
+def _train(column: str, function: str, steps: int) -> Depth:
     images, labels = _digits()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -161,9 +161,9 @@ def _trained(column: str, function: str, steps: int) -> Depth:
 
 
 def verdicts(costs: Sequence[Response], deep: Sequence[Depth]) -> tuple[bool | None, bool, bool, bool]:
-    """Whether each of the four claims about ReLU holds by these figures: cheap, sparse, linear, trains deep.
+    """Whether each of the four claims about ReLU holds by these measurements: cheap, sparse, linear, trains deep.
 
-    None where the timings do not settle it. ReLU comes first, then the functions that it is compared with.
+    None if the timings are inconclusive. ReLU must come first, then the functions to compare with.
     """
     relu, *others = costs
     ratios = [row.times(relu) for row in others]
@@ -175,7 +175,7 @@ def verdicts(costs: Sequence[Response], deep: Sequence[Depth]) -> tuple[bool | N
 
 
 def _network(column: str, function: str) -> tuple[VGG, dict[str, nn.Parameter]]:
-    """A narrow column with the function in place of every ReLU, and its weights by layer; its biases are all zero."""
+    """Build a narrow column with `function` for every ReLU and zero biases; return it and its weights by layer."""
     network = VGG(
         Architecture.named(column, classes=CLASSES, channels=1, image_size=SIZE, width=WIDTH, hidden=HIDDEN, dropout=0)
     )
@@ -197,7 +197,7 @@ def _zeros(network: VGG, images: Tensor) -> float:
 
 @cache
 def _digits() -> tuple[Tensor, Tensor]:
-    record = Preprocessing(SIZE, SIZE, (78.0,), (96.0,), "L")  # about the digits' own mean and deviation
+    record = Preprocessing(SIZE, SIZE, (78.0,), (96.0,), "L")  # approximately the digits' mean and standard deviation
     samples = sources.digits().split("train")
     pixels = np.stack([square(sample, record) for sample in samples])
     return torch.from_numpy(normalise(pixels, record)), torch.tensor([sample.label for sample in samples])

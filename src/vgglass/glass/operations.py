@@ -1,6 +1,6 @@
-"""One operation on one image, no model needed: pooling and convolution as the study note runs them, and softmax.
+"""Single operations without a model: pooling and convolution as in the study note, and softmax.
 
-Images are float tensors (1, C, H, W). A place is (row, column) of an output.
+Images are float tensors (1, C, H, W). A Place is (row, column) of an output.
 """
 
 import json
@@ -38,13 +38,13 @@ KERNELS: dict[str, list[list[float]]] = {
 
 
 def open_image(source: Path) -> tuple[Tensor, list[str]]:
-    """(1, 3, H, W) in 0..1 as ToTensor gives it, opened as the study note opens it; and how `images.decode` differs."""
+    """Open an image as the study note does; return it (1, 3, H, W) in 0..1, and how `images.decode` differs."""
     pixels, differences = images.plain(source)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()[None].float().div(255), differences
 
 
 def open_map(path: Path) -> Tensor:
-    """(C, H, W) from an .npy file. Raises DataError."""
+    """Load (C, H, W) from an .npy file. Raises DataError."""
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
@@ -59,7 +59,7 @@ def open_map(path: Path) -> Tensor:
 
 
 def save_image(result: Tensor, path: Path) -> None:
-    """Write (1, C, H, W) as torchvision's save_image does, to the byte."""
+    """Write (1, C, H, W), byte for byte as torchvision's save_image does."""
     pixels = result[0].mul(255).add(0.5).clamp(0, 255).permute(1, 2, 0).byte().numpy()
     pixels = pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
     with replacing(path) as temporary:
@@ -68,7 +68,7 @@ def save_image(result: Tensor, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a window slides: its sides (rows, columns), stride, padding and dilation, in pixels."""
+    """A sliding window: its sides (rows, columns), stride, padding and dilation, in pixels."""
 
     kernel: tuple[int, int]
     stride: int = 1
@@ -84,18 +84,18 @@ class Geometry:
                 raise UsageError(f"{name} {value}", f"must be at least {least}", "choose a larger one")
 
     def output(self, side: int, axis: int) -> int:
-        """Places along one side of the image; axis 0 is down, 1 across."""
+        """Return the output size along one side of the image; axis 0 is vertical, 1 horizontal."""
         return (side + 2 * self.padding - self.dilation * (self.kernel[axis] - 1) - 1) // self.stride + 1
 
     def formula(self, side: int, axis: int) -> str:
-        """The output-size formula with its numbers."""
+        """Return the output-size formula with its numbers."""
         return (
             f"floor(({side} + 2×{self.padding} − {self.dilation}×({self.kernel[axis]} − 1) − 1) / {self.stride}) + 1"
             f" = {self.output(side, axis)}"
         )
 
     def require(self, height: int, width: int) -> None:
-        """Raises UsageError, with the formula, where the window does not fit the image once."""
+        """Raises UsageError, with the formula, if the window does not fit into the image."""
         for name, side, axis in (("height", height, 0), ("width", width, 1)):
             if self.output(side, axis) < 1:
                 raise UsageError(
@@ -110,7 +110,7 @@ class Geometry:
             )
 
     def require_place(self, height: int, width: int, place: Place) -> None:
-        """Raises UsageError for a place that the output of such an image has not."""
+        """Raises UsageError for a place outside the output of an image of this size."""
         rows, columns = self.output(height, 0), self.output(width, 1)
         if not (0 <= place[0] < rows and 0 <= place[1] < columns):
             raise UsageError(
@@ -122,10 +122,10 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Window:
-    """What one output is computed from.
+    """The input of one output.
 
-    values  (C, rows, columns); zero where the window hangs over the border
-    inside  (rows, columns): False there
+    values  (C, rows, columns); zero in the padding
+    inside  (rows, columns); False in the padding
     top, left  of the window in the image; negative in the padding
     """
 
@@ -136,7 +136,7 @@ class Window:
 
 
 def window(image: Tensor, geometry: Geometry, place: Place) -> Window:
-    """The window of an output place. Raises UsageError for a place that the output has not."""
+    """Return the window of an output. Raises UsageError for a place outside the output."""
     image_ = image[0].detach().double().cpu().numpy()
     sides = image_.shape[1:]
     geometry.require_place(sides[0], sides[1], place)
@@ -150,9 +150,9 @@ def window(image: Tensor, geometry: Geometry, place: Place) -> Window:
 
 
 def pool(image: Tensor, kind: str, geometry: Geometry) -> Tensor:
-    """Max, min or average pooling of every channel, as torch's MaxPool2d and AvgPool2d.
+    """Pool every channel ('max', 'min' or 'avg') as torch's MaxPool2d and AvgPool2d do.
 
-    Padding never wins a maximum or minimum; in an average it counts as zeros. Raises UsageError.
+    Padding is ignored by maximum and minimum, and counts as zeros in an average. Raises UsageError.
     """
     if kind not in POOLINGS:
         raise UsageError(f"pooling {kind!r}", f"not one of {', '.join(POOLINGS)}", "choose one of them")
@@ -171,7 +171,7 @@ def pool(image: Tensor, kind: str, geometry: Geometry) -> Tensor:
 
 
 def pooled(seen: Window, kind: str) -> Numbers:
-    """One output of every channel (C,) from its window."""
+    """Pool one window to (C,)."""
     if kind == "avg":
         result: Numbers = seen.values.mean(axis=(1, 2))
         return result
@@ -181,7 +181,7 @@ def pooled(seen: Window, kind: str) -> Numbers:
 
 
 def winners(seen: Window, kind: str) -> list[Place]:
-    """Row and column, within the window, of each channel's maximum or minimum; the first of equals."""
+    """Return each channel's position in the window of its maximum or minimum, the first among ties."""
     worst = -np.inf if kind == "max" else np.inf
     ranked = np.where(seen.inside, seen.values, worst).reshape(len(seen.values), -1)
     flat = ranked.argmax(axis=1) if kind == "max" else ranked.argmin(axis=1)
@@ -190,7 +190,7 @@ def winners(seen: Window, kind: str) -> list[Place]:
 
 
 def kernel(text: str) -> Numbers:
-    """A kernel (rows, columns) by name, or written as a JSON list of rows. Raises UsageError."""
+    """Return a kernel (rows, columns) by name or from a JSON list of rows. Raises UsageError."""
     if text in KERNELS:
         return np.array(KERNELS[text], np.float64)
     remedy = f"name one of {', '.join(KERNELS)}, or write rows such as [[0,1,0],[1,-4,1],[0,1,0]]"
@@ -204,9 +204,9 @@ def kernel(text: str) -> Numbers:
 
 
 def gather(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel: bool = False) -> Tensor:
-    """Convolution as a network computes it: every output sums its window, weight by weight (no flip).
+    """Convolve as networks do (cross-correlation): every output is the weighted sum of its window.
 
-    The kernel (rows, columns) is repeated over the channels and summed to one map; `per_channel` keeps the C maps.
+    The kernel (rows, columns) applies to each channel, and the maps are summed to one; `per_channel` keeps the C maps.
     """
     geometry.require(*image.shape[2:])
     channels = image.shape[1]
@@ -217,19 +217,19 @@ def gather(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel: 
 
 
 def scatter(image: Tensor, weights: Numbers, geometry: Geometry, *, per_channel: bool = False) -> Tensor:
-    """The same numbers the other way round: every input position lays down its response, and they superpose.
+    """Compute the same result as a superposition: every input position adds its value times the impulse response.
 
-    The response to a single 1 is the kernel turned by 180 degrees (that is what not flipping it amounts to).
+    The impulse response is the kernel rotated by 180 degrees, because networks do not flip kernels.
     """
     geometry.require(*image.shape[2:])
     height, width = image.shape[2:]
     response = weights[::-1, ::-1]
     reach = [geometry.dilation * (taps - 1) for taps in geometry.kernel]
     superposed = image.new_zeros(1, image.shape[1], height + reach[0], width + reach[1])
-    for (row, column), weight in np.ndenumerate(response):  # all positions lay down this number of theirs at once
+    for (row, column), weight in np.ndenumerate(response):  # this tap of all positions at once
         top, left = geometry.dilation * row, geometry.dilation * column
         superposed[:, :, top : top + height, left : left + width] += float(weight) * image
-    margin = geometry.padding  # so that outputs that see nothing but padding have a place too
+    margin = geometry.padding  # room for outputs whose window lies entirely in the padding
     superposed = F.pad(superposed, (margin,) * 4)
     rows, columns = (geometry.output(side, axis) for axis, side in enumerate((height, width)))
     taken = superposed[
@@ -255,7 +255,7 @@ class Softmax:
 
 
 def softmax(logits: list[float], temperature: float = 1.0) -> Softmax:
-    """Softmax with every term; the maximum is subtracted first, which changes no share and overflows nowhere."""
+    """Compute a softmax with all its terms; subtracting the maximum first prevents overflow and cancels out."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise UsageError(f"temperature {temperature}", "must be a positive number", "1 leaves the logits as they are")
     numbers = np.array(logits, np.float64)
@@ -269,12 +269,12 @@ def softmax(logits: list[float], temperature: float = 1.0) -> Softmax:
     return Softmax(numbers, temperature, scaled, shifted, exponentials, total, exponentials / total)
 
 
-# A window that slides over a few numbers: pooling and convolution small enough to see whole. n side of the input, k
-# side of the kernel.
+# The playground: pooling and convolution of an input small enough to show every number. n side of the input, k side of
+# the kernel.
 
 OPERATIONS = (*POOLINGS, "conv")
-KERNEL = "blur"  # of a convolution of side 3; a larger or smaller one averages
-NUMBERS = 100  # of the input that no image is behind: 0 to 99
+KERNEL = "blur"  # the convolution kernel of side 3; other sides average
+NUMBERS = 100  # the input without an image holds integers below this
 SEED = 6
 
 Problem = Literal["window", "padding"]
@@ -282,12 +282,12 @@ Problem = Literal["window", "padding"]
 
 @dataclass(frozen=True, eq=False)
 class Play:
-    """An operation on an input (n, n), or why there is no output.
+    """An operation on an input (n, n), or the reason why there is no output.
 
-    problem  'window': it is larger than the padded input; 'padding': a window could lie wholly in it
-    span     pixels that a dilated kernel covers; `room` those that it has: n + 2*padding
+    problem  'window': larger than the padded input; 'padding': a window could lie entirely in it
+    span     side of the dilated kernel; `room` side of the padded input: n + 2*padding
     formula  of the output's side with its numbers
-    outputs  (rows, columns); empty where there is a problem
+    outputs  (rows, columns); empty if there is a problem
     """
 
     operation: str
@@ -310,27 +310,27 @@ class Play:
 
     @property
     def kernel(self) -> Numbers | None:
-        """What a convolution multiplies by (k, k); None for a pooling."""
+        """The convolution's kernel (k, k); None for pooling."""
         return _kernel(self.geometry.kernel[0]) if self.operation == "conv" else None
 
     def at(self, place: Place) -> Window:
-        """What one output is computed from. Raises UsageError for a place that the output has not."""
+        """Return the window of an output. Raises UsageError for a place outside the output."""
         return window(_image(self.values), self.geometry, place)
 
     def winner(self, place: Place) -> Place | None:
-        """Where in the window the largest or smallest number stands; None for what has no winner."""
+        """Return the position in the window of its maximum or minimum; None for the other operations."""
         return winners(self.at(place), self.operation)[0] if self.operation in ("max", "min") else None
 
 
 def play(values: Numbers, operation: str, geometry: Geometry) -> Play:
-    """Run an operation of OPERATIONS on an input (n, n). Raises UsageError for another operation."""
+    """Run one of OPERATIONS on an input (n, n). Raises UsageError for an unknown operation."""
     if operation not in OPERATIONS:
         raise UsageError(f"operation {operation!r}", f"not one of {', '.join(OPERATIONS)}", "choose one of them")
     side = geometry.output(len(values), 0)
     image = _image(values)
     windows = {place: window(image, geometry, place) for place in np.ndindex(side, side)} if side > 0 else {}
     problem: Problem | None = None
-    if operation != "conv" and _may_miss(geometry, windows.values()):
+    if operation != "conv" and _window_may_miss_input(geometry, windows.values()):
         problem = "padding"
     elif side < 1:
         problem = "window"
@@ -343,18 +343,18 @@ def play(values: Numbers, operation: str, geometry: Geometry) -> Play:
     return Play(operation, values, geometry, None, outputs)
 
 
-def _may_miss(geometry: Geometry, windows: Iterable[Window]) -> bool:
-    """Whether torch refuses the padding, or a window has the whole input between two of its taps (dilation)."""
+def _window_may_miss_input(geometry: Geometry, windows: Iterable[Window]) -> bool:
+    """Whether torch refuses the padding, or the whole input lies between two taps of a dilated window."""
     return 2 * geometry.padding > geometry.kernel[0] or not all(seen.inside.any() for seen in windows)
 
 
 def numbers(side: int) -> Numbers:
-    """Whole numbers 0 to 99 (n, n), the same each time."""
+    """Return fixed pseudo-random integers 0 to 99 (n, n)."""
     return np.random.default_rng(SEED).integers(0, NUMBERS, (side, side)).astype(np.float64)
 
 
 def grey(pixels: Pixels, side: int) -> Numbers:
-    """A picture (H, W, C) as few grey values 0 to 255 (n, n)."""
+    """Reduce a picture (H, W, C) to grey values 0 to 255 (n, n)."""
     means: Numbers = resize(pixels, side, side, "box").mean(axis=2)
     return np.round(means)
 

@@ -1,4 +1,4 @@
-"""What a position of a layer sees: in theory from the architecture alone, on the original image, and as measured.
+"""Receptive fields: theoretical (from the architecture), on the original image, and effective (measured).
 
 Coordinates are continuous, in pixels: the first pixel spans 0 to 1, so that its centre is 0.5.
 """
@@ -15,7 +15,7 @@ from vgglass.architecture import Architecture
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 
-HELD = 0.95  # share of the gradient that the effective field is to hold
+HELD = 0.95  # fraction of the gradient within the effective field
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Box:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is left of it: what a position in the padding sees of the original."""
+        """Whether its area is zero, as for a position whose field lies entirely in the padding."""
         return self.width == 0 or self.height == 0
 
     def clipped(self, height: float, width: float) -> "Box":
-        """The part of it on an image of this size."""
+        """Return the intersection with an image of this size."""
         rows = (min(max(edge, 0.0), height) for edge in (self.top, self.bottom))
         columns = (min(max(edge, 0.0), width) for edge in (self.left, self.right))
         (top, bottom), (left, right) = rows, columns
@@ -50,7 +50,7 @@ class Box:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """A layer's view of its input: side and jump (distance between neighbours) in pixels, centre of position 0."""
+    """A layer's receptive field: side, jump (distance between neighbours) and centre of position 0, in pixels."""
 
     size: int
     jump: int
@@ -61,14 +61,14 @@ class ReceptiveField:
         return row, column
 
     def box(self, position: tuple[int, int]) -> Box:
-        """What a position (row, column) sees of the network's input; it may reach over the border."""
+        """Return the field of a position (row, column) in the network's input; it may extend beyond the border."""
         row, column = self.centre(position)
         reach = self.size / 2
         return Box(row - reach, column - reach, row + reach, column + reach)
 
 
 def receptive_field(architecture: Architecture, name: str) -> ReceptiveField:
-    """A layer's receptive field by arithmetic: a window of side k and padding p moves the centre by (k-1)/2 - p."""
+    """Compute a layer's receptive field: a window of side k with padding p shifts the centre by (k-1)/2 - p."""
     wanted = architecture.layer(name)
     centre, jump = 0.5, 1
     for layer in architecture.layers():
@@ -80,7 +80,7 @@ def receptive_field(architecture: Architecture, name: str) -> ReceptiveField:
 
 
 def on_original(subject: Subject, box: Box) -> Box:
-    """A box of the network's input as a box of the original image: back through crop and resize, clipped."""
+    """Map a box from the network's input back through crop and resize to the original image, clipped."""
     height, width = subject.original.shape[:2]
     place = subject.place
     rows, columns = height / place.rows, width / place.columns
@@ -97,10 +97,10 @@ def on_original(subject: Subject, box: Box) -> Box:
 
 @dataclass(frozen=True, eq=False)
 class EffectiveField:
-    """Where the gradient of one position falls (after Luo et al., 2016).
+    """The effective receptive field of one position (after Luo et al., 2016).
 
-    gradient  (S, S): absolute gradient of the layer's outputs there by the input, summed over both's channels
-    side      of the smallest square around the centre that holds HELD of it, in input pixels
+    gradient  (S, S): |d output / d input|, summed over the channels of both
+    side      of the smallest centred square that contains HELD of the gradient, in input pixels
     """
 
     layer: str
@@ -111,7 +111,7 @@ class EffectiveField:
 
     @property
     def share(self) -> float:
-        """Of the theoretical area, as a share."""
+        """Fraction of the theoretical area."""
         return min(1.0, (self.side / self.theory.size) ** 2)
 
     def _repr_png_(self) -> bytes:
@@ -119,12 +119,12 @@ class EffectiveField:
 
 
 def effective_field(subject: Subject, name: str, position: tuple[int, int] | None = None) -> EffectiveField:
-    """Measure what moves a layer's position (the middle one without): one backward pass to the image."""
+    """Measure the effective field of a position (default: the middle) with one backward pass to the image."""
     return effective_fields(subject, {name: position})[0]
 
 
 def effective_fields(subject: Subject, positions: Mapping[str, tuple[int, int] | None]) -> list[EffectiveField]:
-    """The same for several layers by one forward pass."""
+    """Measure the effective fields of several layers with one forward pass."""
     places: dict[str, tuple[int, int]] = {}
     for name, position in positions.items():
         layer = subject.layer(name)
@@ -141,14 +141,16 @@ def effective_fields(subject: Subject, positions: Mapping[str, tuple[int, int] |
             (gradient,) = torch.autograd.grad(outputs, image, retain_graph=bool(places))
             theory = receptive_field(subject.network.architecture, step.name)
             field = gradient[0].abs().sum(dim=0).numpy()
-            fields.append(EffectiveField(step.name, place, theory, field, _holding(field, theory.centre(place))))
+            fields.append(
+                EffectiveField(step.name, place, theory, field, _smallest_square(field, theory.centre(place)))
+            )
             if not places:
                 break
     return fields
 
 
-def _holding(field: NDArray[np.float32], centre: tuple[float, float]) -> int:
-    """Side of the smallest square around a centre that holds HELD of a field."""
+def _smallest_square(field: NDArray[np.float32], centre: tuple[float, float]) -> int:
+    """Return the side of the smallest square around `centre` that contains HELD of `field`."""
     size = len(field)
     away = np.abs(np.arange(size) + 0.5 - centre[0])[:, None], np.abs(np.arange(size) + 0.5 - centre[1])[None, :]
     distance = np.maximum(*away).ravel()

@@ -1,4 +1,4 @@
-"""A look as files: its pictures, and one HTML page that opens from disk, its numbers inside it."""
+"""Write a Look to files: its pictures, and one HTML page that opens from disk, with the numbers inlined."""
 
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -18,8 +18,8 @@ from vgglass.glass.receptive_field import on_original, receptive_field
 from vgglass.glass.sheets import Order, Scale, Sheet
 from vgglass.plotting import missing_font
 
-DIGITS = 4  # of the figures of a single channel
-RANKED = 20  # channels of a ranking that are shown
+DIGITS = 4  # significant digits of per-channel statistics
+RANKED = 20  # maximum channels of a ranking to show
 
 
 def write(
@@ -33,22 +33,22 @@ def write(
 ) -> str:
     """Write the pictures under `out` and, last, index.html.
 
-    arrays  also every layer's maps as .npy files (C, H, W)
-    Returns a sentence when this machine has no font for the legends in `lang`: they are then in English.
+    arrays  also write every layer's maps as .npy files (C, H, W)
+    Returns a sentence if this machine has no font for the legends in `lang`, which are then in English.
     """
     out = Path(out)
     (out / "layers").mkdir(parents=True, exist_ok=True)
     sentence = missing_font((sheets.legend(scale, order, lang),))
     drawn = "en" if sentence else lang
     grids = {}
-    # The image counts in 0..255 and prob in shares of 1: they have no part in a scale over all layers.
+    # The image (0..255) and prob (0..1) have other units, so they are excluded from the scale over all layers.
     apart = ("image", "softmax")
     limit = max(
         (float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind not in apart), default=None
     )
     for layer in seen.layers:
         title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
-        single = layer.maps.shape[1:] == (1, 1)  # a scale of its own would make every number as bright as the next
+        single = layer.maps.shape[1:] == (1, 1)  # on a per-map scale every single number would look equally bright
         own: Scale = "layer" if layer.kind in apart or (single and scale == "map") else scale
         grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
         sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
@@ -62,13 +62,13 @@ def write(
 
 
 def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
-    """Every picture that is not a layer's, under the name that the page knows it by."""
+    """Yield every picture other than the layers', with the name that the page uses."""
     subject = seen.subject
     yield "image", sheets.photograph(subject.original)
     yield "square", sheets.photograph(subject.square)
     weights = subject.network.get_parameter("conv1_1.weight").detach().numpy()
     if subject.record.preprocessing.channel_order == "BGR":
-        weights = weights[:, ::-1]  # so that red is drawn as red
+        weights = weights[:, ::-1]  # BGR to RGB
     yield "kernels", sheets.kernels(weights, "conv1_1", lang).image
     for found in seen.attributions:
         yield found.name, sheets.overlay(found.map, subject.square, signed=found.signed)
@@ -84,9 +84,9 @@ def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
 
 
 def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) -> None:
-    """Fill the template with a look's numbers and the words of both languages.
+    """Fill the template with the results and the texts of both languages.
 
-    how  'scale' and 'order' of the grids, and 'lang', the language that the page opens in
+    how  'scale' and 'order' of the grids, and 'lang', the page's initial language
     """
     template = files("vgglass.glass").joinpath("page.html").read_text(encoding="utf-8")
     page = web.filled(web.inlined(template), locale.of_page("glass"), facts(seen, grids) | how)
@@ -95,7 +95,7 @@ def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) 
 
 
 def facts(seen: Look, grids: Mapping[str, Sheet]) -> dict[str, Any]:
-    """What the page draws."""
+    """Return the data that the page draws, as JSON types."""
     subject = seen.subject
     classes = subject.record.classes
     height, width = subject.original.shape[:2]
@@ -118,14 +118,14 @@ def facts(seen: Look, grids: Mapping[str, Sheet]) -> dict[str, Any]:
         ],
         "class_model": seen.class_model is not None,
         "scores": _scores(seen),
-        "moves": _moves(seen),
+        "moves": _largest_logit_changes(seen),
         "ranking": [vars(effect) | {"winner": classes[effect.winner]} for effect in seen.ranking[:RANKED]],
         "ranked": seen.ranked,
     }
 
 
 def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
-    """A layer's figures, and those of its channels in the order of the sheet's tiles."""
+    """Return a layer's statistics, and those of its channels in the order of the sheet's tiles."""
     chosen = list(sheet.channels)
     whole = layer.maps[chosen]
     figures = layer.as_json()
@@ -169,8 +169,8 @@ def _scores(seen: Look) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _moves(seen: Look) -> list[dict[str, Any]]:
-    """The classes whose logits move most when channels are silenced."""
+def _largest_logit_changes(seen: Look) -> list[dict[str, Any]]:
+    """Return the classes whose logits change most when channels are ablated."""
     if seen.ablation is None:
         return []
     found = seen.ablation

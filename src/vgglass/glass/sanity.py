@@ -1,4 +1,4 @@
-"""Whether an attribution map means anything: does it depend on the weights, and on what the network looks at."""
+"""Sanity checks of attribution maps: weight randomisation, and deletion and insertion curves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,14 +18,14 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Sanity:
-    """The checks of one map.
+    """The checks of one attribution map.
 
-    randomised    the same map of a network with random weights (Adebayo et al., 2018)
-    correlation   Spearman's between the two: near 0 for a map that depends on what was learned; None where one of
-                  them is the same everywhere, and there is nothing to compare
-    deletion      the class's probability as the map's largest places are blotted out, from none to all
-    insertion     the same as they are put into the mean image (Petsiuk et al., 2018)
-    random_deletion, random_insertion  the same in random order, to compare with
+    randomised    the map of the same network with random weights (Adebayo et al., 2018)
+    correlation   Spearman's between the two: near 0 if the map depends on the learned weights; None if either map is
+                  constant
+    deletion      the class's probability as pixels are replaced by the mean, highest attribution first, none to all
+    insertion     the same as pixels are inserted into the mean image (Petsiuk et al., 2018)
+    random_deletion, random_insertion  the same in random order, as a baseline
     """
 
     randomised: Attribution
@@ -36,23 +36,23 @@ class Sanity:
     random_insertion: NDArray[np.float64] = field(repr=False)
 
     def areas(self) -> dict[str, float]:
-        """Mean height of every curve: low is good for deletion, high for insertion."""
+        """Return the area under each curve: lower is better for deletion, higher for insertion."""
         names = ("deletion", "random_deletion", "insertion", "random_insertion")
         return {name: float(getattr(self, name).mean()) for name in names}
 
 
 def check(subject: Subject, found: Attribution) -> Sanity:
-    """The randomised map and the four curves of an attribution."""
+    """Compute the randomised map and the four curves of an attribution."""
     random = np.random.default_rng(SEED).permutation(found.map.size)
     order = np.argsort(-found.map.ravel(), kind="stable")
     randomised = attribute(_randomised(subject), found.method, found.target, found.layer)
     return Sanity(
         randomised,
         _spearman(found.map, randomised.map),
-        _curve(subject, found.target, order, _blotted),
-        _curve(subject, found.target, order, _inserted),
-        _curve(subject, found.target, random, _blotted),
-        _curve(subject, found.target, random, _inserted),
+        _curve(subject, found.target, order, _delete_pixels),
+        _curve(subject, found.target, order, _insert_pixels),
+        _curve(subject, found.target, random, _delete_pixels),
+        _curve(subject, found.target, random, _insert_pixels),
     )
 
 
@@ -62,11 +62,11 @@ def _randomised(subject: Subject) -> Subject:
         return replace(subject, network=VGG(subject.network.architecture).eval())
 
 
-def _blotted(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    return image * ~chosen  # zero is the mean image
+def _delete_pixels(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return image * ~chosen  # the input is normalised: zero is the mean
 
 
-def _inserted(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+def _insert_pixels(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
     return image * chosen
 
 
@@ -76,7 +76,7 @@ def _curve(
     order: NDArray[np.intp],
     change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> NDArray[np.float64]:
-    """The class's probability (CURVE_STEPS + 1,) as the first 0, 1/CURVE_STEPS, ..., all places are changed."""
+    """Return the class's probability (CURVE_STEPS + 1,) with 0, 1/CURVE_STEPS, ..., all pixels of `order` changed."""
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(len(order))
     size = subject.input.shape[2]

@@ -1,6 +1,6 @@
-"""Pictures of maps: grids of channels on a stated colour scale, and heat laid over a photograph.
+"""Pictures of feature maps: grids of channels with a colour scale, heat maps, and overlays on a photograph.
 
-Drawn with Pillow as palette images: the colours of a matplotlib colour map, then a ramp of greys for the lettering.
+Drawn with Pillow as palette images: the colours of a matplotlib colour map, then a ramp of greys for the text.
 """
 
 import io
@@ -27,23 +27,23 @@ Scale = Literal["map", "layer", "all"]
 Order = Literal["channel", "activation"]
 SCALES, ORDERS = ("map", "layer", "all"), ("channel", "activation")
 
-SIGNED, POSITIVE = "RdBu_r", "magma"  # with a white zero in the middle; from black up
+SIGNED, POSITIVE = "RdBu_r", "magma"  # diverging with white at zero; sequential from black
 COLOURS, GREYS = 224, 32  # entries of the palette
 WHITE = COLOURS  # the first grey
 
 # In pixels:
 MARGIN, GAP = 12, 4
-TITLE, TEXT, CAPTION = 20, 14, 11  # heights of lettering
+TITLE, TEXT, CAPTION = 20, 14, 11  # text heights
 SMALLEST_TILE, LARGEST_ZOOMED, SHEET_WIDTH, SHEET_AREA = 32, 96, 1200, 720_000
-CELL, CELLS_A_ROW = 12, 64  # of maps that are single numbers
+CELL, CELLS_A_ROW = 12, 64  # for 1x1 maps
 LEGEND_WIDTH, BAR = 256, 12
-STRENGTH = 0.6  # of the colours over a photograph
-SHOWN = 0.995  # share of a map's values that its colours reach: a few outliers at the border would dim the rest
+STRENGTH = 0.6  # opacity of the colours over a photograph
+SHOWN = 0.995  # quantile of a map's values at which colours saturate: outliers at the border would dim the rest
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """A grid picture, and where its tiles stand.
+    """A grid picture with the positions of its tiles.
 
     channels, corners  of the tiles in order: number, and left and top in pixels
     tile               width and height of each
@@ -69,31 +69,31 @@ def grid(
     limit: float | None = None,
     lang: str = "en",
 ) -> Sheet:
-    """Every channel of maps (C, H, W) as a tile with its number.
+    """Draw every channel of maps (C, H, W) as a tile with its number.
 
-    limit  where the scale ends that is shared over all layers: the largest `reach` of any
+    limit  the end of the scale shared by all layers: the largest `reach` of any
     """
-    ends = _ends(maps, scale, limit)
+    ends = _colour_limits(maps, scale, limit)
     signed = bool((maps < 0).any())
     means = maps.mean(axis=(1, 2))
     channels = np.argsort(-means, kind="stable") if order == "activation" else np.arange(len(maps))
-    tiles = [_coloured(maps[channel], ends[channel], signed) for channel in channels]
+    tiles = [_palette_indices(maps[channel], ends[channel], signed) for channel in channels]
     sentence = legend(scale, order, lang)
     return _sheet(tiles, [int(channel) for channel in channels], title, sentence, _bar(ends, scale, signed))
 
 
 def legend(scale: Scale, order: Order, lang: str) -> str:
-    """What the colours and the order of a grid's tiles mean."""
+    """Return the sentence that explains a grid's colours and order."""
     text: dict[str, str] = words(lang, "glass")["sheets"]
     return text["legend"].format(scale=text[scale], order=text[order])
 
 
 def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet:
-    """First-layer kernels (outputs, C, k, k) as pictures: in colour where C is 3 (grey is zero)."""
+    """Draw first-layer kernels (outputs, C, k, k); in colour if C is 3 (grey is zero)."""
     largest = float(np.abs(weights).max()) or 1.0
     text = words(lang, "glass")["sheets"]
     if weights.shape[1] == 1:
-        tiles = [_coloured(kernel[0], largest, True) for kernel in weights]
+        tiles = [_palette_indices(kernel[0], largest, True) for kernel in weights]
         bar = _Bar((f"−{number(largest)}", "0", number(largest)), signed=True)
         return _sheet(tiles, range(len(tiles)), title, text["weights"], bar)
     coloured = np.round((weights / largest + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
@@ -101,46 +101,46 @@ def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet
 
 
 def heat(values: NDArray[np.float32], *, signed: bool = False, end: float | None = None) -> Image.Image:
-    """A map (H, W) as a picture of the same size; its colours end at `end`, or at its own reach."""
-    return _indexed(_coloured(values, end or float(reach(values[None])[0]), signed), signed)
+    """Draw a map (H, W) as a picture of the same size; its colours saturate at `end` (default: its `reach`)."""
+    return _indexed(_palette_indices(values, end or float(reach(values[None])[0]), signed), signed)
 
 
 def overlay(
     values: NDArray[np.float32], pixels: Pixels, *, signed: bool = False, end: float | None = None
 ) -> Image.Image:
-    """A map laid over a photograph (H, W, C), which is made grey so that the colours are the map's alone."""
+    """Blend a map over a photograph (H, W, C), converted to grey so that all colours are the map's."""
     grey = photograph(pixels).convert("L").convert("RGB")
     colours = heat(values, signed=signed, end=end).convert("RGB").resize(grey.size, Image.Resampling.BILINEAR)
     return Image.blend(grey, colours, STRENGTH)
 
 
 def photograph(pixels: Pixels) -> Image.Image:
-    """uint8 (H, W, C) as a picture."""
+    """Convert uint8 (H, W, C) to a picture."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
 def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raises UsageError for a scale or order that there is not."""
+    """Raises UsageError for an unknown scale or order."""
     if value not in choices:
         raise UsageError(f"--{name} {value}", f"not one of {', '.join(choices)}", "choose one of them")
 
 
 def as_png(picture: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
+    """Encode a picture as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(as_png(picture))
 
 
 @dataclass(frozen=True)
 class _Bar:
-    """The colours from end to end and what three points of them stand for."""
+    """A colour bar and the labels of its two ends and middle."""
 
     labels: tuple[str, str, str]
     signed: bool
@@ -148,7 +148,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Measures of a grid in pixels: of one tile, the space between tiles, the height of a caption; tiles a row."""
+    """The layout of a grid, in pixels: tile size, gap and caption height; and tiles per row."""
 
     zoom: int
     tile: tuple[int, int]  # width, height
@@ -162,9 +162,9 @@ class _Layout:
 
 
 def reach(maps: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How far each channel's colours reach (C,): its absolute values but for the largest, which a few outliers are.
+    """Return the value at which each channel's colours saturate (C,): the SHOWN quantile of its absolute values.
 
-    What is no number (NaN, infinity) has no say in it.
+    Ignores NaN and infinity.
     """
     flat = np.abs(maps).reshape(len(maps), -1)
     flat[~np.isfinite(flat)] = 0
@@ -173,23 +173,23 @@ def reach(maps: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(most > 0, most, np.where(largest > 0, largest, 1)).astype(np.float64)
 
 
-def _ends(maps: NDArray[np.float32], scale: Scale, limit: float | None) -> NDArray[np.float64]:
-    """The absolute value that each channel's colours reach to (C,)."""
+def _colour_limits(maps: NDArray[np.float32], scale: Scale, limit: float | None) -> NDArray[np.float64]:
+    """Return the absolute value at which each channel's colours saturate (C,), for a scale."""
     own = reach(maps)
     if scale == "map":
         return own
     return np.full(len(maps), limit if scale == "all" and limit is not None else own.max())
 
 
-def _coloured(values: NDArray[np.float32], end: float, signed: bool) -> NDArray[np.uint8]:
-    """Palette indices: zero is the middle colour for signed values, the first one for the rest."""
+def _palette_indices(values: NDArray[np.float32], end: float, signed: bool) -> NDArray[np.uint8]:
+    """Map values to palette indices: zero is the middle colour if signed, else the first."""
     share = np.clip(values / end, -1, 1)
     indices: NDArray[np.float32] = (share + 1) / 2 * (COLOURS - 1) if signed else share * (COLOURS - 1)
     return np.round(indices).astype(np.uint8)
 
 
 def number(value: float) -> str:
-    """Three digits at least, none of them in exponents that a person must read twice."""
+    """Format with at least three digits, and in the usual range without exponents."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
@@ -199,10 +199,10 @@ def _bar(ends: NDArray[np.float64], scale: Scale, signed: bool) -> _Bar:
 
 
 def _layout(count: int, height: int, width: int) -> _Layout:
-    """Numbered tiles of at least SMALLEST_TILE, or bare cells where a map is a single number."""
+    """Choose numbered tiles of at least SMALLEST_TILE, or bare cells for 1x1 maps."""
     if height == width == 1:
         return _Layout(CELL, (CELL, CELL), 1, 0, min(count, CELLS_A_ROW))
-    # Small maps are drawn larger where there are few of them.
+    # Enlarge small maps if there are few of them.
     roomy = min(LARGEST_ZOOMED, int(math.sqrt(SHEET_AREA / count)))
     zoom = max(1, math.ceil(SMALLEST_TILE / max(height, width)), roomy // max(height, width))
     tile = width * zoom, height * zoom
@@ -214,12 +214,12 @@ def _layout(count: int, height: int, width: int) -> _Layout:
 def _sheet(
     tiles: Sequence[NDArray[np.uint8]], channels: Sequence[int], title: str, sentence: str, bar: _Bar | None
 ) -> Sheet:
-    """Tiles of one size, (h, w) palette indices or (h, w, 3) colours, under a title and over a legend."""
+    """Draw tiles of one size, (h, w) palette indices or (h, w, 3) colours, between a title and a legend."""
     layout = _layout(len(tiles), *tiles[0].shape[:2])
     across, down = layout.pitch
     rows = math.ceil(len(tiles) / layout.columns)
     top = 2 * MARGIN + TITLE
-    bottom = top + rows * down + MARGIN  # of the grid: the legend starts here
+    bottom = top + rows * down + MARGIN  # the end of the grid, where the legend starts
     legend = BAR + TEXT + MARGIN if bar else 0
     inner = max(layout.columns * across, LEGEND_WIDTH, _width(title, TITLE), _width(sentence, TEXT))
     letters = Image.new("L", (inner + 2 * MARGIN, bottom + legend + TEXT + MARGIN))
@@ -265,7 +265,7 @@ def _indexed(indices: NDArray[np.uint8], signed: bool) -> Image.Image:
 
 @cache
 def palette(*, signed: bool) -> bytes:
-    """Red, green and blue of COLOURS colours, then of GREYS greys."""
+    """Return the RGB palette: COLOURS colours, then GREYS greys."""
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
@@ -276,18 +276,18 @@ def palette(*, signed: bool) -> bytes:
     return entries
 
 
-# Charts of the nonlinearities, drawn by matplotlib.
+# Charts of the nonlinearities, drawn with matplotlib.
 
 CHART_COLOURS = {"relu": "#d9730d", "tanh": "#1f6feb", "sigmoid": "#30a46c"}
 NAMES = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
 
 
 def responses(before: NDArray[np.float32], found: Sequence[Response], channel: int, path: Path, lang: str) -> str:
-    """One channel's map (H, W) before and after each function, on one colour scale: blue below zero, red above.
+    """Draw one channel's map (H, W) before and after each function, on one colour scale: blue negative, red positive.
 
-    Returns a sentence where no font can write the language.
+    Returns a sentence if no font supports the language.
     """
-    sentence, text = _words(lang)
+    sentence, text = _chart_texts(lang)
     maps = [(text["before"], before), *((NAMES[row.name], row.output.reshape(before.shape)) for row in found)]
     end = max(float(np.abs(values).max()) for _, values in maps) or 1.0
     with picture(3.2 * len(maps), 3.4, path) as figure:
@@ -302,11 +302,11 @@ def responses(before: NDArray[np.float32], found: Sequence[Response], channel: i
 
 
 def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang: str) -> str:
-    """The note's four claims about ReLU: cheap, sparse, linear, trains deep; the last for every column measured.
+    """Chart the study note's four claims about ReLU: cheap, sparse, linear, trains deep (for every column measured).
 
-    Returns a sentence where no font can write the language.
+    Returns a sentence if no font supports the language.
     """
-    sentence, text = _words(lang)
+    sentence, text = _chart_texts(lang)
     columns = list(dict.fromkeys(row.column for row in depths))
     deepest = [row for row in depths if row.column == columns[-1]]
     with picture(13, 7.5, path) as figure:
@@ -334,7 +334,7 @@ def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang:
     return sentence
 
 
-def _words(lang: str) -> tuple[str, dict[str, str]]:
-    """The lettering, in English with a sentence for a person where this machine can't write the language."""
+def _chart_texts(lang: str) -> tuple[str, dict[str, str]]:
+    """Return the chart texts; English ones and a sentence that says so if no font supports the language."""
     sentence = missing_font(tuple(words(lang, "glass")["charts"].values()))
     return sentence, words("en" if sentence else lang, "glass")["charts"]

@@ -1,7 +1,7 @@
-"""One number's arithmetic: how a layer computes one output from its own input, term by term, in float64.
+"""The arithmetic of one output of a layer, recomputed from the layer's input term by term in float64.
 
 C channels, k side of a kernel. Every kind of layer has a dataclass of its terms with two properties: `result`, and
-`magnitude`, the sum of the terms' absolute values, against which the difference from the network is judged.
+`magnitude`, the sum of the terms' absolute values, the scale for the rounding error allowed against the network.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from vgglass.glass.subject import Subject, untouched
 from vgglass.model import VGG, Step
 
 TOLERANCE = 1e-5
-SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 loses digits, and a softmax may give 0
+SMALLEST = float(np.finfo(np.float32).tiny)  # below it float32 is subnormal, and a softmax may underflow to 0
 
 
 class Terms(Protocol):
-    """What the kinds have in common."""
+    """The terms of any kind of layer."""
 
     @property
     def result(self) -> float: ...
@@ -126,7 +126,7 @@ class Rectifier:
 
 @dataclass(frozen=True, eq=False)
 class MaxPooling:
-    """The largest number of the window, and where it stands in it (row, column)."""
+    """The maximum of the window and its position there (row, column)."""
 
     seen: Window
 
@@ -145,7 +145,7 @@ class MaxPooling:
 
 @dataclass(frozen=True, eq=False)
 class AveragePooling:
-    """sum(window) / count: the mean of one channel over all places."""
+    """sum(window) / count: the mean of one channel over all positions."""
 
     seen: Window
 
@@ -181,7 +181,7 @@ class FullyConnected:
 
     @property
     def largest(self) -> NDArray[np.intp]:
-        """Indices of the inputs, the largest contributions first."""
+        """Indices of the inputs by absolute contribution, descending."""
         return np.argsort(-np.abs(self.products), kind="stable")
 
     @property
@@ -195,7 +195,7 @@ class FullyConnected:
 
 @dataclass(frozen=True, eq=False)
 class Dropout:
-    """x: dropout changes nothing outside training."""
+    """x: dropout is the identity outside training."""
 
     x: float
 
@@ -235,7 +235,7 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class Arithmetic:
-    """One output of one layer: its terms, and what the network itself gave."""
+    """One output of one layer: its terms, and the value that the network computed."""
 
     layer: Layer
     channel: int
@@ -253,7 +253,7 @@ class Arithmetic:
 
     @property
     def bound(self) -> float:
-        """What the difference may be: rounding in float32 grows with the terms, not with their sum."""
+        """Largest allowed difference: float32 rounding error scales with the terms, not with their sum."""
         return TOLERANCE * self.terms.magnitude + SMALLEST
 
     @property
@@ -261,13 +261,13 @@ class Arithmetic:
         return self.difference <= self.bound
 
     def as_json(self) -> dict[str, Any]:
-        """Every term and figure."""
+        """Return every term and figure."""
         return {
             "layer": self.layer.name,
             "kind": self.layer.kind,
             "channel": self.channel,
             "position": self.position,
-            "terms": _plain(self.terms),
+            "terms": _json_value(self.terms),
             "recomputed": self.recomputed,
             "network": self.network,
             "difference": self.difference,
@@ -281,9 +281,9 @@ class Arithmetic:
 def step(
     subject: Subject, name: str, channel: int | None = None, position: tuple[int, int] | None = None
 ) -> Arithmetic:
-    """The arithmetic of one output; without a channel or position the largest one there.
+    """Recompute one output; without a channel or position, the largest one.
 
-    A fully connected layer's one position is (0, 0). Raises UsageError for what the layer has not.
+    A fully connected layer has the single position (0, 0). Raises UsageError for an unknown layer, channel or position.
     """
     layer = subject.layer(name)
     if channel is not None:
@@ -298,7 +298,7 @@ def step(
 def arithmetic(
     network: VGG, here: Step, channel: int | None = None, position: tuple[int, int] | None = None
 ) -> Arithmetic:
-    """The same of a layer on a walk, for a channel and position that it has."""
+    """Recompute one output of a step of `VGG.walk`; channel and position must exist."""
     layer = here.layer
     output = here.output[0].reshape(layer.output_shape)
     if channel is None:
@@ -346,17 +346,17 @@ def _softmax(module: Any, layer: Layer, x: Tensor, channel: int, position: tuple
     return Share(_numbers(x[0]), channel)
 
 
-def _of_one(make: Callable[[float], Terms]) -> Callable[[Any, Layer, Tensor, int, tuple[int, int]], Terms]:
+def _elementwise(make: Callable[[float], Terms]) -> Callable[[Any, Layer, Tensor, int, tuple[int, int]], Terms]:
     def terms(module: Any, layer: Layer, x: Tensor, channel: int, position: tuple[int, int]) -> Terms:
         return make(float(x[0].reshape(layer.output_shape)[channel, *position]))
 
     return terms
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses and arrays as what JSON holds."""
+def _json_value(value: Any) -> Any:
+    """Convert dataclasses and arrays to JSON types."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _json_value(getattr(value, field.name)) for field in fields(value)}
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
@@ -368,11 +368,11 @@ def _numbers(tensor: Tensor) -> Numbers:
 TERMS: dict[str, Callable[[Any, Layer, Tensor, int, tuple[int, int]], Terms]] = {
     "conv": _convolution,
     "batchnorm": _batch_norm,
-    "relu": _of_one(Rectifier),
+    "relu": _elementwise(Rectifier),
     "lrn": _local_response,
     "maxpool": _pooling(MaxPooling),
     "avgpool": _pooling(AveragePooling),
     "linear": _fully_connected,
-    "dropout": _of_one(Dropout),
+    "dropout": _elementwise(Dropout),
     "softmax": _softmax,
 }

@@ -1,4 +1,4 @@
-"""One image in front of one network: what every part of the glass looks at."""
+"""A Subject: one image prepared for one network, the input of every function in vgglass.glass."""
 
 import difflib
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ from vgglass.preprocess import Placement, fit, normalise, placement, read
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An image and a network, ready to be looked at.
+    """A network and an image prepared as its input.
 
-    original  the picture as decoded, in full size (H, W, C), C as the network takes them
-    place     where the picture lies in the square; its rows and columns are the whole original's
-    square    what is cut out for the network: uint8 (S, S, C)
+    original  the decoded picture in full size (H, W, C), with the network's channels
+    place     where the picture lies in the square; its rows and columns are those of the whole original
+    square    the network's crop, uint8 (S, S, C)
     input     `square` normalised: float32 (1, C, S, S)
     """
 
@@ -45,21 +45,21 @@ class Subject:
         return self.network.architecture.layers()
 
     def layer(self, name: str) -> Layer:
-        """The layer of this name. Raises UsageError, naming the nearest."""
+        """Return a layer by name. Raises UsageError, which suggests the closest name."""
         return self.network.architecture.layer(name)
 
     def require_channel(self, layer: Layer, channel: int) -> None:
-        """Raises UsageError for a channel that the layer has not."""
+        """Raises UsageError for a channel out of range."""
         require_channel(layer.name, layer.output_shape[0], channel)
 
     def require_class(self, number: int) -> None:
-        """Raises UsageError for a class that the network does not tell."""
+        """Raises UsageError for a class number out of range."""
         classes = self.network.architecture.classes
         if not 0 <= number < classes:
             raise UsageError(f"class {number}", f"the classes are numbered 0 to {classes - 1}", "choose one of them")
 
     def require_position(self, layer: Layer, position: tuple[int, int]) -> None:
-        """Raises UsageError for a position (row, column) that the layer's maps have not."""
+        """Raises UsageError for a position (row, column) outside the layer's maps."""
         height, width = layer.output_shape[1:]
         row, column = position
         if not (0 <= row < height and 0 <= column < width):
@@ -71,14 +71,14 @@ class Subject:
             )
 
     def logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-        """The network's answer to this image (K,). Raises ModelFileError for one that is infinite or not a number."""
+        """Return the logits (K,) of the image. Raises ModelFileError if they are infinite or NaN."""
         with untouched(self.network), torch.inference_mode():
             answer: np.ndarray[tuple[int], np.dtype[np.float32]] = finite(self.network(self.input)[0].numpy())
         return answer
 
 
 def require_channel(name: str, count: int, channel: int) -> None:
-    """Raises UsageError for a channel that something of so many channels has not."""
+    """Raises UsageError for a channel not in 0..count-1."""
     if not 0 <= channel < count:
         nearest = min(max(channel, 0), count - 1)
         raise UsageError(
@@ -88,7 +88,7 @@ def require_channel(name: str, count: int, channel: int) -> None:
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module's mode and every parameter's requires_grad is as it was."""
+    """Switch to evaluation mode in the block; afterwards restore modules' modes and parameters' requires_grad."""
     modes = {module: module.training for module in network.modules()}
     wanted = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     network.eval()
@@ -104,9 +104,9 @@ def untouched(network: nn.Module) -> Iterator[None]:
 
 
 def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Path) -> Subject:
-    """Put an image (a path, the bytes of a file, or uint8 (H, W, C)) before a model, through the model's own way in.
+    """Decode and preprocess an image (a path, a file's bytes, or uint8 (H, W, C)) as the model does.
 
-    Raises ModelFileError, ImageError, or UsageError for an array of another kind.
+    Raises ModelFileError, ImageError, or UsageError for an array of another type or shape.
     """
     file = model if isinstance(model, ModelFile) else modelfile.load(Path(model))
     record = file.record.preprocessing
@@ -119,7 +119,7 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
             "convert it, or give the file itself",
         )
     original = fitted
-    if record.jpeg_scaled and not isinstance(source, np.ndarray):  # `fitted` may be smaller
+    if record.jpeg_scaled and not isinstance(source, np.ndarray):  # `fitted` may be a reduced-size decode
         original = read(source, replace(record, jpeg_scaled=False), DECODERS.decode)
     name = source.name if isinstance(source, Path) else "image"
     place = placement(fitted.shape[0], fitted.shape[1], record)
@@ -127,14 +127,14 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
 
 
 def put(network: VGG, record: Record, name: str, original: Pixels, place: Placement, square: Pixels) -> Subject:
-    """Put an image that is decoded and fitted already before a network; the arguments as in Subject."""
+    """Create a Subject from an image already decoded and cropped; arguments as in Subject."""
     return Subject(
         network, record, name, original, place, square, torch.from_numpy(normalise(square[None], record.preprocessing))
     )
 
 
 def class_number(subject: Subject, name: str | None) -> int | None:
-    """The number of a class given by name or number; None for none. Raises UsageError."""
+    """Return the number of a class given by name or number; None for None. Raises UsageError."""
     classes = subject.record.classes
     if name is None:
         return None
