@@ -60,13 +60,13 @@ def options(
 def main() -> None:
     """Run one command; a UserError is one line on standard error and its exit status."""
     streams.prepare()
-    warnings.filterwarnings("ignore", module="PIL")  # what Pillow warns of, our own limits and errors say
-    os.environ["MPLBACKEND"] = "agg"  # pictures are files: a backend meant for a screen or notebook may be missing here
+    warnings.filterwarnings("ignore", module="PIL")  # our own limits and errors cover what Pillow warns about
+    os.environ["MPLBACKEND"] = "agg"  # only files are drawn, and a configured GUI or notebook backend may be missing
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()  # or a full disk would be the interpreter's to tell, at its end
+            sys.stdout.flush()  # or the interpreter would report a full disk, at exit
     except UserError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(error.exit_status)

@@ -1,11 +1,11 @@
-"""The limit on an image, as an option of every command that reads the images of a person."""
+"""The --max-pixels option, shared by every command that reads a user's images."""
 
 from typing import Annotated
 
 import typer
 
 
-def _allow(pixels: int | None) -> None:
+def _set_limit(pixels: int | None) -> None:
     if pixels is not None:
         from vgglass import workflows
 
@@ -17,7 +17,7 @@ MaxPixels = Annotated[
     typer.Option(
         "--max-pixels",
         min=1,
-        callback=_allow,
+        callback=_set_limit,
         expose_value=False,
         help="The largest image that is decoded: 50 million pixels take up to 500 MB and 2 s.",
     ),

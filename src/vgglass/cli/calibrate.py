@@ -31,7 +31,7 @@ def calibrate(
     from vgglass import workflows
 
     source = fetched(model, download)
-    if source != model and not out:  # what was fetched stays as it came, for the commands that name it
+    if source != model and not out:  # a downloaded model is left unchanged in the cache
         raise UsageError("--out", "names the calibrated model file and is missing", "add, say, --out m.safetensors")
     found = workflows.calibrate(
         source, folder, out=out, precision_target=precision_target, split=split, console=output.console(stderr=True),

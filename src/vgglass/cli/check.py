@@ -14,8 +14,8 @@ from vgglass.locale import words
 if TYPE_CHECKING:
     from vgglass.data.audit import Audit, Case
 
-SHOWN = 10  # cases of a kind
-FILES = 4  # of a case
+SHOWN = 10  # maximum cases printed per kind
+FILES = 4  # maximum files printed per case
 
 
 def check(

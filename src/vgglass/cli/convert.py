@@ -34,7 +34,7 @@ def summary(
     from vgglass import workflows
 
     if workflows.is_model_file(architecture):
-        _require_own(context, architecture)
+        _refuse_architecture_options(context, architecture)
     network = workflows.architecture(
         architecture, classes=classes, channels=channels, image_size=image_size, width=width, hidden=hidden, head=head
     )
@@ -98,8 +98,8 @@ def summary(
     )
 
 
-def _require_own(context: typer.Context, file: str) -> None:
-    """Raises UsageError for options that a file has answered already."""
+def _refuse_architecture_options(context: typer.Context, file: str) -> None:
+    """Raises UsageError for architecture options in addition to a model file, which determines them."""
     for name in ("classes", "channels", "image_size", "width", "head", "hidden"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
@@ -136,7 +136,7 @@ def convert(
 
 
 def fetched(model: str, download: bool) -> str:
-    """The model as given; a pretrained name is fetched first, with a question on a terminal."""
+    """Return the model as given; download a pretrained name first, after confirmation on a terminal."""
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
     from vgglass import workflows

@@ -90,7 +90,7 @@ def show(evaluation: "Evaluation", console: Console) -> None:
     rows = [
         [row.name, *map(_share, (row.precision, row.recall, row.f1, row.auc)), f"{row.images:,}"]
         for row in evaluation.per_class
-        if row.images or row.precision is not None  # of a thousand classes the images may have two
+        if row.images or row.precision is not None  # with a thousand classes only few may occur
     ]
     console.print()
     console.print(output.table("class|>precision|>recall|>F1|>AUC|>images", rows))
@@ -126,7 +126,7 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 
 def _show_undefined(evaluation: "Evaluation", console: Console) -> None:
-    """Each reason once, with what it leaves undefined."""
+    """Print each reason once, with the metrics that it leaves undefined."""
     reasons: dict[str, list[str]] = {}
     for name, reason in evaluation.undefined.items():
         of_interval = name.startswith("intervals.")
@@ -137,7 +137,7 @@ def _show_undefined(evaluation: "Evaluation", console: Console) -> None:
 
 
 def _show_protocol(evaluation: "Evaluation", console: Console) -> None:
-    """One row of the paper's Tables 3 to 6."""
+    """Print a row in the format of the paper's Tables 3 to 6."""
     way = evaluation.protocol
     on = {"validation": "val. ", "all": ""}.get(evaluation.split, f"{evaluation.split} ")
     networks = "combined ConvNet models" if "+" in way.networks else "ConvNet config."
@@ -148,7 +148,7 @@ def _show_protocol(evaluation: "Evaluation", console: Console) -> None:
 
 
 def picture(evaluation: "Evaluation", model: Path, path: Path | None = None) -> Path:
-    """Draw the confusion matrix to `path`, or beside the model file; the path that was written."""
+    """Draw the confusion matrix to `path` (default: next to the model file); return the path."""
     from vgglass import workflows
 
     path, sentences = workflows.draw_confusion(evaluation, model, path)

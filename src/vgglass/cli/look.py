@@ -15,7 +15,7 @@ from vgglass.locale import language, words
 if TYPE_CHECKING:
     from vgglass.glass import Look, Subject
 
-SHOWN = 12  # rows of a ranking, channels of a list
+SHOWN = 12  # maximum rows of a ranking and channels of a list
 
 Model = Annotated[str, typer.Option(help="A model file, or a pretrained name.")]
 
@@ -59,7 +59,7 @@ def look(
     sheets.require_choice("scale", scale, sheets.SCALES)
     sheets.require_choice("order", order, sheets.ORDERS)
     methods = _methods(subject, attribution)
-    if json and not sanity:  # other maps have no numbers to print but those of their checks
+    if json and not sanity:  # an attribution map adds nothing to the JSON but its sanity checks
         methods = tuple(name for name in methods if name == "class-map")
     seen = glass.look(
         subject,
@@ -121,7 +121,7 @@ def fc(
 
 
 def opened(model: str, image: Path, download: bool) -> "Subject":
-    """The image before the model, whose weights are fetched first where they are asked for by name."""
+    """Open an image with a model, downloading pretrained weights first if needed."""
     from vgglass import workflows
 
     workflows.require_torch("the glass")

@@ -42,7 +42,7 @@ def pool(
     """Max, min or average pooling of an image, as the study note's script does it."""
     chosen, place = language(lang), output.position(at)
     output.require_png("--out", out)
-    x = _opened(image, chosen)
+    x = _open_input(image, chosen)
     from vgglass.glass import operations
 
     geometry = operations.Geometry((kernel, kernel), stride, padding)
@@ -74,7 +74,7 @@ def conv(
         raise UsageError(f"--as {as_}", "not one of gather, scatter", "choose one of them")
     chosen, place = language(lang), output.position(at)
     output.require_png("--out", out)
-    x = _opened(image, chosen)
+    x = _open_input(image, chosen)
     from vgglass.glass import operations
 
     text, console = _text(chosen), output.console()
@@ -95,11 +95,11 @@ def conv(
         console.print(text["response"], output.matrix(weights[::-1, ::-1]), sep="\n")
     if place:
         seen = operations.window(x, geometry, place)
-        sums = _explain_convolution(seen, weights, geometry, place, laid=as_ == "scatter", lang=chosen)
+        sums = _explain_convolution(seen, weights, geometry, place, scattered=as_ == "scatter", lang=chosen)
         if not per_channel:
             terms = " + ".join(f"{value:.6g}" for value in sums)
             console.print(text["total"].format(terms=terms, sum=f"{sum(sums):.6g}"), soft_wrap=True)
-    if abs(weights.sum()) < 1e-9:  # an edge detector answers around zero
+    if abs(weights.sum()) < 1e-9:  # an edge detector's output is centred on zero
         end = float(result.abs().max()) or 1.0
         console.print(text["grey"].format(end=f"{end:.3g}"))
         result = result / (2 * end) + 0.5
@@ -138,7 +138,7 @@ def relu(
     else:
         import torch
 
-        x = _opened(image, chosen)[0] - torch.tensor(MEAN)[:, None, None]
+        x = _open_input(image, chosen)[0] - torch.tensor(MEAN)[:, None, None]
         console.print(text["minus"])
     if not 0 <= channel < len(x):
         raise UsageError(f"--channel {channel}", f"the map has channels 0 to {len(x) - 1}", "choose one of them")
@@ -188,8 +188,8 @@ def _text(lang: str) -> dict[str, str]:
     return text
 
 
-def _opened(source: Path | None, lang: str) -> "Tensor":
-    """(1, 3, H, W) in 0..1 as ToTensor gives it, opened as the study note opens it; what differs is said."""
+def _open_input(source: Path | None, lang: str) -> "Tensor":
+    """Open an image as the study note does, (1, 3, H, W) in 0..1, and print how `images.decode` differs."""
     from vgglass import workflows
 
     workflows.require_torch("operations on images")
@@ -240,7 +240,7 @@ def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[
     seen = operations.window(x, geometry, place)
     _print_window(seen, geometry, place, lang)
     winners = operations.winners(seen, kind)
-    worst = {"max": -math.inf, "min": math.inf, "avg": 0.0}[kind]  # what the padding counts as
+    worst = {"max": -math.inf, "min": math.inf, "avg": 0.0}[kind]  # the value of the padding
     if worst and not seen.inside.all():
         console.print(text["never"])
     for channel, value in enumerate(operations.pooled(seen, kind)):
@@ -256,9 +256,9 @@ def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[
 
 
 def _explain_convolution(
-    seen: "Window", weights: "Numbers", geometry: "Geometry", place: tuple[int, int], *, laid: bool, lang: str
+    seen: "Window", weights: "Numbers", geometry: "Geometry", place: tuple[int, int], *, scattered: bool, lang: str
 ) -> list[float]:
-    """Print every channel's products, as a patch times the kernel or pixel by pixel as `laid` down; their sums."""
+    """Print every channel's products, as patch times kernel or, if `scattered`, pixel by pixel; return the sums."""
     text, console = _text(lang), output.console()
     _print_window(seen, geometry, place, lang)
     console.print(text["kernel"], output.matrix(weights), sep="\n")
@@ -267,8 +267,8 @@ def _explain_convolution(
         products = values * weights
         sums.append(float(products.sum()))
         console.print(text["channel"].format(channel=channel))
-        if laid:
-            _print_laid(seen, values, weights, geometry, lang)
+        if scattered:
+            _print_scatter(seen, values, weights, geometry, lang)
         else:
             console.print(f"  {text['patch']}", output.matrix(values, seen.inside), sep="\n", soft_wrap=True)
             console.print(f"  {text['products']}", output.matrix(products), sep="\n", soft_wrap=True)
@@ -276,8 +276,8 @@ def _explain_convolution(
     return sums
 
 
-def _print_laid(seen: "Window", values: "Numbers", weights: "Numbers", geometry: "Geometry", lang: str) -> None:
-    """What every pixel of the window (rows, columns) contributes, as scattering sees it."""
+def _print_scatter(seen: "Window", values: "Numbers", weights: "Numbers", geometry: "Geometry", lang: str) -> None:
+    """Print the contribution of every pixel of the window (rows, columns), as scattering computes it."""
     for row, column in zip(*seen.inside.nonzero(), strict=True):
         value, weight = values[row, column], weights[row, column]
         sentence = _text(lang)["laid"].format(
@@ -288,7 +288,7 @@ def _print_laid(seen: "Window", values: "Numbers", weights: "Numbers", geometry:
 
 
 def _print_both(ways: "dict[str, Tensor]", shown: str, place: tuple[int, int], lang: str) -> None:
-    """Both results side by side, the one that the picture shows first."""
+    """Print both results side by side, first the one in the picture."""
     text, console = _text(lang), output.console()
     rows = []
     for way, found in sorted(ways.items(), key=lambda item: item[0] != shown):

@@ -1,4 +1,4 @@
-"""How commands print: tables for a person, JSON for a program."""
+"""Output of commands: tables and JSON."""
 
 import json
 import re
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PIPE_WIDTH = 160  # of a table that goes to a file or another program
+PIPE_WIDTH = 160  # columns of output to a file or pipe
 
 Language = Annotated[str | None, typer.Option(help="en or zh; by the locale without.")]
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Standard output or error, where text is shown as it is: nothing in a file's or class's name is markup."""
+    """Return a console on standard output or error without markup, as file and class names may contain brackets."""
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_WIDTH
     return Console(width=width, highlight=False, markup=False, stderr=stderr, quiet=quiet)
 
 
 def visible(name: str) -> str:
-    """A file's name on one line, and without what would steer the terminal."""
+    """Escape line breaks and terminal control sequences in a file name."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_list(values: Iterable[Any]) -> None:
-    """What print_json prints of a list, each value as it comes."""
+    """Print a list as print_json does, but incrementally."""
     before = "["
     for value in values:
         text = _as_json(value).replace("\n", "\n  ")
@@ -53,13 +53,13 @@ def _as_json(value: Any) -> str:
 
 
 def warn(sentence: str) -> None:
-    """A sentence on standard error; nothing where there is none."""
+    """Print a non-empty message on standard error."""
     if sentence:
         typer.secho(sentence, fg="yellow", err=True)
 
 
 def matrix(values: "NDArray[np.float64]", inside: "NDArray[np.bool_] | None" = None) -> str:
-    """Rows of aligned numbers (rows, columns); those of the padding, not `inside`, stand in brackets."""
+    """Format aligned numbers (rows, columns), with those outside `inside` (padding) in brackets."""
     cells = [[f"{value + 0.0:.5g}" for value in row] for row in values]
     if inside is not None:
         cells = [
@@ -71,7 +71,7 @@ def matrix(values: "NDArray[np.float64]", inside: "NDArray[np.bool_] | None" = N
 
 
 def position(text: str | None) -> tuple[int, int] | None:
-    """'Y,X' as (row, column). Raises UsageError."""
+    """Parse 'Y,X' to (row, column). Raises UsageError."""
     if text is None:
         return None
     found = re.fullmatch(r"\s*(-?[0-9]+)\s*,\s*(-?[0-9]+)\s*", text)
@@ -81,13 +81,13 @@ def position(text: str | None) -> tuple[int, int] | None:
 
 
 def require_png(option: str, path: Path | None) -> None:
-    """Raises UsageError for a picture that is not to be a PNG file."""
+    """Raises UsageError unless `path` has the suffix .png."""
     if path is not None and path.suffix.lower() != ".png":
         raise UsageError(f"{option} {path}", "pictures are written as PNG files", "end it in .png")
 
 
 def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | None = None) -> Table:
-    """A plain table; a column whose name starts with '>' is aligned to the right, a failed row is red."""
+    """Build a plain table; columns with a leading '>' are right-aligned, failed rows are red."""
     result = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
     for column in columns.split("|"):
         result.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")

@@ -78,15 +78,15 @@ def show(lab: "Lab", lang: str, out: Path, console: Console) -> None:
     console.print(output.table(text["cost"], workflows.lab_costs(lab)))
     for sheet in workflows.lab_tables(lab, lang):
         console.print()
-        console.print(_ruled(sheet))
+        console.print(_table_with_rules(sheet))
         for note in sheet.notes:
             console.print(note, style="dim")
     written = ", ".join(str(out / name) for name in ("paper.json", "paper.md"))
     console.print("\n" + text["written"].format(files=written), soft_wrap=True)
 
 
-def _ruled(sheet: "Sheet") -> Table:
-    """As the paper sets its tables: rules between the networks; its own figures apart, in grey."""
+def _table_with_rules(sheet: "Sheet") -> Table:
+    """Format a table as in the paper, with rules between networks; the paper's own results are separate, in grey."""
     table = Table(box=box.SQUARE, header_style="bold", title=sheet.caption, title_justify="left", title_style="bold")
     for name in sheet.ours:
         table.add_column(name, justify="right" if "%" in name else "left")

@@ -17,11 +17,11 @@ from vgglass.errors import UsageError
 if TYPE_CHECKING:
     from vgglass.inference import Prediction
 
-PAGE = 1000  # rows of a table: its columns are as wide as they all need
+PAGE = 1000  # rows per table, over which column widths are computed
 
 
 class Tally:
-    """How many rows went by, and how many of images that could not be read."""
+    """Counts the rows of an iterator, and those of unreadable images."""
 
     def __init__(self) -> None:
         self.rows = self.failed = 0
@@ -58,7 +58,7 @@ def predict(
     """Name what is in images."""
     from vgglass import workflows
 
-    _require_fitting(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
+    _require_compatible(ray, out, {"--actors": actors, "--shard": shard}, {"--sort-into": sort_into, "--json": json})
     if ray and out:
         _predict_on_cluster(
             fetched(model, download), paths, out, address=ray, top=top, views=views, engine=engine, precision=precision,
@@ -67,7 +67,7 @@ def predict(
         return
     complete = resume and out is not None and workflows.is_complete(out)
 
-    scrolling = json and sys.stdout.isatty()  # rows on the screen are their own progress
+    scrolling = json and sys.stdout.isatty()  # rows scrolling by on a terminal need no progress bar
     console = Console(stderr=True, force_terminal=False if scrolling else None)
     tally = Tally()
     rows = tally.counted(
@@ -86,11 +86,11 @@ def predict(
         output.console().print(whole if complete else said, soft_wrap=True)
     else:
         _show(rows)
-    _tell_failures(tally.failed, tally.rows)
+    _exit_on_failures(tally.failed, tally.rows)
 
 
-def _require_fitting(ray: str | None, out: Path | None, with_ray: dict[str, Any], without: dict[str, Any]) -> None:
-    """Raises UsageError for options that do not go together. --resume is what --ray always does."""
+def _require_compatible(ray: str | None, out: Path | None, with_ray: dict[str, Any], without: dict[str, Any]) -> None:
+    """Raises UsageError for incompatible options. --resume is implied by --ray."""
     if not ray:
         for name, value in with_ray.items():
             if value is not None:
@@ -110,10 +110,10 @@ def _predict_on_cluster(model: str, paths: list[str], out: Path, *, shard: int |
     done = on_cluster.predict(model, paths, out, shard=shard or on_cluster.SHARD, console=console, **how)
     parts = f"{done.made} part{'s' * (done.made != 1)} made" if done.made else "nothing was left to do"
     output.console().print(f"{done.rows:,} row{'s' * (done.rows != 1)}: {out} ({parts})", soft_wrap=True)
-    _tell_failures(done.failed, done.rows)
+    _exit_on_failures(done.failed, done.rows)
 
 
-def _tell_failures(failed: int, rows: int) -> None:
+def _exit_on_failures(failed: int, rows: int) -> None:
     if failed:
         typer.secho(f"{failed} of {rows} images could not be read", fg="red", err=True)
         raise typer.Exit(1)

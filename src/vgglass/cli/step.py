@@ -1,4 +1,4 @@
-"""vgglass step: the arithmetic of one number of a network, printed as a person would write it."""
+"""vgglass step: the arithmetic of one output of a network, in written notation."""
 
 import math
 from pathlib import Path
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         Share,
     )  # fmt: skip
 
-SHOWN = 3  # input channels whose patches are printed, the largest contributions first
-LARGEST = 8  # contributions to a fully connected output
+SHOWN = 3  # input channels whose patches are printed, largest contributions first
+LARGEST = 8  # printed contributions to a fully connected output
 
 
 def step(

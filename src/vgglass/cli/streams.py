@@ -1,4 +1,4 @@
-"""Standard output and error: in any encoding, and where nobody reads them any more."""
+"""Standard output and error that tolerate any encoding and closed pipes."""
 
 import codecs
 import io
@@ -14,9 +14,10 @@ PLAIN = str.maketrans({"×": "x", "−": "-", "…": "...", "—": "-", "–": "
 
 
 class Stream(io.TextIOWrapper):
-    """A stream in the place of one of the interpreter's; what can't be written to it is reported once.
+    """Replacement for sys.stdout or sys.stderr that reports a write error at most once.
 
-    title  what to call it, and vital, whether it is the result: else the work goes on in silence where it is gone
+    title  its name in error messages
+    vital  whether it carries the result; otherwise write errors are ignored
     """
 
     def __init__(self, stream: io.TextIOWrapper, title: str, vital: bool) -> None:
@@ -25,50 +26,50 @@ class Stream(io.TextIOWrapper):
             write_through=stream.write_through,
         )  # fmt: skip
         self.title, self.vital = title, vital
-        self._replaced = stream  # which would close the buffer when nobody held it
+        self._replaced = stream  # keep a reference: its finaliser would close the shared buffer
 
     def write(self, text: str, /) -> int:
-        with self._reported():
+        with self._handle_errors():
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._reported():
+        with self._handle_errors():
             super().flush()
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Raises OSError with a name, of which there is none on a full disk."""
+    def _handle_errors(self) -> Iterator[None]:
+        """On OSError redirect the stream to /dev/null; if vital, re-raise it with the title as its filename."""
         try:
             yield
         except OSError as error:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # also for what is still buffered, which the interpreter's end would write
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())  # also discards buffered text, which would be flushed at exit
+            os.close(null)
             if self.vital:
                 error.filename = self.title
                 raise
 
 
 def prepare() -> None:
-    """Let both take any character, and standard error be no reason to stop."""
-    codecs.register_error(ERRORS, _escaped)
+    """Make both streams accept any character, and ignore write errors on standard error."""
+    codecs.register_error(ERRORS, _escape_unencodable)
     for name, title, vital in (("stdout", "standard output", True), ("stderr", "standard error", False)):
         stream = getattr(sys, name)
-        if stream is None:  # closed by who started this process
+        if stream is None:  # closed by the parent process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, Stream(stream, title, vital))
 
 
 def narrate() -> None:
-    """Let standard output, too, be no reason to stop: for commands whose results are files."""
+    """Ignore write errors on standard output too, for commands whose results are files."""
     if isinstance(sys.stdout, Stream):
         sys.stdout.vital = False
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """Our own signs in ASCII; the letters of names, which must not become others, as JSON escapes them."""
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Codec error handler: replace our own symbols by ASCII, and escape other characters (of names) as JSON does."""
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end].translate(PLAIN)
     return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text), error.end

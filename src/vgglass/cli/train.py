@@ -14,7 +14,7 @@ from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, Preprocessing, fetched
 from vgglass.errors import InterruptedRunError, UsageError
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT, by shell convention
 
 
 def demo(
@@ -49,7 +49,7 @@ def demo(
         (folder, "the test digits as images"),
     ):
         console.print(f"  {path}   {what}", soft_wrap=True)
-    program = "vgglass" if shutil.which("vgglass") else sys.argv[0]  # not on the path before the environment is active
+    program = "vgglass" if shutil.which("vgglass") else sys.argv[0]  # not on PATH unless the environment is activated
     console.print(f"\nNext, try:  {program} predict --model {best} {folder / '7'}", soft_wrap=True)
     console.print(f"            {program} look --model {best} {rows[0].path} --out {out / 'look'}", soft_wrap=True)
     console.print(f"            {program} serve --model {best}", soft_wrap=True)
@@ -139,11 +139,11 @@ def train(
         console.print("interrupted; nothing was saved after the last checkpoint", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     if workflows.is_first_process():
-        _say_what_came_of_it(best, folder, resume, console)
+        _print_summary(best, folder, resume, console)
 
 
 def _fields(assignments: list[str]) -> dict[str, Any]:
-    """Recipe fields as --set names them. Raises UsageError."""
+    """Parse --set FIELD=VALUE options to recipe fields. Raises UsageError."""
     found = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
@@ -153,7 +153,7 @@ def _fields(assignments: list[str]) -> dict[str, Any]:
     return found
 
 
-def _say_what_came_of_it(best: Path, folder: Path | None, resumed: bool, console: Console) -> None:
+def _print_summary(best: Path, folder: Path | None, resumed: bool, console: Console) -> None:
     from vgglass import workflows
 
     record, out = workflows.load_record(best), best.parent

@@ -1,1 +1,1 @@
-"""Evaluation: what a model is worth on images that it has not seen, told honestly."""
+"""Evaluation: metrics with confidence intervals on held-out images, calibration, robustness, and the report page."""

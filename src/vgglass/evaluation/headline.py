@@ -1,7 +1,7 @@
-"""The figures that a model is judged by first, each with its 95 % interval. N images, K classes, M cells, B resamples.
+"""The headline metrics, each with its 95 % interval. N images, K classes, M cells, B resamples.
 
-Images that are alike in true class, predicted class and whether the true one is among the first five are one cell:
-drawing N images again is drawing the cells' counts, and costs next to nothing however many images there are.
+Images with the same true class, predicted class and top-5 correctness form one cell. Bootstrap resampling of N images
+is then multinomial sampling of the cells' counts, whose cost hardly depends on N.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,15 +15,17 @@ from vgglass.evaluation.statistics import RESAMPLES, percentiles, wilson
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
 
-TOP5_FROM = 6  # with five classes or fewer every answer is in the top five
+TOP5_FROM = 6  # with five classes or fewer top-5 is always correct
 DRAWN_AT_ONCE = 2_000_000  # images
 SHARES = ("top1", "top5")
 
 
 @dataclass(frozen=True, eq=False)
 class Headline:
-    """figures     top1, top5, balanced_accuracy, macro_f1, auc; None where undefined
-    class_aucs  (K,), NaN where undefined
+    """The headline metrics.
+
+    figures     top1, top5, balanced_accuracy, macro_f1, auc; None if undefined
+    class_aucs  (K,), NaN if undefined
     intervals, undefined  see `metrics.Evaluation`
     """
 
@@ -34,7 +36,7 @@ class Headline:
 
 
 def headline(judged: Predictions, seed: int = 0) -> Headline:
-    """The five figures; the same seed draws the same images."""
+    """Compute the five metrics and their intervals; `seed` fixes the resampling."""
     generator = np.random.default_rng(seed)
     scores, labels = judged.log_probabilities, judged.labels
     images, classes = scores.shape
@@ -49,7 +51,7 @@ def headline(judged: Predictions, seed: int = 0) -> Headline:
         undefined["auc"] = "all images are of one class, and there is none to tell it from"
     else:
         plain["auc"] = np.array([np.nanmean(aucs)])
-        drawn["auc"] = (plain["auc"] + _drawn_means(influence, generator)).clip(0, 1)
+        drawn["auc"] = (plain["auc"] + _bootstrap_means(influence, generator)).clip(0, 1)
     figures = {name: None if name in undefined else float(plain[name][0]) for name in (*plain, *undefined)}
     intervals = {}
     for name in [name for name in plain if name not in undefined]:  # in an order that no hash decides
@@ -57,7 +59,7 @@ def headline(judged: Predictions, seed: int = 0) -> Headline:
             undefined[f"intervals.{name}"] = "there is one image, and an interval needs two or more"
         elif np.ptp(drawn[name]) > 0:
             intervals[name] = percentiles(drawn[name])
-        elif name in SHARES:  # all right or all wrong
+        elif name in SHARES:  # all correct or all wrong
             intervals[name] = wilson(round(plain[name][0] * images), images)
         else:
             undefined[f"intervals.{name}"] = "it is the same however these images are drawn: more of them would tell"
@@ -65,18 +67,18 @@ def headline(judged: Predictions, seed: int = 0) -> Headline:
 
 
 def _cells(judged: Predictions) -> NDArray[np.int64]:
-    """(N, 3): true class, predicted class, whether the true one is among the first five."""
+    """Return (N, 3): true class, predicted class, whether the true one is in the top five."""
     first = np.argsort(-judged.log_probabilities, axis=1, kind="stable")[:, :5]
     return np.stack([judged.labels, judged.predicted, (first == judged.labels[:, None]).any(axis=1)], axis=1)
 
 
 def _figures(cells: NDArray[np.int64], counts: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:
-    """Figures (B,) of cells (M, 3) of so many images (B, M)."""
+    """Compute each metric (B,) from cells (M, 3) and their image counts (B, M)."""
     true, predicted, among = cells.T
     right = true == predicted
     images = counts.sum(axis=1)
     of_class, taken_for, hits = (
-        _summed(counts[:, chosen], where[chosen], classes)
+        _sum_by_class(counts[:, chosen], where[chosen], classes)
         for where, chosen in ((true, slice(None)), (predicted, slice(None)), (true, right))
     )
     present = of_class > 0
@@ -93,8 +95,8 @@ def _figures(cells: NDArray[np.int64], counts: NDArray[np.int64], classes: int) 
     }
 
 
-def _summed(counts: NDArray[np.int64], places: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Counts (B, M) of cells summed by the class of each cell (M,): (B, K)."""
+def _sum_by_class(counts: NDArray[np.int64], places: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Sum counts (B, M) by the class of each cell (M,) to (B, K)."""
     from scipy.sparse import csr_array
 
     ones = np.ones(len(places))
@@ -104,11 +106,11 @@ def _summed(counts: NDArray[np.int64], places: NDArray[np.int64], classes: int) 
 
 
 def rankings(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One-vs-rest ROC-AUC of each class (K,), and how far each image pulls their mean (N,), which sums to nothing.
+    """Return the one-vs-rest ROC-AUC of each class (K,), and each image's influence on their mean (N,), summing to 0.
 
-    NaN for a class that has no image, or all. By placement values (DeLong, DeLong and Clarke-Pearson 1988): an image of
-    the class is worth the share of the others that rank below it, another image the share of the class above it; ties
-    count half.
+    NaN for a class with no image, or with all. By placement values (DeLong, DeLong and Clarke-Pearson 1988): for an
+    image of the class the fraction of the others ranked below it, for any other image the fraction of the class ranked
+    above it; ties count half.
     """
     from scipy.stats import rankdata
 
@@ -128,8 +130,8 @@ def rankings(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[ND
     return aucs, influence / max(1, np.isfinite(aucs).sum())
 
 
-def _drawn_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Means (B,) of values (N,) drawn again."""
+def _bootstrap_means(values: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return bootstrap means (B,) of values (N,)."""
     images = len(values)
     at_once = max(1, DRAWN_AT_ONCE // images)
     return np.concatenate(
@@ -140,17 +142,19 @@ def _drawn_means(values: NDArray[np.float64], generator: np.random.Generator) ->
     )
 
 
-# How a figure came about, in the columns of the paper's Tables 3 to 6.
+# The test protocol, in the columns of the paper's Tables 3 to 6.
 
-FIXED_SIZE = ("none", "flip", "shift", "shift-flip")  # augmentations that leave the training size as it is
+FIXED_SIZE = ("none", "flip", "shift", "shift-flip")  # augmentations without scale jittering
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """networks  the column of the architecture, joined by + for an ensemble: D+E
-    train     the shorter side of training images, S: 256, or 256-512; '' where it is no such number
-    test      the shorter side of test images, Q: 256, or 224,256,288
-    method    dense, crops, centre or what of them is averaged: dense+crops
+    """How a model was trained and tested.
+
+    networks  the architecture's column; for an ensemble joined by +: D+E
+    train     smallest side of training images, S: 256, or 256-512; '' if undefined for the augmentation
+    test      smallest side of test images, Q: 256, or 224,256,288
+    method    dense, crops, centre or an average of them: dense+crops
     """
 
     networks: str
@@ -173,7 +177,7 @@ class Protocol:
 
 
 def _network(record: Record) -> str:
-    """The paper's column; with batch norm, which the paper has not, A_bn."""
+    """Return the paper's column; with batch norm, which is not in the paper, A_bn."""
     return record.architecture.column + "_bn" * record.architecture.batch_norm
 
 
@@ -188,7 +192,7 @@ def _train_size(record: Record) -> str:
 
 
 def _test_sizes(views: tuple[View, ...]) -> str:
-    """The sizes; where the methods differ in them, those of each."""
+    """Return the test sizes, per method if they differ."""
     sizes: dict[str, list[str]] = {}
     for view in views:
         sizes.setdefault(view.name, []).append(str(view.scale))

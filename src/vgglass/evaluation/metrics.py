@@ -1,4 +1,4 @@
-"""Figures of one model on one split; scikit-learn's where it has them. N images, K classes, B resamples."""
+"""Metrics of one model on one split, by scikit-learn where it has them. N images, K classes, B resamples."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,10 +16,10 @@ from vgglass.evaluation.temperature import Calibration, Selective, calibration, 
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Figures of one class, and how many images of it there were; None where they are undefined.
+    """Metrics of one class and its number of images; None if undefined.
 
-    precision  None where no image was taken for it
-    recall, f1, auc  None where it has no image; auc (one-vs-rest) also where no other class has one
+    precision  None if no image was predicted as this class
+    recall, f1, auc  None if it has no image; auc (one-vs-rest) also if no other class has one
     """
 
     name: str
@@ -32,16 +32,17 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """top1 and top5 (None with five classes or fewer) are shares of `images`.
+    """Metrics of a model on one split.
 
+    top1, top5  fractions of `images`; top5 is None with five classes or fewer
     balanced_accuracy, macro_f1, auc  means of recall, F1 and one-vs-rest ROC-AUC over the classes that have images
-    intervals  of each of these five, its 95 % interval; `undefined` says why a figure or an interval is not there
+    intervals  95 % interval of each of these five; `undefined` gives the reason for a missing metric or interval
     confusion  (K, K): rows the true class, columns the predicted one
-    used_for   '' for images that the model never met; 'selection' where they chose its weights, 'calibration' where
-               they chose its temperature or threshold, 'training' where it learned from them: the figure then flatters
-    missing    classes of the model of which the split has no image
-    unknown    classes of the split that the model does not tell, with how many images of each are left out
-    selective  what the model's reject threshold does here, where it has one
+    used_for   '' for images new to the model; 'selection' if they selected its weights, 'calibration' if they fitted
+               its temperature or threshold, 'training' if it was trained on them: metrics are then biased upwards
+    missing    classes of the model without images in the split
+    unknown    classes of the split that the model does not have, with the number of images excluded for each
+    selective  selective prediction by the model's reject threshold, if it has one
     """
 
     split: str
@@ -67,15 +68,15 @@ class Evaluation:
 
 
 def require() -> None:
-    """Raises MissingExtraError where what reckons the figures is not installed."""
+    """Raises MissingExtraError if scikit-learn is not installed."""
     if not find_spec("sklearn"):
         raise MissingExtraError("scikit-learn", "torch", "evaluation")
 
 
 def collect(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.float64]:
-    """The log-probabilities of every image (N, K).
+    """Stack the log-probabilities of every image (N, K).
 
-    Raises ImageError for the first that can't be read.
+    Raises ImageError for the first unreadable image.
     """
     rows = []
     for answer in answers:
@@ -86,7 +87,7 @@ def collect(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.f
 
 
 def evaluate(judged: Predictions) -> Evaluation:
-    """Every figure of a model's answers; a tie goes to the class that comes first."""
+    """Compute every metric of a model's predictions; ties go to the first class."""
     from sklearn import metrics
 
     labels, predicted, classes = judged.labels, judged.predicted, judged.record.classes
@@ -100,7 +101,9 @@ def evaluate(judged: Predictions) -> Evaluation:
         split=judged.split,
         images=len(labels),
         per_class=tuple(
-            ClassFigures(name, _known(p), _known(r), int(n), _known(f) if n else None, _known(a))
+            ClassFigures(
+                name, _none_if_nan(p), _none_if_nan(r), int(n), _none_if_nan(f) if n else None, _none_if_nan(a)
+            )
             for name, p, r, f, n, a in rows
         ),
         confusion=metrics.confusion_matrix(labels, predicted, labels=every),
@@ -116,5 +119,5 @@ def evaluate(judged: Predictions) -> Evaluation:
     )
 
 
-def _known(figure: float) -> float | None:
+def _none_if_nan(figure: float) -> float | None:
     return None if np.isnan(figure) else float(figure)

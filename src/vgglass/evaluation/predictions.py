@@ -1,4 +1,4 @@
-"""A model's answers on one split, two models' on the same images, and how far two computations of one model agree.
+"""A model's predictions on a split, the comparison of two models on the same images, and of two engines of one model.
 
 N images, K classes.
 """
@@ -22,17 +22,17 @@ from vgglass.modelfile import Record
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's answers on one split.
+    """A model's predictions on one split.
 
     record             of the model
-    sources            the images as the data set holds them (N)
-    labels             (N,), by the model's classes
+    sources            the data set's images (N)
+    labels             (N,), indices of the model's classes
     log_probabilities  (N, K)
     used_for           see `metrics.Evaluation`
-    missing            classes of the model of which the split has no image
-    unknown            classes of the split that the model does not tell, with how many images of each are left out
-    views              that each image was shown in
-    others             of an ensemble the records of the further models; the answers are the average at the softmax
+    missing            classes of the model without images in the split
+    unknown            classes of the split that the model does not have, with the number of images excluded for each
+    views              the views averaged for each image
+    others             records of an ensemble's further models, whose probabilities are averaged
     """
 
     record: Record
@@ -48,7 +48,7 @@ class Predictions:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Of each image: a file's path below the folder that all of them lie in, or the number of pixels."""
+        """The name of each image: a file's path relative to the common folder, or the index of an array."""
         files = [source.absolute() if isinstance(source, Path) else None for source in self.sources]
         folders = {str(file.parent) for file in files if file}
         common = os.path.commonpath(folders) if folders else ""
@@ -56,30 +56,32 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(N,): the likeliest class of each image; a tie goes to the class that comes first."""
+        """(N,): the top-1 class of each image; ties go to the first class."""
         likeliest: NDArray[np.int64] = self.log_probabilities.argmax(axis=1)
         return likeliest
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(N,): whether the likeliest class is the true one."""
+        """(N,): whether top-1 is correct."""
         right: NDArray[np.bool_] = self.predicted == self.labels
         return right
 
 
-# Two models on the same images: whether one is better, or only luckier. N images.
+# Two models on the same images: whether their difference is significant. N images.
 
-CHANCE = 0.05  # a difference is called larger than chance where chance gives its like more seldom
+CHANCE = 0.05  # significance level
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """top1         of the first model and the second
-    only_first, only_second  images that only the one or the other gets right: the discordant ones
-    p            McNemar's exact test: how often chance alone divides the discordant images so unevenly, or more so
-    difference   of the second's top-1 from the first's, with its 95 % interval (paired, Agresti and Min 2005)
-    used_for     of either model: see `metrics.Evaluation`
-    missing, unknown  see `metrics.Evaluation`; of the classes that both models tell
+    """Paired comparison of two models.
+
+    top1         of the first and the second model
+    only_first, only_second  numbers of images that only one model classifies correctly: the discordant pairs
+    p            two-sided p-value of McNemar's exact test
+    difference   second top-1 minus first, with its 95 % interval (paired, Agresti and Min 2005)
+    used_for     for either model: see `metrics.Evaluation`
+    missing, unknown  see `metrics.Evaluation`; with respect to the classes common to both models
     """
 
     split: str
@@ -102,7 +104,7 @@ class Comparison:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided p of McNemar's exact test (1947): with no difference each discordant image is a coin's toss."""
+    """Return the two-sided p-value of McNemar's exact test (1947): a binomial test with 1/2 on the discordant pairs."""
     from scipy import stats
 
     discordant = only_first + only_second
@@ -110,26 +112,26 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def compare_predictions(first: NDArray[np.bool_], second: NDArray[np.bool_], split: str, **about: Any) -> Comparison:
-    """Compare which images (N,) either model gets right; `about` are the fields after `difference`."""
+    """Compare the correctness (N,) of two models; `about` are the fields after `difference`."""
     lost, gained = int((first & ~second).sum()), int((second & ~first).sum())
     top1 = float(first.mean()), float(second.mean())
     difference = (top1[1] - top1[0], *paired_interval(gained, lost, len(first)))
     return Comparison(split, len(first), top1, lost, gained, mcnemar(lost, gained), difference, **about)
 
 
-# How far two computations of one network answer alike, on the same images. N images, K classes.
+# Agreement of two computations of one network on the same images. N images, K classes.
 
-Z = 1.959964  # of a normal distribution's middle 95 %
+Z = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A network's answers by a second engine beside those by the first.
+    """Agreement of a network's predictions by a second engine with those by the first.
 
-    top1_agreement  share of the images with the same likeliest class
-    probability     the largest difference of any class's probability
+    top1_agreement  fraction of images with the same top-1 class
+    probability     maximum difference of any class's probability
     top1            accuracies of the first and the second; None without labels
-    difference      of the second's top-1 from the first's, with its 95 % interval; None without labels
+    difference      second top-1 minus first, with its 95 % interval; None without labels
     """
 
     images: int
@@ -145,7 +147,7 @@ class Agreement:
 def agreement(
     first: NDArray[np.float64], second: NDArray[np.float64], labels: NDArray[np.int64] | None = None
 ) -> Agreement:
-    """Compare log-probabilities (N, K) and (N, K), by labels (N,) where there are any."""
+    """Compare log-probabilities (N, K) and (N, K); with labels (N,) also accuracies."""
     one, two = first.argmax(axis=1), second.argmax(axis=1)
     same = float((one == two).mean())
     largest = float(np.abs(np.exp(first) - np.exp(second)).max())
@@ -158,9 +160,9 @@ def agreement(
 
 
 def paired_interval(gained: int, lost: int, images: int) -> tuple[float, float]:
-    """95 % interval of the difference of two accuracies on the same images, by those that only one of them gets right.
+    """Return the 95 % interval of the difference of two accuracies on the same images, from the discordant pairs.
 
-    Agresti and Min 2005: half an image more in each of the four cells, then Wald's.
+    Agresti and Min 2005: add 1/2 to each of the four cells, then the Wald interval.
     """
     more, less, total = gained + 0.5, lost + 0.5, images + 2
     mean = (more - less) / total

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that opens from disk, its pictures and its script inside it.
+"""The evaluation report: one self-contained HTML file with pictures and script inlined.
 
 N images, K classes.
 """
@@ -27,7 +27,7 @@ from vgglass.inference.predictor import BATCH_PIXELS, LARGEST_BATCH
 from vgglass.isolation import DECODERS
 from vgglass.preprocess import fit, read
 
-# Which training images a network takes an image for: the nearest by its features. M images, N training images.
+# Nearest neighbours in feature space among the training images. M images, N training images.
 
 Features = NDArray[np.floating[Any]]  # (images, D)
 
@@ -35,18 +35,18 @@ Features = NDArray[np.floating[Any]]  # (images, D)
 def nearest(
     images: Features, training: Iterable[Features], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The places of the `count` training images nearest to each image, and their cosines, both (M, count).
+    """Return indices and cosine similarities (M, count) of the training images nearest to each image.
 
-    training  the features of the training images, batch by batch; of equal cosines the earlier image comes first
+    training  features of the training images, batch by batch; ties go to the earlier image
     """
-    wanted = _unit(images)
-    cosines = np.concatenate([wanted @ _unit(batch).T for batch in training], axis=1)
+    wanted = _normalise_rows(images)
+    cosines = np.concatenate([wanted @ _normalise_rows(batch).T for batch in training], axis=1)
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
     return order, np.take_along_axis(cosines, order, axis=1)
 
 
-def _unit(features: Features) -> NDArray[np.float64]:
-    """Each of length 1; one without a direction stays 0, and its cosines are 0."""
+def _normalise_rows(features: Features) -> NDArray[np.float64]:
+    """Normalise each row to length 1; a zero row stays 0, and so do its cosines."""
     lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     return features / np.where(lengths == 0, 1, lengths)
 
@@ -54,22 +54,22 @@ def _unit(features: Features) -> NDArray[np.float64]:
 Source = Path | Pixels
 
 HEADLINE = ("top1", "top5", "balanced_accuracy", "macro_f1", "auc")
-LARGEST_TABLE = 30  # classes of a confusion matrix with a number in each cell
-PAIRS = 60  # of a larger one, the most confused
-CELL_IMAGES, ALL_IMAGES = 12, 1200  # shown of a cell, and of all cells together
+LARGEST_TABLE = 30  # maximum classes for a confusion matrix drawn with numbers
+PAIRS = 60  # most confused pairs listed for a larger one
+CELL_IMAGES, ALL_IMAGES = 12, 1200  # maximum pictures per cell, and in total
 MISTAKES, NEIGHBOURS = 24, 5
 SMALL, LARGE, COARSE = 96, 224, 64  # sides of pictures; smaller ones are shown pixel by pixel
-FEW = 10  # images of a bin of the reliability diagram that say little
+FEW = 10  # images below which a bin of the reliability diagram is marked as unreliable
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """What explains a mistake.
+    """Functions and data that explain misclassifications.
 
-    attribute  an image and a class, to the network's square with what speaks for that class laid over it
-    method     its name, a key of the page's words: gradcam or class-map
-    features   squares (n, S, S, C) to their `Architecture.embedding` (n, D)
-    training   the images that the nearest are looked for among, labelled by the model's classes
+    attribute  (image, class) -> the network's crop with the class's attribution map overlaid
+    method     its name, a key of the page's texts: gradcam or class-map
+    features   crops (n, S, S, C) -> `Architecture.embedding` (n, D)
+    training   candidates for nearest neighbours, labelled by the model's classes
     """
 
     attribute: Callable[[Source, int], Image.Image]
@@ -79,9 +79,9 @@ class Explainer:
 
 
 def write(facts: Mapping[str, Any], path: Path) -> None:
-    """Fill the template with a report's facts and the words of both languages. Raises OSError.
+    """Fill the template with the report's data and the texts of both languages. Raises OSError.
 
-    No script runs in the page but its own, whose hash it names, and nothing is asked of any server.
+    A content security policy allows only the page's own script, by hash, and no network requests.
     """
     room = files("vgglass.evaluation")
     names = ("report.html", "report_charts.js", "report.js")
@@ -102,10 +102,10 @@ def facts(
     explainer: Explainer | None = None,
     robustness: Robustness | None = None,
 ) -> dict[str, Any]:
-    """What the page draws.
+    """Return the data that the page draws, as JSON types.
 
-    about     the model's and the data's names and digests, and how the answers were computed
-    training  the rows of the run's metrics.jsonl; None where there are none
+    about     names and digests of model and data, and how the predictions were computed
+    training  the rows of the run's metrics.jsonl; None if there are none
     """
     record = judged.record
     wrong = np.flatnonzero(~judged.right)
@@ -155,7 +155,7 @@ def _about(record: Any) -> dict[str, Any]:
 
 
 def _headline(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Each figure with its interval; null where undefined. Five classes or fewer have no top-5 to speak of."""
+    """Return each metric with its interval; null if undefined. Top-5 is omitted with five classes or fewer."""
     found = []
     for name in HEADLINE:
         value = getattr(evaluation, name)
@@ -168,11 +168,11 @@ def _headline(evaluation: Evaluation) -> list[dict[str, Any]]:
 def confusion(
     judged: Predictions, matrix: NDArray[np.int64]
 ) -> tuple[list[list[int]], list[list[int]] | None, dict[str, list[dict[str, Any]]]]:
-    """What the page shows of a confusion matrix (K, K): cells, pairs, galleries.
+    """Return the page's data for a confusion matrix (K, K): cells, pairs, galleries.
 
-    cells      row, column and images of each that is not empty
-    pairs      where the classes are too many for a table, the cells off the diagonal with most images; else None
-    galleries  by 'row,column', pictures of each cell, or of each of the pairs, the most confident first
+    cells      row, column and image count of each non-empty cell
+    pairs      the largest off-diagonal cells if there are too many classes for a table; else None
+    galleries  by 'row,column', pictures of each cell, or of each of the pairs, most confident first
     """
     cells = [[int(row), int(column), int(matrix[row, column])] for row, column in np.argwhere(matrix)]
     pairs = None
@@ -185,22 +185,22 @@ def confusion(
     galleries = {}
     for row, column, _ in shown:
         inside = (judged.labels[confident] == row) & (judged.predicted[confident] == column)
-        galleries[f"{row},{column}"] = [_shown(judged, index, SMALL) for index in confident[inside][:each]]
+        galleries[f"{row},{column}"] = [_prediction_json(judged, index, SMALL) for index in confident[inside][:each]]
     return cells, pairs, galleries
 
 
 def fair_share(counts: Sequence[int], most: int, total: int) -> int:
-    """The largest number up to `most` of which so many from each of the counts are no more than `total`; at least 1."""
+    """Return the largest limit per count, 1 to `most`, for which the limited counts sum to at most `total`."""
     return next((each for each in range(most, 1, -1) if sum(min(count, each) for count in counts) <= total), 1)
 
 
 def _mistakes(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer | None) -> list[dict[str, Any]]:
-    """Wrong answers, each with its picture and, where there is an explainer, what it says of it."""
+    """Return misclassified images with their pictures and, given an explainer, attributions and neighbours."""
     rows = []
     for index in chosen:
         label = int(judged.labels[index])
         true = float(np.exp(judged.log_probabilities[index, label]))
-        rows.append(_shown(judged, index, LARGE) | {"label": label, "true_probability": true})
+        rows.append(_prediction_json(judged, index, LARGE) | {"label": label, "true_probability": true})
     if explainer and len(chosen):
         near = _neighbours(judged, chosen, explainer) if explainer.training else None
         for place, (index, row) in enumerate(zip(chosen, rows, strict=True)):
@@ -212,7 +212,7 @@ def _mistakes(judged: Predictions, chosen: NDArray[np.int64], explainer: Explain
 
 
 def _neighbours(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer) -> list[list[dict[str, Any]]]:
-    """For each image chosen, the training images that the network takes it for."""
+    """Return the nearest training images of each chosen image."""
     record = judged.record.preprocessing
     squares = np.stack([fit(read(judged.sources[index], record), record) for index in chosen])
     size = min(LARGEST_BATCH, max(1, BATCH_PIXELS // record.size**2))
@@ -231,7 +231,7 @@ def _neighbours(judged: Predictions, chosen: NDArray[np.int64], explainer: Expla
     ]
 
 
-def _shown(judged: Predictions, index: int, side: int) -> dict[str, Any]:
+def _prediction_json(judged: Predictions, index: int, side: int) -> dict[str, Any]:
     source, predicted = judged.sources[index], int(judged.predicted[index])
     return {
         "picture": web.thumbnail(_pixels(source, side), side),

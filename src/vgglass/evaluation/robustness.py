@@ -1,7 +1,7 @@
-"""Accuracy under disturbances: the same images larger, coarser, stretched, compressed, blurred, darker, noisy.
+"""Robustness: accuracy under scaling, stretching, downsampling, JPEG compression, blur, brightness changes and noise.
 
-Scale and aspect are disturbed before the picture is fitted to the network's square (S, S, C), the rest on the square:
-a step then means the same for photographs of any size. The centre view is judged.
+Scale and aspect are changed before the picture is fitted to the network's square (S, S, C); the others apply to the
+square, so that a level means the same for photographs of any size. Only the centre view is evaluated.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,13 +23,13 @@ Answer = Callable[[Pixels], NDArray[np.floating[Any]]]  # squares (n, S, S, C) t
 Disturb = Callable[[Pixels, Preprocessing, float, int], Pixels]  # a picture or square, the record, a level, a seed
 Key = tuple[str, float]  # a kind and one of its levels
 
-IMAGES = 500  # at most, evenly out of the split
-CHUNK = 16  # pictures that are held at once
+IMAGES = 500  # at most, evenly spaced in the split
+CHUNK = 16  # pictures held in memory at once
 
 
 @dataclass(frozen=True)
 class Point:
-    """Top-1 at one level of a disturbance with its 95 % interval (Wilson); `plain`: the level that disturbs nothing."""
+    """Top-1 at one level of a disturbance with its 95 % interval (Wilson); `plain`: the undisturbed level."""
 
     level: float
     top1: float
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Robustness:
-    """curves by kind, in the order of their levels: all of them on the same `images`, out of `split_images`."""
+    """Curves by kind in the order of their levels, all on the same `images` out of `split_images`."""
 
     images: int
     split_images: int
@@ -50,10 +50,10 @@ class Robustness:
 def robustness(
     judged: Predictions, answer: Answer, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Robustness:
-    """Judge a network on up to IMAGES of the images at each level of each disturbance.
+    """Evaluate a network on up to IMAGES of the images at each level of each disturbance.
 
-    answer    the network: squares (n, S, S, C) to logits (n, K)
-    progress  told of the images done, of how many
+    answer    the network: squares (n, S, S, C) -> logits (n, K)
+    progress  called with the number of images done and the total
     """
     record = judged.record.preprocessing
     every = len(judged.labels)
@@ -63,7 +63,7 @@ def robustness(
     for start in range(0, len(chosen), CHUNK):
         members = chosen[start : start + CHUNK]
         pictures = [read(judged.sources[index], record, DECODERS.decode) for index in members]
-        for key, squares in _disturbed(pictures, members, record, kinds):
+        for key, squares in _disturb_all(pictures, members, record, kinds):
             counted = int((answer(squares).argmax(axis=1) == judged.labels[members]).sum())
             for same in [key] if key else [(kind, plain(kind, record)) for kind in kinds]:
                 right[same] += counted
@@ -78,14 +78,14 @@ def robustness(
 
 
 def levels(record: Preprocessing) -> dict[str, tuple[float, ...]]:
-    """The steps of each kind for a network, its plain one among them; a scale for those alone that crop.
+    """Return the levels of each kind, including the plain one; scale only for networks whose preprocessing crops.
 
-    scale       Q, what the shorter side is brought to before the centre is cut out, in pixels
-    aspect      what the width is multiplied by
-    resolution  share of the square's pixels a side that is left
+    scale       Q, length of the shorter side before the centre crop, in pixels
+    aspect      factor of the width
+    resolution  factor of the square's side
     jpeg        quality, or UNCOMPRESSED
-    blur        standard deviation of a Gaussian as a share of the square's side
-    brightness  what the pixels are multiplied by
+    blur        standard deviation of a Gaussian as a fraction of the square's side
+    brightness  factor of the pixel values
     noise       standard deviation of Gaussian noise in grey levels of 0..255
     """
     sides = sorted({record.size, *(round(record.resize * factor) for factor in SCALES)})
@@ -93,14 +93,14 @@ def levels(record: Preprocessing) -> dict[str, tuple[float, ...]]:
 
 
 def plain(kind: str, record: Preprocessing) -> float:
-    """The level of a kind that disturbs nothing."""
+    """Return the undisturbed level of a kind."""
     return float(record.resize) if kind == "scale" else PLAIN[kind]
 
 
-def _disturbed(
+def _disturb_all(
     pictures: list[Pixels], seeds: NDArray[np.int64], record: Preprocessing, kinds: Mapping[str, tuple[float, ...]]
 ) -> Iterator[tuple[Key | None, Pixels]]:
-    """The squares (n, S, S, C) at every level; those that nothing disturbs once for all kinds, under None."""
+    """Yield the squares (n, S, S, C) at every level; the undisturbed ones once for all kinds, with the key None."""
     squares = [fit(pixels, record) for pixels in pictures]
     yield None, np.stack(squares)
     for kind, steps in kinds.items():
@@ -148,7 +148,7 @@ def _brightness(square: Pixels, record: Preprocessing, level: float, seed: int) 
 
 
 def _noise(square: Pixels, record: Preprocessing, level: float, seed: int) -> Pixels:
-    """The same noise on an image at every level, only stronger."""
+    """Add noise that differs between levels only in its scale."""
     return _rounded(square + level * np.random.default_rng(seed).standard_normal(square.shape, np.float32))
 
 
@@ -161,8 +161,8 @@ DISTURBANCES: dict[str, Disturb] = {
     "brightness": _brightness, "noise": _noise,
 }  # fmt: skip
 BEFORE_FITTING = ("scale", "aspect")
-UNCOMPRESSED = 101.0  # beyond the best quality
-SCALES = (1.0, 1.15, 1.3, 1.5, 2.0)  # of the record's own
+UNCOMPRESSED = 101.0  # above the highest quality
+SCALES = (1.0, 1.15, 1.3, 1.5, 2.0)  # factors of the record's own scale
 STEPS: dict[str, tuple[float, ...]] = {
     "aspect": (0.5, 0.67, 0.8, 1.0, 1.25, 1.5, 2.0),
     "resolution": (1.0, 0.75, 0.5, 0.35, 0.25),

@@ -1,4 +1,4 @@
-"""95 % intervals, and the smallest difference that a test can find. N images."""
+"""95 % confidence intervals, and the smallest detectable difference of a test. N images."""
 
 from math import sqrt
 
@@ -10,7 +10,7 @@ TAILS = (2.5, 97.5)  # percentiles
 
 
 def wilson(right: int, images: int) -> tuple[float, float]:
-    """Interval of a share (Wilson 1927): sound for few images too, and where all or none of them are right."""
+    """Return the Wilson (1927) interval of a proportion, valid for few images and for 0 or 100 %."""
     from scipy import stats
 
     found = stats.binomtest(right, images).proportion_ci(method="wilson")
@@ -18,29 +18,28 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 
 
 def percentiles(figures: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval that a figure's values on resampled images span."""
+    """Return the percentile bootstrap interval of a metric's resampled values."""
     low, high = np.percentile(figures, TAILS)
     return float(low), float(high)
 
 
-# The smallest difference between two models that a test on the same images is likely to find.
+# Power analysis: the smallest difference of two models that a paired test is likely to detect.
 
-SIZE, POWER = 0.05, 0.8  # of McNemar's two-sided test: false alarms, and true differences that it finds
+SIZE, POWER = 0.05, 0.8  # of McNemar's two-sided test: type I error rate, and power
 
 
 def quantiles() -> tuple[float, float]:
-    """Of the normal distribution: z1 at 1 - SIZE / 2 and z2 at POWER."""
+    """Return the normal quantiles z1 at 1 - SIZE / 2 and z2 at POWER."""
     from scipy.stats import norm
 
     return float(norm.ppf(1 - SIZE / 2)), float(norm.ppf(POWER))
 
 
 def detectable(images: int, discordant: float) -> float | None:
-    """The difference x of two accuracies on the same n images that McNemar's test finds with POWER.
+    """Return the difference x of two accuracies on the same n images that McNemar's test detects with POWER.
 
-    discordant  share d of the images that one of the two gets right and the other wrong; as x can't exceed it, d grows
-                with an x beyond it
-    It solves n x^2 = (z1 sqrt(d) + z2 sqrt(d - x^2))^2 (Connor 1987). None where n is too small for any.
+    discordant  fraction d of discordant pairs; raised to x where x would exceed it
+    Solves n x^2 = (z1 sqrt(d) + z2 sqrt(d - x^2))^2 (Connor 1987). None if n is too small for any.
     """
     from scipy.optimize import brentq
 

@@ -1,4 +1,4 @@
-"""Whether a model's probabilities mean what they say, and what mends them. N images, K classes, T temperature."""
+"""Calibration: its measurement, temperature scaling and reject thresholds. N images, K classes, T temperature."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,16 +12,16 @@ from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.statistics import wilson
 
 BINS = 15  # as Guo et al. 2017
-HOTTEST = 100.0  # T lies between its inverse and this
-COVERAGES = tuple(step / 20 for step in range(20, 0, -1))  # shares of the images that a threshold is tried to answer
-CONFIDENCE = 0.95  # that the precision on other images reaches the target
+HOTTEST = 100.0  # upper bound of T; its inverse is the lower bound
+COVERAGES = tuple(step / 20 for step in range(20, 0, -1))  # candidate coverages of a threshold
+CONFIDENCE = 0.95  # that the precision on new images reaches the target
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Images whose likeliest class has a probability in (low, high]: the mean of it, and the share that is right.
+    """Images whose top-1 probability is in (low, high]: its mean (confidence), and their accuracy.
 
-    confidence, accuracy  None where there are no images
+    confidence, accuracy  None without images
     """
 
     low: float
@@ -33,9 +33,11 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """ece   expected calibration error: mean |accuracy - confidence| over the bins, weighted by their images
-    nll   mean -log p of the true class
-    brier mean over the images of the squared error of the probabilities, summed over the classes (Brier 1950): 0 to 2
+    """Calibration metrics.
+
+    ece    expected calibration error: mean |accuracy - confidence| over the bins, weighted by their images
+    nll    mean -log p of the true class
+    brier  mean over the images of the squared error of the probabilities, summed over the classes (Brier 1950): 0 to 2
     """
 
     ece: float
@@ -49,11 +51,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Answer only images whose likeliest class has at least this probability.
+    """A reject threshold: predictions with a lower top-1 probability are rejected.
 
-    precision  share of the answered images that is right
-    low        what that share is at least on other such images, with 95 % confidence
-    coverage   share of the images that is answered; `answered` is their count
+    precision  accuracy on the answered (not rejected) images
+    low        lower confidence bound (95 %) of the precision on new images
+    coverage   fraction of images answered; `answered` is their count
     """
 
     value: float
@@ -69,9 +71,9 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Selective:
-    """What the model's reject threshold does on a split: see `Threshold`; precision and its interval None at no answer.
+    """A model's reject threshold on a split: see `Threshold`; precision and its interval are None at zero coverage.
 
-    interval  95 % of the precision
+    interval  95 % interval of the precision
     """
 
     threshold: float
@@ -82,7 +84,7 @@ class Selective:
 
 
 def selective(judged: Predictions) -> Selective | None:
-    """None for a model without a threshold, and for an ensemble, for which none was chosen."""
+    """Evaluate the model's threshold. None for a model without one, and for an ensemble, for which none was chosen."""
     threshold = judged.record.reject_threshold
     if threshold is None or judged.others:
         return None
@@ -93,7 +95,7 @@ def selective(judged: Predictions) -> Selective | None:
 
 
 def calibration(judged: Predictions) -> Calibration:
-    """ECE, NLL, Brier score and the bins of the reliability diagram."""
+    """Compute ECE, NLL, Brier score and the bins of the reliability diagram."""
     from sklearn.metrics import brier_score_loss
 
     answers, labels = judged.log_probabilities, judged.labels
@@ -109,7 +111,7 @@ def calibration(judged: Predictions) -> Calibration:
 
 
 def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = BINS) -> tuple[Bin, ...]:
-    """Bins of equal width over confidences (N,) and whether each answer is right (N,)."""
+    """Bin confidences (N,) and correctness (N,) into bins of equal width."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(confidence, edges[1:-1], right=True)
     count = np.bincount(place, minlength=bins)
@@ -126,7 +128,7 @@ def nll(log_probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> fl
 
 
 def tempered(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float64]:
-    """Log-probabilities (N, K) of logits, or of log-probabilities, divided by T."""
+    """Return log-probabilities (N, K) of logits, or of log-probabilities, divided by T."""
     from scipy.special import log_softmax
 
     result: NDArray[np.float64] = log_softmax(logits.astype(np.float64) / temperature, axis=1)
@@ -134,17 +136,17 @@ def tempered(logits: NDArray[np.floating[Any]], temperature: float) -> NDArray[n
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    """The T that makes labels (N,) likeliest (Guo et al. 2017), by logits or log-probabilities (N, K).
+    """Return the T that maximises the likelihood of labels (N,) given logits or log-probabilities (N, K).
 
-    Raises DataError where there is none: with no answer wrong the likelihood rises as T goes to 0, with answers no
-    better than guesses as T grows.
+    Guo et al. 2017. Raises DataError if there is no maximum: if every prediction is correct the likelihood increases as
+    T goes to 0, if the predictions are no better than chance as T grows.
     """
     from scipy.optimize import minimize_scalar
 
     of_label = logits[np.arange(len(labels)), labels]
     if (of_label == logits.max(axis=1)).all():
         raise _no_temperature(labels, "no answer is wrong")
-    if of_label.mean() <= logits.mean():  # the likelihood falls from 1/T = 0 on, and it is concave in 1/T
+    if of_label.mean() <= logits.mean():  # log-likelihood is concave in 1/T and decreasing at 1/T = 0
         raise _no_temperature(labels, "the answers are no better than guesses")
     limit = math.log(HOTTEST)
     found = minimize_scalar(
@@ -159,13 +161,12 @@ def _no_temperature(labels: NDArray[np.int64], why: str) -> DataError:
 
 
 def choose_threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target: float) -> Threshold:
-    """The threshold that answers most images at a precision of `target` or more, on other images too.
+    """Choose the threshold of the largest coverage with a precision of at least `target` on new images.
 
-    The twenty coverages of COVERAGES are tried, and of those that hold the largest is taken. One holds where the lower
-    bound of its precision (Clopper and Pearson 1934) reaches the target; each bound has 1/20 of the 5 % that all
-    together may err (Bonferroni), so that choosing the best of them does not flatter. On images drawn as these were
-    the true precision is then at least `target` with 95 % confidence.
-    Raises DataError where none holds.
+    Of the twenty COVERAGES the largest is taken at which the lower bound of the precision (Clopper and Pearson 1934)
+    reaches `target`. Each bound uses 1/20 of the error probability of 5 % (Bonferroni), so that selecting among them
+    introduces no bias: on images from the same distribution the precision is at least `target` with 95 % confidence.
+    Raises DataError if none reaches it.
     """
     from scipy import stats
 

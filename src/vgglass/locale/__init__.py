@@ -1,8 +1,8 @@
-"""Every sentence that a person reads in two languages: the folders en and zh hold the same keys, a file a subject.
+"""The user-facing texts in English and Chinese: folders en and zh with the same keys, one file per subject.
 
-audit, report and glass are the pages that open from disk, page is the server's, paper and commands the terminal's.
-A key leads to a sentence, or to a place with sentences under keys of its own. Placeholders have names: '{row}', and
-where Python fills them in, a format too: '{share:.1%}'.
+audit, report and glass belong to the self-contained pages, page to the server's, paper and commands to the terminal.
+A value is a text or a nested object of texts. Placeholders are named: '{row}', with a format if Python fills them in:
+'{share:.1%}'.
 """
 
 import json
@@ -19,7 +19,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def language(given: str | None) -> str:
-    """'en' or 'zh': as given, else by the environment. Raises UsageError."""
+    """Return 'en' or 'zh': as given, else from the environment. Raises UsageError."""
     if given is None:
         locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
         return "zh" if locale.startswith("zh") else "en"
@@ -30,16 +30,16 @@ def language(given: str | None) -> str:
 
 @cache
 def words(lang: str, subject: str) -> dict[str, Any]:
-    """The sentences of a subject in one language."""
+    """Return the texts of a subject in one language."""
     text = (files("vgglass.locale") / lang / f"{subject}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 
 
 def of_page(subject: str) -> dict[str, Any]:
-    """The sentences of a page by language, for a script that fills in by position.
+    """Return the texts of a page by language, for a script that fills in placeholders by position.
 
-    Names become '{}', or '{1}' where a language needs another order than English.
+    Named placeholders become '{}', or '{1}' if their order differs from English.
     """
     english = words("en", subject)
     return {lang: _positional(words(lang, subject), english) for lang in LANGUAGES}

@@ -1,6 +1,6 @@
-"""What came of the paper's columns on other data: the sheets that a person reads, in English and Chinese.
+"""Results of the paper's columns on other data, and their tables in English and Chinese.
 
-A sheet is a table in words; the command line prints it, `markdown` writes it to a file.
+A Sheet is a table formatted as text; the command line prints it, `markdown` renders all as one page.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ DIGITS = "the embedded digits"  # the name of their data set
 
 @dataclass(frozen=True)
 class Trained:
-    """One network of the lab, as its run left it.
+    """One network of the lab, from the records of its run.
 
     name          of its folder under OUT/runs
     train         S in pixels
-    epoch         the one that was chosen, by validation accuracy (a share)
-    loss          lowest of an epoch's, in training or validation
-    guessing      the loss of whoever knows the classes' shares alone: ln K where they are even
-    began_from_a  whether it took weights of column A; all of them are from chance otherwise
+    epoch         the one selected by validation accuracy (a fraction)
+    loss          lowest of any epoch, in training or validation
+    guessing      loss of predicting the class frequencies: ln K for balanced classes
+    began_from_a  whether it was initialised with weights of column A, not all at random
     seconds       of training
     """
 
@@ -45,11 +45,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class Lab:
-    """The paper's columns trained alike on one data set, and its Tables 3 to 5 of them.
+    """The paper's columns trained under one recipe on one data set, and Tables 3 to 5 of them.
 
-    images    by split
-    split     that the figures are from; used_for 'selection' where its images chose the weights, else ''
-    recipe    the fields that all networks share
+    images    number by split
+    split     that the results are from; used_for is 'selection' if its images selected the weights, else ''
+    recipe    the fields shared by all networks
     """
 
     data: str
@@ -73,9 +73,9 @@ class Lab:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table in words.
+    """A table formatted as text.
 
-    ours, theirs  headings of the columns that hold figures of these images, and of those with the paper's
+    ours, theirs  headings of the columns with results on these images, and with the paper's
     groups        rows that belong together
     """
 
@@ -87,7 +87,7 @@ class Sheet:
 
 
 def about(lab: Lab, lang: str) -> tuple[str, ...]:
-    """What was done, in sentences."""
+    """Describe the experiment in sentences."""
     text, recipe = words(lang, "paper"), lab.recipe
     seen = lab.images["train"] * recipe["epochs"]
     data = text["digits"] if lab.data == DIGITS else lab.data
@@ -116,22 +116,24 @@ def about(lab: Lab, lang: str) -> tuple[str, ...]:
 
 
 def sheets(lab: Lab, lang: str) -> tuple[Sheet, ...]:
-    """The tables of a lab."""
+    """Format the tables of a lab."""
     return tuple(_sheet(table, lab, lang) for table in lab.tables)
 
 
 def markdown(lab: Lab, lang: str) -> str:
-    """The whole of it as one Markdown page."""
+    """Render description and tables as one Markdown page."""
     parts = [f"# {words(lang, 'paper')['title']}", *about(lab, lang)]
     for sheet in sheets(lab, lang):
         head = (*sheet.ours, *(f"*{name}*" for name in sheet.theirs))
-        rows = [(*row[: len(sheet.ours)], *(f"*{cell}*" for cell in row[len(sheet.ours) :])) for row in _flat(sheet)]
+        rows = [
+            (*row[: len(sheet.ours)], *(f"*{cell}*" for cell in row[len(sheet.ours) :])) for row in _all_rows(sheet)
+        ]
         lines = [head, ("---",) * len(head), *rows]
         parts += [f"## {sheet.caption}", "\n".join(f"| {' | '.join(line)} |" for line in lines), *sheet.notes]
     return "\n\n".join(parts) + "\n"
 
 
-def _flat(sheet: Sheet) -> list[tuple[str, ...]]:
+def _all_rows(sheet: Sheet) -> list[tuple[str, ...]]:
     return [row for group in sheet.groups for row in group]
 
 
@@ -144,41 +146,41 @@ def _sheet(table: Table, lab: Lab, lang: str) -> Sheet:
     for row in table.rows:
         group = groups.setdefault(row.column, [])
         first = row.column if not group else ""
-        group.append((first, *_ours(row, table.number, top5, lang), *_theirs(row)))
+        group.append((first, *_measured_cells(row, table.number, top5, lang), *_published_cells(row)))
     caption = text[f"table-{table.number}"].format(split=text[f"split-{lab.split}"])
-    notes = [_resolution(table, lang)]
-    if table.number == 3 and any(_places(side, lab) == 1 for row in table.rows for side in row.test):
+    notes = [_resolution_note(table, lang)]
+    if table.number == 3 and any(_dense_positions(side, lab) == 1 for row in table.rows for side in row.test):
         notes.append(text["one-place"])
     if table.number == 5 and any(len(row.train) == 1 for row in table.rows):
         notes.append(text["other-side"])
     return Sheet(caption, tuple(ours), tuple(theirs), tuple(map(tuple, groups.values())), tuple(notes))
 
 
-def _places(side: int, lab: Lab) -> int:
-    """Of a dense test in one direction: where fc6, as a convolution, fits into pool5 of an image of this side."""
+def _dense_positions(side: int, lab: Lab) -> int:
+    """Return the output size in one direction of dense testing: fc6 as a convolution on pool5 of this image side."""
     return side // SMALLEST_IMAGE - int(lab.recipe["image_size"]) // SMALLEST_IMAGE + 1
 
 
-def _ours(row: Row, number: int, top5: bool, lang: str) -> list[str]:
+def _measured_cells(row: Row, number: int, top5: bool, lang: str) -> list[str]:
     cells = ["-".join(map(str, row.train)), ",".join(map(str, row.test))]
     if number == 5:
         cells.append(words(lang, "paper")[row.method])
     if row.top1 is None:
         return [*cells, words(lang, "paper")["did-not-start"], NONE] + [NONE, NONE] * top5
-    return cells + _rate(row.top1) + (_rate(row.top5) if row.top5 else [NONE, NONE] * top5)
+    return cells + _rate_cells(row.top1) + (_rate_cells(row.top5) if row.top5 else [NONE, NONE] * top5)
 
 
-def _rate(rate: Rate) -> list[str]:
+def _rate_cells(rate: Rate) -> list[str]:
     low, high = rate.interval
     return [f"{rate.error:.1f}", f"{low:.1f} – {high:.1f}"]
 
 
-def _theirs(row: Row) -> list[str]:
+def _published_cells(row: Row) -> list[str]:
     found = row.published
     return [found.train, found.test, f"{found.top1:.1f}", f"{found.top5:.1f}"] if found else [NONE] * 4
 
 
-def _resolution(table: Table, lang: str) -> str:
+def _resolution_note(table: Table, lang: str) -> str:
     text: dict[str, str] = words(lang, "paper")
     found = table.resolution
     if found is None:
@@ -193,7 +195,7 @@ def _resolution(table: Table, lang: str) -> str:
 
 
 def lines(lab: Lab) -> Sequence[tuple[str, ...]]:
-    """What each network cost, for a table: name, parameters, epoch chosen, validation accuracy, seconds."""
+    """Return a table row per network: name, parameters, selected epoch, validation accuracy, seconds."""
     return [
         (one.name, f"{one.parameters:,}", str(one.epoch), f"{one.validation:.4f}", f"{one.seconds:.0f}")
         for one in lab.trained

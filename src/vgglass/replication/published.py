@@ -1,4 +1,4 @@
-"""The paper's Tables 3, 4 and 5 as frozen data: error rates (%) on ImageNet, never to be mixed with figures of ours."""
+"""The paper's Tables 3, 4 and 5 as constants: error rates (%) on ImageNet, never to be mixed with measured ones."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The paper's tests of its columns (sections 4.1 to 4.3) at any size: what is trained, how it is tested, what came out.
+"""The paper's experiments (sections 4.1 to 4.3) at any size: networks to train, test protocols, and result tables.
 
 N images, K classes. S is the smallest image side in training, Q in testing, both in pixels.
 """
@@ -27,12 +27,12 @@ Right = NDArray[np.bool_]  # N
 
 @dataclass(frozen=True)
 class Side:
-    """A training side of the paper.
+    """A training scale of the paper.
 
     name           S as the paper prints it
-    train          S in the paper's pixels, fixed or from and to
-    single         Q of Table 3, and several, those of Tables 4 and 5
-    augmentation   a recipe's, which trains so
+    train          S in the paper's pixels, fixed or (from, to)
+    single         Q of Table 3; several: those of Tables 4 and 5
+    augmentation   of a recipe that trains at this scale
     """
 
     name: str
@@ -54,24 +54,24 @@ SIDES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """One network to train: a column at a training side."""
+    """One network to train: a column at a training scale."""
 
     column: str
     side: Side
 
     @property
     def name(self) -> str:
-        """Of its folder: 'D', 'D-384', 'D-256-512'."""
+        """The name of its folder: 'D', 'D-384', 'D-256-512'."""
         return self.column if self.side.name == "256" else f"{self.column}-{self.side.name}"
 
 
 def scaled(side: int, size: int) -> int:
-    """A side of the paper's, which cut 224 pixels out, for a network of another size."""
+    """Scale a side of the paper, whose crop is 224 pixels, to a network of another size."""
     return round(side * size / PAPER_SIZE)
 
 
 def trials(columns: Sequence[str], sides: Sequence[str]) -> tuple[Trial, ...]:
-    """What is trained for these columns and sides, in the paper's order: A, A-LRN and B at S = 256 alone, as there.
+    """Return the networks to train in the paper's order; as in the paper, A, A-LRN and B only at S = 256.
 
     Raises UsageError.
     """
@@ -92,12 +92,12 @@ def trials(columns: Sequence[str], sides: Sequence[str]) -> tuple[Trial, ...]:
 
 
 def fifth(chosen: Iterable[Trial]) -> tuple[Trial, ...]:
-    """Those of Table 5: D and E, at the last of their sides, which in the paper is 256-512."""
+    """Select those of Table 5: D and E at their last training scale, which in the paper is 256-512."""
     return tuple({trial.column: trial for trial in chosen if trial.column in FIFTH}.values())
 
 
 def views(chosen: Sequence[Trial], size: int) -> dict[Trial, dict[str, str]]:
-    """What networks of this size are shown of each image for their tables, by names that `tables` knows."""
+    """Return the views that each network is tested on, by the names that `tables` expects."""
     found = {}
     for trial in chosen:
         several = ",".join(str(scaled(side, size)) for side in trial.side.several)
@@ -109,14 +109,14 @@ def views(chosen: Sequence[Trial], size: int) -> dict[Trial, dict[str, str]]:
 
 @dataclass(frozen=True)
 class Rate:
-    """Images that were named wrongly, of so many."""
+    """Number of misclassified images out of a total."""
 
     wrong: int
     images: int
 
     @property
     def error(self) -> float:
-        """In per cent."""
+        """Error rate in per cent."""
         return 100 * self.wrong / self.images
 
     @property
@@ -131,11 +131,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Row:
-    """A network tested one way; without figures where it did not start.
+    """One network under one test protocol; without results if it failed to start learning.
 
     train, test  S and Q in pixels, of this network
     top5         None with five classes or fewer
-    published    the paper's row for the same column on ImageNet, where it has one
+    published    the paper's row for the same column on ImageNet, if any
     """
 
     column: str
@@ -157,10 +157,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a table's images can tell apart.
+    """Statistical resolution of a table.
 
-    discordant  mean share of the images that two columns of the table do not both get right or both get wrong
-    difference  the smallest one of top-1 that is found: see `detectable`; both in per cent
+    discordant  mean fraction of discordant images over pairs of the table's columns
+    difference  smallest detectable difference of top-1: see `detectable`; both in per cent
     """
 
     images: int
@@ -170,7 +170,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper's, by its number there; no resolution where fewer than two columns started."""
+    """A table of the paper by its number; resolution is None if fewer than two columns started to learn."""
 
     number: int
     rows: tuple[Row, ...]
@@ -184,9 +184,9 @@ class Table:
 def tables(
     answers: Mapping[Trial, Mapping[str, LogProbabilities] | None], labels: NDArray[np.int64], size: int
 ) -> tuple[Table, ...]:
-    """Tables 3, 4 and, where D or E were trained, 5.
+    """Compute Tables 3, 4 and, if D or E were trained, 5.
 
-    answers  of each trial, in the order of `trials`, by the names of its `views`; None where it did not start
+    answers  by trial, in the order of `trials`, and by the names of its `views`; None if it failed to start learning
     """
     third = [(trial, "", "single", (trial.side.single,)) for trial in answers]
     fourth = [(trial, "", "several", trial.side.several) for trial in answers]
@@ -199,20 +199,20 @@ def tables(
 
 
 def both(dense: LogProbabilities, crops: LogProbabilities) -> LogProbabilities:
-    """The average of two softmaxes, in logarithms."""
+    """Average two softmax outputs, given and returned as logarithms."""
     mean: LogProbabilities = np.logaddexp(dense, crops) - np.log(2)
     return mean
 
 
 def right_in(top: int, scores: LogProbabilities, labels: NDArray[np.int64]) -> Right:
-    """Which images have their class among the `top` likeliest; a tie goes to the class that comes first."""
+    """Return whether each image's class is in the top `top`; ties go to the first class."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     found: Right = (order == labels[:, None]).any(axis=1)
     return found
 
 
 def resolution(rights: Sequence[tuple[str, Right]]) -> Resolution | None:
-    """What images tell apart, by which of them each row's column gets right; None for fewer than two columns."""
+    """Compute the resolution from (column, correctness) of each row; None for fewer than two columns."""
     shares = [float((one != other).mean()) for (a, one), (b, other) in combinations(rights, 2) if a != b]
     if not shares:
         return None
@@ -253,7 +253,7 @@ def _rate(right: Right) -> Rate:
 
 
 def _published(number: int, trial: Trial, method: str) -> Published | None:
-    """The paper's row; Table 5 there is of S = 256-512 alone, and stands beside whatever side was trained here."""
+    """Return the paper's row; its Table 5 has only S = 256-512, which is returned for any training scale."""
     return next(
         (
             row

@@ -177,7 +177,7 @@ class Sessions:
         """The session of the current model. Raises RefusedError (501) if its layers can't be shown."""
         missing, predictor, source = self.missing, self._models.current, self._models.source
         if missing or not isinstance(source, ModelFile):
-            rule = "is an exported graph" if missing == "graph" else f"needs {missing} to be session into"
+            rule = "is an exported graph" if missing == "graph" else f"needs {missing} to be looked into"
             remedy = "serve the model file" if missing == "graph" else "pip install 'vgglass[torch]'"
             raise RefusedError(501, "no glass", "the model", rule, remedy)
         if self._session is None or self._session.predictor is not predictor:

@@ -1,4 +1,4 @@
-"""What pages that open from disk are made of: shared styles and script, facts as JSON, small pictures."""
+"""Building blocks of the self-contained HTML pages: shared styles and script, inlined JSON data, thumbnails."""
 
 import base64
 import io
@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 QUALITY = 80
-SMALL, SMALL_QUALITY = 64, 95  # pictures of so many pixels a side are shown enlarged, and artefacts with them
-SHARED = {"/*BASE*/": "base.css", "/*UI*/": "ui.js"}  # what stands in a template for which file
+SMALL, SMALL_QUALITY = 64, 95  # pictures up to this side are shown enlarged, which would make JPEG artefacts visible
+SHARED = {"/*BASE*/": "base.css", "/*UI*/": "ui.js"}  # placeholders in templates and their files
 
 
 def inlined(template: str) -> str:
-    """A page's template with the styles and the script that pages share inside it."""
+    """Inline the shared styles and script into a page's template."""
     for mark, name in SHARED.items():
         template = template.replace(mark, files("vgglass.web").joinpath(name).read_text(encoding="utf-8"))
     return template
 
 
 def filled(page: str, words: Any, facts: Any) -> str:
-    """A page with its words and, last of all, its facts: nothing in a name is filled in or is markup."""
+    """Insert texts and then data into a page; data is inserted last, so that no name in it can act as a placeholder."""
     return page.replace("/*WORDS*/null", _script(words)).replace("/*FACTS*/null", _script(facts))
 
 
 def _script(value: Any) -> str:
-    """JSON that may stand in a script element: nothing in a name can end the element or open a tag."""
+    """Serialise to JSON that is safe in a script element: escaped so that no string can end it or open a tag."""
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def thumbnail(pixels: NDArray[np.uint8], side: int) -> str:
-    """uint8 (H, W, C), its longer side at most `side`, as a JPEG in a data URI."""
+    """Encode uint8 (H, W, C), downscaled to a longer side of at most `side`, as a JPEG data URI."""
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     picture.thumbnail((side, side))
     buffer = io.BytesIO()

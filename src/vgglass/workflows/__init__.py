@@ -1,4 +1,4 @@
-"""The jobs: train, evaluate, predict, export, calibrate, check, convert, report. All that commands and servers call."""
+"""The workflows: train, evaluate, predict, export, calibrate, check, convert, report. The API of CLI and server."""
 
 from vgglass.inference import complete as is_complete
 from vgglass.inference import write as write_rows

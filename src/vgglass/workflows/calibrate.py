@@ -1,4 +1,4 @@
-"""A model's probabilities made to mean what they say, and the least one that it answers at."""
+"""Temperature scaling and reject threshold of a model."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +24,11 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What `calibrate` found and wrote.
+    """The result of `calibrate`.
 
-    temperature    None where no answer is wrong: then no temperature is the best one
-    before, after  on the images that it was fitted on
-    threshold      None unless a precision was asked for
+    temperature    None if every prediction is correct, as no temperature is optimal then
+    before, after  calibration on the images used for fitting
+    threshold      None unless a target precision was given
     """
 
     path: Path
@@ -55,21 +55,21 @@ def calibrate(
     console: Console | None = None,
     **how: Any,
 ) -> Calibrated:
-    """Fit a model's temperature, and choose its reject threshold, on images that neither trained nor shall judge it.
+    """Fit a model's temperature, and choose its reject threshold, on images used neither for training nor for testing.
 
-    out               the model file to write; the model's own without
-    precision_target  share of the answers that shall be right, in (0, 1); no threshold without
-    split             'validation' without it, or all of a folder that is not divided; never test
+    out               the model file to write; default: the model's own
+    precision_target  required precision in (0, 1); default: no threshold
+    split             default: 'validation', or all images of an undivided folder; never test
     how               engine and precision, as `evaluation_predictor` takes them
-    What the model had of either is replaced; weights and golden inputs stay. Raises DataError, UsageError,
-    ModelFileError or MissingExtraError.
+    Replaces the model's temperature and threshold; weights and golden inputs are unchanged. Raises DataError,
+    UsageError, ModelFileError or MissingExtraError.
     """
     from vgglass.evaluation import metrics
 
     metrics.require()
     if precision_target is not None and not 0 < precision_target < 1:
         raise UsageError(f"--precision-target {precision_target:g}", "is a share between 0 and 1", "write, say, 0.95")
-    file, path = _writable(model, out)
+    file, path = _model_and_destination(model, out)
     plain = replace(file, record=replace(file.record, temperature=None, reject_threshold=None))
     dataset, _ = open_split(plain.record, folder, split, console or Console(stderr=True))
     chosen = split or ("all" if dataset.splits.keys() == {"all"} else "validation")
@@ -80,11 +80,11 @@ def calibrate(
     found = predictions_of([plain], dataset, chosen, console, **how)
     if found.used_for in REFUSED:
         raise DataError(f"the {chosen} images of {dataset.name}", *REFUSED[found.used_for])
-    return _fitted(file, path, found, dataset.digest(chosen), precision_target)
+    return _fit_and_write(file, path, found, dataset.digest(chosen), precision_target)
 
 
-def _writable(model: Model, out: str | Path | None) -> tuple[ModelFile, Path]:
-    """The model and where it goes. Raises UsageError for what is no model file."""
+def _model_and_destination(model: Model, out: str | Path | None) -> tuple[ModelFile, Path]:
+    """Return the model and the path to write to. Raises UsageError unless it is a model file."""
     file = open_source(model)
     if not isinstance(file, ModelFile):
         remedy = "calibrate the model file, and export it again"
@@ -96,8 +96,8 @@ def _writable(model: Model, out: str | Path | None) -> tuple[ModelFile, Path]:
     return file, Path(model)
 
 
-def _fitted(file: ModelFile, path: Path, found: Any, digest: str, target: float | None) -> Calibrated:
-    """Fit, choose and write; `found` are the answers without a temperature."""
+def _fit_and_write(file: ModelFile, path: Path, found: Any, digest: str, target: float | None) -> Calibrated:
+    """Fit, choose and write; `found` are the predictions without a temperature."""
     from vgglass.evaluation.temperature import calibration, choose_threshold, fit_temperature, tempered
 
     answers, labels = found.log_probabilities, found.labels

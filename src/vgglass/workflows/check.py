@@ -1,4 +1,4 @@
-"""A folder audited before training; its page, the files that ought to leave it, and the manifest of the others."""
+"""Audit of a folder before training: its page, the quarantine of bad files, and the manifest of the others."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def check(
 ) -> "Audit":
     """Audit a folder of class folders, an idx folder or a manifest before training.
 
-    recipe, image_size  whose crop is judged; the default recipe's without. Raises DataError, UsageError.
+    recipe, image_size  determine the crop to check; default: the default recipe. Raises DataError, UsageError.
     """
     from vgglass.data import sources
     from vgglass.data.audit import audit
@@ -42,9 +42,9 @@ def check(
 
 
 def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
-    """Write what an audit found readable to a .parquet manifest, divided for training; that data set.
+    """Write the readable images of an audit to a .parquet manifest, split for training; return that data set.
 
-    Images whose content a manifest at `path` has already keep their split. Raises DataError, MissingExtraError.
+    Images whose content is in an existing manifest at `path` keep their split. Raises DataError, MissingExtraError.
     """
     from vgglass.data import manifest
     from vgglass.data.folder import trainable
@@ -57,7 +57,7 @@ def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
 
 
 def require_manifest_place(path: Path) -> None:
-    """Raises UsageError, DataError where no manifest can be written: before the work."""
+    """Check, before any work, that a manifest can be written. Raises UsageError, DataError."""
     from vgglass.data import manifest
 
     if path.suffix != ".parquet":
@@ -67,28 +67,28 @@ def require_manifest_place(path: Path) -> None:
 
 
 def between_splits(dataset: "Dataset") -> list[tuple[str, str]]:
-    """The images left out because they would join two splits, each with its reason."""
+    """Return the images excluded because they connect two splits, each with its reason."""
     from vgglass.data.split import BETWEEN
 
     return [(name, reason) for name, reason in dataset.left_out if reason.startswith(BETWEEN)]
 
 
 def write_audit_page(audit: "Audit", path: Path) -> None:
-    """One HTML file that opens from disk, with the images concerned."""
+    """Write one self-contained HTML file with the images concerned."""
     from vgglass.data import report
 
     report.write_page(audit, path)
 
 
 def require_quarantine_place(folder: Path, destination: Path) -> None:
-    """Raises UsageError where `destination` can't take what leaves `folder`."""
+    """Raises UsageError if `destination` can't hold the files removed from `folder`."""
     from vgglass.data import report
 
     report.require_place(folder, destination)
 
 
 def quarantine(audit: "Audit", destination: Path, *, moving: bool) -> tuple[Path, int]:
-    """Write the list of files that ought to go, and move them if asked; the list's path, and how many they are."""
+    """Write the list of files to remove, and move them if `moving`; return the list's path and their number."""
     from vgglass.data import report
 
     files = report.files_to_remove(audit)

@@ -15,7 +15,10 @@ from vgglass.workflows.models import is_foreign, require_torch
 
 
 def architecture(name: str, **options: Any) -> Architecture:
-    """That of a model file, or by name with `Architecture.named`'s options. Raises UsageError, ModelFileError."""
+    """Return the architecture of a model file, or by name with `Architecture.named`'s options.
+
+    Raises UsageError, ModelFileError.
+    """
     if is_model_file(name):
         return modelfile.load_record(Path(name)).architecture
     return Architecture.named(name, **options)
@@ -26,12 +29,12 @@ def is_model_file(name: str) -> bool:
 
 
 def is_pretrained_name(model: str) -> bool:
-    """Whether ImageNet weights are meant: a name that torchvision publishes, and no file or folder here."""
+    """Whether `model` is the name of torchvision's ImageNet weights and not an existing path."""
     return model in zoo.names() and not Path(model).exists()
 
 
 def convert_to_foreign(source: Path, destination: Path, family: str) -> None:
-    """A model file's weights as `family` loads them. Raises UsageError, ModelFileError, MissingExtraError."""
+    """Write a model file's weights in the format of `family`. Raises UsageError, ModelFileError, MissingExtraError."""
     require_torch("converting weights")
     weights.to_foreign(modelfile.load(source), destination, family)
 
@@ -45,10 +48,10 @@ def convert_from_foreign(
     preprocessing: str | None = None,
     console: Console | None = None,
 ) -> Record:
-    """Another framework's weights as a model file; its record.
+    """Convert another framework's weights to a model file; return its record.
 
-    classes  a text file, one class name a line, or 'imagenet'
-    console  is told what was recognised, taken and left out
+    classes  a text file with one class name per line, or 'imagenet'
+    console  prints what was recognised, converted and ignored
     Raises UsageError, WeightsError, ModelFileError, MissingExtraError.
     """
     require_torch("converting weights")
@@ -72,7 +75,7 @@ def convert_from_foreign(
 
 
 def class_names(source: str) -> tuple[str, ...]:
-    """The lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
+    """Return the lines of a text file, or ImageNet's 1,000 names from torchvision. Raises UsageError."""
     from vgglass.data import lists
 
     if source == "imagenet":

@@ -1,4 +1,4 @@
-"""Folders, manifests and the embedded digits read for training and evaluation; what was understood is said."""
+"""Reading folders, manifests and the embedded digits for training and evaluation, with messages on the console."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ SHOWN_FILES = 10
 
 
 def read_training_data(folder: str | Path | None, console: Console) -> "Dataset":
-    """A folder's data set, split for training; what was left out is said. Raises DataError."""
+    """Read a folder's data set, split for training; print what was excluded. Raises DataError."""
     from vgglass.data.folder import trainable
 
     return trainable(open_data_set(folder, console))
@@ -24,21 +24,21 @@ def read_training_data(folder: str | Path | None, console: Console) -> "Dataset"
 
 @contextmanager
 def reading_progress(console: Console, doing: str = "reading images") -> Iterator[Callable[[int, int], None]]:
-    """A bar that shows how many images have been read of how many."""
+    """Show a progress bar; yields its update function (done, total)."""
     from rich.progress import Progress
 
     with Progress(
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        redirect_stdout=sys.stdout.isatty(),  # above the bar goes what is for the same screen, and nothing else
+        redirect_stdout=sys.stdout.isatty(),  # print above the bar only what goes to the same terminal
     ) as progress:
         task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def report_line(sentence: str, console: Console | None) -> None:
-    """What was chosen or understood, and why: for a person at a terminal, who gave a console."""
+    """Print a message about a choice or an interpretation, if there is a console."""
     if console and sentence:
         console.print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
 
@@ -61,7 +61,7 @@ def open_data_set(folder: str | Path | None, console: Console) -> "Dataset":
 
 
 def limit_pixels(pixels: int) -> None:
-    """The largest image that is decoded from now on, also by the processes that decode for this one."""
+    """Set the maximum image size for decoding, in this process and its decoder processes."""
     from vgglass.images import limits
 
     os.environ[limits.VARIABLE] = str(pixels)

@@ -1,4 +1,4 @@
-"""A model on images: judged by their labels, or asked for them."""
+"""Evaluation and comparison of models on a split of a data set."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from vgglass.evaluation.predictions import Comparison, Predictions
 
 
-Source = ModelFile | Artifact | Predictor  # of answers
+Source = ModelFile | Artifact | Predictor  # anything that predicts
 
 SHOWN_CLASSES = 10
-USES = ("training", "changed", "selection", "calibration", "")  # of images, the most flattering first
+USES = ("training", "changed", "selection", "calibration", "")  # previous uses of the images, strongest bias first
 
 
 def evaluate(model: Model | Predictor, folder: str | Path | None = None, **how: Any) -> "Evaluation":
-    """A model's figures on one split of a folder (without one: the digits); arguments as of `predictions_on_split`."""
+    """Compute a model's metrics on one split of a folder (default: the digits); arguments: `predictions_on_split`."""
     from vgglass.evaluation import metrics
 
     metrics.require()
@@ -47,12 +47,12 @@ def predictions_on_split(
     console: Console | None = None,
     **how: Any,
 ) -> "Predictions":
-    """A model's answers to one split of a folder, from which every figure is reckoned.
+    """Predict one split of a folder; every metric is computed from the result.
 
-    split     without it 'test' where there is one, else 'validation', else all images
-    ensemble  further models of the same classes, whose probabilities are averaged with its own
+    split     default: 'test' if there is one, else 'validation', else all images
+    ensemble  further models of the same classes, whose probabilities are averaged
     how       views, engine and precision, as `evaluation_predictor` takes them
-    Images of classes that the model does not tell are left out, which the console is told.
+    Images of classes that the model does not have are excluded, with a message on the console.
     Raises DataError, UsageError or ModelFileError.
     """
     sources = [model if isinstance(model, Predictor) else open_source(model), *map(open_source, ensemble)]
@@ -63,23 +63,23 @@ def predictions_on_split(
 def predictions_of(
     sources: Sequence[Source], dataset: "Dataset", split: str, console: Console | None = None, **how: Any
 ) -> "Predictions":
-    """As `predictions_on_split`, for a data set and models (more than one: an ensemble) that are open already."""
+    """As `predictions_on_split`, for an open data set and open models (several form an ensemble)."""
     from vgglass.evaluation.predictions import Predictions
 
     first, *others = records = [source.record for source in sources]
     require_same_classes(records)
-    found = _aligned_and_reported(dataset, split, first.classes, console)
+    found = _align_and_report(dataset, split, first.classes, console)
     total = np.full((len(found.samples), len(first.classes)), -np.inf)
     for source in sources:
-        chosen = _predictor(source, console, **how)
-        total = np.logaddexp(total, _answers(chosen, found.samples, first.classes))
+        chosen = _open_and_report(source, console, **how)
+        total = np.logaddexp(total, _log_probabilities(chosen, found.samples, first.classes))
     return Predictions(
         record=first,
         split=split,
         sources=tuple(sample.source for sample in found.samples),
         labels=np.array([sample.label for sample in found.samples]),
         log_probabilities=total - np.log(len(sources)),
-        used_for=_most_flattering(_used_for(record, dataset, split) for record in records),
+        used_for=_most_biased(_used_for(record, dataset, split) for record in records),
         missing=found.missing,
         unknown=found.unknown,
         views=chosen.views,
@@ -96,7 +96,7 @@ def compare(
     console: Console | None = None,
     **how: Any,
 ) -> "Comparison":
-    """Two models on the same images, of the classes that both know; arguments as of `predictions_on_split`."""
+    """Compare two models on the same images of their common classes; arguments: `predictions_on_split`."""
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
     from vgglass.evaluation.predictions import compare_predictions
@@ -107,15 +107,15 @@ def compare(
     others = set(map(normalised, records[1].classes))
     common = tuple(name for name in records[0].classes if normalised(name) in others)
     if not common:
-        told = ", ".join(records[0].classes[:5])
-        raise DataError(f"models of {told}, ...", "have no class in common", "compare models of the same classes")
+        listed = ", ".join(records[0].classes[:5])
+        raise DataError(f"models of {listed}, ...", "have no class in common", "compare models of the same classes")
     dataset, name = open_split(records[0], folder, split, console or Console(stderr=True))
-    found = _aligned_and_reported(dataset, name, common, console)
+    found = _align_and_report(dataset, name, common, console)
     labels = np.array([sample.label for sample in found.samples])
     right = []
     for source in sources:
-        chosen = _predictor(source, console, **how)
-        own = np.array(list(_places(common, chosen.record.classes).values()))
+        chosen = _open_and_report(source, console, **how)
+        own = np.array(list(_class_indices(common, chosen.record.classes).values()))
         answers = metrics.collect(chosen.stream(map(original, found.samples)))
         right.append(answers.argmax(axis=1) == own[labels])
     return compare_predictions(
@@ -129,7 +129,10 @@ def compare(
 
 
 def draw_confusion(evaluation: "Evaluation", model: Path, path: Path | None = None) -> tuple[Path, list[str]]:
-    """The confusion matrix as a .png, at `path` or beside the model file; the path, and what could not be written."""
+    """Draw the confusion matrix to `path` (default: next to the model file).
+
+    Returns the path, and the class names that no font supports.
+    """
     from vgglass import plotting
 
     folder = model.parent if model.exists() else Path()
@@ -140,13 +143,13 @@ def draw_confusion(evaluation: "Evaluation", model: Path, path: Path | None = No
 
 
 def evaluation_predictor(model: Model | Artifact, *, precision: str | None = None, **how: Any) -> Predictor:
-    """As `predictor`, in float32 unless told or exported otherwise: the same figure on every machine."""
+    """As `predictor`, but float32 by default for model files: the same metrics on every machine."""
     source = open_source(model)
     return predictor(source, precision=precision or ("float32" if isinstance(source, ModelFile) else "auto"), **how)
 
 
-def _predictor(source: Source, console: Console | None, **how: Any) -> Predictor:
-    """The source made ready to judge by, which the console is told."""
+def _open_and_report(source: Source, console: Console | None, **how: Any) -> Predictor:
+    """Return the source's predictor for evaluation, and report it on the console."""
     chosen = source if isinstance(source, Predictor) else evaluation_predictor(source, **how)
     report_line(chosen.about, console)
     return chosen
@@ -155,7 +158,7 @@ def _predictor(source: Source, console: Console | None, **how: Any) -> Predictor
 def open_split(
     record: "Record", folder: str | Path | None, split: str | None, console: Console
 ) -> "tuple[Dataset, str]":
-    """The data set to judge by, divided as in training where it is the training data, and the split's name."""
+    """Open the data set for evaluation, split as in training if it is the training data; return it and the split."""
     from vgglass.data.folder import trainable
 
     dataset = open_data_set(folder, console)
@@ -163,7 +166,7 @@ def open_split(
         try:
             divided = trainable(dataset)
         except DataError:
-            divided = dataset  # too small to train on is large enough to judge by
+            divided = dataset  # too small for training, but not for evaluation
         if "train" in divided.splits and divided.digest("train") == record.data.get("digests", {}).get("train"):
             dataset = divided
     default = next(name for name in ("test", "validation", *dataset.splits) if name in dataset.splits)
@@ -172,9 +175,9 @@ def open_split(
 
 @dataclass(frozen=True)
 class Alignment:
-    """Samples labelled by a model's classes of the same names; see `Predictions` for what is missing or unknown.
+    """Samples labelled by a model's classes, matched by name; missing and unknown as in `Predictions`.
 
-    by_case  names in the data, and the classes that they were taken for, from which they differ by case
+    by_case  class names in the data mapped to classes of the model that differ only in case
     """
 
     samples: "list[Sample]"
@@ -183,19 +186,19 @@ class Alignment:
     by_case: dict[str, str]
 
     def sentences(self, split: str) -> Iterator[str]:
-        """What a person should know of it."""
+        """Yield messages for the user."""
         for name, label in self.by_case.items():
             yield f"class {name!r} is taken for the model's {label!r}"
         if self.missing:
-            yield f"no {split} images of {_listed(self.missing)}: the figures say nothing of such classes"
+            yield f"no {split} images of {_joined(self.missing)}: the figures say nothing of such classes"
         if self.unknown:
             left = sum(self.unknown.values())
-            yield f"left out {left:,} {split} images of classes that the model does not tell: {_listed(self.unknown)}"
+            yield f"left out {left:,} {split} images of classes that the model does not tell: {_joined(self.unknown)}"
 
 
 def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[str]) -> Alignment:
-    """Samples of a data set by the model's classes, matched by name. Raises DataError where none is in common."""
-    places = _places(dataset.classes, classes)
+    """Relabel samples by the model's classes, matched by name. Raises DataError if none match."""
+    places = _class_indices(dataset.classes, classes)
     counts = Counter(dataset.classes[sample.label] for sample in samples)
     unknown = {name: count for name, count in counts.items() if name not in places}
     if len(unknown) == len(counts):
@@ -216,22 +219,22 @@ def aligned(dataset: "Dataset", samples: "Sequence[Sample]", classes: Sequence[s
     return Alignment(known, missing, unknown, other)
 
 
-def _places(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
-    """The place among a model's classes of each name that looks like one; by case alone where nobody doubts it."""
+def _class_indices(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """Map names to indices of a model's classes: exact matches, and case-insensitive ones if unambiguous."""
     exact = {normalised(name): index for index, name in enumerate(classes)}
-    told, asked = group_by_case(exact), group_by_case(names)
+    in_model, in_data = group_by_case(exact), group_by_case(names)
     found = {}
     for name in names:
-        alike = told.get(casefolded(name), ())
+        alike = in_model.get(casefolded(name), ())
         if normalised(name) in exact:
             found[name] = exact[normalised(name)]
-        elif len(alike) == len(asked[casefolded(name)]) == 1:
+        elif len(alike) == len(in_data[casefolded(name)]) == 1:
             found[name] = exact[alike[0]]
     return found
 
 
-def _aligned_and_reported(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
-    """As `aligned`; what is missing or unknown is said."""
+def _align_and_report(dataset: "Dataset", split: str, classes: Sequence[str], console: Console | None) -> Alignment:
+    """As `aligned`, and print missing and unknown classes."""
     found = aligned(dataset, dataset.split(split), classes)
     if console:
         for sentence in found.sentences(split):
@@ -240,7 +243,7 @@ def _aligned_and_reported(dataset: "Dataset", split: str, classes: Sequence[str]
 
 
 def require_same_classes(records: Sequence[Record]) -> None:
-    """Raises DataError for models that do not tell the same classes, in whatever order."""
+    """Raises DataError unless all models have the same classes, in any order."""
     first, *others = (set(map(normalised, record.classes)) for record in records)
     for other in others:
         if different := sorted(first ^ other):
@@ -248,34 +251,36 @@ def require_same_classes(records: Sequence[Record]) -> None:
             raise DataError(f"class {different[0]!r}", rule, "average models of the same classes")
 
 
-def _answers(predictor: Predictor, samples: "Sequence[Sample]", classes: Sequence[str]) -> NDArray[np.float64]:
-    """Log-probabilities (N, K) in the order of these classes."""
+def _log_probabilities(
+    predictor: Predictor, samples: "Sequence[Sample]", classes: Sequence[str]
+) -> NDArray[np.float64]:
+    """Predict log-probabilities (N, K) in the order of `classes`."""
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
 
-    own = _places(classes, predictor.record.classes)
+    own = _class_indices(classes, predictor.record.classes)
     return metrics.collect(predictor.stream(map(original, samples)))[:, [own[name] for name in classes]]
 
 
-def _listed(names: Iterable[str]) -> str:
+def _joined(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:SHOWN_CLASSES]) + f" and {len(listed) - SHOWN_CLASSES} more" * (
         len(listed) > SHOWN_CLASSES
     )
 
 
-def _most_flattering(uses: Iterable[str]) -> str:
+def _most_biased(uses: Iterable[str]) -> str:
     return min(uses, key=USES.index)
 
 
 def _used_for(record: "Record", dataset: "Dataset", split: str) -> str:
-    """What these very images did in training: a key of the command line's CAUTIONS, or nothing ('')."""
+    """Return how the training of a model used these images: a key of the command line's CAUTIONS, or ''."""
     digests = record.data.get("digests", {})
     digest = dataset.digest(split)
     if digest == digests.get("train") or (split == "all" and dataset.splits.get("train")):
         return "training"
     if split == "all" and dataset.name == record.data.get("name"):
-        return "changed"  # the folder of the training, but no longer as it was: its old split can't be told
+        return "changed"  # the training folder with other contents: its former split is unknown
     if digest == digests.get(record.data.get("selected_on")):
         return "selection"
     return "calibration" if digest == record.data.get("calibration", {}).get("digest") else ""

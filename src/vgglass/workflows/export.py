@@ -1,4 +1,4 @@
-"""Models as graphs for other runtimes, in float32 or int8, and the proof that they answer alike."""
+"""Export of models as graphs for other runtimes, in float32 or int8, and their verification."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,34 +28,34 @@ INT8_IMAGES, COMPARED_IMAGES = 300, 1000
 
 
 def divide_for_int8(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
-    """Images that tell int8 the ranges of its numbers, and others to compare on; none does both, under whatever name.
+    """Choose images to calibrate int8 ranges, and disjoint ones (by content) to compare on.
 
-    Training images tell the ranges and the others compare, where there are both; what is not divided is divided as for
-    training, or every other image where there is too little for that. Raises DataError.
+    Training images calibrate and the others compare, if there are both. An undivided data set is split as for training,
+    or alternately if it is too small for that. Raises DataError.
     """
     if "all" in dataset.splits:
-        with suppress(DataError):  # too few for that
+        with suppress(DataError):  # too few images to split
             dataset = trainable(dataset)
     parts = [dataset.splits[name] for name in ("train", "test", "validation") if dataset.splits.get(name)]
     if len(parts) < 2:
         parts = [dataset.split("all")[::2], dataset.split("all")[1::2]]
-    chosen = _spread(parts[0], INT8_IMAGES)
+    chosen = _evenly_spaced(parts[0], INT8_IMAGES)
     met = {sample.digest for sample in chosen}
     unmet = tuple(sample for part in parts[1:] for sample in part if sample.digest not in met)
     if not unmet:
         rule = "has too few different images to set int8's ranges by some and compare on others"
         raise DataError(dataset.name, rule, "add images")
-    return chosen, _spread(unmet, COMPARED_IMAGES)
+    return chosen, _evenly_spaced(unmet, COMPARED_IMAGES)
 
 
-def _spread(samples: tuple[Sample, ...], count: int) -> list[Sample]:
-    """At most so many, evenly over all."""
+def _evenly_spaced(samples: tuple[Sample, ...], count: int) -> list[Sample]:
+    """Return at most `count` evenly spaced samples."""
     return [samples[index] for index in np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)]
 
 
-# Models as graphs for other runtimes, in float32 or int8, and the proof that they answer alike.
+# Export and verification.
 
-LEAST_AGREEMENT = 0.98  # of int8 with float32, on the likeliest class
+LEAST_AGREEMENT = 0.98  # minimum top-1 agreement of int8 with float32
 
 
 def export(
@@ -67,11 +67,11 @@ def export(
     force: bool = False,
     console: Console | None = None,
 ) -> "tuple[list[Check], Agreement | None]":
-    """Write a model as a graph that takes uint8 images: OpenVINO (.xml) or ONNX (.onnx); checked before it is there.
+    """Export a model as a graph that takes uint8 images, OpenVINO (.xml) or ONNX (.onnx), verified before it appears.
 
-    dense      for images of any size, fully connected layers as convolutions
-    int8_images  a folder of images to make an int8 graph by; its agreement with float32 on others of them comes back
-    force      also keep an int8 graph that agrees too seldom
+    dense      accept images of any size, with fully connected layers as convolutions
+    int8_images  a folder of images to calibrate an int8 graph; its agreement with float32 on held-out ones is returned
+    force      keep an int8 graph even below LEAST_AGREEMENT
     Raises UsageError, DataError, ModelFileError, MissingExtraError.
     """
     from vgglass.engines import export
@@ -85,7 +85,7 @@ def export(
 
 
 def verify(model: Model | Artifact) -> "Iterator[Check]":
-    """Replay the golden inputs of a model file or an exported graph on every runtime that is installed."""
+    """Replay the golden inputs of a model file or an exported graph on every installed runtime."""
     from vgglass.engines.verify import verify
 
     return verify(open_source(model))

@@ -1,4 +1,4 @@
-"""Models by path or name, what runs them, and recipes by name, path or field."""
+"""Opening models by path or name, engines and predictors, and recipes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +25,7 @@ Model = str | Path | ModelFile
 
 
 def load(model: Model) -> ModelFile:
-    """A model file by its path, or ImageNet weights by name ('vgg16') where they have been fetched already.
+    """Load a model file by path, or ImageNet weights by name ('vgg16') if already downloaded.
 
     Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
     """
@@ -41,22 +41,22 @@ def load(model: Model) -> ModelFile:
 
 
 def load_record(model: str | Path) -> Record:
-    """What a model file says of itself, its weights unread. Raises ModelFileError."""
+    """Read a model file's record without its weights. Raises ModelFileError."""
     return modelfile.load_record(Path(model))
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path is of another framework's weights, by its ending and, where both write it, by what is inside."""
+    """Whether a file holds another framework's weights, by its suffix or, if that is ambiguous, by its contents."""
     if path.suffix != ".safetensors":
         return path.suffix in READERS
     return path.is_file() and not modelfile.is_one(path)
 
 
 def starting_model(source: Model, preprocessing: str | None = None, console: Console | None = None) -> ModelFile:
-    """What a run starts from: as `load` reads it, or another framework's weights, their digest in the record.
+    """Load a run's starting model as `load` does, or from another framework's weights, with their digest in the record.
 
-    preprocessing  of foreign weights: 'torchvision' or 'keras', which a file may leave open
-    console        is told in two lines what was recognised, taken and left out of foreign weights
+    preprocessing  of foreign weights whose file does not determine it: 'torchvision' or 'keras'
+    console        prints two lines on what was recognised, converted and ignored of foreign weights
     Raises ModelFileError, WeightsError, UsageError.
     """
     if isinstance(source, ModelFile) or not is_foreign(Path(source)):
@@ -72,7 +72,7 @@ def starting_model(source: Model, preprocessing: str | None = None, console: Con
 
 
 def open_source(model: Model | Artifact) -> ModelFile | Artifact:
-    """A model file or pretrained name as `load` reads it, or an exported graph by its path (.xml, .onnx)."""
+    """Open a model file or pretrained name as `load` does, or an exported graph by its path (.xml, .onnx)."""
     from vgglass.engines import FORMATS, export
 
     if isinstance(model, Artifact):
@@ -83,9 +83,9 @@ def open_source(model: Model | Artifact) -> ModelFile | Artifact:
 
 
 def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]) -> Path:
-    """The model file of torchvision's ImageNet weights: fetched once when `download` allows it, checked, cached.
+    """Return the cached model file of torchvision's ImageNet weights, downloading and verifying it if allowed.
 
-    hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, bytes in all).
+    hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, total bytes).
     """
     approve = hooks.pop("approve", lambda address, size: download)
     return zoo.pretrained(name, approve, **hooks)
@@ -99,9 +99,9 @@ def engine(
     output: "Output" = "fc8",
     dense: bool = False,
 ) -> "Engine":
-    """The function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
+    """Return the function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
 
-    dense  takes images of any size, fully connected layers as convolutions: fc8 is then (N, K, rows, columns)
+    dense  accept images of any size, with fully connected layers as convolutions: fc8 is then (N, K, rows, columns)
     """
     from vgglass.engines.selection import choose, open_engine
 
@@ -112,13 +112,13 @@ def engine(
 def predictor(
     model: Model | Artifact, *, views: str | None = None, engine: str = "auto", precision: str = "auto"
 ) -> "Predictor":
-    """A model made ready to answer, for as many calls as one likes.
+    """Open a model for prediction; the result can be used for any number of calls.
 
     model      a model file, a pretrained name, or a graph that `export` wrote
     views      'centre', 'dense', 'crops', 'scales', with sizes and sums as `views.parse` reads them
     engine     'openvino', 'torch', 'onnxruntime'; 'auto' is torch on a GPU, else OpenVINO
-    precision  'float32' or 'bfloat16'; 'auto' is the quicker on this machine
-    Raises UsageError for what does not go together or not on this machine, MissingExtraError, ModelFileError.
+    precision  'float32' or 'bfloat16'; 'auto' is the faster one on this machine
+    Raises UsageError for options that are incompatible or unsupported here, MissingExtraError, ModelFileError.
     """
     from vgglass.engines.selection import choose, open_engine
     from vgglass.inference.predictor import Predictor
@@ -130,14 +130,14 @@ def predictor(
     choice = choose(source, engine, precision)
     engines = {kind: open_engine(source, choice, dense=kind) for kind in {view.is_dense for view in parsed}}
     record = source.record
-    if isinstance(source, ModelFile) and not record.digest:  # in memory, never saved
+    if isinstance(source, ModelFile) and not record.digest:  # created in memory and never saved
         record = replace(record, digest=modelfile.weights_digest(source.weights))
     mapped = source.mapped if isinstance(source, ModelFile) else None
     return Predictor(record, parsed, engines, str(choice), mapped)
 
 
 def features(model: ModelFile, name: str, precision: str, output: "Output") -> "Engine":
-    """The engine of this name that gives a model's features: uint8 images (N, H, W, C) in, 'pool5' or 'avgpool' out."""
+    """Open an engine that extracts features: uint8 images (N, H, W, C) in, 'pool5' or 'avgpool' out."""
     return engine(model, name, precision, output=output)
 
 
@@ -151,7 +151,7 @@ def require_torch(purpose: str) -> None:
 
 
 def recipe_of(given: "str | Recipe | None", overrides: dict[str, Any], start: ModelFile | None) -> "Recipe":
-    """The recipe with its overrides; what neither says of the network is as in the model that the run starts from."""
+    """Resolve a recipe with its overrides; unspecified network fields are taken from the starting model."""
     from vgglass.training import recipe, transfer
 
     if isinstance(given, recipe.Recipe):
@@ -160,5 +160,5 @@ def recipe_of(given: "str | Recipe | None", overrides: dict[str, Any], start: Mo
     kept = transfer.recipe_fields(start.record) if start else {}
     chosen = values | overrides
     if "width" in chosen or ("architecture" in chosen and "widths" in kept):
-        kept.pop("widths", None)  # one width a convolution holds for the model's own convolutions alone
+        kept.pop("widths", None)  # a width per convolution applies only to the model's own architecture
     return recipe.Recipe().override(**kept | chosen)

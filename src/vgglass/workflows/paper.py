@@ -1,4 +1,4 @@
-"""The paper lab: its columns trained alike on one's own data, and its Tables 3 to 5 of them."""
+"""Replication of the paper on one's own data: its columns trained under one recipe, and Tables 3 to 5 of them."""
 
 import json
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from vgglass.replication.tables import LogProbabilities, Trial
     from vgglass.training.recipe import Recipe
 
-FROM_A = ("B", "C", "D", "E")  # the paper's deeper columns began with weights of A (section 3.1)
-CHANNELS, HIDDEN = 64, 4096  # of the paper's first convolution, and outputs of fc6 and fc7
+FROM_A = ("B", "C", "D", "E")  # the paper's deeper columns, initialised with weights of A (section 3.1)
+CHANNELS, HIDDEN = 64, 4096  # channels of the paper's first convolution, and outputs of fc6 and fc7
 RUNS, FIGURES, PAGE = "runs", "paper.json", "paper.md"
 
 
@@ -43,13 +43,13 @@ def paper(
     lang: str = "en",
     console: Console | None = None,
 ) -> "Lab":
-    """Train the paper's columns on a folder (the embedded digits without one), test them as its Tables 3 to 5 do.
+    """Train the paper's columns on a folder (default: the embedded digits) and test them as in its Tables 3 to 5.
 
     sides   S, smallest image sides in training, by the paper's names: 256, 384, 256-512; scaled to `size`
-    width   of the convolutions and of fc6 and fc7, as a share of the paper's
-    from_a  B, C, D and E begin with weights of A
-    out     each network is a run in its `runs` folder; called again, only what is missing is trained. paper.json holds
-            every figure, paper.md the tables, in the language `lang`
+    width   of the convolutions and of fc6 and fc7, as a fraction of the paper's
+    from_a  initialise B, C, D and E with weights of A
+    out     each network is a run in its `runs` folder; a repeated call trains only the missing ones. paper.json holds
+            all results, paper.md the tables in the language `lang`
     Raises UsageError, DataError or TrainingError before anything is trained; InterruptedRunError on SIGINT and SIGTERM,
     after saving.
     """
@@ -59,7 +59,7 @@ def paper(
 
     out, console = Path(out), console or Console(stderr=True)
     chosen = trials(columns, sides)
-    _require_channels(width)
+    _require_whole_channels(width)
     if from_a and chosen[0].column != "A":
         remedy = "add A to --columns and 256 to --sides"
         raise UsageError("--from-a", "begins with weights of column A, which is not trained", remedy)
@@ -67,7 +67,7 @@ def paper(
     shared |= {} if epochs is None else {"epochs": epochs}
     recipes = {trial: _recipe(trial, shared) for trial in chosen}
     dataset = read_training_data(folder, console)
-    channels = _channels(dataset)
+    channels = _input_channels(dataset)
     recipes = {trial: recipe.override(channels=channels) for trial, recipe in recipes.items()}
     split = "test" if dataset.splits.get("test") else "validation"
     samples = dataset.split(split)
@@ -78,9 +78,9 @@ def paper(
     for number, (trial, recipe) in enumerate(recipes.items(), 1):
         console.print(f"{trial.name}: network {number} of {len(chosen)}", style="bold")
         source = start if trial.column in FROM_A else None
-        trained[trial] = _trained(trial, recipe, source, out / RUNS / trial.name, folder, dataset, console)
+        trained[trial] = _train_trial(trial, recipe, source, out / RUNS / trial.name, folder, dataset, console)
     answers = {
-        trial: _answers(out / RUNS / trial.name, shown, samples, console) if trained[trial].started else None
+        trial: _log_probabilities(out / RUNS / trial.name, shown, samples, console) if trained[trial].started else None
         for trial, shown in views(chosen, size).items()
     }
     labels = np.array([sample.label for sample in samples])
@@ -114,11 +114,11 @@ def _recipe(trial: "Trial", shared: dict[str, Any]) -> "Recipe":
     return recipe.read("columns").override(architecture=trial.column, augmentation=trial.side.augmentation, **shared)
 
 
-def _trained(
+def _train_trial(
     trial: "Trial", recipe: "Recipe", source: Path | None, out: Path, folder: str | Path | None, dataset: "Dataset",
     console: Console,
 ) -> "Trained":  # fmt: skip
-    """Train a network, or what is missing of it; what its run says. Raises TrainingError where there is another run."""
+    """Train a network, or resume its run; return its results. Raises TrainingError if `out` holds another run."""
     from vgglass.data.dataset import class_counts
     from vgglass.replication.lab import Trained
     from vgglass.replication.tables import scaled
@@ -129,7 +129,7 @@ def _trained(
     if not (out / checkpoint.RUN).exists():
         train(folder, out=out, recipe=recipe, source=start, overwrite=True, console=console)
     else:
-        _require_same(out, recipe, start, dataset)
+        _require_same_run(out, recipe, start, dataset)
         if not finished(out, checkpoint.read_run(out), checkpoint.read_newest(out).progress):
             train(folder, out=out, resume=True, console=console)
         else:
@@ -153,8 +153,8 @@ def _trained(
     )
 
 
-def _require_same(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dataset") -> None:
-    """Raises TrainingError where the run under `out` is not the one that is asked for."""
+def _require_same_run(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dataset") -> None:
+    """Raises TrainingError if the run under `out` is not the requested one."""
     from vgglass.training import checkpoint, plan, run
 
     run.require_recipe(out, recipe)
@@ -168,10 +168,10 @@ def _require_same(out: Path, recipe: "Recipe", start: Path | None, dataset: "Dat
         raise TrainingError(out, f"began with another model than {start}", remedy)
 
 
-def _answers(
+def _log_probabilities(
     run: Path, views: dict[str, str], samples: "Sequence[Sample]", console: Console
 ) -> "dict[str, LogProbabilities]":
-    """A network's log-probabilities of every image (N, K), by the names of its views."""
+    """Predict log-probabilities (N, K) of all images, by the names of the views."""
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
     from vgglass.training.run import BEST
@@ -188,12 +188,12 @@ def _answers(
     return found
 
 
-def _channels(dataset: "Dataset") -> int:
-    """1 where every training image is grey, else 3."""
+def _input_channels(dataset: "Dataset") -> int:
+    """Return 1 if every training image is grey, else 3."""
     return 1 if all(sample.described().mode == "L" for sample in dataset.split("train")) else 3
 
 
-def _require_channels(width: float) -> None:
+def _require_whole_channels(width: float) -> None:
     if 0 < width * CHANNELS < 1:
         raise UsageError(
             f"--width {width}",
@@ -203,7 +203,7 @@ def _require_channels(width: float) -> None:
 
 
 def _require_views(samples: "Sequence[Sample]", chosen: "Sequence[Trial]", size: int) -> None:
-    """Raises DataError for an image that the tests could not be shown: before hours of training, not after."""
+    """Check before hours of training that every image suits the test views. Raises DataError."""
     from vgglass.replication.tables import scaled
 
     largest = max(scaled(max(trial.side.several), size) for trial in chosen)

@@ -1,4 +1,4 @@
-"""A model asked what is in images: rows, in order, kept as they come where they go to a file."""
+"""Prediction: a stream of rows in input order, optionally written to a file and resumable."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from vgglass.inference.predictor import Predictor
 from vgglass.workflows.data import reading_progress, report_line
 from vgglass.workflows.models import Model, predictor
 
-FEW_FILES = 64  # are predicted without a bar
+FEW_FILES = 64  # up to this many there is no progress bar
 
 
 def predict(model: Model | Predictor, paths: Sequence[str | Path], *, top: int = 5, **how: Any) -> list[Prediction]:
-    """One row for each image of the files and folders given, in order; an unreadable one carries its reason.
+    """Return one row per image of the given files and folders, in order; an unreadable image's row has the error.
 
     how  views, engine and precision, as `predictor` takes them
     """
@@ -35,16 +35,16 @@ def stream_predictions(
     console: Console | None = None,
     **how: Any,
 ) -> Iterator[Prediction]:
-    """The rows of `predict` as they come, however many.
+    """Yield the rows of `predict` in constant memory.
 
-    paths      files, folders and manifests, or '-' alone: a list of them on standard input
-    out        a .csv, .jsonl or .parquet file that the rows go to; it is there when the last row has been taken
-    resume     go on with the rows of an earlier run to `out`, which come first; of one that ended there are none
-    sort_into  a folder to link the images into, by predicted class
-    console    of a bar where there are many, and of a line that says what was chosen
+    paths      files, folders and manifests, or only '-': a list of them on standard input
+    out        a .csv, .jsonl or .parquet file to write, which appears once the last row has been consumed
+    resume     continue an earlier run to `out`, whose rows come first; after a completed one there are no rows
+    sort_into  a folder in which to link the images by predicted class
+    console    shows a progress bar if there are many images, and the chosen engine
     how        views, engine and precision, as `predictor` takes them
     Raises DataError, ModelFileError, UsageError or MissingExtraError; with `out` InterruptedRunError on SIGINT and
-    SIGTERM, the rows so far kept beside it.
+    SIGTERM, keeping the rows so far next to it.
     """
     if out:
         inference.require(Path(out), map(Path, paths))
@@ -67,10 +67,10 @@ def stream_predictions(
     else:
         rows = answer(files)
     rows = inference.sorted_into(apart, rows) if apart else rows
-    return _counted(rows, len(files), console or Console(stderr=True)) if len(files) > FEW_FILES else rows
+    return _with_progress(rows, len(files), console or Console(stderr=True)) if len(files) > FEW_FILES else rows
 
 
-def _counted(rows: Iterator[Prediction], files: int, console: Console) -> Iterator[Prediction]:
+def _with_progress(rows: Iterator[Prediction], files: int, console: Console) -> Iterator[Prediction]:
     with reading_progress(console, "predicting") as progress:
         for done, row in enumerate(rows, 1):
             progress(done, files)

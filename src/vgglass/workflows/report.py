@@ -1,4 +1,4 @@
-"""The report of an evaluation: what the other rooms have to say of a model, handed to its page."""
+"""The evaluation report: predictions, metrics, explanations and robustness of a model, rendered to a page."""
 
 import json
 import math
@@ -38,12 +38,12 @@ def report(
     ensemble: Sequence[Model] = (),
     **how: Any,
 ) -> "Evaluation":
-    """Judge a model as `evaluate` does and write its report to `path`: one HTML file with everything inside it.
+    """Evaluate a model as `evaluate` does and write its report to `path`, one self-contained HTML file.
 
-    explain     also the attribution and the nearest training images of the most confident mistakes; needs torch
-    robustness  also the accuracy under disturbances
-    Of an ensemble it is the first model that is explained and disturbed.
-    Raises DataError, UsageError, MissingExtraError or ModelFileError, and OSError where `path` can't be written.
+    explain     include attribution and nearest training images of the most confident mistakes; needs torch
+    robustness  include the accuracy under disturbances
+    For an ensemble, explanations and robustness are of the first model.
+    Raises DataError, UsageError, MissingExtraError or ModelFileError, and OSError if `path` can't be written.
     """
     from vgglass.evaluation import metrics
     from vgglass.evaluation import report as page
@@ -55,7 +55,7 @@ def report(
     as_chosen = settings["engine"], settings["precision"]
     embed = (
         engine(source, *as_chosen, output=source.record.architecture.embedding) if explain else None
-    )  # what can't be is said before the work
+    )  # fail before any work
     squares = engine(source, *as_chosen) if robustness else None
     if explain:
         require_torch("explaining mistakes")
@@ -64,8 +64,8 @@ def report(
     judged = predictions_of([chosen, *map(open_source, ensemble)], dataset, name, console, **how)
     evaluation = metrics.evaluate(judged)
     about = {
-        "model": _named(model),
-        "others": [_named(other) for other in ensemble],
+        "model": _display_name(model),
+        "others": [_display_name(other) for other in ensemble],
         "data": dataset.name,
         "data_digest": dataset.digest(name),
         "how": ", ".join(settings.values()),
@@ -79,7 +79,7 @@ def report(
 
 
 def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
-    """The epochs of the run that a model file lies beside; None where it lies beside no run, or another's.
+    """Read the epochs of the run in a model file's folder; None if there is no run or it belongs to another model.
 
     Raises DataError for a metrics.jsonl that can't be read.
     """
@@ -97,16 +97,16 @@ def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
             return None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(place, f"is damaged ({error})", "put it back as it was, or move it away") from error
-    return [{name: _finite(value) for name, value in row.items()} for row in rows]
+    return [{name: _finite_json(value) for name, value in row.items()} for row in rows]
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no number for what is infinite or NaN."""
+def _finite_json(value: Any) -> Any:
+    """Replace infinity and NaN, which JSON can't represent, by None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _named(model: Model) -> str:
-    """A file by its name and its folder's, so that a page says the same wherever the runs lie."""
+def _display_name(model: Model) -> str:
+    """Return a file's name with its folder's, so that a page does not depend on where the runs are."""
     if isinstance(model, ModelFile):
         return model.record.architecture.name
     return "/".join(Path(model).parts[-2:])
@@ -122,7 +122,7 @@ def _robustness(judged: Any, squares: Engine, console: Console) -> "Robustness":
 def _explainer(
     model: ModelFile | Artifact, dataset: "Dataset", embed: Engine, progress: Callable[[int, int], None]
 ) -> "Explainer":
-    """The glass's usual attribution, and an engine's embedding of the training images."""
+    """Build an Explainer from `glass.attribution.usual` and an engine's embedding of the training images."""
     from vgglass import glass
     from vgglass.evaluation.report import Explainer
     from vgglass.glass import sheets

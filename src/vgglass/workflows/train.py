@@ -1,4 +1,4 @@
-"""Training: a run from its data and recipe, or on from where it stopped."""
+"""Training: start a run from data and a recipe, or resume one."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,18 +35,17 @@ def train(
     console: Console | None = None,
     **overrides: Any,
 ) -> Path:
-    """Train on a folder of class folders (the embedded digits without one); the path of the best model file.
+    """Train on a folder of class folders (default: the embedded digits); return the path of the best model file.
 
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
     source     a model file, a pretrained name or another framework's weights to start from
-    preprocessing  how those weights' network is fed, as `starting_model` takes it
-    resume     go on where the run under `out` stopped, with its own recipe; `epochs` alone may be others, also for a
-               run that has finished
+    preprocessing  of those weights, as `starting_model` takes it
+    resume     continue the run under `out` with its own recipe; only `epochs` may differ, also to extend a finished run
     overwrite  remove an earlier run under `out` first
-    workers    processes that decode; None for what suits the data
-    checkpoint_every  '200' steps or '5m' of time, and keep, how many checkpoints stay
-    Under torchrun the ranks share the work, a run of the same recipe under `out` goes on by itself, and one that has
-    finished stays as it is.
+    workers    decoder processes; None chooses by the data
+    checkpoint_every  '200' steps or '5m' of time; keep: number of checkpoints to retain
+    Under torchrun the ranks share the work, an unfinished run of the same recipe under `out` is resumed automatically,
+    and a finished one is left unchanged.
     Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT, SIGTERM
     and SIGHUP, after saving.
     """
@@ -61,13 +60,13 @@ def train(
     others = overrides.keys() - {"epochs"}
     if resume and (recipe or others or source or preprocessing or overwrite):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
-    epochs = _epochs(overrides) if resume else None
+    epochs = _requested_epochs(overrides) if resume else None
     with distributed.process_group() as group, ExitStack() as held:
-        start: ModelFile | None = None  # of these two the other ranks know nothing
+        start: ModelFile | None = None  # these two are set on the first rank only
         newest: Checkpoint | None = None
 
         def begin() -> "tuple[Dataset, Run] | None":
-            """The data and the record of the run, which are then under `out`; None where it has finished."""
+            """Write the run's data and record under `out` and return them; None if the run has finished."""
             nonlocal start, newest
             if overwrite and group.launched:
                 remedy = "remove the folder beforehand, or choose another --out"
@@ -75,30 +74,30 @@ def train(
             goes_on = resume or (group.launched and (out / checkpoint.RUN).exists())
             if goes_on:
                 if not resume:
-                    _require_the_same(out, _plan(folder, recipe, source, overrides, preprocessing)[0], source)
+                    _require_same_run(out, _resolve_plan(folder, recipe, source, overrides, preprocessing)[0], source)
                 before = checkpoint.read_run(out)
                 held.enter_context(checkpoint.exclusive(out))
                 newest = checkpoint.read_newest(out)
                 if group.launched and run.finished(out, before, newest.progress, epochs):
                     return None
-                dataset, chosen, start = _resumed(out, before, newest, folder, epochs, display)
+                dataset, chosen, start = _resume_run(out, before, newest, folder, epochs, display)
             else:
                 if not overwrite:
                     run.require_fresh(out)
-                plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
+                plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
-                named = (_named(source), start) if source and start else None
+                named = (_source_name(source), start) if source and start else None
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
-                    chosen.source["preprocessing"] = preprocessing  # which the file does not tell
+                    chosen.source["preprocessing"] = preprocessing  # not determined by the file
                 display.print(line)
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.recipe.fits_head:
                 run.require_memory(chosen, display, group)
             if not goes_on:
                 held.enter_context(checkpoint.exclusive(out))
-                held.enter_context(_without_a_false_start(out))
-                _write_down(out, dataset, chosen, overwrite)
+                held.enter_context(_clearing_failed_start(out))
+                _write_new_run(out, dataset, chosen, overwrite)
             elif epochs:
                 checkpoint.write_run(out, chosen)
             return dataset, chosen
@@ -120,14 +119,14 @@ def preview(
     console: Console | None = None,
     **overrides: Any,
 ) -> None:
-    """Draw to a PNG file what a network trained so would see: some images as judged, and as some epochs draw them."""
+    """Draw a PNG of what a network would be trained on: some images as evaluated, and as augmented in some epochs."""
     require_torch("training")
     from vgglass.data.augment import colour_components
     from vgglass.training import preview
     from vgglass.training.plan import measure_statistics
 
     console = console or Console(stderr=True)
-    plan, start = _plan(folder, recipe, source, overrides, preprocessing, console)
+    plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
     dataset = read_training_data(folder, console)
     samples = dataset.split("train")
     record, pixels = measure_statistics(samples, plan, start)
@@ -139,10 +138,10 @@ def preview(
 
 
 @contextmanager
-def _without_a_false_start(out: Path) -> Iterator[None]:
-    """Remove what is written of a run that fails before anything is learned: it would be in the second try's way.
+def _clearing_failed_start(out: Path) -> Iterator[None]:
+    """Remove the files of a run that fails before its first checkpoint, as they would block a second attempt.
 
-    Not where the error names --resume, which needs what is written.
+    Kept if the error suggests --resume, which needs them.
     """
     from vgglass.training import checkpoint, run
 
@@ -156,36 +155,36 @@ def _without_a_false_start(out: Path) -> Iterator[None]:
         raise
 
 
-def _write_down(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -> None:
-    """The beginning of a new run, in place of an earlier one. Raises TrainingError."""
+def _write_new_run(out: Path, dataset: "Dataset", chosen: "Run", overwrite: bool) -> None:
+    """Write the files of a new run, replacing an earlier one if `overwrite`. Raises TrainingError."""
     from vgglass.data import manifest
     from vgglass.training import checkpoint, run
 
     if not overwrite:
-        run.require_fresh(out)  # another may have run since
+        run.require_fresh(out)  # again: another process may have written here in the meantime
     run.clear(out)
     manifest.write(dataset, out / run.MANIFEST)
     checkpoint.write_run(out, chosen)
 
 
-def _require_the_same(out: Path, plan: "Recipe", source: Model | None) -> None:
-    """Raises TrainingError where the run under `out` is not the one that is asked for."""
+def _require_same_run(out: Path, plan: "Recipe", source: Model | None) -> None:
+    """Raises TrainingError if the run under `out` is not the requested one."""
     from vgglass.training import checkpoint, run
 
     run.require_recipe(out, plan)
-    begun, wanted = checkpoint.read_run(out).source.get("model"), _named(source) if source else None
+    begun, wanted = checkpoint.read_run(out).source.get("model"), _source_name(source) if source else None
     if begun != wanted:
         rule = f"holds a run with --from {begun}, not {wanted}"
         raise TrainingError(out, rule, "choose another --out, or remove that folder")
 
 
-def _resumed(
+def _resume_run(
     out: Path, before: "Run", newest: "Checkpoint", folder: str | Path | None, epochs: int | None, display: "Display"
 ) -> "tuple[Dataset, Run, ModelFile | None]":
-    """The data of the run under `out`, its record, and the model it starts from, where it has not started yet.
+    """Open the run under `out`: its data, its record, and its starting model if there is no checkpoint yet.
 
-    before  the record as it is; epochs, in all, replace the recipe's
-    Raises TrainingError for a run that is finished, and for other data than its own.
+    before  the stored record; epochs: new total that replaces the recipe's
+    Raises TrainingError for a finished run or other data.
     """
     from vgglass.training import checkpoint, plan, run
 
@@ -207,37 +206,37 @@ def _resumed(
     if progress == checkpoint.Progress():
         if not chosen.recipe.fits_head:
             display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
-        start = _start_of(chosen, display.console) if chosen.source else None
+        start = _load_start(chosen, display.console) if chosen.source else None
     return dataset, chosen, start
 
 
-def _start_of(chosen: "Run", console: Console) -> ModelFile:
-    """The model that a run began with. Raises TrainingError where it is another now."""
+def _load_start(chosen: "Run", console: Console) -> ModelFile:
+    """Load the model that a run started from. Raises TrainingError if its digest has changed."""
     start = starting_model(chosen.source["model"], chosen.source.get("preprocessing"), console)
     if start.record.digest != chosen.source["digest"]:
         raise TrainingError(chosen.source["model"], "is no longer the model that the run began with", "put it back")
     return start
 
 
-def _epochs(overrides: dict[str, Any]) -> int | None:
-    """Those that are asked for, as a number. Raises UsageError."""
+def _requested_epochs(overrides: dict[str, Any]) -> int | None:
+    """Return the requested epochs as a number. Raises UsageError."""
     from vgglass.training.recipe import Recipe
 
     return Recipe().override(**overrides).epochs if overrides else None
 
 
-def _named(source: Model) -> str:
-    """What a run's record calls the model that it started from: a file by a path that holds from any folder."""
+def _source_name(source: Model) -> str:
+    """Return the name of a starting model for the run's record: an absolute path for a file."""
     if isinstance(source, ModelFile):
         return "(a model in memory)"
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
-def _plan(
+def _resolve_plan(
     folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any],
     preprocessing: str | None = None, console: Console | None = None,
 ) -> "tuple[Recipe, ModelFile | None]":  # fmt: skip
-    """The recipe of a run, and the model that it starts from."""
+    """Resolve the recipe of a run and its starting model."""
     if preprocessing and not source:
         raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
     start = starting_model(source, preprocessing, console) if source else None
@@ -247,7 +246,7 @@ def _plan(
 
 
 def write_digits(split: str, folder: Path) -> Path:
-    """The embedded digits of a split as image files in class folders; the folder."""
+    """Write the embedded digits of a split as image files in class folders; return the folder."""
     from vgglass.data import sources
 
     return sources.write_images(split, folder)
