@@ -1,18 +1,18 @@
 """vgglass: VGG image classification that you can see through.
 
-    vgglass.check(folder)                       what is broken, odd, doubled or leaked in a folder
-    vgglass.train(folder, out="runs/mine")      learn from a folder of class folders
-    vgglass.evaluate(model, folder)             judge on images that the model has not seen
-    vgglass.report(model, folder, "report.html")   as evaluate, and a page with the images behind each figure
-    vgglass.compare(one, other, folder)         whether one of two models is better, or only luckier
-    vgglass.calibrate(model, folder)            probabilities that mean what they say, and when not to answer
+    vgglass.check(folder)                       find broken, unusual, duplicate and leaked images
+    vgglass.train(folder, out="runs/mine")      train on a folder of class folders
+    vgglass.evaluate(model, folder)             compute metrics on held-out images
+    vgglass.report(model, folder, "report.html")   as evaluate, with a page that shows the images behind each metric
+    vgglass.compare(one, other, folder)         test whether the difference of two models is significant
+    vgglass.calibrate(model, folder)            fit a temperature, and optionally a reject threshold
     vgglass.predict(model, paths)               class names and probabilities
-    vgglass.paper(folder)                       the paper's columns trained alike, its Tables 3 to 5 of them
-    vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) proves it
+    vgglass.paper(folder)                       replicate the paper's columns and its Tables 3 to 5
+    vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) checks it
     vgglass.engine(model)                       a function: uint8 images in, logits or features out
     vgglass.load(model), vgglass.pretrained(name), vgglass.VGG
 
-Nothing heavy is imported until it is used.
+Heavy dependencies are imported on first use.
 """
 
 from importlib import import_module

@@ -35,12 +35,12 @@ class Headline:
     undefined: dict[str, str]
 
 
-def headline(judged: Predictions, seed: int = 0) -> Headline:
+def headline(predictions: Predictions, seed: int = 0) -> Headline:
     """Compute the five metrics and their intervals; `seed` fixes the resampling."""
     generator = np.random.default_rng(seed)
-    scores, labels = judged.log_probabilities, judged.labels
+    scores, labels = predictions.log_probabilities, predictions.labels
     images, classes = scores.shape
-    cells, counts = np.unique(_cells(judged), axis=0, return_counts=True)
+    cells, counts = np.unique(_cells(predictions), axis=0, return_counts=True)
     plain = _figures(cells, counts[None], classes)
     drawn = _figures(cells, generator.multinomial(images, counts / images, RESAMPLES), classes)
     undefined = {}
@@ -66,10 +66,12 @@ def headline(judged: Predictions, seed: int = 0) -> Headline:
     return Headline(figures, aucs, intervals, undefined)
 
 
-def _cells(judged: Predictions) -> NDArray[np.int64]:
+def _cells(predictions: Predictions) -> NDArray[np.int64]:
     """Return (N, 3): true class, predicted class, whether the true one is in the top five."""
-    first = np.argsort(-judged.log_probabilities, axis=1, kind="stable")[:, :5]
-    return np.stack([judged.labels, judged.predicted, (first == judged.labels[:, None]).any(axis=1)], axis=1)
+    first = np.argsort(-predictions.log_probabilities, axis=1, kind="stable")[:, :5]
+    return np.stack(
+        [predictions.labels, predictions.predicted, (first == predictions.labels[:, None]).any(axis=1)], axis=1
+    )
 
 
 def _figures(cells: NDArray[np.int64], counts: NDArray[np.int64], classes: int) -> dict[str, NDArray[np.float64]]:
@@ -166,8 +168,8 @@ class Protocol:
         return asdict(self)
 
     @classmethod
-    def of(cls, judged: Predictions) -> "Protocol":
-        records, views = (judged.record, *judged.others), judged.views
+    def of(cls, predictions: Predictions) -> "Protocol":
+        records, views = (predictions.record, *predictions.others), predictions.views
         return cls(
             networks="+".join(map(_network, records)),
             train="+".join(dict.fromkeys(filter(None, map(_train_size, records)))),

@@ -86,19 +86,19 @@ def collect(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.f
     return np.stack(rows)
 
 
-def evaluate(judged: Predictions) -> Evaluation:
+def evaluate(predictions: Predictions) -> Evaluation:
     """Compute every metric of a model's predictions; ties go to the first class."""
     from sklearn import metrics
 
-    labels, predicted, classes = judged.labels, judged.predicted, judged.record.classes
+    labels, predicted, classes = predictions.labels, predictions.predicted, predictions.record.classes
     every = np.arange(len(classes))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         labels, predicted, labels=every, zero_division=np.nan
     )
-    found = headline(judged)
+    found = headline(predictions)
     rows = zip(classes, precision, recall, f1, support, found.class_aucs, strict=True)
     return Evaluation(
-        split=judged.split,
+        split=predictions.split,
         images=len(labels),
         per_class=tuple(
             ClassFigures(
@@ -107,12 +107,12 @@ def evaluate(judged: Predictions) -> Evaluation:
             for name, p, r, f, n, a in rows
         ),
         confusion=metrics.confusion_matrix(labels, predicted, labels=every),
-        calibration=calibration(judged),
-        protocol=Protocol.of(judged),
-        used_for=judged.used_for,
-        missing=judged.missing,
-        unknown=judged.unknown,
-        selective=selective(judged),
+        calibration=calibration(predictions),
+        protocol=Protocol.of(predictions),
+        used_for=predictions.used_for,
+        missing=predictions.missing,
+        unknown=predictions.unknown,
+        selective=selective(predictions),
         **found.figures,
         intervals=found.intervals,
         undefined=found.undefined,

@@ -12,11 +12,11 @@ function mostConfused() {
 }
 /** @param {number} index */
 const className = index => facts.classes[index];
-/** What is to be said where only the first model of an ensemble is looked at. */
+/** Note for sections that cover only the first model of an ensemble. */
 const ensembleNote = () => (facts.about.others.length ? [words.firstModel] : []);
 
-// The head: figures, what they were computed from, what is to be known of them.
-const SHARES = ["top1", "top5", "balanced_accuracy"]; // the others are no shares of anything
+// The header: metrics, their provenance and caveats.
+const SHARES = ["top1", "top5", "balanced_accuracy"]; // metrics that are proportions
 
 /** @param {Headline} row */
 function card({ key, value, low, high }) {
@@ -158,7 +158,7 @@ function matrixCell(row, column, images) {
   return button;
 }
 
-/** The matrix of many classes, a pixel a cell. */
+/** The matrix for many classes, one pixel per cell. */
 function confusionPicture() {
   const side = facts.classes.length, context = make("canvas", {
     width: side, height: side, role: "img", "aria-label": fill(words.mapLabel, side),
@@ -269,7 +269,7 @@ function classes() {
 }
 
 // Calibration.
-const PLOT = 210, COUNTS = 42; // heights of the diagram, and of the bars below it that count images
+const PLOT = 210, COUNTS = 42; // heights of the diagram, and of the histogram below it
 
 function reliability() {
   const bins = facts.calibration.bins.filter(bin => bin.images), most = Math.max(...bins.map(bin => bin.images));
@@ -309,7 +309,7 @@ function reliability() {
   return make("figure", { class: "chart" }, make("h3", {}, title), svg, key, numbers(title, head, rows));
 }
 
-/** What the reject threshold does here. @param {Selective} threshold */
+/** Selective prediction by the reject threshold. @param {Selective} threshold */
 function selection({ coverage, answered, precision, interval }) {
   if (!answered || precision === null || !interval) return words.thresholdNone;
   const [low, high] = interval, counts = [count(answered), count(facts.images)];

@@ -59,7 +59,7 @@ PAIRS = 60  # most confused pairs listed for a larger one
 CELL_IMAGES, ALL_IMAGES = 12, 1200  # maximum pictures per cell, and in total
 MISTAKES, NEIGHBOURS = 24, 5
 SMALL, LARGE, COARSE = 96, 224, 64  # sides of pictures; smaller ones are shown pixel by pixel
-FEW = 10  # images below which a bin of the reliability diagram is marked as unreliable
+FEW = 10  # images below which a bin of the reliability diagram is drawn faintly
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
 
 
 def facts(
-    judged: Predictions,
+    predictions: Predictions,
     evaluation: Evaluation,
     about: Mapping[str, Any],
     training: Sequence[Mapping[str, Any]] | None = None,
@@ -107,12 +107,12 @@ def facts(
     about     names and digests of model and data, and how the predictions were computed
     training  the rows of the run's metrics.jsonl; None if there are none
     """
-    record = judged.record
-    wrong = np.flatnonzero(~judged.right)
-    order = wrong[np.argsort(-judged.log_probabilities[wrong].max(axis=1), kind="stable")]
-    cells, pairs, galleries = confusion(judged, evaluation.confusion)
+    record = predictions.record
+    wrong = np.flatnonzero(~predictions.right)
+    order = wrong[np.argsort(-predictions.log_probabilities[wrong].max(axis=1), kind="stable")]
+    cells, pairs, galleries = confusion(predictions, evaluation.confusion)
     return {
-        "about": _about(record) | {"split": judged.split, **about},
+        "about": _about(record) | {"split": predictions.split, **about},
         "images": evaluation.images,
         "used_for": evaluation.used_for,
         "missing": evaluation.missing,
@@ -124,7 +124,7 @@ def facts(
         "pairs": pairs,
         "galleries": galleries,
         "wrong": len(wrong),
-        "mistakes": _mistakes(judged, order[:MISTAKES], explainer),
+        "mistakes": _mistakes(predictions, order[:MISTAKES], explainer),
         "explained": explainer.method if explainer else None,
         "embedding": record.architecture.embedding,
         "neighbours": len(explainer.training) if explainer else 0,
@@ -137,7 +137,7 @@ def facts(
         },
         "few": FEW,
         "robustness": robustness and asdict(robustness),
-        "coarse": max(_pixels(judged.sources[0], 0).shape[:2]) < COARSE,
+        "coarse": max(_pixels(predictions.sources[0], 0).shape[:2]) < COARSE,
     }
 
 
@@ -166,7 +166,7 @@ def _headline(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def confusion(
-    judged: Predictions, matrix: NDArray[np.int64]
+    predictions: Predictions, matrix: NDArray[np.int64]
 ) -> tuple[list[list[int]], list[list[int]] | None, dict[str, list[dict[str, Any]]]]:
     """Return the page's data for a confusion matrix (K, K): cells, pairs, galleries.
 
@@ -181,11 +181,13 @@ def confusion(
         pairs = sorted(mistaken, key=lambda cell: -cell[2])[:PAIRS]
     shown = cells if pairs is None else pairs
     each = fair_share([images for _, _, images in shown], CELL_IMAGES, ALL_IMAGES)
-    confident = np.argsort(-judged.log_probabilities.max(axis=1), kind="stable")
+    confident = np.argsort(-predictions.log_probabilities.max(axis=1), kind="stable")
     galleries = {}
     for row, column, _ in shown:
-        inside = (judged.labels[confident] == row) & (judged.predicted[confident] == column)
-        galleries[f"{row},{column}"] = [_prediction_json(judged, index, SMALL) for index in confident[inside][:each]]
+        inside = (predictions.labels[confident] == row) & (predictions.predicted[confident] == column)
+        galleries[f"{row},{column}"] = [
+            _prediction_json(predictions, index, SMALL) for index in confident[inside][:each]
+        ]
     return cells, pairs, galleries
 
 
@@ -194,27 +196,29 @@ def fair_share(counts: Sequence[int], most: int, total: int) -> int:
     return next((each for each in range(most, 1, -1) if sum(min(count, each) for count in counts) <= total), 1)
 
 
-def _mistakes(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer | None) -> list[dict[str, Any]]:
+def _mistakes(predictions: Predictions, chosen: NDArray[np.int64], explainer: Explainer | None) -> list[dict[str, Any]]:
     """Return misclassified images with their pictures and, given an explainer, attributions and neighbours."""
     rows = []
     for index in chosen:
-        label = int(judged.labels[index])
-        true = float(np.exp(judged.log_probabilities[index, label]))
-        rows.append(_prediction_json(judged, index, LARGE) | {"label": label, "true_probability": true})
+        label = int(predictions.labels[index])
+        true = float(np.exp(predictions.log_probabilities[index, label]))
+        rows.append(_prediction_json(predictions, index, LARGE) | {"label": label, "true_probability": true})
     if explainer and len(chosen):
-        near = _neighbours(judged, chosen, explainer) if explainer.training else None
+        near = _neighbours(predictions, chosen, explainer) if explainer.training else None
         for place, (index, row) in enumerate(zip(chosen, rows, strict=True)):
-            overlay = explainer.attribute(judged.sources[index], row["predicted"])
+            overlay = explainer.attribute(predictions.sources[index], row["predicted"])
             row["overlay"] = web.thumbnail(np.asarray(overlay), LARGE)
             if near:
                 row["neighbours"] = near[place]
     return rows
 
 
-def _neighbours(judged: Predictions, chosen: NDArray[np.int64], explainer: Explainer) -> list[list[dict[str, Any]]]:
+def _neighbours(
+    predictions: Predictions, chosen: NDArray[np.int64], explainer: Explainer
+) -> list[list[dict[str, Any]]]:
     """Return the nearest training images of each chosen image."""
-    record = judged.record.preprocessing
-    squares = np.stack([fit(read(judged.sources[index], record), record) for index in chosen])
+    record = predictions.record.preprocessing
+    squares = np.stack([fit(read(predictions.sources[index], record), record) for index in chosen])
     size = min(LARGEST_BATCH, max(1, BATCH_PIXELS // record.size**2))
     batches = (explainer.features(batch.images) for batch in evaluation_batches(explainer.training, record, size))
     places, cosines = nearest(explainer.features(squares), batches, NEIGHBOURS)
@@ -231,13 +235,13 @@ def _neighbours(judged: Predictions, chosen: NDArray[np.int64], explainer: Expla
     ]
 
 
-def _prediction_json(judged: Predictions, index: int, side: int) -> dict[str, Any]:
-    source, predicted = judged.sources[index], int(judged.predicted[index])
+def _prediction_json(predictions: Predictions, index: int, side: int) -> dict[str, Any]:
+    source, predicted = predictions.sources[index], int(predictions.predicted[index])
     return {
         "picture": web.thumbnail(_pixels(source, side), side),
-        "name": judged.names[index],
+        "name": predictions.names[index],
         "predicted": predicted,
-        "probability": float(np.exp(judged.log_probabilities[index, predicted])),
+        "probability": float(np.exp(predictions.log_probabilities[index, predicted])),
     }
 
 

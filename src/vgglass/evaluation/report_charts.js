@@ -1,5 +1,5 @@
 "use strict";
-// The report's facts, its words in two languages, and what its sections are made of: elements, tables, line charts.
+// The report's data, its texts in two languages, and building blocks: elements, tables, line charts.
 
 /** @param {string} id of a script element with JSON in it */
 const parsed = id => JSON.parse(document.getElementById(id)?.textContent ?? "null");
@@ -9,7 +9,7 @@ const facts = parsed("facts");
 const translations = parsed("words");
 const REMEMBERED = "vgglass.lang";
 
-// A browser may keep no memory for files; the page then opens in the browser's language.
+// Local storage may be unavailable for file: URLs; the page then opens in the browser's language.
 /** @returns {Language} */
 function preferredLanguage() {
   let language = null;
@@ -79,7 +79,7 @@ const picture = (source, text) => make("img", { src: source, alt: text, loading:
 
 const WIDTH = 330, HEIGHT = 211, LEFT = 40, RIGHT = 8, TOP = 10, BOTTOM = 40;
 
-/** Round numbers for an axis from 0. @param {readonly number[]} values @param {boolean} whole from 0 to 1 */
+/** Tick values for an axis from 0. @param {readonly number[]} values @param {boolean} whole from 0 to 1 */
 function scale(values, whole) {
   if (whole) return { low: 0, high: 1, step: 0.25 };
   const most = Math.max(...values), power = 10 ** Math.floor(Math.log10(most || 1));
@@ -102,7 +102,7 @@ function scale(values, whole) {
  * @property {Line[]} lines
  * @property {boolean} whole whether values go from 0 to 1
  * @property {number | null} chosen the step of the dashed line
- * @property {string} text for those who can't see it
+ * @property {string} text accessible description
  */
 /** @param {ChartFacts} facts */
 function chart({ title, labels, axis, lines, whole, chosen, text }) {
@@ -130,7 +130,7 @@ function chart({ title, labels, axis, lines, whole, chosen, text }) {
   return make("figure", { class: "chart" }, make("h3", {}, title), svg);
 }
 
-/** A line with its intervals and, where they are not too many, its points.
+/** A line with its intervals and, unless there are too many, its points.
  * @param {Line} line @param {number} steps @param {number | null} chosen
  * @param {(i: number) => number} x @param {(value: number) => number} y */
 function drawn({ colour, values, low, high }, steps, chosen, x, y) {

@@ -48,23 +48,23 @@ class Robustness:
 
 
 def robustness(
-    judged: Predictions, answer: Answer, progress: Callable[[int, int], None] = lambda done, total: None
+    predictions: Predictions, answer: Answer, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Robustness:
     """Evaluate a network on up to IMAGES of the images at each level of each disturbance.
 
     answer    the network: squares (n, S, S, C) -> logits (n, K)
     progress  called with the number of images done and the total
     """
-    record = judged.record.preprocessing
-    every = len(judged.labels)
+    record = predictions.record.preprocessing
+    every = len(predictions.labels)
     chosen = np.linspace(0, every - 1, min(IMAGES, every)).round().astype(int)
     kinds = levels(record)
     right = {(kind, level): 0 for kind, steps in kinds.items() for level in steps}
     for start in range(0, len(chosen), CHUNK):
         members = chosen[start : start + CHUNK]
-        pictures = [read(judged.sources[index], record, DECODERS.decode) for index in members]
+        pictures = [read(predictions.sources[index], record, DECODERS.decode) for index in members]
         for key, squares in _disturb_all(pictures, members, record, kinds):
-            counted = int((answer(squares).argmax(axis=1) == judged.labels[members]).sum())
+            counted = int((answer(squares).argmax(axis=1) == predictions.labels[members]).sum())
             for same in [key] if key else [(kind, plain(kind, record)) for kind in kinds]:
                 right[same] += counted
         progress(start + len(members), len(chosen))

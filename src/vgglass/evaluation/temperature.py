@@ -83,23 +83,23 @@ class Selective:
     interval: tuple[float, float] | None
 
 
-def selective(judged: Predictions) -> Selective | None:
+def selective(predictions: Predictions) -> Selective | None:
     """Evaluate the model's threshold. None for a model without one, and for an ensemble, for which none was chosen."""
-    threshold = judged.record.reject_threshold
-    if threshold is None or judged.others:
+    threshold = predictions.record.reject_threshold
+    if threshold is None or predictions.others:
         return None
-    answered = np.exp(judged.log_probabilities.max(axis=1)) >= threshold
-    count, hits = int(answered.sum()), int(judged.right[answered].sum())
+    answered = np.exp(predictions.log_probabilities.max(axis=1)) >= threshold
+    count, hits = int(answered.sum()), int(predictions.right[answered].sum())
     precision, interval = (hits / count, wilson(hits, count)) if count else (None, None)
     return Selective(threshold, count, count / len(answered), precision, interval)
 
 
-def calibration(judged: Predictions) -> Calibration:
+def calibration(predictions: Predictions) -> Calibration:
     """Compute ECE, NLL, Brier score and the bins of the reliability diagram."""
     from sklearn.metrics import brier_score_loss
 
-    answers, labels = judged.log_probabilities, judged.labels
-    bins = reliability(np.exp(answers.max(axis=1)), judged.right)
+    answers, labels = predictions.log_probabilities, predictions.labels
+    bins = reliability(np.exp(answers.max(axis=1)), predictions.right)
     gaps = [each.images * abs(each.accuracy - each.confidence) for each in bins if each.images]  # type: ignore[operator]
     classes = range(answers.shape[1])
     return Calibration(

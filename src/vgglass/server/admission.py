@@ -215,7 +215,9 @@ class Service:
         self.metrics.unreadable.inc(sum(isinstance(row, ImageError) for row in found))
         return found
 
-    async def look(self, request: Request, predictor: Predictor, image: bytes) -> tuple[Row, DecodedUpload]:
+    async def answer_with_picture(
+        self, request: Request, predictor: Predictor, image: bytes
+    ) -> tuple[Row, DecodedUpload]:
         """As `answer` for one image, and also return the decoded image. Raises ImageError or RefusedError."""
         request.state.log_fields["images"] = 1
         (place,) = self.batcher.enter(1)

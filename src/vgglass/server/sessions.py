@@ -160,7 +160,7 @@ class Sessions:
         self._models = models
         self._session: ModelSession | None = None
         self._threads = {slow: ThreadPoolExecutor(1, "glass") for slow in (False, True)}
-        self._turns = {slow: asyncio.Lock() for slow in (False, True)}
+        self._locks = {slow: asyncio.Lock() for slow in (False, True)}
         self._abandoned = threading.Event()
         self._waiting = 0
         self._tasks: set[asyncio.Task[Any]] = set()  # the event loop keeps only weak references to tasks
@@ -189,7 +189,7 @@ class Sessions:
         self._require_room()
         return await self._enqueue(request, work)
 
-    async def look(self, request: Request, digest: str, work: Callable[[ForwardPass], T]) -> T:
+    async def run_on_walk(self, request: Request, digest: str, work: Callable[[ForwardPass], T]) -> T:
         """Run `work` on an image's forward pass in the quick thread. Raises RefusedError, also for an evicted image."""
         session = self.session
         return await self.run(request, lambda: work(session.walk(digest)))
@@ -200,7 +200,7 @@ class Sessions:
         subject = await self.run(request, lambda: session.subject(digest, apart=True))
         return await self._enqueue(request, lambda: work(subject), slow=True)
 
-    async def each(self, request: Request, work: Iterator[T]) -> AsyncIterator[T]:
+    async def iterate_slow(self, request: Request, work: Iterator[T]) -> AsyncIterator[T]:
         """Yield from a slow iterator, other jobs interleaved between items, until the client disconnects.
 
         Never refused for a full queue: the response has already started.
@@ -222,24 +222,24 @@ class Sessions:
     async def _enqueue(self, request: Request, work: Callable[[], T], *, slow: bool = False) -> T:
         """Run `work` in first-come order. Raises RefusedError if the client has disconnected by then."""
         # Shielded: a streaming response is cancelled when its client disconnects, but its job must still be cleaned up.
-        turn = asyncio.create_task(self._run_in_turn(request, work, slow=slow))
-        self._tasks.add(turn)
-        turn.add_done_callback(self._tasks.discard)
-        turn.add_done_callback(middleware.retrieve_exception)
-        return await asyncio.shield(turn)
+        task = asyncio.create_task(self._run_exclusive(request, work, slow=slow))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(middleware.retrieve_exception)
+        return await asyncio.shield(task)
 
-    async def _run_in_turn(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
+    async def _run_exclusive(self, request: Request, work: Callable[[], T], *, slow: bool) -> T:
         self._waiting += 1
         try:
-            async with self._turns[slow]:
+            async with self._locks[slow]:
                 if await request.is_disconnected():
                     raise middleware.ClientLeftError("before its turn")
                 job = asyncio.get_running_loop().run_in_executor(self._threads[slow], work)
-                return await (self._until_abandoned(request, job) if slow else job)
+                return await (self._abortable(request, job) if slow else job)
         finally:
             self._waiting -= 1
 
-    async def _until_abandoned(self, request: Request, job: "asyncio.Future[T]") -> T:
+    async def _abortable(self, request: Request, job: "asyncio.Future[T]") -> T:
         """Await a job of the slow thread; abort it if the client disconnects or the server stops."""
         left = asyncio.create_task(middleware.client_left(request))
         try:

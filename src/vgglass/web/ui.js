@@ -1,10 +1,10 @@
-/** '{}' takes the parts in turn, '{1}' the one of that number; what a part holds is never filled in again.
+/** Replace '{}' by the parts in order, '{1}' by the part of that index; placeholders in parts are not replaced.
  * @param {string} text @param {...(string | number)} parts */
 function fill(text, ...parts) {
   let next = 0;
   return text.replace(/\{(\d*)\}/g, (_, index) => String(parts[index === "" ? next++ : index]));
 }
-/** An element; what its text holds is never markup.
+/** Create an element; text is never interpreted as markup.
  * @template {keyof HTMLElementTagNameMap} K @param {K} tag
  * @param {Record<string, string | number>} [attributes] @param {...(Node | string | number)} children */
 function make(tag, attributes = {}, ...children) {

@@ -131,7 +131,7 @@ def compare(
 def draw_confusion(evaluation: "Evaluation", model: Path, path: Path | None = None) -> tuple[Path, list[str]]:
     """Draw the confusion matrix to `path` (default: next to the model file).
 
-    Returns the path, and the class names that no font supports.
+    Returns the path, and a sentence if no font supports some class names.
     """
     from vgglass import plotting
 

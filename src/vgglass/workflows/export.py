@@ -40,12 +40,12 @@ def divide_for_int8(dataset: Dataset) -> tuple[list[Sample], list[Sample]]:
     if len(parts) < 2:
         parts = [dataset.split("all")[::2], dataset.split("all")[1::2]]
     chosen = _evenly_spaced(parts[0], INT8_IMAGES)
-    met = {sample.digest for sample in chosen}
-    unmet = tuple(sample for part in parts[1:] for sample in part if sample.digest not in met)
-    if not unmet:
+    used = {sample.digest for sample in chosen}
+    unused = tuple(sample for part in parts[1:] for sample in part if sample.digest not in used)
+    if not unused:
         rule = "has too few different images to set int8's ranges by some and compare on others"
         raise DataError(dataset.name, rule, "add images")
-    return chosen, _evenly_spaced(unmet, COMPARED_IMAGES)
+    return chosen, _evenly_spaced(unused, COMPARED_IMAGES)
 
 
 def _evenly_spaced(samples: tuple[Sample, ...], count: int) -> list[Sample]:

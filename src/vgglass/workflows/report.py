@@ -61,8 +61,8 @@ def report(
         require_torch("explaining mistakes")
     rows = training_rows(model, source.record)
     dataset, name = open_split(source.record, folder, split, console)
-    judged = predictions_of([chosen, *map(open_source, ensemble)], dataset, name, console, **how)
-    evaluation = metrics.evaluate(judged)
+    predictions = predictions_of([chosen, *map(open_source, ensemble)], dataset, name, console, **how)
+    evaluation = metrics.evaluate(predictions)
     about = {
         "model": _display_name(model),
         "others": [_display_name(other) for other in ensemble],
@@ -70,10 +70,10 @@ def report(
         "data_digest": dataset.digest(name),
         "how": ", ".join(settings.values()),
     }
-    found = _robustness(judged, squares, console) if squares else None
+    found = _robustness(predictions, squares, console) if squares else None
     with reading_progress(console, "explaining mistakes") as progress:
         explainer = _explainer(source, dataset, embed, progress) if embed else None
-        facts = page.facts(judged, evaluation, about, rows, explainer, found)
+        facts = page.facts(predictions, evaluation, about, rows, explainer, found)
     page.write(facts, Path(path))
     return evaluation
 
@@ -112,11 +112,11 @@ def _display_name(model: Model) -> str:
     return "/".join(Path(model).parts[-2:])
 
 
-def _robustness(judged: Any, squares: Engine, console: Console) -> "Robustness":
+def _robustness(predictions: Any, squares: Engine, console: Console) -> "Robustness":
     from vgglass.evaluation.robustness import robustness
 
     with reading_progress(console, "disturbing images") as progress:
-        return robustness(judged, squares, progress)
+        return robustness(predictions, squares, progress)
 
 
 def _explainer(

@@ -74,7 +74,7 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         body = await service.body(request)
         session = subjects.session
         try:
-            row, whole = await service.look(request, session.predictor, body)
+            row, whole = await service.answer_with_picture(request, session.predictor, body)
         except ImageError as error:
             raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
         digest = await subjects.run(request, lambda: session.keep(body, whole))
@@ -91,19 +91,21 @@ def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
 
     @routes.get("/images/{digest}/layers", summary="Every layer in short")
     async def layers(request: Request, digest: Digest) -> Response:
-        return json_response(await subjects.look(request, digest, glass_json.strip))
+        return json_response(await subjects.run_on_walk(request, digest, glass_json.strip))
 
     @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
     async def limit(request: Request, digest: Digest) -> Response:
-        return json_response({"limit": await subjects.look(request, digest, glass_json.limit)})
+        return json_response({"limit": await subjects.run_on_walk(request, digest, glass_json.limit)})
 
     @routes.get("/images/{digest}/layers/{layer}", summary="One layer, channel by channel")
     async def layer(request: Request, digest: Digest, layer: Layer) -> Response:
-        return json_response(await subjects.look(request, digest, lambda walk: glass_json.layer(walk.view(layer))))
+        return json_response(
+            await subjects.run_on_walk(request, digest, lambda walk: glass_json.layer(walk.view(layer)))
+        )
 
     @routes.get("/images/{digest}/maps/{layer}", summary="A layer's maps as float32, little-endian (C, H, W)")
     async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
-        data = await subjects.look(request, digest, lambda walk: glass_json.floats(walk.view(layer), channel))
+        data = await subjects.run_on_walk(request, digest, lambda walk: glass_json.floats(walk.view(layer), channel))
         return Response(data, media_type="application/octet-stream")
 
 
@@ -115,7 +117,7 @@ def _add_steps(routes: APIRouter, subjects: Sessions) -> None:
         request: Request, digest: Digest, layer: Layer, channel: Channel, row: Place = 0, column: Place = 0
     ) -> Response:
         return json_response(
-            await subjects.look(
+            await subjects.run_on_walk(
                 request, digest, lambda walk: glass_json.arithmetic(walk, layer, channel, (row, column))
             )
         )
@@ -126,7 +128,7 @@ def _add_steps(routes: APIRouter, subjects: Sessions) -> None:
         temperature: Annotated[float, Query(gt=0, le=1000)] = 1.0, channel: Channel = 0,
     ) -> Response:  # fmt: skip
         return json_response(
-            await subjects.look(request, digest, lambda walk: glass_json.softmax(walk, temperature, channel))
+            await subjects.run_on_walk(request, digest, lambda walk: glass_json.softmax(walk, temperature, channel))
         )
 
     @routes.get("/images/{digest}/fields/{layer}", summary="Where a position's gradient falls")
@@ -186,10 +188,10 @@ def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:
             require_before_prob(walk.subject, layer)
             return effects(walk.apart, layer, walk.steps[layer].output)
 
-        batches = await subjects.look(request, digest, batches_of)
+        batches = await subjects.run_on_walk(request, digest, batches_of)
 
         async def lines() -> AsyncIterator[str]:
-            async for batch in subjects.each(request, batches):
+            async for batch in subjects.iterate_slow(request, batches):
                 yield json.dumps([plain(vars(effect)) for effect in batch]) + "\n"
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
@@ -207,7 +209,7 @@ def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:
         def ablated(walk: ForwardPass) -> dict[str, Any]:
             return glass_json.ablation(ablate(walk.subject, silenced), walk.subject.record)
 
-        return json_response(await subjects.look(request, digest, ablated))
+        return json_response(await subjects.run_on_walk(request, digest, ablated))
 
 
 def _add_playground(routes: APIRouter, subjects: Sessions) -> None:

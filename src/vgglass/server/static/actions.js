@@ -1,4 +1,4 @@
-// What a person does that concerns more than one element: another image, layer, cell or set of ablated channels.
+// User actions that affect several elements: selecting an image, layer, cell or set of ablated channels.
 import { fetchModel, fetchPicture, fetchSample, fetchSummaries, postImage, predict } from "./api.js";
 import { setPalettes } from "./colours.js";
 import { Refused } from "./http.js";
@@ -9,10 +9,10 @@ import { get, patch } from "./store.js";
 /** @type {Chosen} */
 const STRONGEST = { channel: null, cell: null };
 
-/** Of requests for an image, only the latest counts. */
+/** Numbers the requests for an image; only the latest response is used. */
 let latest = 0;
 
-/** The model as the server has it now. */
+/** Fetch the server's current model. */
 export async function loadModel() {
   const model = await fetchModel(), { layer, method } = get();
   if (!model.glass) return patch({ model });
@@ -25,7 +25,7 @@ export async function loadModel() {
   });
 }
 
-/** Put an image before the network.
+/** Upload an image.
  * @param {Blob | ArrayBuffer} body @param {string} [sample] its name; '' for a person's own @param {Chosen} [chosen] */
 export async function putImage(body, sample = "", chosen = STRONGEST) {
   const turn = ++latest, began = performance.now();
@@ -60,13 +60,13 @@ export async function putSample(sample, chosen) {
   if (turn === latest) await putImage(body, sample, chosen);
 }
 
-/** Whether the image of this path, which the server had dropped, is there again. @param {string} path */
+/** Upload the image of this path again after the server evicted it; whether it succeeded. @param {string} path */
 export async function restoreImage(path) {
   const { image, body, sample, model } = get();
   if (!image?.id || !path.includes(image.id) || !body) return false;
   const again = await postImage(body);
   if (again.digest === model?.digest) return true;
-  putImage(body, sample); // another model serves now: begin again with it
+  putImage(body, sample); // the model was replaced: start again with the new one
   throw new Refused(404, "replaced", "");
 }
 
@@ -75,7 +75,7 @@ export function openLayer(layer) {
   if (layer !== get().layer) patch({ layer, ...STRONGEST });
 }
 
-/** A cell of a channel's map; without one, the map's largest number.
+/** Select a cell of a channel's map, by default the maximum.
  * @param {number} channel @param {import("./store.js").Cell | null} [cell] */
 export function chooseCell(channel, cell) {
   const { maps, layer } = get();
@@ -84,7 +84,7 @@ export function chooseCell(channel, cell) {
   patch({ channel, cell, position: { layer: maps.layer, cell } });
 }
 
-/** A cell of the open layer under the pointer. @param {import("./store.js").Cell} cell */
+/** Hover over a cell of the open layer. @param {import("./store.js").Cell} cell */
 export function pointAt(cell) {
   const { maps, layer } = get();
   if (maps && maps.layer.name === layer) patch({ position: { layer: maps.layer, cell }, field: null });

@@ -1,10 +1,10 @@
-// The page's address: it names what is open, and brings it back.
+// The page's URL: encodes the open layer and selection, and restores them.
 import { chooseCell, putSample } from "./actions.js";
 import { get, patch, subscribe, touches } from "./store.js";
 
 /** @typedef {import("./store.js").State} State */
 
-/** The address of a layer, beside all else that is open. @param {string} layer */
+/** URL of a layer, keeping the other parameters. @param {string} layer */
 export function address(layer) {
   const { sample, language, channel, cell, layer: open } = get();
   const values = new URLSearchParams();
@@ -18,7 +18,7 @@ export function address(layer) {
   return "#" + values.toString().replaceAll("%2C", ",");
 }
 
-/** What the address asks for, as far as the model has it.
+/** Parse the URL; what the model does not have is ignored.
  * @returns {{sample: string | null, language: string | null} & Pick<State, "layer" | "channel" | "cell">} */
 export function readAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1)), { model, layer: open } = get();
@@ -38,12 +38,12 @@ export function readAddress() {
 /** @param {string | null} text @param {number} count */
 const index = (text, count) => (/^[0-9]{1,6}$/.test(text ?? "") ? Math.min(count - 1, Number(text)) : null);
 
-/** Keep the address and the state alike. */
+/** Synchronise URL and state. */
 export function followAddress() {
   subscribe(changed => {
     if (!touches(changed, "sample", "language", "layer", "channel", "cell")) return;
     const { model, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1)).get("layer");
-    if (channel === null && before === layer) return; // its strongest channel is on its way
+    if (channel === null && before === layer) return; // its strongest channel is still loading
     const known = model?.glass && model.layers.some(each => each.name === before);
     history[known && before !== layer ? "pushState" : "replaceState"](null, "", address(layer));
   });

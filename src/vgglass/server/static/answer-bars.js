@@ -1,4 +1,4 @@
-// The five likeliest classes, and what ablated channels do to them.
+// The top five classes, and the effect of ablated channels on them.
 import { toggleAblation } from "./actions.js";
 import { fetchAblation } from "./api.js";
 import { make, PageElement } from "./element.js";

@@ -152,7 +152,7 @@ export const fetchSample = async name => (await request("glass/samples/" + name)
 /** @param {Blob | ArrayBuffer} body @returns {Promise<ImageAnswer>} */
 export const postImage = body => json(IMAGES.slice(0, -1), { method: "POST", body, headers: BYTES });
 
-/** The same from a server that can't look into its model.
+/** The same for a server that can't show layers.
  * @param {Blob | ArrayBuffer} body @returns {Promise<ImageAnswer>} */
 export async function predict(body) {
   /** @type {{images: Omit<Answer, "digest">[], model: Settings & {digest: string}}} */
@@ -209,7 +209,7 @@ export const fetchEffects = (image, layer, signal) => lines(IMAGES + image.id + 
 export const fetchAblation = (image, channels) =>
   json(IMAGES + image.id + "/without?" + channels.map(name => "channels=" + encodeURIComponent(name)).join("&"));
 
-/** The playground's input: an image's pixels, or whole numbers that are the same each time.
+/** The playground's input: an image's pixels, or fixed integers.
  * @param {number} size @param {Id | null} image @returns {Promise<{values: number[][]}>} */
 export const fetchNumbers = (size, image) =>
   json("glass/playground" + query({ size, kernel: 1, stride: 1, image: image && image.id }));

@@ -1,4 +1,4 @@
-// The terms of one number, by the kind of its layer.
+// The terms of one output, by kind of layer.
 import { make } from "./element.js";
 import { exact, fill, number, words } from "./words.js";
 
@@ -6,7 +6,7 @@ import { exact, fill, number, words } from "./words.js";
 /** @typedef {import("./api.js").Step} Step */
 /** @template {keyof Terms} K @typedef {import("./api.js").StepOf<K>} StepOf */
 
-const FIRST = 3; // input channels of a convolution that are shown before one asks for all
+const FIRST = 3; // input channels of a convolution shown initially
 
 /** A line of arithmetic. @param {string} text with {} for each value @param {...(string | number)} values */
 export const total = (text, ...values) => make("p", { class: "sum" }, fill(text, ...values));
@@ -75,7 +75,7 @@ function convolution({ terms, recomputed }) {
   return [...parts, total(words.convSum, sums.length, exact(terms.sum), exact(terms.bias), exact(recomputed))];
 }
 
-/** Details that are made once they are opened. @param {string} summary @param {() => HTMLElement[]} content */
+/** A <details> element with lazily built content. @param {string} summary @param {() => HTMLElement[]} content */
 function onRequest(summary, content) {
   const details = make("details", {}, make("summary", {}, summary));
   details.addEventListener("toggle", () => {

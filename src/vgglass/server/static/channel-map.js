@@ -1,11 +1,11 @@
-// One channel's map, large enough to point at single cells; its window slides over the input.
+// One channel's map with selectable cells, and an animation of the window over the input.
 import { channelMap, chooseCell, pointAt, toggleAblation } from "./actions.js";
 import { bitmap, coloured } from "./colours.js";
 import { ARROWS, clip, context2d, frame, make, PageElement } from "./element.js";
 import { get, touches } from "./store.js";
 import { fill, number, words } from "./words.js";
 
-const LARGE = 336, PACE = 500; // pixels a side at least; milliseconds a cell
+const LARGE = 336, PACE = 500; // minimum side in pixels; milliseconds per cell
 
 class ChannelMap extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -36,7 +36,7 @@ class ChannelMap extends PageElement {
     if (!maps || maps.layer.name !== layer || channel === null || !cell || !model?.glass) return;
     const { width, height, name, signed, figures, limit } = maps, values = channelMap(maps, channel);
     const zoom = Math.max(1, Math.floor(LARGE / Math.max(width, height))), side = Math.max(zoom, 5);
-    this.#canvas.hidden = width === 1 && height === 1; // a single number has no map
+    this.#canvas.hidden = width === 1 && height === 1; // 1x1 maps are not drawn
     this.#canvas.width = width * zoom;
     this.#canvas.height = height * zoom;
     const shared = (scale === "network" && limit) || Math.max(...figures.ends);

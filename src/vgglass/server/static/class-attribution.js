@@ -1,4 +1,4 @@
-// What in the image speaks for a class: the choice of a method, and what its colours say.
+// Attribution: choice of a method, and the legend of its colours.
 import { fetchAttribution } from "./api.js";
 import { make, PageElement } from "./element.js";
 import { get, patch, touches } from "./store.js";
@@ -49,13 +49,13 @@ class ClassAttribution extends PageElement {
   }
 }
 
-/** @param {import("./words.js").Method} name chosen again, it takes the map away */
+/** @param {import("./words.js").Method} name choosing the current one removes the map */
 function choose(name) {
   if (get().method === name) patch({ method: "" });
   else patch({ method: name, sliding: false });
 }
 
-/** The open layer, where it lies before the head; null for the server's own choice. */
+/** The open layer if it lies before the head; null for the server's default. */
 function openLayer() {
   const { model, layer } = get();
   if (!model?.glass) return null;

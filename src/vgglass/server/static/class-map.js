@@ -1,4 +1,4 @@
-// What each place of pool5 adds to a logit, exactly: a table over the photograph, added up once more here.
+// The exact contribution of each pool5 position to a logit, as a table over the photograph; the sum is checked here.
 import { fetchClassMap } from "./api.js";
 import { make, PageElement } from "./element.js";
 import { inSquare } from "./geometry.js";
@@ -64,7 +64,7 @@ function pointAtPhoto() {
   if (row >= 0 && column >= 0 && row < side && column < side) patch({ classMapCell: [row, column] });
 }
 
-/** The other classes, each to be compared with. */
+/** Options for the class to compare with. */
 function comparisons() {
   const { image, target, against } = get(), rows = image?.top ?? [];
   const others = rows.filter(row => row.index !== (target ?? rows[0].index));
@@ -74,10 +74,10 @@ function comparisons() {
   }, fill(words.against, name))));
 }
 
-/** Three digits, all of them, so that seven columns stand on a telephone. @param {number} score */
+/** Exactly three digits, so that seven columns fit on a phone. @param {number} score */
 const short = score => (Math.abs(score) < 1000 ? score.toPrecision(3) : number(score)).replace("-", "−");
 
-/** The mean of the places plus the bias, from the numbers that were sent, and the network's logit.
+/** The mean of the received scores plus the bias, and the network's logit.
  * @param {Answer} found */
 function sum({ scores, bias, logit, bound }) {
   const all = scores.flat(), mean = all.reduce((total, score) => total + score, 0) / all.length;

@@ -1,4 +1,4 @@
-// From numbers to colours, by the palettes that the server's own pictures use.
+// Colour mapping with the same palettes as the server's pictures.
 import { context2d } from "./element.js";
 
 const COLOURS = 224;
@@ -20,7 +20,7 @@ export function setPalettes(given) {
   }
 }
 
-/** Zero is the first colour, or the middle one where values may be negative.
+/** Zero is the first colour, or the middle one if signed.
  * @param {ArrayLike<number>} values @param {number} start @param {number} count
  * @param {number} end of the scale @param {boolean} signed */
 export function coloured(values, start, count, end, signed) {
@@ -45,7 +45,7 @@ export function heat(picture) {
   return bitmap(coloured(levels, 0, levels.length, LEVELS, picture.signed), picture.width, picture.height);
 }
 
-/** The same as light: the brighter the more, clear where there is nothing.
+/** The same as an overlay: opacity increases with the level, zero is transparent.
  * @param {import("./api.js").Picture} picture */
 export function glow(picture) {
   const levels = new Int8Array(bytes(picture.levels).buffer);

@@ -1,9 +1,9 @@
-// What the page's custom elements have in common: they draw from the store, with text that stays text.
+// Base of the page's custom elements: they render from the store, and never interpret text as markup.
 import { subscribe, touches } from "./store.js";
 
 /** @typedef {string | number | boolean | null | undefined | ((event: Event) => void)} Attribute */
 
-/** Light DOM: an element enhances the markup that it is written around. */
+/** Light DOM: an element enhances the markup that it contains. */
 export class PageElement extends HTMLElement {
   /** What `update` draws from. @type {readonly (keyof import("./store.js").State)[]} */
   watched = [];
@@ -59,7 +59,7 @@ export function context2d(canvas) {
   return /** @type {CanvasRenderingContext2D} */ (context);
 }
 
-/** A frame that stands out from any picture: light on dark.
+/** A light frame with a dark outline, visible on any picture.
  * @param {CanvasRenderingContext2D} context
  * @param {number} left @param {number} top @param {number} width @param {number} height @param {number} [line] */
 export function frame(context, left, top, width, height, line = 2) {
@@ -70,10 +70,10 @@ export function frame(context, left, top, width, height, line = 2) {
   }
 }
 
-/** What each arrow key adds to the row and the column. @type {ReadonlyMap<string, import("./store.js").Cell>} */
+/** Row and column offset of each arrow key. @type {ReadonlyMap<string, import("./store.js").Cell>} */
 export const ARROWS = new Map([
   ["ArrowRight", [0, 1]], ["ArrowLeft", [0, -1]], ["ArrowDown", [1, 0]], ["ArrowUp", [-1, 0]],
 ]);
 
-/** The nearest index of so many. @param {number} index @param {number} count */
+/** Clamp to a valid index. @param {number} index @param {number} count */
 export const clip = (index, count) => Math.min(count - 1, Math.max(0, index));

@@ -1,4 +1,4 @@
-// A layer's maps side by side: sorted, on a stated colour scale, each to be pointed at and chosen.
+// A grid of a layer's maps: sortable, with a choice of colour scales, each map selectable.
 import { chooseCell, pointAt } from "./actions.js";
 import { fetchEffects, fetchLayer, fetchLimit, fetchMaps } from "./api.js";
 import { bitmap, coloured, drawLegend } from "./colours.js";
@@ -9,10 +9,10 @@ import { fill, joined, number, percent, words } from "./words.js";
 
 /** @typedef {import("./store.js").State} State */
 /** @typedef {import("./store.js").Maps} Maps */
-/** Where tiles stand. @typedef {{zoom: number, gap: number, caption: number, columns: number}} Layout */
+/** Tile layout. @typedef {{zoom: number, gap: number, caption: number, columns: number}} Layout */
 
 const GAP = 4, CAPTION = 13, SMALLEST = 40, CELL = 12, LARGE_CELL = 30; // pixels
-const SETTLED = 150; // milliseconds after the last change of the window's size
+const SETTLED = 150; // milliseconds to debounce window resizing
 
 class FeatureGrid extends PageElement {
   /** @type {(keyof State)[]} */
@@ -22,7 +22,7 @@ class FeatureGrid extends PageElement {
   #canvas = this.child("#grid", HTMLCanvasElement);
   #text = this.child("#gridSaid", HTMLElement);
   #tools = this.child("#gridTools", HTMLElement);
-  /** What silencing each channel does, as far as it is known.
+  /** The effect of ablating each channel, undefined until received.
    * @type {(import("./api.js").Effect | undefined)[] | null} */
   #effects = null;
   #request = new AbortController();
@@ -80,7 +80,7 @@ class FeatureGrid extends PageElement {
     if (maps === get().maps) patch({ maps: { ...maps, limit } });
   }
 
-  /** Each channel is silenced in turn, and the tiles settle as answers come. */
+  /** Fetch the effect of ablating each channel, and sort the tiles as results arrive. */
   async #loadEffects() {
     const { image, layer, maps } = get(), { signal } = this.#request;
     if (!image || !maps) return;
@@ -100,7 +100,7 @@ class FeatureGrid extends PageElement {
     }
   }
 
-  /** Those whose effect is not known yet come last. @param {Maps} maps */
+  /** Channels without a known effect come last. @param {Maps} maps */
   #sorted({ channels, figures }) {
     const { order } = get(), effects = this.#effects;
     if (order === "activation") return figures.by_activation;
@@ -144,7 +144,7 @@ class FeatureGrid extends PageElement {
     this.child("#dead", HTMLElement).textContent = deadSentence(figures.dead);
   }
 
-  /** The choices over the grid. */
+  /** The controls above the grid. */
   #drawTools() {
     const { maps, order, scale, beforeRelu, layer } = get();
     if (!maps) return;
@@ -219,7 +219,7 @@ class FeatureGrid extends PageElement {
   }
 }
 
-/** Single numbers as bare cells; maps of at least SMALLEST pixels, with their number above.
+/** 1x1 maps as bare cells; others at least SMALLEST pixels wide, with a caption.
  * @param {Maps} maps @param {number} available pixels of width @returns {Layout} */
 function arranged({ width, channels }, available) {
   const room = Math.max(240, available - 4);
@@ -234,7 +234,7 @@ function arranged({ width, channels }, available) {
   return { zoom, gap: GAP, caption: CAPTION, columns };
 }
 
-/** From tile to tile, across and down. @param {Layout} layout @param {Maps} maps */
+/** Distance between tiles, horizontal and vertical. @param {Layout} layout @param {Maps} maps */
 function pitch({ zoom, gap, caption }, { width, height }) {
   return [width * zoom + gap, height * zoom + gap + caption];
 }

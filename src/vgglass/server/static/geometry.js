@@ -1,4 +1,4 @@
-// Where the network's square, its cells and receptive fields lie on the photograph, in the photograph's pixels.
+// Coordinates of the network's square, its cells and receptive fields on the photograph, in the photograph's pixels.
 
 /** @typedef {{top: number, left: number, bottom: number, right: number}} Box */
 /** A photograph and where it lies in the network's square.
@@ -30,7 +30,7 @@ export function inSquare({ width, height, placement }, [row, column]) {
   return [(row * placement.rows) / height + placement.top, (column * placement.columns) / width + placement.left];
 }
 
-/** What a position of a layer sees: through crop and resize on the photograph, cut to it.
+/** The receptive field of a position, mapped back through crop and resize to the photograph and clipped.
  * @param {Placed} photo @param {number} size of the network's square @param {import("./store.js").Position} position
  * @returns {Box} */
 export function receptiveField(photo, size, { layer, cell }) {
@@ -48,7 +48,7 @@ export function receptiveField(photo, size, { layer, cell }) {
   };
 }
 
-/** The square that a sliding classifier stands on at a place of its map.
+/** The square that a sliding classifier covers at a position of its map.
  * @param {Placed} photo @param {import("./api.js").Scores} scores @param {import("./store.js").Cell} cell
  * @returns {Box} */
 export function scoreBox(photo, { step, side, height, width }, [row, column]) {

@@ -1,7 +1,7 @@
-// Requests to the page's own server. Every number comes from there; nothing is asked of any other machine.
+// Requests to the page's own server, the only host that the page contacts.
 import { fill, words } from "./words.js";
 
-/** The server's own sentence for what it refused. */
+/** An error response with the server's message. */
 export class Refused extends Error {
   /** @param {number} status @param {string} type @param {string} message */
   constructor(status, type, message) {
@@ -16,7 +16,7 @@ let restoreImage = async () => false;
 /** @type {() => Promise<void>} */
 let askToken = async () => {};
 
-/** What mends a request that the server refused; it is then sent again.
+/** Set the handlers that resolve a refused request, which is then retried.
  * @param {typeof restoreImage} restore @param {typeof askToken} ask */
 export function setRecovery(restore, ask) {
   restoreImage = restore;
@@ -36,7 +36,7 @@ export async function request(path, options = {}) {
     /** @type {{error: string, type: string}} */
     const refusal = await response.json();
     if (response.status === 401 && attempt < 5) {
-      if (sessionStorage.getItem("token") === token) await askToken(); // else another request has asked meanwhile
+      if (sessionStorage.getItem("token") === token) await askToken(); // else another request has updated it
     } else if (refusal.type === "no image" && attempt === 0 && (await restoreImage(path))) continue;
     else throw new Refused(response.status, refusal.type, refusal.error);
   }
@@ -48,7 +48,7 @@ export const json = async (path, options) => (await request(path, options)).json
 /** @param {string} path */
 export const floats = async path => new Float32Array(await (await request(path)).arrayBuffer());
 
-/** Values as they come, one a line.
+/** Stream JSON lines.
  * @template T @param {string} path @param {RequestInit} [options] @returns {AsyncGenerator<T, void>} */
 export async function* lines(path, options) {
   const { body } = await request(path, options);
@@ -64,7 +64,7 @@ export async function* lines(path, options) {
   }
 }
 
-/** @param {Record<string, string | number | null | undefined>} values those that are there become parameters */
+/** @param {Record<string, string | number | null | undefined>} values null and undefined are omitted */
 export function query(values) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) {

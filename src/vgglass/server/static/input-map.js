@@ -1,4 +1,4 @@
-// What the chosen cell was computed from: the map before it, and the window on it that slides along.
+// The input of the selected cell: the preceding map with the window on it.
 import { fetchMaps } from "./api.js";
 import { bitmap, coloured } from "./colours.js";
 import { context2d, frame, PageElement } from "./element.js";
@@ -11,7 +11,7 @@ class InputMap extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = ["step", "layer", "language"];
   #canvas = this.child("#before", HTMLCanvasElement);
-  /** The map that was fetched last: as a cell moves, only its window does. */
+  /** The last fetched map, reused while only the cell changes. */
   #fetched = { key: "", values: new Float32Array() };
 
   async update() {
@@ -49,7 +49,7 @@ class InputMap extends PageElement {
   }
 }
 
-/** Of a convolution, the input channel whose sum is largest. @param {import("./api.js").Step} step */
+/** The input channel with the largest sum, for a convolution. @param {import("./api.js").Step} step */
 function inputChannel(step) {
   if (step.kind !== "conv") return step.channel;
   const sums = step.terms.channel_sums;

@@ -17,7 +17,7 @@ class LayerStrip extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = ["model", "language", "sample", "summaries", "layer", "maps"];
   #strip = this.child("#strip", HTMLElement);
-  /** Opened here, and to be focused once it is there. */
+  /** The layer opened here, to be focused once rendered. */
   #focused = "";
 
   /** @param {import("./store.js").Changed} changed */
@@ -56,7 +56,7 @@ class LayerStrip extends PageElement {
     return block;
   }
 
-  /** The layer's strongest map, and its figures. @param {import("./api.js").LayerSummary} summary */
+  /** The layer's strongest map and statistics. @param {import("./api.js").LayerSummary} summary */
   #describe({ name, thumbnail, strongest, dead, zeros }) {
     const block = this.querySelector(`a[data-layer="${CSS.escape(name)}"]`), { model } = get();
     const canvas = block?.querySelector("canvas");

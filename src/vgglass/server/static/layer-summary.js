@@ -1,9 +1,9 @@
-// What the open layer is, and its figures on this image.
+// The open layer's properties, and its statistics on this image.
 import { PageElement } from "./element.js";
 import { get } from "./store.js";
 import { fill, number, percent, sides, words } from "./words.js";
 
-const LISTED = 40; // channels that are zero everywhere
+const LISTED = 40; // maximum dead channels listed
 
 class LayerSummary extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */

@@ -1,4 +1,4 @@
-// The page starts: its words, the model, what the address asks for, and the first image.
+// Page start-up: texts, model, state from the URL, and the first image.
 import { loadModel, putSample, restoreImage } from "./actions.js";
 import { followAddress, readAddress } from "./address.js";
 import "./answer-bars.js";
@@ -43,7 +43,7 @@ function followColourScheme() {
   follow();
 }
 
-/** Only predictions, where the server can't look into its model. @param {string} missing */
+/** Set up a page with predictions only, if the server can't show layers. @param {string} missing */
 function hideGlass(missing) {
   patch({ problem: fill(missing === "graph" ? words.noGlassGraph : words.noGlassPackage, missing) });
   for (const part of document.querySelectorAll("main > section:not(#image), #glass")) {

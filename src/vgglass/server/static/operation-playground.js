@@ -1,4 +1,4 @@
-// A window that slides over a few numbers: sizes, strides and padding to be tried, computed here.
+// Playground for pooling and convolution with adjustable size, stride and padding, computed in the browser.
 import { fetchNumbers } from "./api.js";
 import { ARROWS, clip, context2d, make, PageElement } from "./element.js";
 import { compute, outputOf, windowAt, winner } from "./operations.js";
@@ -9,7 +9,7 @@ import { fill, number, words } from "./words.js";
 /** @typedef {Geometry & {operation: import("./operations.js").Operation, size: number}} Settings */
 /** @typedef {keyof Geometry | "size"} Field */
 
-/** The least and the most of each. @type {Record<Field, [number, number]>} */
+/** Minimum and maximum of each setting. @type {Record<Field, [number, number]>} */
 const FIELDS = { size: [1, 24], kernel: [1, 24], stride: [1, 24], padding: [0, 12], dilation: [1, 12] };
 /** @type {Record<keyof typeof words.presets, Settings>} */
 const PRESETS = {
@@ -19,7 +19,7 @@ const PRESETS = {
 };
 /** @type {import("./operations.js").Operation[]} */
 const OPERATIONS = ["max", "min", "avg", "conv"];
-const PACE = 450, LISTED = 36, WIDEST = 430; // milliseconds a cell; numbers in a sentence; pixels of a grid
+const PACE = 450, LISTED = 36, WIDEST = 430; // milliseconds per cell; maximum numbers listed; grid width in pixels
 
 class OperationPlayground extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -32,7 +32,7 @@ class OperationPlayground extends PageElement {
   #ownPixels = false;
   #timer = 0;
   #turn = 0;
-  /** The input, and what it was fetched for. @type {{key: string, values: number[][]}} */
+  /** The input and its cache key. @type {{key: string, values: number[][]}} */
   #input = { key: "", values: [] };
   /** @type {import("./operations.js").Result | null} */
   #result = null;
@@ -119,7 +119,7 @@ class OperationPlayground extends PageElement {
     return this.#compute();
   }
 
-  /** @param {string} problem '' where there is none */
+  /** @param {string} problem '' if there is none */
   #refuse(problem) {
     const warning = this.child("#invalid", HTMLElement);
     warning.hidden = !problem;
@@ -128,7 +128,7 @@ class OperationPlayground extends PageElement {
     this.child("#playSaid", HTMLElement).textContent = "";
   }
 
-  /** Only another size or image asks the server for its numbers. */
+  /** Fetch the input only if size or image has changed. */
   async #compute() {
     const turn = ++this.#turn, { size, operation, kernel, padding } = this.#settings;
     const image = this.#ownPixels ? get().image : null, key = size + " " + (image?.id ?? "");
@@ -219,7 +219,7 @@ class OperationPlayground extends PageElement {
 /** @param {Field} name */
 const label = name => words[name === "kernel" ? "windowSide" : name];
 
-/** A square canvas of so many cells a side.
+/** Resize a canvas to a square of cells.
  * @param {HTMLCanvasElement} canvas @param {number} side @param {number} cell */
 function sized(canvas, side, cell) {
   canvas.width = canvas.height = side * cell + 2;

@@ -4,31 +4,31 @@
 /** @typedef {{kernel: number, stride: number, padding: number, dilation: number}} Geometry */
 
 /**
- * @typedef {object} Window what one output is computed from
+ * @typedef {object} Window the input of one output
  * @property {number} top in the input; negative in the padding, as is `left`
  * @property {number} left
- * @property {number[][]} values zero where the window hangs over the border
- * @property {boolean[][]} inside false there
+ * @property {number[][]} values zero in the padding
+ * @property {boolean[][]} inside false in the padding
  */
 
 /**
  * @typedef {object} Result
  * @property {"window" | "padding" | null} problem a window larger than the padded input, or one that could lie wholly
  *   in the padding
- * @property {number} span pixels that the dilated kernel covers
- * @property {number} room pixels that it has
+ * @property {number} span side of the dilated kernel
+ * @property {number} room side of the padded input
  * @property {string} formula of the output's side with its numbers
- * @property {number[][]} outputs empty where there is a problem
+ * @property {number[][]} outputs empty if there is a problem
  */
 
 const BLUR = [[1 / 16, 2 / 16, 1 / 16], [2 / 16, 4 / 16, 2 / 16], [1 / 16, 2 / 16, 1 / 16]];
 
-/** What a convolution multiplies by: a blur of side 3, an average of another one. @param {number} side */
+/** The convolution's kernel: a blur for side 3, an average for others. @param {number} side */
 export function weights(side) {
   return side === BLUR.length ? BLUR : square(side, () => 1 / side ** 2);
 }
 
-/** Places along one side of the output. @param {number} side @param {Geometry} geometry */
+/** Size of one side of the output. @param {number} side @param {Geometry} geometry */
 export function outputSide(side, { kernel, stride, padding, dilation }) {
   return Math.floor((side + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
 }

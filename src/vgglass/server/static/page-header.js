@@ -1,4 +1,4 @@
-// The head of the page: what serves, and the language.
+// The page header: model and engine, and the language.
 import { byId, PageElement } from "./element.js";
 import { get } from "./store.js";
 import { fill, setLanguage, words } from "./words.js";

@@ -1,4 +1,4 @@
-// The ways in which an image comes: a file, a drop, a paste, the camera, a sample.
+// Image input: file, drag and drop, paste, camera, samples.
 import { putImage, putSample } from "./actions.js";
 import { context2d, make, PageElement } from "./element.js";
 import { get, patch } from "./store.js";
@@ -92,7 +92,7 @@ const sampleName = name =>
     ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
     : fill(words.digit, name.split("-")[1]);
 
-/** The person's own image. @param {Blob | null | undefined} file */
+/** Open the user's image. @param {Blob | null | undefined} file */
 function put(file) {
   if (file && get().model) putImage(file);
 }

@@ -1,11 +1,11 @@
-// The photograph, and what is laid over it: a heat map, what a position sees, the places of a sliding classifier.
+// The photograph with overlays: heat map, receptive field, positions of the sliding classifier.
 import { glow, heat } from "./colours.js";
 import { context2d, frame, PageElement } from "./element.js";
 import { boxOnPhoto, cellBox, isEmpty, receptiveField, scoreBox } from "./geometry.js";
 import { get, patch } from "./store.js";
 import { fill, words } from "./words.js";
 
-const ENLARGED = 240; // pixels that a tiny image's longer side is enlarged to
+const ENLARGED = 240; // pixels to which the longer side of a tiny image is enlarged
 
 class PhotoView extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -78,7 +78,7 @@ function frameBox(context, { top, left, bottom, right }, line) {
   frame(context, left, top, right - left, bottom - top, line);
 }
 
-/** Each place as a cell around the middle of its square.
+/** Draw each position as a cell around the centre of its square.
  * @param {CanvasRenderingContext2D} context @param {{width: number, height: number}} photo
  * @param {import("./api.js").Scores} scores */
 function drawScores(context, photo, { picture, probabilities, step, side, height, width }) {

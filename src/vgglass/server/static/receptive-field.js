@@ -1,12 +1,12 @@
-// What a position of a layer sees of the photograph, in words; and where its gradient falls, once the pointer rests.
+// The receptive field of a position as text, and its gradient once the pointer rests.
 import { fetchField } from "./api.js";
 import { PageElement } from "./element.js";
 import { isEmpty, receptiveField } from "./geometry.js";
 import { get, patch, touches } from "./store.js";
 import { fill, joined, percent, words } from "./words.js";
 
-const REST = 160; // milliseconds that a pointer rests on a cell before its gradient is asked for
-const WHOLE = ["image", "linear", "softmax", "dropout"]; // layers whose gradient has no place to show
+const REST = 160; // milliseconds of hovering before the gradient is requested
+const WHOLE = ["image", "linear", "softmax", "dropout"]; // layers without a localised gradient
 
 class ReceptiveField extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */

@@ -1,4 +1,4 @@
-// The classifier as a convolution: slid over the whole photograph, it gives a score at every place.
+// The classifier as a convolution: scores at every position of the whole photograph.
 import { fetchScores } from "./api.js";
 import { PageElement } from "./element.js";
 import { get, patch, touches } from "./store.js";
@@ -51,7 +51,7 @@ function legend({ probabilities, class: name, largest, mean, both }) {
   );
 }
 
-/** The place whose square has its middle nearest to the pointer. */
+/** The position whose square's centre is nearest to the pointer. */
 function pointAtPhoto() {
   const { scores, photo, photoPoint } = get();
   if (!scores || !photo || !photoPoint) return;

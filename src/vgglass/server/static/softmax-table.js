@@ -1,4 +1,4 @@
-// The softmax of the likeliest classes at a temperature that a slider sets.
+// The softmax of the top classes, with a slider for the temperature.
 import { fetchSoftmax } from "./api.js";
 import { list, total } from "./arithmetic-terms.js";
 import { make } from "./element.js";
@@ -14,7 +14,7 @@ export class SoftmaxTable extends HTMLElement {
   #temperature = make("output", {}, "1");
   #table = make("div", { id: "softmax" });
 
-  /** @param {number} channel the chosen class, whose row is always there */
+  /** @param {number} channel the selected class, always included */
   constructor(channel) {
     super();
     this.#channel = channel;

@@ -1,4 +1,4 @@
-// One number term by term: what was multiplied by what, and that it is the network's own.
+// The terms of one output, and its agreement with the network.
 import { fetchStep } from "./api.js";
 import { termsOf, total } from "./arithmetic-terms.js";
 import { make, PageElement } from "./element.js";

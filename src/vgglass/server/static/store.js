@@ -1,9 +1,9 @@
-// The page's whole state. Elements read it, patch it, and subscribe to the parts that they draw.
+// The page's state. Elements read it, patch it, and subscribe to the keys that they render.
 
 /** @typedef {readonly [row: number, column: number]} Cell */
 
 /**
- * A cell of a layer's map whose receptive field is framed on the photograph.
+ * A cell of a layer's map whose receptive field is drawn on the photograph.
  * @typedef {{layer: import("./api.js").Layer, cell: Cell}} Position
  */
 
@@ -19,14 +19,14 @@
  * @property {number} height
  * @property {number} channels
  * @property {boolean} signed
- * @property {number | null} limit where the colours of the whole network end, once it was asked for
+ * @property {number | null} limit end of the colour scale shared by all layers, once fetched
  */
 
 /**
  * @typedef {object} State
  * @property {import("./words.js").Language} language
  * @property {"light" | "dark"} colourScheme
- * @property {string} problem a sentence for the person; '' where all is well
+ * @property {string} problem error message for the user; '' if there is none
  * @property {import("./api.js").Model | null} model
  * @property {Blob | ArrayBuffer | null} body the image's own bytes
  * @property {string} sample the name of the sample that is open; '' for a person's own image
@@ -105,7 +105,7 @@ let pending = new Set();
 /** @returns {Readonly<State>} */
 export const get = () => state;
 
-/** The values hold at once; subscribers hear of all changes of one turn of the event loop together.
+/** Set values immediately; subscribers are notified once per turn of the event loop, with all changes.
  * @param {Partial<State>} values */
 export function patch(values) {
   const names = /** @type {(keyof State)[]} */ (Object.keys(values)).filter(name => values[name] !== state[name]);
@@ -121,7 +121,7 @@ function notify() {
   for (const listener of listeners) listener(changed);
 }
 
-/** @param {(changed: Changed) => void} listener @returns {() => void} what ends the subscription */
+/** @param {(changed: Changed) => void} listener @returns {() => void} unsubscribes */
 export function subscribe(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -1,4 +1,4 @@
-// The token that the server was started with, asked for once it refuses a request.
+// Form for the access token, shown when the server refuses a request without it.
 import { PageElement } from "./element.js";
 
 export class TokenForm extends PageElement {
@@ -8,7 +8,7 @@ export class TokenForm extends PageElement {
   /** @type {Promise<void> | null} */
   #answer = null;
 
-  /** Until the person has sent a token; asked once for all requests that wait for it. @returns {Promise<void>} */
+  /** Resolves when the user has submitted a token; waiting requests share one form. @returns {Promise<void>} */
   ask() {
     this.#answer ??= new Promise(resolve => {
       this.#form.hidden = false;

@@ -1,4 +1,4 @@
-// The page's texts in English and Chinese, as the server gives them from locale/, and how numbers are written.
+// The page's texts in English and Chinese, served from locale/, and number formatting.
 import { get, patch } from "./store.js";
 
 /** @typedef {typeof import("../../locale/en/page.json")} Words */
@@ -8,7 +8,7 @@ import { get, patch } from "./store.js";
 
 /** @type {Record<Language, Words>} */
 let translations;
-/** Of the language that is shown. @type {Words} */
+/** Texts of the current language. @type {Words} */
 export let words;
 
 export async function loadWords() {
@@ -24,7 +24,7 @@ export function setLanguage(language) {
   patch({ language: known });
 }
 
-/** The language to begin with: the one that was chosen last, else the browser's. */
+/** The initial language: the last chosen one, else the browser's. */
 export const preferredLanguage = () =>
   localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
@@ -32,17 +32,17 @@ export const preferredLanguage = () =>
 export const fill = (text, ...values) =>
   values.reduce((/** @type {string} */ filled, value) => filled.replace("{}", () => String(value)), text);
 
-/** Four digits, no exponents that a person must read twice. @param {number | null | undefined} x */
+/** Four significant digits, exponents only for extreme values. @param {number | null | undefined} x */
 export function number(x) {
   if (x === null || x === undefined) return "–";
   if (Math.abs(x) >= 1e4 && Math.abs(x) < 1e9) return Math.round(x).toLocaleString("en");
   return String(Number(x.toPrecision(4))).replace("-", "−");
 }
 
-/** Nine digits: what float32 holds. @param {number | null} x */
+/** Nine significant digits, which identify a float32. @param {number | null} x */
 export const exact = x => (x === null ? "–" : String(Number(x.toPrecision(9))).replace("-", "−"));
 
-/** Sentences one after another. @param {...string} sentences */
+/** Join sentences. @param {...string} sentences */
 export const joined = (...sentences) => sentences.filter(Boolean).join(get().language === "zh" ? "" : " ");
 
 /** @param {number} share */
