@@ -114,9 +114,7 @@ def address(bound: socket.socket) -> str:
 def run(app: ASGIApp, bound: socket.socket, timeout: float, reload: Callable[[], Any]) -> None:
     """Serve until a signal stops the process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(
-        ValueError, OSError
-    ):  # each connection takes a descriptor, and the soft limit may be 1,024
+    with contextlib.suppress(ValueError, OSError):  # a connection takes a descriptor; the soft limit is often 1,024
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = Server(config(app, timeout))
     server.reload = reload

@@ -1,1 +1,1 @@
-"""Routes: what can be asked over HTTP, a file a kind of question."""
+"""The HTTP routes, one module per API."""
