@@ -50,7 +50,7 @@ def test_a_batch_that_fails_fails_no_other() -> None:
 
 def test_a_mistake_of_ours_ends_the_server(tmp_path: Path) -> None:
     """Rather than leave one that takes requests and answers none."""
-    code = f"from vgglass.server.admission import Batcher; Batcher._next = lambda self: 1 / 0; {MAIN}"
+    code = f"from vgglass.server.admission import Batcher; Batcher._next_batch = lambda self: 1 / 0; {MAIN}"
     server = Served(tmp_path, save_model(tmp_path / "tiny.safetensors"), code=code)
     with pytest.raises(ConnectionError):
         server.ask("POST", "/predict", photographs(1)[0], JPEG)
