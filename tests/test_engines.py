@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from glass_subjects import model
 from vgglass import workflows
-from vgglass.engines import NAMES, selection
+from vgglass.engines import ENGINES, NAMES, Registered, selection
 from vgglass.engines.selection import choose
 from vgglass.engines.torch import halving
 from vgglass.errors import MissingExtraError, UsageError
@@ -207,3 +207,12 @@ def test_one_image_too_large_for_the_gpu_is_an_error() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         halving(run)(np.zeros((1, 1, 1, 1), np.uint8))
+
+
+def test_an_engine_of_which_nothing_is_said_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a new entry of the registry has by itself."""
+    monkeypatch.setitem(ENGINES, "echo", Registered("torch", ("torch",)))
+    monkeypatch.setattr(selection, "NAMES", (*NAMES, "echo"))
+    assert str(choose(model(), "echo")) == "echo, float32: as asked; all that echo has on a CPU"
+    with pytest.raises(UsageError, match="--precision bfloat16: echo multiplies in float32 on a CPU"):
+        choose(model(), "echo", "bfloat16")

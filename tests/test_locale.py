@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 import vgglass
 from vgglass import locale
+from vgglass.glass.attribution import METHODS
 from vgglass.server.routes.pages import page_router
 
 ROOT = Path(vgglass.__file__).parent
@@ -91,4 +92,10 @@ def test_the_server_gives_its_page_both_languages() -> None:
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json() == locale.of_page("page")
     assert reply.json()["zh"]["value"] == "行 {}、列 {}：{}"
-    assert not re.search(r"\{\d", reply.text), "its script fills in turn alone: Chinese keeps the order of English"
+
+
+def test_every_attribution_method_has_a_name() -> None:
+    """The pages look it up and would say 'undefined'."""
+    for subject in ("glass", "page"):
+        for lang in locale.LANGUAGES:
+            assert set(locale.words(lang, subject)["methods"]) >= set(METHODS), (lang, subject)

@@ -53,3 +53,10 @@ def test_every_element_of_the_page_has_a_file_of_its_name() -> None:
     elements = {name for names in defined.values() for name in names}
     assert all(names == [stem] for stem, names in defined.items() if names)
     assert set(re.findall(r"<([a-z]+-[a-z-]+)", page)) == elements - {"softmax-table"}  # made by step-arithmetic
+
+
+def test_the_server_page_fills_in_as_the_offline_pages_do() -> None:
+    """Numbered places too, which `locale.of_page` writes where Chinese has another order than English."""
+    filled = "return text.replace(/\\{(\\d*)\\}/g, (_, index) => String("
+    for name in ("web/ui.js", "server/static/words.js"):
+        assert filled in (PACKAGE / name).read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from vgglass import inference, workflows
 from vgglass.cluster import job as jobs
 from vgglass.cluster import sources
 from vgglass.cluster.connection import Node, connected, limit_threads
+from vgglass.engines import ENGINES
 from vgglass.errors import DataError, InterruptedRunError, ModelFileError, UserError
 from vgglass.inference import Prediction, tables
 from vgglass.inference.header import model_digest
@@ -46,7 +47,7 @@ class Pool:
     @classmethod
     def of(cls, nodes: Sequence[Node], actors: int | None, engine: str) -> "Pool":
         """Default to one actor per GPU if the engine can use them, else per CPU; fewer actors share the CPUs evenly."""
-        gpus = sum(node.gpus for node in nodes) if engine in ("auto", "torch") else 0
+        gpus = sum(node.gpus for node in nodes) if engine == "auto" or ENGINES[engine].gpu else 0
         wanted = actors or gpus or sum(node.cpus for node in nodes)
         shares = range(max(node.cpus for node in nodes), 1, -1)
         share = next((cpus for cpus in shares if sum(node.cpus // cpus for node in nodes) >= wanted), 1)

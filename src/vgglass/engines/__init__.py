@@ -28,17 +28,21 @@ class Registered:
     packages  required packages
     extra     of vgglass that installs them; '' if the base install does
     suffix    of exported graphs; '' if export is not supported
+    gpu       whether it runs on a GPU
+    bfloat16  the device on which it computes in bfloat16; '' for none
     """
 
     module: str
     packages: tuple[str, ...]
     extra: str = ""
     suffix: str = ""
+    gpu: bool = False
+    bfloat16: Literal["", "cpu", "gpu"] = ""
 
 
 ENGINES = {
-    "openvino": Registered("openvino", ("openvino",), suffix=".xml"),
-    "torch": Registered("torch", ("torch",), extra="torch"),
+    "openvino": Registered("openvino", ("openvino",), suffix=".xml", bfloat16="cpu"),
+    "torch": Registered("torch", ("torch",), extra="torch", gpu=True, bfloat16="gpu"),
     "onnxruntime": Registered("onnx", ("onnxruntime", "onnx"), extra="onnx", suffix=".onnx"),
 }
 NAMES = tuple(ENGINES)

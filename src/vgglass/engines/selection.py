@@ -119,7 +119,7 @@ def module(name: str) -> ModuleType:
 
 def _require_supported(source: Source, engine: str) -> None:
     if isinstance(source, Artifact) and not runs(source, engine):
-        takes = "model files" if engine == "torch" else "model files and .onnx"
+        takes = f"model files and {ENGINES[engine].suffix}" if ENGINES[engine].suffix else "model files"
         raise UsageError(f"--engine {engine} on {source.path}", f"it runs {takes}", "take openvino")
 
 
@@ -134,18 +134,18 @@ def _artifact_precision(source: Artifact, precision: str) -> Precision:
 
 def _require_bfloat16(engine: str) -> None:
     """Raises UsageError without bfloat16 support; torch emulates it where necessary."""
-    if engine == "onnxruntime":
-        raise UsageError("--precision bfloat16", "onnxruntime multiplies in float32 on a CPU", "take another engine")
-    if engine == "openvino" and not cpu()[1]:
+    if not ENGINES[engine].bfloat16:
+        raise UsageError("--precision bfloat16", f"{engine} multiplies in float32 on a CPU", "take another engine")
+    if ENGINES[engine].bfloat16 == "cpu" and not cpu()[1]:
         raise UsageError("--precision bfloat16", "this CPU has no arithmetic in bfloat16", "take float32 or auto")
 
 
 def _fastest_precision(engine: str) -> tuple[Precision, str]:
-    if engine == "onnxruntime":
-        return "float32", "all that onnxruntime has on a CPU"
-    if engine == "torch":
+    if not ENGINES[engine].bfloat16:
+        return "float32", f"all that {engine} has on a CPU"
+    if ENGINES[engine].bfloat16 == "gpu":
         if not has_gpu():
-            return "float32", "torch's own on a CPU"
+            return "float32", f"{engine}'s own on a CPU"
         import torch
 
         capable = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vgglass.engines import NAMES, Engine, Precision, selection
+from vgglass.engines import ENGINES, NAMES, Engine, Precision, selection
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.selection import Choice, Source, missing, open_engine, runs
 
@@ -61,7 +61,8 @@ def verify(source: Source) -> Iterator[Check]:
 def _supported_precisions(source: Source, engine: str) -> list[Precision]:
     if isinstance(source, Artifact):
         return [source.precision]
-    capable = (engine == "openvino" and selection.cpu()[1]) or (engine == "torch" and selection.has_gpu())
+    device = ENGINES[engine].bfloat16
+    capable = (device == "cpu" and selection.cpu()[1]) or (device == "gpu" and selection.has_gpu())
     return ["float32", "bfloat16"] if capable else ["float32"]
 
 
