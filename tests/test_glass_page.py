@@ -110,6 +110,18 @@ def test_an_image_dropped_while_a_sample_comes_stays(page: Page, server: Served,
     assert "120" in str(label)
 
 
+def test_an_image_dropped_before_the_model_is_there_is_opened(page: Page, server: Served, folder: Path) -> None:
+    held: list[Route] = []
+    page.route("**/glass/model", lambda route: held.append(route))
+    with page.expect_request("**/glass/model"):
+        page.goto(f"http://127.0.0.1:{server.port}/")
+    page.evaluate(DROP, [base64.b64encode((folder / "photo.jpg").read_bytes()).decode(), "photo.jpg"])
+    held[0].continue_()
+    page.wait_for_selector("#arithmetic[data-layer]")
+    assert "120" in str(page.get_attribute("#photo", "aria-label"))
+    assert page.locator("[data-sample][aria-pressed=true]").count() == 0
+
+
 def test_a_clicked_cell_shows_the_arithmetic_of_step(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     drop(page, folder / "photo.jpg")

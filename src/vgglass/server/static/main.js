@@ -1,5 +1,5 @@
 // Page start-up: texts, model, state from the URL, and the first image.
-import { loadModel, putSample, restoreImage } from "./actions.js";
+import { loadModel, putImage, putSample, restoreImage } from "./actions.js";
 import { followAddress, readAddress } from "./address.js";
 import "./answer-bars.js";
 import "./channel-map.js";
@@ -58,12 +58,17 @@ async function start() {
   setLanguage(preferredLanguage());
   setRecovery(restoreImage, () => byId("token", TokenForm).ask());
   await loadModel();
-  const { model } = get();
-  if (!model?.glass) return hideGlass(model?.missing ?? "");
+  const { model, body } = get();
+  if (!model?.glass) {
+    hideGlass(model?.missing ?? "");
+    if (body) await putImage(body);
+    return;
+  }
   const { sample, language, layer, channel, cell } = readAddress();
   if (language) setLanguage(language);
   patch({ layer, channel, cell });
   followAddress();
+  if (body) return putImage(body);
   await putSample(sample && model.samples.includes(sample) ? sample : model.samples[0], { channel, cell });
 }
 

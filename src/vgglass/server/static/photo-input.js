@@ -92,9 +92,12 @@ const sampleName = name =>
     ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
     : fill(words.digit, name.split("-")[1]);
 
-/** Open the user's image. @param {Blob | null | undefined} file */
+/** Open the user's image; one that comes before the model is opened once that has loaded, see main.js.
+ * @param {Blob | null | undefined} file */
 function put(file) {
-  if (file && get().model) putImage(file);
+  if (!file) return;
+  if (get().model) putImage(file);
+  else patch({ body: file });
 }
 
 customElements.define("photo-input", PhotoInput);
