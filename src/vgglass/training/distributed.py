@@ -281,7 +281,8 @@ def _require_same_versions(store: "Store", share: Share) -> None:
     """Raises TrainingError where the ranks differ in version or backend."""
     first, *others = (store.get(str(rank)).decode() for rank in range(share.ranks))
     store.set(f"{share.rank} has read", "")
-    store.wait([f"{rank} has read" for rank in range(share.ranks)])  # the store ends with rank 0
+    if share.rank == 0:  # the store ends with it; the others ask nothing more of it before they compare
+        store.wait([f"{rank} has read" for rank in range(share.ranks)])
     for rank, other in enumerate(others, 1):
         if other != first:
             raise TrainingError(f"rank {rank}", f"runs {other}, and rank 0 {first}", "install the same on all machines")
