@@ -44,8 +44,8 @@ MUTANTS = (
         "test_engines.py",
     ),
     Mutant(
-        "training step", 'group["lr"] = self.rate(progress.step) * group["share"] * group["unit"]',
-        'group["lr"] = self.rate(progress.step) * group["share"]', "test_transfer.py -k would",
+        "training step", 'group["lr"] = self.learning_rate(step) * group["share"] * group["unit"]',
+        'group["lr"] = self.learning_rate(step) * group["share"]', "test_transfer.py -k would",
     ),
     Mutant(
         "checkpoint", 'if int(metadata["checksum"]) != _checksum(tensors):', "if not metadata:",

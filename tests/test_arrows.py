@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vgglass
+from mutation_check import MUTANTS, place_of
 
 ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another.
@@ -124,6 +125,11 @@ def test_the_page_draws_what_is_there() -> None:
     assert lowest == sorted(lowest, key=lambda line: line or 0, reverse=True)
     named = [name for name in re.findall(r"`([a-z_/]+\.py)`", page) if not name.startswith("tests/")]
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_mutants_find_their_lines() -> None:
+    """`make mutants` breaks them by their text."""
+    assert len({place_of(mutant.line) for mutant in MUTANTS}) == len(MUTANTS) == 10
 
 
 @pytest.mark.parametrize(
