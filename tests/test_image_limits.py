@@ -237,7 +237,7 @@ def test_the_limit_is_an_option_of_the_commands(monkeypatch: pytest.MonkeyPatch,
     import typer
     from typer.testing import CliRunner
 
-    from vgglass.cli.allowing import MaxPixels
+    from vgglass.cli.output import MaxPixels
 
     monkeypatch.setenv(limits.VARIABLE, "1")  # so that what the option sets is undone
     app = typer.Typer()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
+from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:

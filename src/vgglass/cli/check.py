@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
+from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
 from vgglass.locale import words
 

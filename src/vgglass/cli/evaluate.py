@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
+from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
-from vgglass.cli.output import Language
+from vgglass.cli.output import Language, MaxPixels
 from vgglass.errors import UsageError
 from vgglass.locale import language, words
 

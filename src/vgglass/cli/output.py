@@ -1,4 +1,4 @@
-"""Output of commands: tables and JSON."""
+"""Output of commands, tables and JSON, and the options that many commands share."""
 
 import json
 import re
@@ -94,3 +94,22 @@ def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | 
     for row, bad in zip(rows, failed or [False] * len(rows), strict=True):
         result.add_row(*map(Text, row), style="red" if bad else None)
     return result
+
+
+def _set_limit(pixels: int | None) -> None:
+    if pixels is not None:
+        from vgglass import workflows
+
+        workflows.limit_pixels(pixels)
+
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        callback=_set_limit,
+        expose_value=False,
+        help="The largest image that is decoded: 50 million pixels take up to 500 MB and 2 s.",
+    ),
+]

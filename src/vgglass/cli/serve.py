@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, fetched
+from vgglass.cli.output import MaxPixels
 from vgglass.errors import MissingExtraError, UsageError
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vgglass.cli import output
-from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download
 from vgglass.cli.look import Model, opened
-from vgglass.cli.output import Language
+from vgglass.cli.output import Language, MaxPixels
 from vgglass.locale import language, words
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 
 from vgglass.cli import evaluate, output, streams
-from vgglass.cli.allowing import MaxPixels
 from vgglass.cli.convert import Download, Preprocessing, fetched
+from vgglass.cli.output import MaxPixels
 from vgglass.errors import InterruptedRunError, UsageError
 
 INTERRUPTED = 130  # 128 + SIGINT, by shell convention
