@@ -38,7 +38,7 @@ def test_the_papers_numbers(column: str) -> None:
     assert network.parameters == PARAMETERS[column]
     assert round(network.multiply_adds / 1e9, 3) == GIGA_MULTIPLY_ADDS[column]
     assert sum("weight" in layer.tensors for layer in network.layers()) == WEIGHT_LAYERS[column]
-    sees = {layer.name: layer.receptive_field for layer in network.layers()}
+    sees = {layer.name: layer.receptive_field.size for layer in network.layers()}
     assert {name: sees[name] for name in RECEPTIVE_FIELDS[column]} == RECEPTIVE_FIELDS[column]
 
 
@@ -100,14 +100,14 @@ def test_one_network_by_hand() -> None:
     assert (norm.parameters, norm.multiply_adds) == (16, 0)
 
     pool = layers["pool2"]
-    assert (pool.kernel, pool.stride, pool.padding, pool.jump) == (2, 2, 0, 4)
+    assert (pool.kernel, pool.stride, pool.padding, pool.receptive_field.jump) == (2, 2, 0, 4)
     assert (pool.input_shape, pool.output_shape) == ((16, 35, 35), (16, 17, 17))
 
     fc6 = layers["fc6"]
     assert (fc6.kernel, fc6.input_shape, fc6.output_shape) == (2, (64, 2, 2), (20, 1, 1))
     assert fc6.tensors == {"weight": (20, 256), "bias": (20,)}
     assert (fc6.parameters, fc6.multiply_adds) == (5140, 5120)
-    assert (fc6.jump, fc6.receptive_field) == (32, layers["pool5"].receptive_field + 32)
+    assert (fc6.receptive_field.jump, fc6.receptive_field.size) == (32, layers["pool5"].receptive_field.size + 32)
     assert (layers["fc7"].kernel, layers["prob"].output_shape) == (1, (10, 1, 1))
 
     tensors = network.tensors()

@@ -11,11 +11,10 @@ from PIL import Image
 
 from glass_subjects import CLASSES, model, photograph, subject
 from vgglass import glass
-from vgglass.architecture import Architecture
+from vgglass.architecture import Architecture, Box
 from vgglass.data import sources
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, ablation, dense
-from vgglass.glass.receptive_field import Box
 from vgglass.glass.steps import Arithmetic, Convolution, FullyConnected, MaxPooling, Share
 from vgglass.preprocess import Fit, Preprocessing, placement
 

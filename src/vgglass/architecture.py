@@ -42,19 +42,76 @@ LRN_SIZE, LRN_ALPHA, LRN_BETA, LRN_K = 5, 1e-4, 0.75, 2.0
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: name, kind, shapes (C, H, W) and the shapes of its tensors.
+class Box:
+    """A rectangle in pixels; bottom and right are exclusive.
 
-    `receptive_field` is the side of an output value's receptive field in input pixels; `jump` is the distance in input
-    pixels between the centres of adjacent outputs (effective stride).
+    Coordinates are continuous: the first pixel spans 0 to 1, so that its centre is 0.5.
     """
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def empty(self) -> bool:
+        """Whether its area is zero, as for a position whose field lies entirely in the padding."""
+        return self.width == 0 or self.height == 0
+
+    def clipped(self, height: float, width: float) -> "Box":
+        """Return the intersection with an image of this size."""
+        rows = (min(max(edge, 0.0), height) for edge in (self.top, self.bottom))
+        columns = (min(max(edge, 0.0), width) for edge in (self.left, self.right))
+        (top, bottom), (left, right) = rows, columns
+        return Box(top, left, bottom, right)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What a layer's output values see of the network's input, in its pixels; as it stands, a pixel's own.
+
+    size          side of the square
+    jump          distance between the centres of adjacent outputs (effective stride)
+    first_centre  centre of position 0
+    """
+
+    size: int = 1
+    jump: int = 1
+    first_centre: float = 0.5
+
+    def through(self, kernel: int, stride: int = 1, padding: int = 0) -> "ReceptiveField":
+        """Return the field of a window's outputs: a side of k with padding p shifts the centre by (k-1)/2 - p."""
+        centre = self.first_centre + ((kernel - 1) / 2 - padding) * self.jump
+        return ReceptiveField(self.size + (kernel - 1) * self.jump, self.jump * stride, centre)
+
+    def centre(self, position: tuple[int, int]) -> tuple[float, float]:
+        row, column = (self.first_centre + self.jump * place for place in position)
+        return row, column
+
+    def box(self, position: tuple[int, int]) -> Box:
+        """Return the field of a position (row, column) in the network's input; it may extend beyond the border."""
+        row, column = self.centre(position)
+        reach = self.size / 2
+        return Box(row - reach, column - reach, row + reach, column + reach)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: name, kind, shapes (C, H, W), its receptive field and the shapes of its tensors."""
 
     name: str
     kind: Kind
     input_shape: Shape
     output_shape: Shape
-    receptive_field: int
-    jump: int
+    receptive_field: ReceptiveField
     kernel: int = 1
     stride: int = 1
     padding: int = 0
@@ -203,44 +260,44 @@ class Architecture:
 
     def _walk(self) -> Iterator[Layer]:
         shape: Shape = (self.channels, self.image_size, self.image_size)
-        receptive, jump = 1, 1  # receptive field and jump so far
-
+        field = ReceptiveField()
         widths = iter(self.widths)
         for block, convolutions in enumerate(COLUMNS[self.column], start=1):
             for index, (kernel, _) in enumerate(convolutions, start=1):
                 place = f"{block}_{index}"
                 out: Shape = (next(widths), *shape[1:])
-                receptive += (kernel - 1) * jump
+                padding = kernel // 2
+                field = field.through(kernel, padding=padding)
                 weights = {"weight": (out[0], shape[0], kernel, kernel), "bias": (out[0],)}
-                yield Layer(f"conv{place}", "conv", shape, out, receptive, jump, kernel, 1, kernel // 2, weights)
+                yield Layer(f"conv{place}", "conv", shape, out, field, kernel, 1, padding, weights)
                 shape = out
                 if self.batch_norm:
                     norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), out[:1])
-                    yield Layer(f"bn{place}", "batchnorm", shape, shape, receptive, jump, tensors=norm)
-                yield Layer(f"relu{place}", "relu", shape, shape, receptive, jump)
+                    yield Layer(f"bn{place}", "batchnorm", shape, shape, field, tensors=norm)
+                yield Layer(f"relu{place}", "relu", shape, shape, field)
             if self.column == "A-LRN" and block == 1:
-                yield Layer("norm1", "lrn", shape, shape, receptive, jump)
+                yield Layer("norm1", "lrn", shape, shape, field)
             out = (shape[0], shape[1] // 2, shape[2] // 2)
-            receptive, jump = receptive + jump, jump * 2
-            yield Layer(f"pool{block}", "maxpool", shape, out, receptive, jump, kernel=2, stride=2)
+            field = field.through(kernel=2, stride=2)
+            yield Layer(f"pool{block}", "maxpool", shape, out, field, kernel=2, stride=2)
             shape = out
 
-        receptive += (self.head_kernel - 1) * jump
+        field = field.through(self.head_kernel)
         sizes = [(6, self.hidden), (7, self.hidden), (8, self.classes)]
         if self.head == "pooled":
             out = (shape[0], 1, 1)
-            yield Layer("avgpool", "avgpool", shape, out, receptive, jump, kernel=self.head_kernel)
+            yield Layer("avgpool", "avgpool", shape, out, field, kernel=self.head_kernel)
             shape, sizes = out, sizes[2:]
         for number, outputs in sizes:
             out = (outputs, 1, 1)
             weights = {"weight": (outputs, math.prod(shape)), "bias": (outputs,)}
             kernel = self.head_kernel if number == 6 else 1
-            yield Layer(f"fc{number}", "linear", shape, out, receptive, jump, kernel, tensors=weights)
+            yield Layer(f"fc{number}", "linear", shape, out, field, kernel, tensors=weights)
             shape = out
             if number < 8:
-                yield Layer(f"relu{number}", "relu", shape, shape, receptive, jump)
-                yield Layer(f"drop{number}", "dropout", shape, shape, receptive, jump)
-        yield Layer("prob", "softmax", shape, shape, receptive, jump)
+                yield Layer(f"relu{number}", "relu", shape, shape, field)
+                yield Layer(f"drop{number}", "dropout", shape, shape, field)
+        yield Layer("prob", "softmax", shape, shape, field)
 
 
 def scaled_widths(column: str, width: float) -> tuple[int, ...]:

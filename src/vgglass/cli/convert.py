@@ -59,8 +59,8 @@ def summary(
                         "parameters": layer.parameters,
                         "multiply_adds": layer.multiply_adds,
                         "memory_bytes": size,
-                        "receptive_field": layer.receptive_field,
-                        "jump": layer.jump,
+                        "receptive_field": layer.receptive_field.size,
+                        "jump": layer.receptive_field.jump,
                     }
                     for layer, size in zip(layers, memory, strict=True)
                 ],
@@ -77,8 +77,8 @@ def summary(
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
             _bytes(size),
-            str(layer.receptive_field),
-            str(layer.jump),
+            str(layer.receptive_field.size),
+            str(layer.receptive_field.jump),
         ]
         for layer, size in zip(layers, memory, strict=True)
     ]

@@ -151,7 +151,7 @@ def _print(seen: "Look", lang: str) -> None:
             f"{layer.parameters:,}" if layer.parameters else "",
             *(f"{value:.4g}" for value in (layer.minimum, layer.mean, layer.maximum)),
             f"{layer.zeros:.1%}" if layer.kind == "relu" else "", str(len(layer.dead)) if layer.dead else "",
-            str(layer.receptive_field),
+            str(layer.receptive_field.size),
         ]
         for layer in seen.layers
     ]  # fmt: skip

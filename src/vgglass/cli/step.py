@@ -59,7 +59,7 @@ def step(
 
 
 def _print(subject: "Subject", found: "Arithmetic", every: bool, lang: str) -> None:
-    from vgglass.glass import on_original, receptive_field
+    from vgglass.glass import on_original
 
     text, kinds = (words(lang, "commands")[place] for place in ("step", "kinds"))
     console = output.console()
@@ -72,7 +72,7 @@ def _print(subject: "Subject", found: "Arithmetic", every: bool, lang: str) -> N
         ),
         soft_wrap=True,
     )  # fmt: skip
-    field = receptive_field(subject.network.architecture, layer.name)
+    field = layer.receptive_field
     box, (rows, columns) = on_original(subject, field.box(found.position)), subject.original.shape[:2]
     edges = {
         "top": math.floor(box.top), "left": math.floor(box.left),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vgglass.architecture import Layer
+from vgglass.architecture import Layer, ReceptiveField
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 from vgglass.model import Edit, Step
@@ -25,15 +25,14 @@ class LayerView:
     zeros           fraction of values that are exactly zero
     channel_zeros   the same per channel (C,)
     dead            ReLU channels that are zero everywhere on this image; None for other layers
-    receptive_field, jump  as in `vgglass.architecture.Layer`; 1 and 1 for the image itself
+    receptive_field  a pixel's own for the image itself
     """
 
     name: str
     kind: str
     maps: NDArray[np.float32] = field(repr=False)
     parameters: int
-    receptive_field: int
-    jump: int
+    receptive_field: ReceptiveField
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,8 +74,8 @@ class LayerView:
             "kind": self.kind,
             "shape": self.shape,
             "parameters": self.parameters,
-            "receptive_field": self.receptive_field,
-            "jump": self.jump,
+            "receptive_field": self.receptive_field.size,
+            "jump": self.receptive_field.jump,
             "minimum": self.minimum,
             "mean": self.mean,
             "maximum": self.maximum,
@@ -104,13 +103,14 @@ def steps(subject: Subject, without: Silenced | None = None) -> list[Step]:
 def image(subject: Subject) -> LayerView:
     """Return the view of the image, in 0..255, its channels in the order of conv1_1's input."""
     order = -1 if subject.record.preprocessing.channel_order == "BGR" else 1
-    return LayerView("image", "image", subject.square[..., ::order].transpose(2, 0, 1).astype(np.float32), 0, 1, 1)
+    maps = subject.square[..., ::order].transpose(2, 0, 1).astype(np.float32)
+    return LayerView("image", "image", maps, 0, ReceptiveField())
 
 
 def view(layer: Layer, output: Tensor) -> LayerView:
     """Return the view of a layer's output (1, C, H, W) or (1, C)."""
     maps = np.ascontiguousarray(output[0].detach().numpy()).reshape(layer.output_shape)
-    return LayerView(layer.name, layer.kind, maps, layer.parameters, layer.receptive_field, layer.jump)
+    return LayerView(layer.name, layer.kind, maps, layer.parameters, layer.receptive_field)
 
 
 def silence(subject: Subject, without: Silenced) -> Edit:

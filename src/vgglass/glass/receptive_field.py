@@ -1,7 +1,4 @@
-"""Receptive fields: theoretical (from the architecture), on the original image, and effective (measured).
-
-Coordinates are continuous, in pixels: the first pixel spans 0 to 1, so that its centre is 0.5.
-"""
+"""Receptive fields: theoretical (from the architecture), on the original image, and effective (measured)."""
 
 import math
 from collections.abc import Mapping
@@ -11,72 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgglass.architecture import Architecture
+from vgglass.architecture import Architecture, Box, ReceptiveField
 from vgglass.glass import sheets
 from vgglass.glass.subject import Subject, untouched
 
 HELD = 0.95  # fraction of the gradient within the effective field
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle in pixels; bottom and right are exclusive."""
-
-    top: float
-    left: float
-    bottom: float
-    right: float
-
-    @property
-    def height(self) -> float:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> float:
-        return self.right - self.left
-
-    @property
-    def empty(self) -> bool:
-        """Whether its area is zero, as for a position whose field lies entirely in the padding."""
-        return self.width == 0 or self.height == 0
-
-    def clipped(self, height: float, width: float) -> "Box":
-        """Return the intersection with an image of this size."""
-        rows = (min(max(edge, 0.0), height) for edge in (self.top, self.bottom))
-        columns = (min(max(edge, 0.0), width) for edge in (self.left, self.right))
-        (top, bottom), (left, right) = rows, columns
-        return Box(top, left, bottom, right)
-
-
-@dataclass(frozen=True)
-class ReceptiveField:
-    """A layer's receptive field: side, jump (distance between neighbours) and centre of position 0, in pixels."""
-
-    size: int
-    jump: int
-    first_centre: float
-
-    def centre(self, position: tuple[int, int]) -> tuple[float, float]:
-        row, column = (self.first_centre + self.jump * place for place in position)
-        return row, column
-
-    def box(self, position: tuple[int, int]) -> Box:
-        """Return the field of a position (row, column) in the network's input; it may extend beyond the border."""
-        row, column = self.centre(position)
-        reach = self.size / 2
-        return Box(row - reach, column - reach, row + reach, column + reach)
-
-
 def receptive_field(architecture: Architecture, name: str) -> ReceptiveField:
-    """Compute a layer's receptive field: a window of side k with padding p shifts the centre by (k-1)/2 - p."""
-    wanted = architecture.layer(name)
-    centre, jump = 0.5, 1
-    for layer in architecture.layers():
-        centre += ((layer.kernel - 1) / 2 - layer.padding) * jump
-        jump = layer.jump
-        if layer == wanted:
-            break
-    return ReceptiveField(wanted.receptive_field, jump, centre)
+    """Return a layer's theoretical receptive field. Raises UsageError for an unknown layer."""
+    return architecture.layer(name).receptive_field
 
 
 def on_original(subject: Subject, box: Box) -> Box:
@@ -139,7 +80,7 @@ def effective_fields(subject: Subject, positions: Mapping[str, tuple[int, int] |
             place = places.pop(step.name)
             outputs = step.output.reshape(step.layer.output_shape)[:, *place].sum()
             (gradient,) = torch.autograd.grad(outputs, image, retain_graph=bool(places))
-            theory = receptive_field(subject.network.architecture, step.name)
+            theory = step.layer.receptive_field
             field = gradient[0].abs().sum(dim=0).numpy()
             fields.append(
                 EffectiveField(step.name, place, theory, field, _smallest_square(field, theory.centre(place)))

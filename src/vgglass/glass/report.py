@@ -14,7 +14,7 @@ from vgglass.files import replacing
 from vgglass.glass import sheets
 from vgglass.glass.layers import LayerView
 from vgglass.glass.look import Look
-from vgglass.glass.receptive_field import on_original, receptive_field
+from vgglass.glass.receptive_field import on_original
 from vgglass.glass.sheets import Order, Scale, Sheet
 from vgglass.plotting import missing_font
 
@@ -131,15 +131,12 @@ def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
     figures = layer.as_json()
     figures.pop("channel_zeros", None)
     spatial = layer.maps.shape[1:] != (1, 1)
-    first = (
-        0.5 if layer.kind == "image" else receptive_field(seen.subject.network.architecture, layer.name).first_centre
-    )
     return figures | {
         "tile": sheet.tile,
         "corners": sheet.corners,
         "sheet": sheet.image.size,
         "channels": chosen,
-        "first_centre": first,
+        "first_centre": layer.receptive_field.first_centre,
         "minima": _rounded(whole.min(axis=(1, 2))) if spatial else [],
         "means": _rounded(whole.mean(axis=(1, 2))),
         "maxima": _rounded(whole.max(axis=(1, 2))) if spatial else [],

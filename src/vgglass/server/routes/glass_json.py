@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.architecture import SMALLEST_IMAGE
+from vgglass.architecture import SMALLEST_IMAGE, ReceptiveField
 
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
@@ -30,21 +30,23 @@ LARGEST = 40  # number of contributions to a fully connected output to send
 LEVELS = 127  # quantisation levels of a picture on either side of zero
 
 
+def _field(field: ReceptiveField) -> dict[str, float]:
+    return {"receptive_field": field.size, "jump": field.jump, "first_centre": field.first_centre}
+
+
 def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
     """Return the model's metadata and its layers."""
-    from vgglass.glass import receptive_field
     from vgglass.glass.attribution import METHODS, methods
 
     architecture, preprocessing = record.architecture, record.preprocessing
     image = {
         "name": "image", "kind": "image", "shape": [preprocessing.size, preprocessing.size, preprocessing.channels],
-        "parameters": 0, "receptive_field": 1, "jump": 1, "first_centre": 0.5, "kernel": 1, "stride": 1, "padding": 0,
+        "parameters": 0, **_field(ReceptiveField()), "kernel": 1, "stride": 1, "padding": 0,
     }  # fmt: skip
     layers = [
         {
             "name": layer.name, "kind": layer.kind, "shape": list(reversed(layer.output_shape)),
-            "parameters": layer.parameters, "receptive_field": layer.receptive_field, "jump": layer.jump,
-            "first_centre": receptive_field(architecture, layer.name).first_centre,
+            "parameters": layer.parameters, **_field(layer.receptive_field),
             "kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding,
         }
         for layer in architecture.layers()
