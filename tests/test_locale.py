@@ -69,29 +69,13 @@ def test_chinese_is_written_nowhere_else() -> None:
     assert {name for name in found if not name.startswith("locale/")} == READ
 
 
-def test_a_page_fills_in_by_the_places_of_english(monkeypatch: pytest.MonkeyPatch) -> None:
-    sentences = {
-        "en": {"seen": "{layer} sees {side} × {side} pixels", "order": "{a} of {b}", "places": {"form": "{x:.1f}"}},
-        "zh": {
-            "seen": "{layer} 看到 {side} × {side} 个像素",
-            "order": "{b} 个中的 {a} 个",
-            "places": {"form": "{x:.1f}"},
-        },
-    }
-    monkeypatch.setattr(locale, "words", lambda lang, subject: sentences[lang])
-    assert locale.of_page("any") == {
-        "en": {"seen": "{0} sees {1} × {1} pixels", "order": "{} of {}", "places": {"form": "{x:.1f}"}},
-        "zh": {"seen": "{0} 看到 {1} × {1} 个像素", "order": "{1} 个中的 {0} 个", "places": {"form": "{x:.1f}"}},
-    }
-
-
 def test_the_server_gives_its_page_both_languages() -> None:
     app = FastAPI()
     app.include_router(page_router())
     reply = TestClient(app).get("/static/words.json")
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json() == locale.of_page("page")
-    assert reply.json()["zh"]["value"] == "行 {}、列 {}：{}"
+    assert reply.json()["zh"]["value"] == "行 {row}、列 {column}：{value}"
 
 
 def test_every_attribution_method_has_a_name() -> None:

@@ -92,6 +92,20 @@ def test_pointing_at_a_map_shows_its_numbers(page: Page, seen: Look) -> None:
     assert lines[4] == f"zeros {100 * layer.channel_zeros[5]:.1f} %"
 
 
+def test_the_pages_script_maps_every_receptive_field_as_python_does(page: Page, seen: Look) -> None:
+    """web/geometry.js, which the server's page has too, against `ReceptiveField.box` and `on_original`."""
+    boxes = page.evaluate("""() => facts.layers.map(layer => {
+        const [width, height] = facts.original, photo = { width, height, placement: facts.placement };
+        const [columns, rows] = layer.shape, places = [[0, 0], [rows - 1, columns - 1], [rows >> 1, columns >> 1]];
+        return places.map(place => receptiveField(photo, facts.size, layer, place));
+    })""")
+    for layer, found in zip(seen.layers, boxes, strict=True):
+        columns, rows, _ = layer.shape
+        places = [(0, 0), (rows - 1, columns - 1), (rows // 2, columns // 2)]
+        expected = [glass.on_original(seen.subject, layer.receptive_field.box(place)) for place in places]
+        assert found == [pytest.approx(vars(box)) for box in expected], layer.name
+
+
 def test_clicking_shows_what_a_position_sees(page: Page, seen: Look) -> None:
     """The page's own arithmetic, in JavaScript, frames what Python frames."""
     corner, tile = page.evaluate(

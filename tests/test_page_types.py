@@ -1,5 +1,6 @@
 """The scripts of the pages: their types as tsc checks them, and lines that can be read."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from vgglass import locale
+
 HERE = Path(__file__).parent.parent
 PACKAGE = Path(str(files("vgglass")))
 WRITTEN = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".js", ".css", ".html")]
+FILLED = re.compile(r"(?<!function )\b(?:fill|total)\(")
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ELEMENT = re.compile(r'^customElements\.define\("([a-z-]+)", ', re.MULTILINE)
 
 
@@ -55,8 +60,35 @@ def test_every_element_of_the_page_has_a_file_of_its_name() -> None:
     assert set(re.findall(r"<([a-z]+-[a-z-]+)", page)) == elements - {"softmax-table"}  # made by step-arithmetic
 
 
-def test_the_server_page_fills_in_as_the_offline_pages_do() -> None:
-    """Numbered places too, which `locale.of_page` writes where Chinese has another order than English."""
-    filled = "return text.replace(/\\{(\\d*)\\}/g, (_, index) => String("
-    for name in ("web/ui.js", "server/static/words.js"):
-        assert filled in (PACKAGE / name).read_text(encoding="utf-8")
+def parts(text: str) -> list[str]:
+    """What commas divide, up to the bracket that closes around the text."""
+    found, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth < 0:
+            return [part.strip() for part in found if part.strip()]
+        if depth == 0 and letter == ",":
+            found.append("")
+        else:
+            found[-1] += letter
+    raise AssertionError(text[:60])
+
+
+@pytest.mark.parametrize(
+    ("subject", "room"),
+    [("page", "server/static"), ("report", "evaluation"), ("glass", "glass"), ("audit", "data")],
+)
+def test_a_script_fills_in_what_its_sentence_asks_for(subject: str, room: str) -> None:
+    """By name, where the sentence is named in the call: tsc knows the sentences, not their placeholders."""
+    scripts = [path.read_text(encoding="utf-8") for path in WRITTEN if path.is_relative_to(PACKAGE / room)]
+    calls = [parts(text[found.end() :]) for text in scripts for found in FILLED.finditer(text)]
+    sentences = locale.words("en", subject)
+    checked = set[str]()
+    for sentence, values, *_ in calls:
+        given = {part.split(":")[0] for part in parts(values[1:])} if values.startswith("{") else set()
+        named = re.findall(r"(?:words|say)\.(\w+)", sentence)
+        wanted = {name: set(PLACEHOLDER.findall(json.dumps(sentences[name]))) for name in named}
+        assert all(placeholders <= given for placeholders in wanted.values()), (sentence, given)
+        assert not named or given == set().union(*wanted.values()), (sentence, given)
+        checked |= wanted.keys()
+    assert checked, room

@@ -17,6 +17,7 @@ def test_every_variable_of_a_page_is_defined_once(path: Path) -> None:
     template = path.read_text(encoding="utf-8")
     page = web.inlined(template)
     assert not set(web.SHARED) & set(re.findall(r"/\*\w+\*/", page))
+    assert not re.search("^export ", page, re.MULTILINE), "one script a page"
     shared = set(re.findall(r"(--\w+):", web.inlined("/*BASE*/")))
     own = set(re.findall(r"(--\w+):", template))
     assert set(re.findall(r"var\((--\w+)\)", page)) <= shared | own | {"--kind", "--key", "--cell", "--hue", "--share"}

@@ -30,7 +30,7 @@ function card({ key, value, low, high }) {
     return make("div", { class: "card" }, title, figure, make("span", {}, reason));
   }
   const bounds = share ? range({ low, high }) : number(low) + "\u2060–\u2060" + number(high);
-  const interval = make("span", {}, fill(words.interval, bounds));
+  const interval = make("span", {}, fill(words.interval, { interval: bounds }));
   return make("div", { class: "card" }, title, figure, rangeBar(value, low, high), interval);
 }
 
@@ -48,9 +48,9 @@ function summary() {
   /** @type {[keyof ReportWords["about"], string | number | null | undefined][]} */
   const lines = [
     ["model", [about.model, ...about.others].join(" + ")],
-    ["architecture", fill(words.architecture, about.architecture, about.size, about.classes)],
+    ["architecture", fill(words.architecture, { name: about.architecture, side: about.size, classes: about.classes })],
     ["data", about.data],
-    ["split", fill(words.images, splits[about.split] || about.split, count(facts.images))],
+    ["split", fill(words.images, { split: splits[about.split] || about.split, images: count(facts.images) })],
     ["how", about.how],
     ["epoch", about.epoch],
     ["digest", about.digest],
@@ -61,8 +61,8 @@ function summary() {
   const unknown = Object.entries(facts.unknown).map(([label, images]) => `${label} (${count(images)})`);
   const cautions = [];
   if (facts.used_for) cautions.push(words.cautions[facts.used_for]);
-  if (facts.missing.length) cautions.push(fill(words.missing, listed(facts.missing)));
-  if (unknown.length) cautions.push(fill(words.unknown, listed(unknown)));
+  if (facts.missing.length) cautions.push(fill(words.missing, { classes: listed(facts.missing) }));
+  if (unknown.length) cautions.push(fill(words.unknown, { classes: listed(unknown) }));
   return [
     ...cautions.map(text => make("p", { class: "caution" }, text)),
     make("div", { class: "cards" }, ...facts.headline.map(card)),
@@ -86,7 +86,8 @@ function training() {
   ]);
   const splits = [words.splits.train, words.splits.validation];
   const head = [words.curves.loss, words.curves.accuracy].flatMap(kind => splits.map(split => kind + " · " + split));
-  const note = chosen === null ? words.trainingNote : joined(words.trainingNote, fill(words.chosen, epoch ?? "–"));
+  const marked = chosen === null ? [] : [fill(words.chosen, { epoch: epoch ?? "–" })];
+  const note = joined(words.trainingNote, ...marked);
   const charts = make("div", { class: "charts" }, curve(rows, "loss", chosen), curve(rows, "accuracy", chosen));
   return section("training", note, charts, numbers(words.sections.training, [words.epoch, ...head], cells));
 }
@@ -95,11 +96,11 @@ function training() {
 function curve(rows, kind, chosen) {
   const train = rows.map(row => row[`train_${kind}`]), validation = rows.map(row => row[`validation_${kind}`]);
   const whole = kind === "accuracy", written = whole ? rate : decimal, title = words.curves[kind];
-  const last = [train, validation].map(values => written(values[values.length - 1]));
+  const [trained, validated] = [train, validation].map(values => written(values[values.length - 1]));
   const figure = chart({
     title, whole, chosen, labels: rows.map(row => String(row.epoch)), axis: words.epoch,
     lines: [{ colour: "first", values: train }, { colour: "second", values: validation }],
-    text: fill(words.curve, title, rows.length, ...last),
+    text: fill(words.curve, { curve: title, epochs: rows.length, train: trained, validation: validated }),
   });
   figure.append(legend([[words.splits.train, "blue"], [words.splits.validation, "orange"]]));
   return figure;
@@ -112,9 +113,10 @@ function openGallery(row, column, button) {
   for (const other of document.querySelectorAll("[aria-pressed=true]")) other.setAttribute("aria-pressed", "false");
   button.setAttribute("aria-pressed", "true");
   openCell = [row, column];
-  const title = fill(row === column ? words.cellRight : words.cell, className(row), className(column));
-  const some = pictures.length < total;
-  const note = some ? fill(words.some, count(pictures.length), count(total)) : fill(words.every, count(total));
+  const title = row === column ? fill(words.cellRight, { class: className(row) })
+    : fill(words.cell, { true: className(row), predicted: className(column) });
+  const sentence = pictures.length < total ? words.some : words.every;
+  const note = fill(sentence, { shown: count(pictures.length), images: count(total) });
   const figures = pictures.map(found => make("figure", {}, picture(found.picture, found.name),
     make("figcaption", {}, percent(found.probability, 0), " ", make("span", {}, found.name))));
   document.getElementById("gallery")?.replaceChildren(
@@ -151,7 +153,7 @@ function matrix() {
 function matrixCell(row, column, images) {
   const total = facts.per_class[row].images, part = images / total, right = row === column;
   if (!images) return make("span", {}, total ? "·" : "");
-  const label = fill(words.cellLabel, className(row), className(column), count(images));
+  const label = fill(words.cellLabel, { true: className(row), predicted: className(column), images: count(images) });
   const button = galleryButton(row, column, images, count(images), label);
   button.style.setProperty("--hue", right ? "var(--yes)" : "var(--no)");
   button.style.setProperty("--share", Math.round(right ? 70 * part : 8 + 62 * Math.sqrt(part)) + "%");
@@ -161,7 +163,7 @@ function matrixCell(row, column, images) {
 /** The matrix for many classes, one pixel per cell. */
 function confusionPicture() {
   const side = facts.classes.length, context = make("canvas", {
-    width: side, height: side, role: "img", "aria-label": fill(words.mapLabel, side),
+    width: side, height: side, role: "img", "aria-label": fill(words.mapLabel, { classes: side }),
   }).getContext("2d");
   if (!context) throw new TypeError("this browser draws on no canvas");
   for (const [row, column, images] of facts.cells) {
@@ -177,7 +179,7 @@ function confusion() {
   const { pairs } = facts;
   if (!pairs) return section("confusion", words.matrixNote, make("div", { class: "columns" }, matrix(), gallery));
   const list = make("ol", { class: "pairs", "aria-label": words.pairs }, ...pairs.map(([row, column, images]) => {
-    const text = fill(words.pair, className(row), className(column), count(images));
+    const text = fill(words.pair, { true: className(row), predicted: className(column), images: count(images) });
     return make("li", {}, galleryButton(row, column, images, text));
   }));
   return section("confusion", words.mapNote, make("div", { class: "columns" }, confusionPicture(), list, gallery));
@@ -191,7 +193,7 @@ function mistake(found) {
   const { label, predicted, probability, overlay, neighbours } = found;
   const pictures = make("div", { class: "images" }, make("figure", {}, picture(found.picture, found.name)));
   if (overlay && facts.explained) {
-    const text = fill(words.overlay, words.methods[facts.explained], className(predicted));
+    const text = fill(words.overlay, { method: words.methods[facts.explained], class: className(predicted) });
     pictures.append(make("figure", {}, picture(overlay, text)));
   }
   const answers = make("p", { class: "answers" },
@@ -212,13 +214,15 @@ function mistake(found) {
 function mistakes() {
   if (!facts.wrong) return section("mistakes", words.noMistakes);
   const { neighbours, embedding, explained: method } = facts;
-  const near = neighbours ? fill(words.neighboursNote, count(neighbours), embedding) : words.noNeighbours;
+  const near = neighbours ? fill(words.neighboursNote, { images: count(neighbours), layer: embedding })
+    : words.noNeighbours;
   const explained = method ? [words.explained[method], ...ensembleNote(), near] : [words.explain];
-  const note = joined(fill(words.mistakesNote, count(facts.mistakes.length), count(facts.wrong)), ...explained);
+  const shown = fill(words.mistakesNote, { shown: count(facts.mistakes.length), wrong: count(facts.wrong) });
+  const note = joined(shown, ...explained);
   const list = make("div", { class: "cases" }, ...facts.mistakes.slice(0, FIRST).map(mistake));
   const rest = facts.mistakes.slice(FIRST);
   if (!rest.length) return section("mistakes", note, list);
-  const more = make("button", { type: "button", class: "more" }, fill(words.more, rest.length));
+  const more = make("button", { type: "button", class: "more" }, fill(words.more, { count: rest.length }));
   more.addEventListener("click", () => {
     const cases = rest.map(mistake);
     list.append(...cases);
@@ -269,57 +273,21 @@ function classes() {
 }
 
 // Calibration.
-const PLOT = 210, COUNTS = 42; // heights of the diagram, and of the histogram below it
-
-function reliability() {
-  const bins = facts.calibration.bins.filter(bin => bin.images), most = Math.max(...bins.map(bin => bin.images));
-  const right = WIDTH - RIGHT, floor = TOP + PLOT + 20 + COUNTS, height = TOP + PLOT + COUNTS + 60;
-  const x = (/** @type {number} */ value) => LEFT + (right - LEFT) * value;
-  const y = (/** @type {number} */ value) => TOP + PLOT * (1 - value);
-  const text = fill(words.reliability, percent(facts.calibration.ece), count(facts.images));
-  const svg = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": text });
-  for (const value of [0, 0.25, 0.5, 0.75, 1]) {
-    const anchor = value === 1 ? "end" : value ? "middle" : "start", label = percent(value, 0);
-    svg.append(
-      makeSvg("line", { class: "grid", x1: LEFT, x2: right, y1: y(value), y2: y(value) }),
-      makeSvg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, label),
-      makeSvg("text", { x: x(value), y: floor + 14, "text-anchor": anchor }, label),
-    );
-  }
-  for (const { low, high, images, accuracy, confidence } of bins) {
-    const left = x(low) + 1, width = x(high) - x(low) - 2, tall = Math.max(1, (COUNTS * images) / most);
-    const style = "level" + (images < facts.few ? " few" : ""), top = y(accuracy), mean = y(confidence);
-    svg.append(
-      makeSvg("rect", { class: style, x: left, width, y: top, height: PLOT + TOP - top }),
-      makeSvg("line", { class: "mean-confidence", x1: left, x2: left + width, y1: mean, y2: mean }),
-      makeSvg("rect", { class: "counts", x: left, width, y: floor - tall, height: tall }),
-    );
-  }
-  svg.append(
-    makeSvg("line", { class: "chosen", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }),
-    makeSvg("line", { class: "axis", x1: LEFT, x2: right, y1: floor, y2: floor }),
-    makeSvg("text", { x: (LEFT + right) / 2, y: height - 4, "text-anchor": "middle" }, words.confidence),
-    makeSvg("text", { x: LEFT + 2, y: floor - COUNTS - 5 }, fill(words.most, count(most))),
-  );
-  const head = [words.confidence, words.columns.images, words.meanConfidence, words.accuracy];
-  const rows = bins.map(({ low, high, images, confidence, accuracy }) =>
-    [percent(low, 0) + "–" + percent(high, 0), count(images), percent(confidence), percent(accuracy)]);
-  const key = legend([[words.accuracy, "blue"], [words.meanConfidence, "orange"], [words.imagesBelow, "soft"]]);
-  const title = words.reliabilityTitle;
-  return make("figure", { class: "chart" }, make("h3", {}, title), svg, key, numbers(title, head, rows));
-}
-
 /** Selective prediction by the reject threshold. @param {Selective} threshold */
 function selection({ coverage, answered, precision, interval }) {
   if (!answered || precision === null || !interval) return words.thresholdNone;
-  const [low, high] = interval, counts = [count(answered), count(facts.images)];
-  return fill(words.thresholdNote, percent(coverage), ...counts, percent(precision), range({ low, high }));
+  const [low, high] = interval;
+  return fill(words.thresholdNote, {
+    coverage: percent(coverage), answered: count(answered), images: count(facts.images),
+    precision: percent(precision), interval: range({ low, high }),
+  });
 }
 
 function calibration() {
   const { ece, nll, brier, fitted, temperature, threshold } = facts.calibration, target = fitted?.threshold?.target;
-  const source = fitted ? [fill(words.fitted, count(fitted.images), words.splits[fitted.split])] : [];
-  const aim = target === undefined ? [] : [fill(words.target, percent(target))];
+  const source = fitted
+    ? [fill(words.fitted, { images: count(fitted.images), split: words.splits[fitted.split] })] : [];
+  const aim = target === undefined ? [] : [fill(words.target, { precision: percent(target) })];
   const rows = [
     ["ECE", percent(ece), words.eceNote],
     ["NLL", number(nll), words.nllNote],
@@ -333,7 +301,7 @@ function calibration() {
   ];
   const list = make("dl", { class: "figures" }, ...rows.flatMap(([label, value, note]) =>
     [make("dt", {}, label), make("dd", {}, make("b", {}, value), " ", note)]));
-  const note = joined(words.calibrationNote, fill(words.few, facts.few));
+  const note = joined(words.calibrationNote, fill(words.few, { images: facts.few }));
   return section("calibration", note, make("div", { class: "columns" }, reliability(), list));
 }
 
@@ -342,9 +310,8 @@ function robustness() {
   const found = facts.robustness;
   if (!found) return section("robustness", words.noRobustness);
   const curves = /** @type {[Disturbance, Point[]][]} */ (Object.entries(found.curves));
-  const images = found.images < found.split_images
-    ? fill(words.robustSome, count(found.images), count(found.split_images))
-    : fill(words.robustAll, count(found.images));
+  const sentence = found.images < found.split_images ? words.robustSome : words.robustAll;
+  const images = fill(sentence, { drawn: count(found.images), images: count(found.split_images) });
   const charts = make("div", { class: "charts" }, ...curves.map(([kind, points]) => disturbance(kind, points)));
   return section("robustness", joined(images, words.robustNote, ...ensembleNote()), charts);
 }
@@ -358,7 +325,9 @@ function disturbance(kind, points) {
   const [low, high, values] = [points.map(p => p.low), points.map(p => p.high), points.map(p => p.top1)];
   const figure = chart({
     title, labels, axis, whole: true, chosen, lines: [{ colour: "first", values, low, high }],
-    text: fill(words.robust, title, percent(points[chosen].top1), percent(worst.top1), level(kind, worst)),
+    text: fill(words.robust, {
+      kind: title, top1: percent(points[chosen].top1), worst: percent(worst.top1), level: level(kind, worst),
+    }),
   });
   const rows = points.map((point, i) =>
     [labels[i] + (point.plain ? " " + words.plain : ""), percent(point.top1), range(point)]);
@@ -374,7 +343,7 @@ function level(kind, point) {
 }
 
 function drawPage() {
-  const title = fill(words.title, facts.about.model), languageButton = document.getElementById("switch");
+  const title = fill(words.title, { model: facts.about.model }), languageButton = document.getElementById("switch");
   document.documentElement.lang = lang === "zh" ? "zh-CN" : "en";
   document.title = title + " · vgglass";
   document.getElementById("title")?.replaceChildren(title);

@@ -1,5 +1,5 @@
 "use strict";
-// The report's data, its texts in two languages, and building blocks: elements, tables, line charts.
+// The report's data, its texts in two languages, and building blocks: elements, tables, charts.
 
 /** @param {string} id of a script element with JSON in it */
 const parsed = id => JSON.parse(document.getElementById(id)?.textContent ?? "null");
@@ -143,4 +143,45 @@ function drawn({ colour, values, low, high }, steps, chosen, x, y) {
   const dots = steps > 40 ? [] : points.map(({ i, cx, cy }) =>
     makeSvg("circle", { class: `dot ${colour}${i === chosen ? " full" : ""}`, cx, cy, r: low ? 3.5 : 2.2 }));
   return [...bars, makeSvg("polyline", { class: "path " + colour, points: path }), ...dots];
+}
+
+// The reliability diagram.
+const PLOT = 210, COUNTS = 42; // heights of the diagram, and of the histogram below it
+
+function reliability() {
+  const bins = facts.calibration.bins.filter(bin => bin.images), most = Math.max(...bins.map(bin => bin.images));
+  const right = WIDTH - RIGHT, floor = TOP + PLOT + 20 + COUNTS, height = TOP + PLOT + COUNTS + 60;
+  const x = (/** @type {number} */ value) => LEFT + (right - LEFT) * value;
+  const y = (/** @type {number} */ value) => TOP + PLOT * (1 - value);
+  const text = fill(words.reliability, { ece: percent(facts.calibration.ece), images: count(facts.images) });
+  const svg = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": text });
+  for (const value of [0, 0.25, 0.5, 0.75, 1]) {
+    const anchor = value === 1 ? "end" : value ? "middle" : "start", label = percent(value, 0);
+    svg.append(
+      makeSvg("line", { class: "grid", x1: LEFT, x2: right, y1: y(value), y2: y(value) }),
+      makeSvg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, label),
+      makeSvg("text", { x: x(value), y: floor + 14, "text-anchor": anchor }, label),
+    );
+  }
+  for (const { low, high, images, accuracy, confidence } of bins) {
+    const left = x(low) + 1, width = x(high) - x(low) - 2, tall = Math.max(1, (COUNTS * images) / most);
+    const style = "level" + (images < facts.few ? " few" : ""), top = y(accuracy), mean = y(confidence);
+    svg.append(
+      makeSvg("rect", { class: style, x: left, width, y: top, height: PLOT + TOP - top }),
+      makeSvg("line", { class: "mean-confidence", x1: left, x2: left + width, y1: mean, y2: mean }),
+      makeSvg("rect", { class: "counts", x: left, width, y: floor - tall, height: tall }),
+    );
+  }
+  svg.append(
+    makeSvg("line", { class: "chosen", x1: x(0), y1: y(0), x2: x(1), y2: y(1) }),
+    makeSvg("line", { class: "axis", x1: LEFT, x2: right, y1: floor, y2: floor }),
+    makeSvg("text", { x: (LEFT + right) / 2, y: height - 4, "text-anchor": "middle" }, words.confidence),
+    makeSvg("text", { x: LEFT + 2, y: floor - COUNTS - 5 }, fill(words.most, { images: count(most) })),
+  );
+  const head = [words.confidence, words.columns.images, words.meanConfidence, words.accuracy];
+  const rows = bins.map(({ low, high, images, confidence, accuracy }) =>
+    [percent(low, 0) + "–" + percent(high, 0), count(images), percent(confidence), percent(accuracy)]);
+  const key = legend([[words.accuracy, "blue"], [words.meanConfidence, "orange"], [words.imagesBelow, "soft"]]);
+  const title = words.reliabilityTitle;
+  return make("figure", { class: "chart" }, make("h3", {}, title), svg, key, numbers(title, head, rows));
 }

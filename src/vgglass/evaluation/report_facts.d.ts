@@ -1,5 +1,8 @@
 // What report.py writes into the page, for the type check of report.js and report_charts.js.
 
+declare const fill: typeof import("../web/ui.js").fill;
+declare const make: typeof import("../web/ui.js").make;
+
 type ReportWords = typeof import("../locale/en/report.json");
 type Language = "en" | "zh";
 type Translations = Record<Language, ReportWords>;

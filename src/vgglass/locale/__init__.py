@@ -7,7 +7,6 @@ A value is a text or a nested object of texts. Placeholders are named: '{row}', 
 
 import json
 import os
-import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from vgglass.errors import UsageError
 
 LANGUAGES = ("en", "zh")
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 def language(given: str | None) -> str:
@@ -37,18 +35,5 @@ def words(lang: str, subject: str) -> dict[str, Any]:
 
 
 def of_page(subject: str) -> dict[str, Any]:
-    """Return the texts of a page by language, for a script that fills in placeholders by position.
-
-    Named placeholders become '{}', or '{1}' if their order differs from English.
-    """
-    english = words("en", subject)
-    return {lang: _positional(words(lang, subject), english) for lang in LANGUAGES}
-
-
-def _positional(sentences: Any, english: Any) -> Any:
-    if isinstance(sentences, dict):
-        return {key: _positional(part, english[key]) for key, part in sentences.items()}
-    names = list(dict.fromkeys(_PLACEHOLDER.findall(english)))
-    places = [names.index(name) for name in _PLACEHOLDER.findall(sentences)]
-    in_turn = places == list(range(len(places)))
-    return _PLACEHOLDER.sub(lambda found: "{}" if in_turn else f"{{{names.index(found[1])}}}", sentences)
+    """Return the texts of a page by language, for its script."""
+    return {lang: words(lang, subject) for lang in LANGUAGES}

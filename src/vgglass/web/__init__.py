@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -12,13 +13,15 @@ from PIL import Image
 
 QUALITY = 80
 SMALL, SMALL_QUALITY = 64, 95  # pictures up to this side are shown enlarged, which would make JPEG artefacts visible
-SHARED = {"/*BASE*/": "base.css", "/*UI*/": "ui.js"}  # placeholders in templates and their files
+# Placeholders in templates and their files.
+SHARED = {"/*BASE*/": "base.css", "/*UI*/": "ui.js", "/*GEOMETRY*/": "geometry.js"}
 
 
 def inlined(template: str) -> str:
-    """Inline the shared styles and script into a page's template."""
+    """Inline the shared styles and scripts into a page's template; the page's one script exports nothing."""
     for mark, name in SHARED.items():
-        template = template.replace(mark, files("vgglass.web").joinpath(name).read_text(encoding="utf-8"))
+        text = files("vgglass.web").joinpath(name).read_text(encoding="utf-8")
+        template = template.replace(mark, re.sub("^export ", "", text, flags=re.MULTILINE))
     return template
 
 

@@ -1,15 +1,23 @@
-/** Replace '{}' by the parts in order, '{1}' by the part of that index; placeholders in parts are not replaced.
- * @param {string} text @param {...(string | number)} parts */
-function fill(text, ...parts) {
-  let next = 0;
-  return text.replace(/\{(\d*)\}/g, (_, index) => String(parts[index === "" ? next++ : index]));
+// Sentences and elements, for every page: a module on the server's, inlined into those that open from disk.
+
+/** @typedef {Record<string, string | number>} Values of a sentence's placeholders, by name */
+/** @typedef {string | number | boolean | null | undefined | ((event: Event) => void)} Attribute */
+
+/** Replace '{name}' by the value of that name; placeholders in values are not replaced.
+ * @param {string} text @param {Values} values */
+export function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
-/** Create an element; text is never interpreted as markup.
+
+/** An element with attributes, listeners (on…) and children; text is never interpreted as markup.
  * @template {keyof HTMLElementTagNameMap} K @param {K} tag
- * @param {Record<string, string | number>} [attributes] @param {...(Node | string | number)} children */
-function make(tag, attributes = {}, ...children) {
+ * @param {Record<string, Attribute>} [attributes] @param {...(Node | string | number)} children */
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, String(value));
+  }
   element.append(...children.map(child => (typeof child === "number" ? String(child) : child)));
   return element;
 }

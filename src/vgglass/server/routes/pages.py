@@ -41,8 +41,9 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json"
 
 def page_router() -> APIRouter:
     routes = APIRouter(include_in_schema=False)
-    folder = files("vgglass.server") / "static"
-    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    folders = (files("vgglass.server") / "static", files("vgglass.web"))
+    parts = [file for folder in folders for file in folder.iterdir() if file.name.rpartition(".")[2] in KINDS]
+    found = {file.name: file.read_bytes() for file in parts}
     found["words.json"] = json.dumps(locale.of_page("page"), ensure_ascii=False).encode()
 
     def sent(name: str) -> Response:

@@ -1,9 +1,10 @@
 // The top five classes, and the effect of ablated channels on them.
 import { toggleAblation } from "./actions.js";
 import { fetchAblation } from "./api.js";
-import { make, PageElement } from "./element.js";
+import { PageElement } from "./element.js";
 import { get, patch } from "./store.js";
-import { fill, joined, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { joined, words } from "./words.js";
 
 class AnswerBars extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -29,7 +30,8 @@ class AnswerBars extends PageElement {
     this.#drawAblated();
     this.child("#unsure", HTMLElement).hidden = !image.unsure;
     this.child("#timing", HTMLElement).textContent = joined(
-      fill(words.computed, image.engine, image.precision, image.views), fill(words.took, Math.round(get().latency)),
+      fill(words.computed, { engine: image.engine, precision: image.precision, views: image.views }),
+      fill(words.took, { milliseconds: Math.round(get().latency) }),
     );
   }
 

@@ -42,8 +42,6 @@ import { floats, json, lines, query, request } from "./http.js";
 /** @typedef {GlassModel | PredictingModel} Model */
 
 /** @typedef {{index: number, class: string, probability: number}} Ranked */
-/** Where the image lies in the network's square.
- * @typedef {Record<"top" | "left" | "rows" | "columns", number>} Placement */
 
 /**
  * @typedef {object} Answer
@@ -51,6 +49,7 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {Ranked[]} top
  * @property {boolean} [unsure]
  */
+/** @typedef {import("./geometry.js").Placement} Placement */
 /** @typedef {{id: string, width: number, height: number, placement: Placement | null}} Placed */
 /** @typedef {Answer & Settings & Placed} ImageAnswer */
 

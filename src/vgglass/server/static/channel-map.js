@@ -1,9 +1,10 @@
 // One channel's map with selectable cells, and an animation of the window over the input.
 import { channelMap, chooseCell, pointAt, toggleAblation } from "./actions.js";
 import { bitmap, coloured } from "./colours.js";
-import { ARROWS, clip, context2d, frame, make, PageElement } from "./element.js";
+import { ARROWS, clip, context2d, frame, PageElement } from "./element.js";
 import { get, touches } from "./store.js";
-import { fill, number, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { number, words } from "./words.js";
 
 const LARGE = 336, PACE = 500; // minimum side in pixels; milliseconds per cell
 
@@ -47,8 +48,9 @@ class ChannelMap extends PageElement {
     context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
     frame(context, column * zoom + shift, row * zoom + shift, side, side);
     const label = ["fc8", "prob"].includes(layer) ? " · " + model.classes[channel] : "";
-    this.child("#map-title", HTMLElement).textContent = fill(words.mapTitle, name, channel) + label;
-    this.#canvas.setAttribute("aria-label", fill(words.mapLabel, name, channel, height, width));
+    this.child("#map-title", HTMLElement).textContent = fill(words.mapTitle, { layer: name, channel }) + label;
+    const sentence = fill(words.mapLabel, { layer: name, channel, rows: height, columns: width });
+    this.#canvas.setAttribute("aria-label", sentence);
     this.#describe(cell);
     this.#drawTools();
   }
@@ -58,7 +60,7 @@ class ChannelMap extends PageElement {
     const { maps, channel } = get();
     if (!maps || channel === null) return;
     const value = channelMap(maps, channel)[row * maps.width + column];
-    this.child("#mapSaid", HTMLElement).textContent = fill(words.value, row, column, number(value));
+    this.child("#mapSaid", HTMLElement).textContent = fill(words.value, { row, column, value: number(value) });
   }
 
   #drawTools() {

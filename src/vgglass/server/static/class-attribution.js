@@ -1,8 +1,9 @@
 // Attribution: choice of a method, and the legend of its colours.
 import { fetchAttribution } from "./api.js";
-import { make, PageElement } from "./element.js";
+import { PageElement } from "./element.js";
 import { get, patch, touches } from "./store.js";
-import { fill, number, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { number, words } from "./words.js";
 
 class ClassAttribution extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -68,13 +69,14 @@ function legend() {
   if (!method || !photo) return "";
   if (method === "class-map") {
     if (!classMap) return words.working;
-    const name = classMap.other === null ? classMap.class : fill(words.differenceOf, classMap.class, classMap.other);
-    return fill(words.whySigned, words.methods[method], name, number(classMap.picture.end));
+    const { class: one, other, picture } = classMap;
+    const name = other === null ? one : fill(words.differenceOf, { class: one, other });
+    return fill(words.whySigned, { method: words.methods[method], class: name, end: number(picture.end) });
   }
   if (!attribution) return words.working;
   const name = words.methods[method] + (attribution.layer ? ` (${attribution.layer})` : "");
   const sentence = attribution.signed ? words.whySigned : words.whyPositive;
-  return fill(sentence, name, attribution.class, number(attribution.end));
+  return fill(sentence, { method: name, class: attribution.class, end: number(attribution.end) });
 }
 
 customElements.define("class-attribution", ClassAttribution);

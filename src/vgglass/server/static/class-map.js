@@ -1,9 +1,10 @@
 // The exact contribution of each pool5 position to a logit, as a table over the photograph; the sum is checked here.
 import { fetchClassMap } from "./api.js";
-import { make, PageElement } from "./element.js";
+import { PageElement } from "./element.js";
 import { inSquare } from "./geometry.js";
 import { get, patch, touches } from "./store.js";
-import { exact, fill, number, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { exact, number, words } from "./words.js";
 
 /** @typedef {import("./api.js").ClassMap} Answer */
 
@@ -39,7 +40,7 @@ class ClassMap extends PageElement {
     this.#box.replaceChildren(
       comparisons(),
       make("div", { class: "tableBox", tabindex: "0" }, table),
-      make("p", { class: "note" }, fill(words.placesNote, side, side, cell, cell)),
+      make("p", { class: "note" }, fill(words.placesNote, { rows: side, columns: side, height: cell, width: cell })),
       sum(classMap),
       make("p", { class: "note", id: "placeSaid", "aria-live": "polite" }, words.placeHint),
     );
@@ -50,8 +51,9 @@ class ClassMap extends PageElement {
     const { classMap, classMapCell } = get();
     if (!classMap || !classMapCell) return;
     const [row, column] = classMapCell, { scores, logit } = classMap, score = scores[row][column];
+    const share = score / scores.length ** 2;
     this.child("#placeSaid", HTMLElement).textContent =
-      fill(words.place, row, column, number(score), number(score / scores.length ** 2), number(logit));
+      fill(words.place, { row, column, score: number(score), share: number(share), logit: number(logit) });
   }
 }
 
@@ -71,7 +73,7 @@ function comparisons() {
   return make("div", { class: "choices" }, ...others.map(({ index, class: name }) => make("button", {
     type: "button", "aria-pressed": String(index === against),
     onclick: () => patch({ against: index === against ? null : index }),
-  }, fill(words.against, name))));
+  }, fill(words.against, { class: name }))));
 }
 
 /** Exactly three digits, so that seven columns fit on a phone. @param {number} score */
@@ -82,10 +84,10 @@ const short = score => (Math.abs(score) < 1000 ? score.toPrecision(3) : number(s
 function sum({ scores, bias, logit, bound }) {
   const all = scores.flat(), mean = all.reduce((total, score) => total + score, 0) / all.length;
   const difference = Math.abs(mean + bias - logit), agrees = difference <= bound;
-  const text = fill(
-    words.placesSum, all.length, exact(mean), exact(bias), exact(mean + bias), exact(logit),
-    difference.toPrecision(2), agrees ? "≤" : ">", bound.toPrecision(2),
-  );
+  const text = fill(words.placesSum, {
+    places: all.length, mean: exact(mean), bias: exact(bias), sum: exact(mean + bias), logit: exact(logit),
+    difference: difference.toPrecision(2), sign: agrees ? "≤" : ">", bound: bound.toPrecision(2),
+  });
   return make("p", { class: "sum " + (agrees ? "good" : "bad"), id: "placesSum" }, (agrees ? "✓ " : "✗ ") + text);
 }
 

@@ -1,7 +1,5 @@
-// Base of the page's custom elements: they render from the store, and never interpret text as markup.
+// Base of the page's custom elements: they render from the store.
 import { subscribe, touches } from "./store.js";
-
-/** @typedef {string | number | boolean | null | undefined | ((event: Event) => void)} Attribute */
 
 /** Light DOM: an element enhances the markup that it contains. */
 export class PageElement extends HTMLElement {
@@ -37,19 +35,6 @@ export const byId = (id, type) => found(document.getElementById(id), type, "#" +
 function found(element, type, selector) {
   if (element instanceof type) return element;
   throw new TypeError(`${selector} is no ${type.name}`);
-}
-
-/** An element with attributes, listeners (on…) and children.
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag @param {Record<string, Attribute>} [attributes] @param {...(Node | string)} children */
-export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, String(value));
-  }
-  element.append(...children);
-  return element;
 }
 
 /** @param {HTMLCanvasElement | OffscreenCanvas} canvas */

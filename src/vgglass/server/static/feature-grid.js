@@ -2,10 +2,11 @@
 import { chooseCell, pointAt } from "./actions.js";
 import { fetchEffects, fetchLayer, fetchLimit, fetchMaps } from "./api.js";
 import { bitmap, coloured, drawLegend } from "./colours.js";
-import { byId, context2d, make, PageElement } from "./element.js";
+import { byId, context2d, PageElement } from "./element.js";
 import { deadSentence } from "./layer-summary.js";
 import { get, patch, touches } from "./store.js";
-import { fill, joined, number, percent, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { joined, number, percent, words } from "./words.js";
 
 /** @typedef {import("./store.js").State} State */
 /** @typedef {import("./store.js").Maps} Maps */
@@ -92,7 +93,7 @@ class FeatureGrid extends PageElement {
         if (this.#effects !== effects) return;
         for (const effect of batch) effects[effect.channel] = effect;
         known += batch.length;
-        this.#text.textContent = fill(words.silencing, known, maps.channels);
+        this.#text.textContent = fill(words.silencing, { done: known, channels: maps.channels });
         if (get().order === "effect") this.#draw();
       }
     } catch (error) {
@@ -135,7 +136,7 @@ class FeatureGrid extends PageElement {
       if (ablated.has(maps.layer.name + ":" + channel)) cross(context, left, top, width * zoom, height * zoom);
       if (channel === chosen) outline(context, left, top, width * zoom, height * zoom);
     }
-    this.#canvas.setAttribute("aria-label", fill(words.gridLabel, name, channels.length));
+    this.#canvas.setAttribute("aria-label", fill(words.gridLabel, { layer: name, maps: channels.length }));
     this.#canvas.dataset.layer = name;
     const end = own ? "a" : number(shared), ends = signed ? ["−" + end, "0", end] : ["0", "", end];
     drawLegend(this.child("#legend", HTMLCanvasElement), ends, signed);
@@ -188,15 +189,15 @@ class FeatureGrid extends PageElement {
     const { maps, model } = get();
     if (!maps || !model?.glass) return;
     const { figures, width, height, name, layer, values } = maps, effect = this.#effects?.[channel];
-    const parts = [fill(words.channel, channel)], value = values[(channel * height + cell[0]) * width + cell[1]];
+    const parts = [fill(words.channel, { channel })], value = values[(channel * height + cell[0]) * width + cell[1]];
     if (["fc8", "prob"].includes(name)) parts.push(model.classes[channel]);
-    parts.push(fill(words.value, ...cell, number(value)));
+    parts.push(fill(words.value, { row: cell[0], column: cell[1], value: number(value) }));
     if (width > 1) {
-      const range = [figures.minima[channel], figures.means[channel], figures.maxima[channel]];
-      parts.push(fill(words.range, ...range.map(number)));
-      if (layer.kind === "relu") parts.push(fill(words.zeros, percent(figures.zeros_each[channel])));
+      const [min, mean, max] = [figures.minima, figures.means, figures.maxima].map(each => number(each[channel]));
+      parts.push(fill(words.range, { min, mean, max }));
+      if (layer.kind === "relu") parts.push(fill(words.zeros, { share: percent(figures.zeros_each[channel]) }));
     }
-    if (effect) parts.push(fill(words.effect, number(effect.move), model.classes[effect.winner]));
+    if (effect) parts.push(fill(words.effect, { move: number(effect.move), answer: model.classes[effect.winner] }));
     this.#text.textContent = parts.join(" · ");
     pointAt(cell);
   }

@@ -1,5 +1,6 @@
 // Requests to the page's own server, the only host that the page contacts.
-import { fill, words } from "./words.js";
+import { fill } from "./ui.js";
+import { words } from "./words.js";
 
 /** An error response with the server's message. */
 export class Refused extends Error {
@@ -31,7 +32,7 @@ export async function request(path, options = {}) {
     const response = await fetch(path, { ...options, headers });
     if (response.ok) return response;
     if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
-      throw new Refused(response.status, "proxy", fill(words.proxy, response.status));
+      throw new Refused(response.status, "proxy", fill(words.proxy, { status: response.status }));
     }
     /** @type {{error: string, type: string}} */
     const refusal = await response.json();

@@ -3,7 +3,8 @@ import { fetchMaps } from "./api.js";
 import { bitmap, coloured } from "./colours.js";
 import { context2d, frame, PageElement } from "./element.js";
 import { get } from "./store.js";
-import { fill, words } from "./words.js";
+import { fill } from "./ui.js";
+import { words } from "./words.js";
 
 const LARGE = 336;
 
@@ -29,7 +30,7 @@ class InputMap extends PageElement {
       this.#fetched = { key, values };
     }
     this.#draw(width, height, step);
-    const label = fill(words.inputLabel, before.name, channel);
+    const label = fill(words.inputLabel, { layer: before.name, channel });
     this.#canvas.setAttribute("aria-label", label);
     this.child("#beforeSaid", HTMLElement).textContent = label;
   }

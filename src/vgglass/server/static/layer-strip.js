@@ -2,9 +2,10 @@
 import { openLayer } from "./actions.js";
 import { address } from "./address.js";
 import { heat } from "./colours.js";
-import { byId, context2d, make, PageElement } from "./element.js";
+import { byId, context2d, PageElement } from "./element.js";
 import { get, touches } from "./store.js";
-import { fill, percent, sides, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { percent, sides, words } from "./words.js";
 
 /** @type {Record<import("./api.js").Kind, string>} */
 const COLOURS = {
@@ -65,8 +66,8 @@ class LayerStrip extends PageElement {
     const context = context2d(canvas);
     context.imageSmoothingEnabled = false;
     context.drawImage(heat(thumbnail), 0, 0, THUMBNAIL, THUMBNAIL);
-    const parts = [words.kinds[layer.kind], fill(words.strongest, strongest)];
-    if (dead) parts.push(fill(words.zeros, percent(zeros)));
+    const parts = [words.kinds[layer.kind], fill(words.strongest, { channel: strongest })];
+    if (dead) parts.push(fill(words.zeros, { share: percent(zeros) }));
     block.setAttribute("title", parts.join(" · "));
   }
 }

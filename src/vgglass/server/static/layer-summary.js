@@ -1,7 +1,8 @@
 // The open layer's properties, and its statistics on this image.
 import { PageElement } from "./element.js";
 import { get } from "./store.js";
-import { fill, number, percent, sides, words } from "./words.js";
+import { fill } from "./ui.js";
+import { number, percent, sides, words } from "./words.js";
 
 const LISTED = 40; // maximum dead channels listed
 
@@ -22,19 +23,21 @@ class LayerSummary extends PageElement {
 /** @param {import("./store.js").Maps} maps */
 function figures({ layer, figures: { minimum, mean, maximum, zeros } }) {
   const { kind, shape, parameters, kernel, stride, padding, receptive_field: field, jump } = layer;
-  const parts = [words.kinds[kind], fill(words.shape, sides(shape))];
-  if (parameters) parts.push(fill(words.parameters, parameters.toLocaleString("en")));
-  if (["conv", "maxpool", "avgpool"].includes(kind)) parts.push(fill(words.geometry, kernel, kernel, stride, padding));
-  parts.push(fill(words.range, number(minimum), number(mean), number(maximum)));
-  if (kind === "relu") parts.push(fill(words.zeros, percent(zeros)));
-  return [...parts, fill(words.field, field, field, jump)];
+  const parts = [words.kinds[kind], fill(words.shape, { shape: sides(shape) })];
+  if (parameters) parts.push(fill(words.parameters, { count: parameters.toLocaleString("en") }));
+  if (["conv", "maxpool", "avgpool"].includes(kind)) {
+    parts.push(fill(words.geometry, { height: kernel, width: kernel, stride, padding }));
+  }
+  parts.push(fill(words.range, { min: number(minimum), mean: number(mean), max: number(maximum) }));
+  if (kind === "relu") parts.push(fill(words.zeros, { share: percent(zeros) }));
+  return [...parts, fill(words.field, { height: field, width: field, jump })];
 }
 
 /** @param {readonly number[] | null} channels zero everywhere */
 export function deadSentence(channels) {
   if (!channels?.length) return "";
   const rest = channels.length > LISTED ? " …" : "";
-  return fill(words.dead, channels.length, channels.slice(0, LISTED).join(", ") + rest);
+  return fill(words.dead, { count: channels.length, channels: channels.slice(0, LISTED).join(", ") + rest });
 }
 
 customElements.define("layer-summary", LayerSummary);

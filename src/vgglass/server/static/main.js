@@ -20,7 +20,8 @@ import "./sliding-classifier.js";
 import "./step-arithmetic.js";
 import { get, patch, subscribe } from "./store.js";
 import { TokenForm } from "./token-form.js";
-import { fill, loadWords, preferredLanguage, setLanguage, words } from "./words.js";
+import { fill } from "./ui.js";
+import { loadWords, preferredLanguage, setLanguage, words } from "./words.js";
 
 function followProblem() {
   const alert = byId("problem", HTMLElement);
@@ -45,7 +46,7 @@ function followColourScheme() {
 
 /** Set up a page with predictions only, if the server can't show layers. @param {string} missing */
 function hideGlass(missing) {
-  patch({ problem: fill(missing === "graph" ? words.noGlassGraph : words.noGlassPackage, missing) });
+  patch({ problem: fill(missing === "graph" ? words.noGlassGraph : words.noGlassPackage, { package: missing }) });
   for (const part of document.querySelectorAll("main > section:not(#image), #glass")) {
     if (part instanceof HTMLElement) part.hidden = true;
   }

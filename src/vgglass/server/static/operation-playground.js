@@ -1,9 +1,10 @@
 // Playground for pooling and convolution with adjustable size, stride and padding, computed in the browser.
 import { fetchNumbers } from "./api.js";
-import { ARROWS, clip, context2d, make, PageElement } from "./element.js";
+import { ARROWS, clip, context2d, PageElement } from "./element.js";
 import { compute, outputOf, windowAt, winner } from "./operations.js";
 import { get, touches } from "./store.js";
-import { fill, number, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { number, words } from "./words.js";
 
 /** @typedef {import("./operations.js").Geometry} Geometry */
 /** @typedef {Geometry & {operation: import("./operations.js").Operation, size: number}} Settings */
@@ -100,7 +101,7 @@ class OperationPlayground extends PageElement {
   #enter(name, text) {
     const value = Number(text), [least, most] = FIELDS[name];
     if (text === "" || !Number.isInteger(value) || value < least || value > most) {
-      return this.#refuse(fill(words.outOfRange, label(name), least, most));
+      return this.#refuse(fill(words.outOfRange, { name: label(name), least, most }));
     }
     return this.#change({ [name]: value });
   }
@@ -138,9 +139,10 @@ class OperationPlayground extends PageElement {
       this.#input = { key, values };
     }
     const result = (this.#result = compute(this.#input.values, operation, this.#settings));
-    this.child("#formula", HTMLElement).textContent = fill(words.formula, result.formula);
-    if (result.problem === "window") return this.#refuse(fill(words.invalidWindow, result.span, result.room));
-    if (result.problem === "padding") return this.#refuse(fill(words.invalidPadding, padding, kernel));
+    this.child("#formula", HTMLElement).textContent = fill(words.formula, { result: result.formula });
+    const { problem, span, room } = result;
+    if (problem === "window") return this.#refuse(fill(words.invalidWindow, { span, room }));
+    if (problem === "padding") return this.#refuse(fill(words.invalidPadding, { padding, kernel }));
     this.#refuse("");
     this.#select(...this.#cell, true);
   }
@@ -166,7 +168,7 @@ class OperationPlayground extends PageElement {
       for (const [j, value] of row.entries()) square(context, j, i, cell, value, most);
     }
     ring(context, this.#cell[1], this.#cell[0], cell, "#ffd400", 3);
-    this.#output.setAttribute("aria-label", fill(words.playOutputLabel, side, side));
+    this.#output.setAttribute("aria-label", fill(words.playOutputLabel, { rows: side, columns: side }));
   }
 
   /** Pixels for a grid. */
@@ -190,7 +192,7 @@ class OperationPlayground extends PageElement {
         ring(context, column, row, cell, best ? "#d9730d" : "#ffd400", best ? 4 : 2);
       }
     }
-    canvas.setAttribute("aria-label", fill(words.playInputLabel, size, size));
+    canvas.setAttribute("aria-label", fill(words.playInputLabel, { rows: size, columns: size }));
   }
 
   /** @param {import("./operations.js").Window} window */
@@ -198,8 +200,9 @@ class OperationPlayground extends PageElement {
     const { operation } = this.#settings, zeros = ["conv", "avg"].includes(operation); // padding counts as zeros
     const values = window.values.flatMap((row, i) => row.filter((_, j) => zeros || window.inside[i][j]));
     const listed = values.slice(0, LISTED).map(number).join(", ") + (values.length > LISTED ? ", …" : "");
+    const [row, column] = this.#cell, result = number(outputOf(window, operation));
     this.child("#playSaid", HTMLElement).textContent =
-      fill(words.windowResult[operation], ...this.#cell, listed, number(outputOf(window, operation)));
+      fill(words.windowResult[operation], { row, column, values: listed, result });
   }
 
   #play() {

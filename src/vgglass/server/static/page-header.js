@@ -1,7 +1,8 @@
 // The page header: model and engine, and the language.
 import { byId, PageElement } from "./element.js";
 import { get } from "./store.js";
-import { fill, setLanguage, words } from "./words.js";
+import { fill } from "./ui.js";
+import { setLanguage, words } from "./words.js";
 
 class PageHeader extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -23,7 +24,7 @@ class PageHeader extends PageElement {
     byId("brand", HTMLElement).textContent = document.title;
     const { engine, precision } = model.settings;
     byId("about", HTMLElement).textContent =
-      fill(words.about, model.glass ? model.architecture : "", engine, precision);
+      fill(words.about, { architecture: model.glass ? model.architecture : "", engine, precision });
   }
 }
 

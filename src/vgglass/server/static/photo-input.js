@@ -1,8 +1,9 @@
 // Image input: file, drag and drop, paste, camera, samples.
 import { putImage, putSample } from "./actions.js";
-import { context2d, make, PageElement } from "./element.js";
+import { context2d, PageElement } from "./element.js";
 import { get, patch } from "./store.js";
-import { fill, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { words } from "./words.js";
 
 class PhotoInput extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -64,7 +65,7 @@ class PhotoInput extends PageElement {
       const video = { width: 640, facingMode: "environment" };
       this.#video.srcObject = await navigator.mediaDevices.getUserMedia({ video });
     } catch (error) {
-      patch({ problem: fill(words.noCamera, error instanceof Error ? error.message : String(error)) });
+      patch({ problem: fill(words.noCamera, { reason: error instanceof Error ? error.message : String(error) }) });
       return;
     }
     this.#webcam.hidden = false;
@@ -90,7 +91,7 @@ class PhotoInput extends PageElement {
 const sampleName = name =>
   name in words.sampleNames
     ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
-    : fill(words.digit, name.split("-")[1]);
+    : fill(words.digit, { digit: name.split("-")[1] });
 
 /** Open the user's image; one that comes before the model is opened once that has loaded, see main.js.
  * @param {Blob | null | undefined} file */

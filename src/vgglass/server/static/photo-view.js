@@ -1,9 +1,10 @@
 // The photograph with overlays: heat map, receptive field, positions of the sliding classifier.
 import { glow, heat } from "./colours.js";
 import { context2d, frame, PageElement } from "./element.js";
-import { boxOnPhoto, cellBox, isEmpty, receptiveField, scoreBox } from "./geometry.js";
+import { boxOnPhoto, isEmpty, receptiveField } from "./geometry.js";
 import { get, patch } from "./store.js";
-import { fill, words } from "./words.js";
+import { fill } from "./ui.js";
+import { words } from "./words.js";
 
 const ENLARGED = 240; // pixels to which the longer side of a tiny image is enlarged
 
@@ -38,7 +39,8 @@ class PhotoView extends PageElement {
     context.imageSmoothingEnabled = scale < 1;
     context.drawImage(photo.bitmap, 0, 0, this.#canvas.width, this.#canvas.height);
     if (!placement || !model?.glass) return;
-    if (this.hasAttribute("pointable")) this.#canvas.setAttribute("aria-label", fill(words.photoLabel, width, height));
+    const label = fill(words.photoLabel, { width, height });
+    if (this.hasAttribute("pointable")) this.#canvas.setAttribute("aria-label", label);
     context.scale(this.#canvas.width / width, this.#canvas.height / height);
     context.imageSmoothingEnabled = true;
     if (image === photo.image) overlay(context, { width, height, placement }, model.size, 3 / scale);
@@ -62,9 +64,26 @@ function overlay(context, photo, size, line) {
     return;
   }
   if (field) fillBox(context, glow(field), square);
-  const seen = position && receptiveField(photo, size, position);
+  const seen = position && receptiveField(photo, size, position.layer, position.cell);
   if (seen && !isEmpty(seen)) frameBox(context, seen, line);
   if (classMap && classMapCell) frameBox(context, boxOnPhoto(photo, cellBox(classMapCell, classMap.cell)), line);
+}
+
+/** A cell of the grid that divides the network's square.
+ * @param {import("./store.js").Cell} cell @param {number} side */
+const cellBox = ([row, column], side) => ({
+  top: row * side, left: column * side, bottom: (row + 1) * side, right: (column + 1) * side,
+});
+
+/** The square that a sliding classifier covers at a position of its map.
+ * @param {{width: number, height: number}} photo @param {import("./api.js").Scores} scores
+ * @param {import("./store.js").Cell} cell */
+function scoreBox(photo, { step, side, height, width }, [row, column]) {
+  const down = photo.height / height, across = photo.width / width;
+  return {
+    top: row * step * down, left: column * step * across,
+    bottom: (row * step + side) * down, right: (column * step + side) * across,
+  };
 }
 
 /** @param {CanvasRenderingContext2D} context @param {OffscreenCanvas} picture

@@ -3,7 +3,8 @@ import { fetchField } from "./api.js";
 import { PageElement } from "./element.js";
 import { isEmpty, receptiveField } from "./geometry.js";
 import { get, patch, touches } from "./store.js";
-import { fill, joined, percent, words } from "./words.js";
+import { fill } from "./ui.js";
+import { joined, percent, words } from "./words.js";
 
 const REST = 160; // milliseconds of hovering before the gradient is requested
 const WHOLE = ["image", "linear", "softmax", "dropout"]; // layers without a localised gradient
@@ -28,16 +29,19 @@ class ReceptiveField extends PageElement {
     const { position, photo, model, field } = get();
     if (!position || !photo?.image.placement || !model?.glass) return;
     const { layer, cell } = position, { width, height } = photo.bitmap, side = layer.receptive_field;
-    const box = receptiveField({ width, height, placement: photo.image.placement }, model.size, position);
-    const sentence = fill(isEmpty(box) ? words.fieldInPadding : words.fieldOnPhoto, layer.name, ...cell, side, side);
-    this.#text.textContent = joined(sentence, field ? fill(words.effective, field.side, field.side, side) : "");
+    const box = receptiveField({ width, height, placement: photo.image.placement }, model.size, layer, cell);
+    const sentence = fill(isEmpty(box) ? words.fieldInPadding : words.fieldOnPhoto, {
+      layer: layer.name, row: cell[0], column: cell[1], height: side, width: side,
+    });
+    const glow = field ? fill(words.effective, { height: field.side, width: field.side, side }) : "";
+    this.#text.textContent = joined(sentence, glow);
     this.#text.dataset.box = [box.top, box.left, box.bottom, box.right].map(x => x.toFixed(3)).join(",");
   }
 
   /** @param {import("./api.js").Scores} scores @param {import("./store.js").Cell} cell */
   #describeScore({ probabilities, likeliest, names, class: name }, [row, column]) {
     const probability = percent(probabilities[row][column]), first = names[likeliest[row][column]];
-    this.#text.textContent = fill(words.slidePlace, row, column, name, probability, first);
+    this.#text.textContent = fill(words.slidePlace, { row, column, class: name, probability, likeliest: first });
   }
 
   #awaitRest() {

@@ -2,7 +2,8 @@
 import { fetchScores } from "./api.js";
 import { PageElement } from "./element.js";
 import { get, patch, touches } from "./store.js";
-import { fill, joined, number, percent, words } from "./words.js";
+import { fill } from "./ui.js";
+import { joined, number, percent, words } from "./words.js";
 
 class SlidingClassifier extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -43,11 +44,10 @@ function legend({ probabilities, class: name, largest, mean, both }) {
   const [rows, columns] = [probabilities.length, probabilities[0].length];
   const input = [...both.input].reverse().join("×");
   return joined(
-    fill(words.slideLegend, name, columns, rows, percent(largest), percent(mean)),
-    fill(
-      both.layer === "fc6" ? words.slideSame : words.slideSamePooled,
-      both.outputs, input, both.difference.toPrecision(2), number(both.largest),
-    ),
+    fill(words.slideLegend, { class: name, columns, rows, largest: percent(largest), mean: percent(mean) }),
+    fill(both.layer === "fc6" ? words.slideSame : words.slideSamePooled, {
+      outputs: both.outputs, shape: input, difference: both.difference.toPrecision(2), largest: number(both.largest),
+    }),
   );
 }
 

@@ -1,8 +1,8 @@
 // The softmax of the top classes, with a slider for the temperature.
 import { fetchSoftmax } from "./api.js";
 import { list, total } from "./arithmetic-terms.js";
-import { make } from "./element.js";
 import { get } from "./store.js";
+import { make } from "./ui.js";
 import { exact, number, words } from "./words.js";
 
 export class SoftmaxTable extends HTMLElement {
@@ -37,7 +37,7 @@ export class SoftmaxTable extends HTMLElement {
     const rows = softmax.rows.map(({ class: name, logit, scaled, shifted, exponential, probability }) =>
       [name, ...[logit, scaled, shifted, exponential, probability].map(number)]);
     const head = [words.class, "z", "z / T", "z / T − max", "exp", words.probability];
-    this.#table.replaceChildren(list(head, rows), total(words.softmaxSum, exact(softmax.total)));
+    this.#table.replaceChildren(list(head, rows), total(words.softmaxSum, { total: exact(softmax.total) }));
   }
 }
 

@@ -1,10 +1,11 @@
 // The terms of one output, and its agreement with the network.
 import { fetchStep } from "./api.js";
 import { termsOf, total } from "./arithmetic-terms.js";
-import { make, PageElement } from "./element.js";
+import { PageElement } from "./element.js";
 import { SoftmaxTable } from "./softmax-table.js";
 import { get, patch, touches } from "./store.js";
-import { exact, fill, number, words } from "./words.js";
+import { fill, make } from "./ui.js";
+import { exact, number, words } from "./words.js";
 
 class StepArithmetic extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -30,14 +31,14 @@ class StepArithmetic extends PageElement {
     const { step, image, layer } = get();
     if (layer === "image" && this.#box.hasChildNodes()) this.#box.replaceChildren(make("p", {}, words.noArithmetic));
     if (!step || !image || step.layer !== layer) return;
-    const open = this.#box.querySelector("details")?.open;
+    const open = this.#box.querySelector("details")?.open, [row, column] = step.position;
     this.#box.replaceChildren(
-      make("p", {}, fill(words.stepTitle, step.layer, step.channel, ...step.position)),
+      make("p", {}, fill(words.stepTitle, { layer: step.layer, channel: step.channel, row, column })),
       ...termsOf(step),
       ...(step.kind === "softmax" ? [softmax(step)] : []),
       ...afterRelu(step),
       verdict(step),
-      make("p", { class: "note" }, fill(words.precision, image.engine, image.precision)),
+      make("p", { class: "note" }, fill(words.precision, { engine: image.engine, precision: image.precision })),
     );
     const details = this.#box.querySelector("details");
     if (open && details) details.open = true;
@@ -52,19 +53,24 @@ class StepArithmetic extends PageElement {
 function softmax({ channel }) {
   const { model } = get(), table = new SoftmaxTable(channel);
   if (!model?.glass || !model.temperature) return table;
-  return make("div", {}, table, make("p", { class: "note" }, fill(words.ownTemperature, number(model.temperature))));
+  const note = fill(words.ownTemperature, { temperature: number(model.temperature) });
+  return make("div", {}, table, make("p", { class: "note" }, note));
 }
 
 /** @param {import("./api.js").Step} step */
 function afterRelu({ after, recomputed }) {
   if (!after) return [];
-  return [total(words.thenRelu, after.layer, exact(recomputed), exact(after.recomputed), exact(after.network))];
+  return [total(words.thenRelu, {
+    layer: after.layer, input: exact(recomputed), recomputed: exact(after.recomputed), network: exact(after.network),
+  })];
 }
 
 /** @param {import("./api.js").Step} step */
 function verdict({ agrees, recomputed, network, difference, bound }) {
-  const figures = [exact(recomputed), exact(network), difference.toPrecision(2), bound.toPrecision(2)];
-  const text = (agrees ? "✓ " : "✗ ") + fill(words.verdict, ...figures);
+  const text = (agrees ? "✓ " : "✗ ") + fill(words.verdict, {
+    recomputed: exact(recomputed), network: exact(network), difference: difference.toPrecision(2),
+    bound: bound.toPrecision(2),
+  });
   return make("p", { class: "sum " + (agrees ? "good" : "bad"), id: "verdict" }, text);
 }
 

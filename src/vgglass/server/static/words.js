@@ -28,13 +28,6 @@ export function setLanguage(language) {
 export const preferredLanguage = () =>
   localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
-/** '{}' takes the values in turn, '{1}' the one of that number, from 0, as `locale.of_page` writes them.
- * @param {string} text @param {...(string | number)} values */
-export function fill(text, ...values) {
-  let next = 0;
-  return text.replace(/\{(\d*)\}/g, (_, index) => String(values[index === "" ? next++ : index]));
-}
-
 /** Four significant digits, exponents only for extreme values. @param {number | null | undefined} x */
 export function number(x) {
   if (x === null || x === undefined) return "–";
