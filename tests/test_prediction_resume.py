@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.inference import Prediction, complete, recorded, require_origin
-from vgglass.inference.header import Header, line, parsed
-from vgglass.inference.resume import beside, content
+from vgglass.inference.resume import Header, beside, content, line, parsed
 
 FILES = [Path(name) for name in ("/a/1.png", "/a/two words.png", "/a/\udcff.png", "/a/4,\n.png", "/a/五.png")]
 HEADER = Header("0" * 64, 2, settings={"engine": "openvino", "views": 1})
@@ -302,7 +301,7 @@ def test_a_signal_is_heeded_between_two_rows(tmp_path: Path, number: signal.Sign
 HOLDER = """
 import sys
 from pathlib import Path
-from vgglass.inference.header import Header
+from vgglass.inference.resume import Header
 from vgglass.inference.resume import open_journal
 with open_journal(Path(sys.argv[1]), Header("0" * 64, 2), False):
     print("ready", flush=True)
@@ -327,7 +326,7 @@ CONTENDER = """
 import os, sys
 from pathlib import Path
 from vgglass.errors import UsageError
-from vgglass.inference.header import Header
+from vgglass.inference.resume import Header
 from vgglass.inference.resume import open_journal
 out, marker, owned = Path(sys.argv[1]), sys.argv[1] + ".owned", 0
 while owned < 200:

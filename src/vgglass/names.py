@@ -1,8 +1,14 @@
-"""Compare names after Unicode normalisation (UAX 15), with or without case."""
+"""Names as text, and compared after Unicode normalisation (UAX 15), with or without case."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def printable(path: Path | str) -> str:
+    """The path as valid text, with bytes that are not UTF-8 escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def normalised(name: str) -> str:

@@ -16,7 +16,7 @@ from vgglass import __version__, files
 from vgglass.cluster.sources import Images
 from vgglass.errors import UsageError
 from vgglass.files import discard, replacing, temporaries
-from vgglass.inference.header import differences
+from vgglass.inference.resume import differences
 
 HEADER = "job.json"
 LOCK = ".lock"

@@ -21,7 +21,7 @@ from vgglass.cluster.connection import Node, connected, limit_threads
 from vgglass.engines import ENGINES
 from vgglass.errors import DataError, InterruptedRunError, ModelFileError, UserError
 from vgglass.inference import Prediction, tables
-from vgglass.inference.header import model_digest
+from vgglass.inference.resume import model_digest
 from vgglass.signals import at_once
 from vgglass.workflows.data import report_line
 

@@ -15,8 +15,8 @@ from vgglass.data.dataset import SPLITS, effective_numbers
 from vgglass.data.duplicates import DuplicateGroups, find_duplicates
 from vgglass.data.examination import Facts
 from vgglass.data.folder import NO_CLASS, Entry, Survey
-from vgglass.data.listing import printable
 from vgglass.errors import ImageError
+from vgglass.names import printable
 from vgglass.preprocess import Preprocessing, placement
 
 # Kinds that damage training or the score; vgglass check exits with 1 if there are any.

@@ -11,9 +11,10 @@ from vgglass.data import manifest, sources, split
 from vgglass.data.dataset import SPLITS, Dataset, PassedOver, Sample
 from vgglass.data.examination import Facts, Progress, examined
 from vgglass.data.layout import detect_layout
-from vgglass.data.listing import Folder, printable
+from vgglass.data.listing import Folder
 from vgglass.errors import DataError
 from vgglass.images import Pixels
+from vgglass.names import printable
 
 NO_CLASS = -1  # label of an unreadable file whose class a manifest does not record
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from vgglass.data.dataset import SPLITS, PassedOver, natural
-from vgglass.data.listing import Folder, printable
+from vgglass.data.listing import Folder
 from vgglass.errors import DataError
-from vgglass.names import casefolded, group_by_case, normalised
+from vgglass.names import casefolded, group_by_case, normalised, printable
 
 
 @dataclass(frozen=True)

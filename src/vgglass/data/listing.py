@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 from vgglass import images
 from vgglass.data.dataset import PassedOver, natural
 from vgglass.errors import DataError
+from vgglass.names import printable
 
 # Image formats that vgglass may not read: such files are listed, so that they are reported with a reason.
 SUFFIXES = images.SUFFIXES | {
@@ -183,11 +184,6 @@ def has_image_suffix(name: str) -> bool:
 def is_system_file(name: str) -> bool:
     """Whether a name is that of a system file or folder: hidden, a thumbnail cache, a recycle bin."""
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def printable(path: Path | str) -> str:
-    """The path as valid text, with bytes that are not UTF-8 escaped."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def refuse(error: OSError) -> NoReturn:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.data.listing import printable
 from vgglass.images import Pixels
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
+from vgglass.names import printable
 
 
 @dataclass(frozen=True, eq=False)

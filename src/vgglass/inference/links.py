@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vgglass.errors import DataError
-from vgglass.inference.rows import Prediction
+from vgglass.inference.predictor import Prediction
 
 # Characters that file systems reject (slash, NUL, surrogates), control characters, and the escape character itself.
 UNSAFE = {ord("/"), ord("%"), 0x7F} | set(range(0x20)) | set(range(0xD800, 0xE000))

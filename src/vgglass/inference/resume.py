@@ -1,6 +1,7 @@
 """A journal of predictions, `rows.csv.partial`, so that an interrupted run can be resumed.
 
-The first line is the header, every other one a row with the digest of its image; each line starts with a checksum.
+The first line is the header, the settings that the rows depend on; every other one is a row with the digest of its
+image. Each line starts with a checksum.
 When all rows are there, the table is written and the journal removed. If the journal exists, `--resume` continues; if
 only the table exists it is complete, and `.rows.csv.origin` records the settings and images that it was made with.
 """
@@ -8,27 +9,104 @@ only the table exists it is complete, and `.rows.csv.origin` records the setting
 import glob
 import hashlib
 import io
+import json
 import os
 import stat
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vgglass.data.loader import prefetch
 from vgglass.errors import InterruptedRunError, UsageError
 from vgglass.files import discard, lock, replacing, temporaries
 from vgglass.inference import tables
-from vgglass.inference.header import FORMAT, Header, differences, line, parsed, read_header
 from vgglass.inference.inputs import SeenImages
-from vgglass.inference.rows import Prediction
+from vgglass.inference.predictor import Prediction, Predictor
+from vgglass.modelfile import Record
 from vgglass.signals import Interruption
 
 SUFFIX = ".partial"
+FORMAT = 2
 
 Answer = Callable[[Iterable[Path]], Iterator[Prediction]]
 Entry = tuple[Prediction, str]  # a row, and the `content` of its image
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything that the rows of a journal depend on.
+
+    model     digest of the parts of a model file that affect predictions
+    top       classes per image
+    folder    base of relative paths; empty if there are none
+    settings  other options that affect predictions, by their command line names
+    """
+
+    model: str
+    top: int
+    folder: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def line(self) -> bytes:
+        return line({"format": FORMAT, **asdict(self)})
+
+    def facts(self) -> dict[str, Any]:
+        return {"model": self.model, "top": self.top, "folder": self.folder, **self.settings}
+
+
+def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
+    """The header for predictions of these files."""
+    record = predictor.record
+    relative = any(not path.is_absolute() for path in files)
+    return Header(
+        model_digest(record), min(top, len(record.classes)), str(Path.cwd()) if relative else "", predictor.settings
+    )
+
+
+def model_digest(record: Record) -> str:
+    """SHA-256 of the parts of a model file that affect predictions."""
+    values = record.as_json()
+    names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
+    decisive = [values[name] for name in names]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """A phrase on the values that differ; '' if none do."""
+    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {_abbreviated(before.get(name))} and not {_abbreviated(now.get(name))}" for name in other)
+
+
+def _abbreviated(value: Any) -> str:
+    text = str(value) if value is not None else "unsaid"
+    return f"{text[:12]}…" if len(text) == 64 else text  # a digest
+
+
+def read_header(values: dict[str, Any]) -> Header:
+    """Inverse of `Header.line`. Raises ValueError, TypeError or KeyError for other values."""
+    found = Header(**{name: value for name, value in values.items() if name != "format"})
+    if values["format"] != FORMAT or not isinstance(found.settings, dict):
+        raise ValueError("another format")
+    return found
+
+
+def line(values: dict[str, Any]) -> bytes:
+    """A line of checksum and ASCII JSON, which preserves paths that are not UTF-8."""
+    text = json.dumps(values).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def parsed(found: bytes) -> dict[str, Any]:
+    """Inverse of `line`. Raises ValueError for an incomplete or damaged line."""
+    checksum, _, text = found.partition(b" ")
+    if not text.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text[:-1]):
+        raise ValueError("its checksum differs")
+    values: dict[str, Any] = json.loads(text)
+    return values
 
 
 class Journal:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.files import replacing
-from vgglass.inference.rows import Prediction
+from vgglass.inference.predictor import Prediction
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 Cell = str | float | bool | None
