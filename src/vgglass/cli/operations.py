@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vgglass.glass.operations import Geometry, Numbers, Window
 
 SAMPLE = "flower.jpg"  # a photograph that scikit-learn ships
+DEPTHS = ("A", "E")  # the columns in which relu --depth measures
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training images, in units of 0..1
 
 At = Annotated[str | None, typer.Option(help="Show one output's arithmetic: its row and column, as Y,X.")]
@@ -121,9 +122,7 @@ def relu(
     chosen = language(lang)
     output.require_png("--out", out)
     if depth:
-        from vgglass.cli.depth import depth as report
-
-        report(out, chosen)
+        _report_depth(out, chosen)
         return
     text, console = _text(chosen), output.console()
     if image is not None and image.suffix == ".npy":
@@ -157,6 +156,54 @@ def relu(
         console.print(text["busy"], soft_wrap=True)
     one = [replace(row, output=row.output[channel]) for row in found]
     output.warn(sheets.responses(x[channel].numpy(), one, channel, out, chosen))
+    console.print(text["written"].format(picture=out), soft_wrap=True)
+
+
+def _report_depth(out: Path, lang: str) -> None:
+    """Measure, print and draw the study note's four claims about ReLU."""
+    from vgglass import workflows
+
+    workflows.require_torch("operations on images")
+    import torch
+
+    from vgglass.glass import nonlinearities, sheets
+
+    text, console = words(lang, "commands")["depth"], output.console()
+    console.print(text["about"].format(steps=nonlinearities.STEPS), soft_wrap=True)
+    torch.manual_seed(nonlinearities.SEED)
+    costs = nonlinearities.respond(torch.randn(256, 256))
+    names = list(nonlinearities.FUNCTIONS)
+    found = {
+        (column, name): nonlinearities.depth(column, name, nonlinearities.STEPS) for column in DEPTHS for name in names
+    }
+    console.print(text["gradients"])
+    for column in DEPTHS:
+        runs = [found[column, name] for name in names]
+        rows = [[layer, *(f"{run.gradients[index]:.3g}" for run in runs)] for index, layer in enumerate(runs[0].layers)]
+        console.print(output.table("|>".join([column, "ReLU", "tanh", "sigmoid"]), rows))
+    relu, tanh, sigmoid = costs
+    deep = [found[DEPTHS[-1], name] for name in names]
+    holds = [text[str(verdict)] for verdict in nonlinearities.verdicts(costs, deep)]
+    ratios = [row.times(relu) for row in (tanh, sigmoid)]
+    by_tanh, by_sigmoid = ("" if ratio is None else text["times"].format(times=ratio) for ratio in ratios)
+    console.print(
+        text["cheap"].format(
+            verdict=holds[0], relu=relu.nanoseconds, tanh=tanh.nanoseconds, tanh_times=by_tanh,
+            sigmoid=sigmoid.nanoseconds, sigmoid_times=by_sigmoid,
+        ),
+        text["sparse"].format(verdict=holds[1], **{run.function: run.zeros for run in deep}),
+        text["linear"].format(
+            verdict=holds[2], relu=relu.doubling, tanh=tanh.doubling, sigmoid=sigmoid.doubling,
+            relu_slope=relu.slope, tanh_slope=tanh.slope, sigmoid_slope=sigmoid.slope,
+        ),
+        text["deep"].format(
+            verdict=holds[3], **{run.function: run.reach for run in deep}, steps=nonlinearities.STEPS,
+            **{f"{run.function}_loss": run.losses[-1] for run in deep},
+            learned=", ".join(sheets.NAMES[run.function] for run in deep if run.learned) or "—",
+        ),
+        sep="\n", soft_wrap=True,
+    )  # fmt: skip
+    output.warn(sheets.claims(costs, list(found.values()), out, lang))
     console.print(text["written"].format(picture=out), soft_wrap=True)
 
 
