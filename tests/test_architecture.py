@@ -171,7 +171,7 @@ def test_at_changes_the_head_alone() -> None:
         ({"widths": (0,) + (8,) * 12}, "widths 0, 8, .*: each convolution has 1 to 64 times the paper's channels"),
         ({"widths": (4097,) + (8,) * 12}, "widths 4097, 8, .*: each convolution has 1 to 64 times"),
         ({"head": "none"}, "head 'none': not one of vgg, pooled; choose one of them"),
-        ({"hidden": 0}, "hidden width 0: fc6 and fc7 need outputs; 4096 is the paper's"),
+        ({"hidden": 0}, "fc6 of 0 outputs: fc6 and fc7 need outputs; 4096 is the paper's"),
         ({"dropout": 1}, r"dropout 1: a share to zero lies in \[0, 1\); 0.5 is the paper's"),
         ({"dropout": -0.1}, r"dropout -0.1: a share to zero lies in \[0, 1\)"),
     ],
@@ -189,8 +189,8 @@ def test_the_pooled_head_is_an_average_and_fc8() -> None:
     assert (pooled.layers()[-3].kind, pooled.layers()[-3].kernel) == ("avgpool", 7)
     assert sum(layer.parameters for layer in after) == 512 * 10 + 10
     assert pooled.layer("avgpool").receptive_field == paper.layer("fc6").receptive_field
-    assert (pooled.hidden, pooled.embedding, pooled.head_layer) == (0, "avgpool", "avgpool")
-    assert (paper.hidden, paper.embedding, paper.head_layer) == (4096, "fc7", "fc6")
+    assert (pooled.hidden, pooled.embedding, pooled.head_layer) == ((0, 0), "avgpool", "avgpool")
+    assert (paper.hidden, paper.embedding, paper.head_layer) == ((4096, 4096), "fc7", "fc6")
 
 
 def test_every_convolution_has_a_width_of_its_own() -> None:

@@ -273,7 +273,8 @@ def test_bytes_behind_the_end(path: Path) -> None:
 def test_version_1_had_one_multiplier_and_the_papers_head(path: Path) -> None:
     record = record_of(path)
     del record["sha256"]
-    options = {name: value for name, value in record["architecture"].items() if name not in ("widths", "head")}
+    later = ("widths", "head", "ranks")
+    options = {name: value for name, value in record["architecture"].items() if name not in later} | {"hidden": 4}
     old = record | {"format_version": 1, "architecture": options | {"width": 1 / 64}}
     rewrite(path, tensors_of(path), old)
     assert modelfile.load_record(path).architecture == ARCHITECTURE
@@ -283,12 +284,23 @@ def test_version_1_had_one_multiplier_and_the_papers_head(path: Path) -> None:
     refuses(path, "its record is damaged")
 
 
-@pytest.mark.parametrize("version", [0, 3, "1"])
+def test_version_2_had_one_width_for_fc6_and_fc7(path: Path) -> None:
+    record = record_of(path)
+    del record["sha256"]
+    options = {name: value for name, value in record["architecture"].items() if name != "ranks"}
+    rewrite(path, tensors_of(path), record | {"format_version": 2, "architecture": options | {"hidden": 4}})
+    assert modelfile.load_record(path).architecture == ARCHITECTURE
+    assert modelfile.load(path).golden_logits.shape == (4, 3)
+    rewrite(path, tensors_of(path), record | {"format_version": 2, "architecture": options | {"hidden": [4, 4]}})
+    refuses(path, r"its record is damaged \('hidden' is of the wrong type\)")
+
+
+@pytest.mark.parametrize("version", [0, 4, "1"])
 def test_another_format_version(path: Path, version: object) -> None:
     rewrite(path, tensors_of(path), record_of(path) | {"format_version": version, "classes": "of a later fashion"})
     refuses(
         path,
-        rf"has format version {version!r}, and this vgglass reads up to 2; upgrade with: pip install --upgrade vgglass",
+        rf"has format version {version!r}, and this vgglass reads up to 3; upgrade with: pip install --upgrade vgglass",
     )
 
 
@@ -349,6 +361,8 @@ def test_a_missing_field(path: Path, field: tuple[str, ...]) -> None:
         (("architecture", "batch_norm"), "no", "'batch_norm' is of the wrong type"),
         (("architecture", "dropout"), True, "'dropout' is of the wrong type"),
         (("architecture", "hidden"), True, "'hidden' is of the wrong type"),
+        (("architecture", "ranks"), [1], "'ranks' is of the wrong type"),
+        (("architecture", "ranks"), [4, 5], "rank 5 of fc7: a matrix of 4 inputs and 4 outputs has at most 4"),
         (("architecture", "column"), "F", "architecture 'F': not one of A, A-LRN, B"),
         (("architecture", "widths"), [1.5] * 8, "'widths' is of the wrong type"),
         (("architecture", "widths"), [1, 2], "2 widths: vgg11 has 8 convolutions"),

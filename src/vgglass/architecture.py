@@ -143,7 +143,9 @@ class Architecture:
     image_size    side of the square input in pixels; fc6 fits the resulting size of pool5
     widths        channels of each convolution, in order; empty: the paper's
     head          vgg: the paper's fc6, fc7 and fc8; pooled: pool5's global average, then fc8
-    hidden        outputs of fc6 and fc7 (4096 in the paper); 0 for a pooled head, which has neither
+    hidden        outputs of fc6 and of fc7 (4096 in the paper); (0, 0) for a pooled head, which has neither
+    ranks         of fc6 and of fc7 as products of two matrices, each a layer: fc6_1, inputs to rank, fc6_2, rank to
+                  outputs (Girshick 2015, Fast R-CNN, arXiv 1504.08083, section 3.1); 0: one matrix, as in the paper
     dropout       dropout probability after fc6 and fc7
     """
 
@@ -154,7 +156,8 @@ class Architecture:
     image_size: int = 224
     widths: tuple[int, ...] = ()
     head: Head = "vgg"
-    hidden: int = 4096
+    hidden: tuple[int, int] = (4096, 4096)
+    ranks: tuple[int, int] = (0, 0)
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
@@ -163,7 +166,8 @@ class Architecture:
         if not self.widths:
             object.__setattr__(self, "widths", scaled_widths(self.column, 1.0))
         if self.head == "pooled":
-            object.__setattr__(self, "hidden", 0)
+            object.__setattr__(self, "hidden", (0, 0))
+            object.__setattr__(self, "ranks", (0, 0))
         if self.image_size < SMALLEST_IMAGE:
             raise UsageError(
                 f"image size {self.image_size}",
@@ -184,16 +188,28 @@ class Architecture:
             raise UsageError(f"widths {', '.join(map(str, self.widths))}", rule, "choose among these")
         if self.head not in get_args(Head):
             raise UsageError(f"head {self.head!r}", f"not one of {', '.join(get_args(Head))}", "choose one of them")
-        if self.head == "vgg" and self.hidden < 1:
-            raise UsageError(f"hidden width {self.hidden}", "fc6 and fc7 need outputs", "4096 is the paper's")
+        if self.head == "vgg":
+            self._require_matrices()
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout {self.dropout}", "a share to zero lies in [0, 1)", "0.5 is the paper's")
+
+    def _require_matrices(self) -> None:
+        """Raises UsageError for fc6 or fc7 without outputs, or of a rank that no matrix of its shape has."""
+        inputs = self.widths[-1] * self.head_kernel**2
+        for name, outputs, rank in zip(("fc6", "fc7"), self.hidden, self.ranks, strict=True):
+            if outputs < 1:
+                raise UsageError(f"{name} of {outputs} outputs", "fc6 and fc7 need outputs", "4096 is the paper's")
+            if not 0 <= rank <= min(inputs, outputs):
+                rule = f"a matrix of {inputs:,} inputs and {outputs:,} outputs has at most {min(inputs, outputs):,}"
+                raise UsageError(f"rank {rank} of {name}", rule, "choose that or less; 0 is one matrix, not factorised")
+            inputs = outputs
 
     @classmethod
     def named(cls, name: str, *, width: float = 1.0, **options: Any) -> "Architecture":
         """The architecture of a column ('A' to 'E', 'A-LRN') or alias ('vgg11', 'vgg16_bn'); case is ignored.
 
-        width  multiplier of the paper's channels, if `widths` is not given
+        width   multiplier of the paper's channels, if `widths` is not given
+        hidden  outputs of fc6 and of fc7, or one number for both
         """
         stem = name.lower().removesuffix("_bn")
         columns = {column.lower(): column for column in COLUMNS} | ALIASES
@@ -202,6 +218,8 @@ class Architecture:
         options.setdefault("widths", ())
         if not options["widths"]:
             options["widths"] = scaled_widths(columns[stem], width)
+        if isinstance(options.get("hidden"), int):
+            options["hidden"] = (options["hidden"], options["hidden"])
         return cls(columns[stem], batch_norm=stem != name.lower(), **options)
 
     @property
@@ -218,12 +236,21 @@ class Architecture:
     @property
     def head_layer(self) -> str:
         """The first layer after pool5."""
-        return "fc6" if self.head == "vgg" else "avgpool"
+        if self.head == "pooled":
+            return "avgpool"
+        return "fc6_1" if self.ranks[0] else "fc6"
 
     @property
-    def embedding(self) -> Literal["fc7", "avgpool"]:
-        """The layer whose output is the embedding of an image."""
-        return "fc7" if self.head == "vgg" else "avgpool"
+    def embedding(self) -> Literal["fc7", "fc7_2", "avgpool"]:
+        """The layer whose output is the embedding of an image: the last before relu7, or the average."""
+        if self.head == "pooled":
+            return "avgpool"
+        return "fc7_2" if self.ranks[1] else "fc7"
+
+    @property
+    def fully_connected(self) -> tuple[str, ...]:
+        """The names of the fully connected layers: fc6, fc7 and fc8; fc6_1 and fc6_2 for a factorised fc6."""
+        return tuple(layer.name for layer in self.layers() if layer.kind == "linear")
 
     def at(self, image_size: int) -> "Architecture":
         """The same architecture for another image size."""
@@ -283,17 +310,19 @@ class Architecture:
             shape = out
 
         field = field.through(self.head_kernel)
-        sizes = [(6, self.hidden), (7, self.hidden), (8, self.classes)]
+        sizes = [(6, self.hidden[0], self.ranks[0]), (7, self.hidden[1], self.ranks[1]), (8, self.classes, 0)]
         if self.head == "pooled":
             out = (shape[0], 1, 1)
             yield Layer("avgpool", "avgpool", shape, out, field, kernel=self.head_kernel)
             shape, sizes = out, sizes[2:]
-        for number, outputs in sizes:
-            out = (outputs, 1, 1)
-            weights = {"weight": (outputs, math.prod(shape)), "bias": (outputs,)}
-            kernel = self.head_kernel if number == 6 else 1
-            yield Layer(f"fc{number}", "linear", shape, out, field, kernel, tensors=weights)
-            shape = out
+        for number, outputs, rank in sizes:
+            factors = {f"fc{number}_1": rank, f"fc{number}_2": outputs} if rank else {f"fc{number}": outputs}
+            for name, count in factors.items():
+                out = (count, 1, 1)
+                weights = {"weight": (count, math.prod(shape)), "bias": (count,)}
+                kernel = self.head_kernel if name == self.head_layer else 1
+                yield Layer(name, "linear", shape, out, field, kernel, tensors=weights)
+                shape = out
             if number < 8:
                 yield Layer(f"relu{number}", "relu", shape, shape, field)
                 yield Layer(f"drop{number}", "dropout", shape, shape, field)

@@ -29,8 +29,9 @@ from vgglass.files import replacing
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
 
-FORMAT_VERSION = 2  # version 2 added the architecture's head, and a width for each convolution
-READABLE_VERSIONS = (1, 2)
+# Version 2 added the architecture's head and a width for each convolution; 3 a width each for fc6 and fc7, and ranks.
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 # Weights of other frameworks, which `convert` and `--from` read.
 FOREIGN_SUFFIXES = frozenset(
     {".pt", ".pth", ".bin", ".ckpt", ".tar", ".torchscript", ".pt2", ".h5", ".hdf5", ".keras", ".onnx"}
@@ -109,15 +110,17 @@ class Record:
         _check_types(cls, record)
         if record["format_version"] == 1:
             record = {**record, "architecture": _architecture_of_version_1(record["architecture"])}
+        if record["format_version"] < 3:
+            record = {**record, "architecture": _architecture_of_version_2(record["architecture"])}
         _check_types(Architecture, record["architecture"])
         _check_types(Preprocessing, record["preprocessing"])
         values = {name: record[name] for name in cls.__dataclass_fields__}
+        options = values["architecture"]
+        listed = {name: tuple(options[name]) for name in ("widths", "hidden", "ranks")}
         return cls(
             **values
             | {
-                "architecture": Architecture(
-                    **{**values["architecture"], "widths": tuple(values["architecture"]["widths"])}
-                ),
+                "architecture": Architecture(**{**options, **listed}),
                 "preprocessing": Preprocessing.from_json(values["preprocessing"]),
                 "classes": tuple(values["classes"]),
             }
@@ -128,6 +131,11 @@ def _architecture_of_version_1(options: Mapping[str, Any]) -> dict[str, Any]:
     """Convert to version 2: version 1 had one multiplier for all convolutions, and only the paper's head."""
     kept = {name: value for name, value in options.items() if name != "width"}
     return kept | {"widths": scaled_widths(options["column"], options["width"]), "head": "vgg"}
+
+
+def _architecture_of_version_2(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert to version 3: version 2 had one number of outputs for fc6 and fc7, and factorised neither."""
+    return dict(options) | {"hidden": (options["hidden"],) * 2, "ranks": (0, 0)}
 
 
 class Mapped:
@@ -308,7 +316,11 @@ def _matches(value: Any, hint: Any) -> bool:
     if kind is Literal:
         return value in arguments
     if kind is tuple:
-        return isinstance(value, list | tuple) and all(_matches(item, arguments[0]) for item in value)
+        return (
+            isinstance(value, list | tuple)
+            and (arguments[-1] is Ellipsis or len(value) == len(arguments))
+            and all(_matches(item, arguments[0]) for item in value)
+        )
     if kind is Mapping:
         return isinstance(value, dict) and all(_matches(item, arguments[1]) for item in value.values())
     if kind in (Architecture, Preprocessing):

@@ -112,7 +112,8 @@ def fc(
         console.print(same, soft_wrap=True)
         return
     if image is not None:
-        console.print(text["fc6"].format(layer="fc6", shape=size, outputs=outputs, kernels=outputs), soft_wrap=True)
+        becomes = text["fc6"].format(layer=found.layer, shape=size, outputs=outputs, kernels=outputs)
+        console.print(becomes, soft_wrap=True)
     console.print(text["matrix"].format(inputs=found.inputs.size, outputs=outputs))
     convolution = text["convolution"].format(outputs=outputs, shape=size, weights=found.weights.size)
     console.print(convolution, soft_wrap=True)

@@ -89,6 +89,6 @@ def _layer(operations: Operations[Node], x: Node, layer: Layer, weights: Weights
     if dense:
         kernel = weight.reshape(len(weight), -1, layer.kernel, layer.kernel)
         return operations.convolution(x, name, kernel, bias, 0)
-    if name == "fc6":
+    if name in ("fc6", "fc6_1"):
         x = operations.flatten(x, "flatten", math.prod(layer.input_shape))
     return operations.linear(x, name, weight, bias)

@@ -26,8 +26,8 @@ SEED = 0
 class BothWays:
     """One layer computed as a matrix product and as a convolution.
 
-    For fc6 the kernels cover its whole input. For fc8 of a pooled head they are 1x1: the matrix is applied to the
-    average of pool5, the convolution to each position, whose scores are then averaged.
+    For fc6 (fc6_1) the kernels cover its whole input. For fc8 of a pooled head they are 1x1: the matrix is applied to
+    the average of pool5, the convolution to each position, whose scores are then averaged.
 
     input_shape  (C, H, W); the matrix is (outputs, C*H*W) or, for a pooled head, (outputs, C)
     """
@@ -58,13 +58,13 @@ def preset() -> BothWays:
 
 def both_ways(subject: Subject) -> BothWays:
     """Compare both for the layer that combines all positions of pool5: fc6, or fc8 of a pooled head."""
-    head = subject.network.architecture.head
+    architecture = subject.network.architecture
     with untouched(subject.network), torch.inference_mode():
         pooled = next(step.output for step in subject.network.walk(subject.input) if step.name == "pool5")
-    name = "fc6" if head == "vgg" else "fc8"
+    name = architecture.head_layer if architecture.head == "vgg" else "fc8"
     module = subject.network.get_submodule(name)
     assert isinstance(module, torch.nn.Linear)
-    make = _fc6_both_ways if head == "vgg" else _pooled_head_both_ways
+    make = _fc6_both_ways if architecture.head == "vgg" else _pooled_head_both_ways
     return make(name, pooled, module.weight.detach(), module.bias.detach())
 
 

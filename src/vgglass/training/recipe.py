@@ -34,7 +34,7 @@ RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("patience", "feature_views"), "from 0 to 1000000000", lambda n: 0 <= n <= 10**9),
     (("seed",), "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
     (("image_size",), "at most 8192", lambda n: n <= 8192),
-    (("hidden",), "at most 1048576", lambda n: n <= 2**20),
+    (("hidden",), "at most 1048576", lambda pair: max(pair) <= 2**20),
     (("learning_rate",), "above 0 and finite", lambda x: 0 < x < math.inf),
     (("weight_decay", "warmup_epochs", "clip_norm"), "at least 0 and finite", lambda x: 0 <= x < math.inf),
     (("momentum", "label_smoothing", "ema"), "at least 0 and below 1", lambda x: 0 <= x < 1),
@@ -45,6 +45,7 @@ KINDS: dict[Any, str] = {
     float: "a number",
     bool: "true or false",
     tuple[int, ...]: "whole numbers, separated by commas",
+    tuple[int, int]: "a whole number for fc6 and fc7, or one for each, separated by a comma",
 }
 CROP_SHARE = 224 / 256  # of the shorter side, where the fit is 'crop' and the image not tiny
 TINY = 64
@@ -54,7 +55,8 @@ TINY = 64
 class Recipe:
     """How to train. The defaults suit a folder of photographs.
 
-    architecture, hidden, head, dropout, channels, image_size   the network: see `Architecture`
+    architecture, head, dropout, channels, image_size   the network: see `Architecture`
+    hidden, ranks    see there; one number is for both fc6 and fc7
     width            multiplier of the paper's channels
     widths           channels of each convolution, in place of width
     fit              how an image becomes a square: see `Preprocessing`
@@ -91,7 +93,8 @@ class Recipe:
     width: float = 1.0
     widths: tuple[int, ...] = ()
     head: str = "vgg"
-    hidden: int = 1024
+    hidden: tuple[int, int] = (1024, 1024)
+    ranks: tuple[int, int] = (0, 0)
     dropout: float = 0.5
     channels: int = 3
     image_size: int = 128
@@ -151,6 +154,7 @@ class Recipe:
             widths=self.widths,
             head=self.head,
             hidden=self.hidden,
+            ranks=self.ranks,
             dropout=self.dropout,
         )
 
@@ -175,7 +179,7 @@ class Recipe:
         return replace(self, **values)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"widths": list(self.widths)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def read(name: str) -> Recipe:
@@ -214,10 +218,15 @@ def _typed(field: "Field[Any]", value: Any) -> Any:
                 return number
         except (ValueError, OverflowError):  # int(inf) and float(10**400) overflow
             pass
-    elif kind == tuple[int, ...]:
-        listed = value.split(",") if isinstance(value, str) else value
-        if isinstance(listed, list | tuple) and all(re.fullmatch(r"\s*\d{1,6}\s*", str(item)) for item in listed):
-            return tuple(int(item) for item in listed)
+    elif kind in (tuple[int, ...], tuple[int, int]):
+        pair = kind == tuple[int, int]
+        listed = value.split(",") if isinstance(value, str) else [value] if pair and type(value) is int else value
+        if isinstance(listed, list | tuple) and all(re.fullmatch(r"\s*\d{1,8}\s*", str(item)) for item in listed):
+            numbers = tuple(int(item) for item in listed)
+            if not pair or len(numbers) == 2:
+                return numbers
+            if len(numbers) == 1:
+                return numbers * 2
     elif isinstance(value, bool if kind is bool else str) and kind not in (int, float):
         return value
     expected = KINDS.get(kind, "text")

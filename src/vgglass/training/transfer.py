@@ -17,7 +17,6 @@ from vgglass.training.recipe import Recipe
 
 HEAD = 6  # the fully connected layers, counted as the block after conv5
 LAST_BLOCK = 5
-HEAD_LAYERS = {"vgg": ("fc6", "fc7", "fc8"), "pooled": ("fc8",)}
 FIRST_TRAINED = {"all": 1, "last-block": LAST_BLOCK, "head": HEAD}
 NET_A_CONVOLUTIONS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")  # paper, section 3.1: the first four
 
@@ -26,7 +25,9 @@ def recipe_fields(record: Record) -> dict[str, object]:
     """The recipe fields that a run takes from the model it starts from, unless they are given."""
     given = record.architecture
     fields: dict[str, object] = {name: getattr(given, name) for name in ("channels", "image_size")}
-    fields |= {"architecture": given.name} | ({"hidden": given.hidden} if given.head == "vgg" else {})
+    fields |= {"architecture": given.name}
+    if given.head == "vgg":
+        fields |= {"hidden": given.hidden, "ranks": given.ranks}
     width = multiplier(given.column, given.widths)
     return fields | ({"widths": given.widths} if width is None else {"width": width})
 
@@ -41,7 +42,7 @@ def load_matching(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> 
     weights = source.weights
 
     kept, new = kept_convolutions(wanted, source), fresh_layers(wanted, source, classes)
-    head = [name for name in HEAD_LAYERS[wanted.head] if name not in new]
+    head = [name for name in wanted.fully_connected if name not in new]
     norms = [name.replace("conv", "bn") for name in kept if wanted.batch_norm and given.batch_norm]
     chosen = tuple(f"{layer}." for layer in (*kept, *norms, *head))
     state = {name: torch.from_numpy(array) for name, array in weights.items() if name.startswith(chosen)}
@@ -52,10 +53,10 @@ def load_matching(network: VGG, source: ModelFile, classes: tuple[str, ...]) -> 
 def fresh_layers(wanted: Architecture, source: ModelFile, classes: tuple[str, ...]) -> list[str]:
     """The layers of the head that `load_matching` leaves as initialised: the first that does not fit, and all after."""
     same_head = wanted.head == source.record.architecture.head
-    for number, name in enumerate(HEAD_LAYERS[wanted.head]):
+    for number, name in enumerate(wanted.fully_connected):
         fits = same_head and _fits(name, wanted, source)
         if not fits or (name == "fc8" and source.record.classes != classes):
-            return list(HEAD_LAYERS[wanted.head][number:])
+            return list(wanted.fully_connected[number:])
     return []
 
 
@@ -105,17 +106,22 @@ def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:
 def _summary(network: VGG, source: ModelFile, kept: list[str], head: list[str]) -> str:
     wanted, given = network.architecture, source.record.architecture
     convolutions = f"{len(kept)} convolutions of {given.name}"
-    new = [name for name in HEAD_LAYERS[wanted.head] if name not in head]
+    new = [name for name in wanted.fully_connected if name not in head]
     if not new:
         return f"kept: {convolutions} and its whole head"
     if head or wanted.head == "pooled":
-        kept_head = f", {' and '.join(head)}" if head else ""
-        return f"kept: {convolutions}{kept_head}; new: {' and '.join(new)}, for {wanted.classes} classes"
+        kept_head = f", {_listed(head)}" if head else ""
+        return f"kept: {convolutions}{kept_head}; new: {_listed(new)}, for {wanted.classes} classes"
     sides = f"after pool5 there are {wanted.head_kernel}x{wanted.head_kernel} places here, {given.head_kernel}x"
     if wanted.head != given.head:
         return f"kept: {convolutions}; new: the whole head (there it is a {given.head} head)"
-    reason = f"{sides}{given.head_kernel} there" if wanted.head_kernel != given.head_kernel else "its widths differ"
+    widths = "its ranks differ" if wanted.ranks != given.ranks else "its widths differ"
+    reason = f"{sides}{given.head_kernel} there" if wanted.head_kernel != given.head_kernel else widths
     return f"kept: {convolutions}; new: the whole head ({reason})"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def block(name: str) -> int:

@@ -206,6 +206,14 @@ def _require_expressible(architecture: Architecture, family: str) -> None:
     if family != "keras" and architecture.head == "pooled":
         rule = f"averages pool5 and has fc8 alone, where {family}'s {architecture.name} has fc6, fc7 and fc8"
         raise WeightsError("a pooled head", rule, "keep the vgglass file, or write it for keras")
+    if any(architecture.ranks):
+        ranks = " and ".join(map(str, architecture.ranks))
+        rule = f"has two matrices for one, and {family}'s fc6 and fc7 are a matrix each"
+        raise WeightsError(f"a head factorised to ranks {ranks}", rule, "keep the vgglass file, or write its parent")
+    if family == "timm" and architecture.head == "vgg" and len(set(architecture.hidden)) > 1:
+        rule = "timm's head has as many outputs in fc6 as in fc7"
+        widths = " and ".join(map(str, architecture.hidden))
+        raise WeightsError(f"fc6 and fc7 of {widths} outputs", rule, "keep the vgglass file, or write torchvision's")
     side = architecture.head_kernel
     if family != "keras" and side != TORCH_POOL:
         raise WeightsError(

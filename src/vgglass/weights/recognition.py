@@ -204,7 +204,10 @@ def _torch_head(rest: list[Part], trunk: Architecture, keys: tuple[str, ...], pr
     others = [key for key in inner if not key.startswith(tuple(prefix + key for key in keys))]
     if others or not six or not seven or not _is_pair(six, seven, TORCH_POOL**2 * trunk.widths[-1]):
         return {}
-    return {"fc6": six, "fc7": seven} | ({"fc8": eight} if eight and _is_classifier(eight, len(_matrix(seven))) else {})
+    if eight and _is_classifier(eight, len(_matrix(seven))):
+        return {"fc6": six, "fc7": seven, "fc8": eight}
+    square = len(_matrix(six)) == len(_matrix(seven))  # otherwise its outputs may be classes
+    return {"fc6": six, "fc7": seven} if square else {}
 
 
 def _dense_head(rest: list[Part], trunk: Architecture) -> Body:
@@ -227,8 +230,8 @@ def _is_pair(six: Part, seven: Part, inputs: int) -> bool:
     """Whether two layers are fc6, with `inputs` inputs, and fc7."""
     if not all("weight" in part.tensors and part.kind in ("linear", "conv") for part in (six, seven)):
         return False
-    hidden = len(_matrix(six))
-    return _matrix(six).shape[1] == inputs and _matrix(seven).shape == (hidden, hidden)
+    first, second = _matrix(six), _matrix(seven)
+    return (first.shape[1], second.shape[1]) == (inputs, len(first))
 
 
 def _is_classifier(part: Part, inputs: int) -> bool:
@@ -246,7 +249,8 @@ def _with_head(trunk: Architecture, head: Body) -> Architecture:
     classes = len(_matrix(head["fc8"])) if "fc8" in head else trunk.classes
     if "fc6" not in head:
         return replace(trunk, classes=classes)
-    hidden, inputs = _matrix(head["fc6"]).shape
+    inputs = _matrix(head["fc6"]).shape[1]
+    hidden = len(_matrix(head["fc6"])), len(_matrix(head["fc7"]))
     side = math.isqrt(inputs // trunk.widths[-1])
     return replace(trunk, classes=classes, head="vgg", hidden=hidden, image_size=SMALLEST_IMAGE * side)
 

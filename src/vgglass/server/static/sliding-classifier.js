@@ -45,7 +45,7 @@ function legend({ probabilities, class: name, largest, mean, both }) {
   const input = [...both.input].reverse().join("×");
   return joined(
     fill(words.slideLegend, { class: name, columns, rows, largest: percent(largest), mean: percent(mean) }),
-    fill(both.layer === "fc6" ? words.slideSame : words.slideSamePooled, {
+    fill(both.layer === "fc8" ? words.slideSamePooled : words.slideSame, {
       outputs: both.outputs, shape: input, difference: both.difference.toPrecision(2), largest: number(both.largest),
     }),
   );
