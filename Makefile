@@ -6,7 +6,7 @@ WORKERS ?= 2
 # A file's tests share their fixtures, and so a worker; in the order of their names the last files are short ones.
 SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow check mutants bench soak wheel lock
+.PHONY: setup demo test test-slow check mutants bench readme soak wheel lock
 
 setup: $(READY)
 
@@ -34,7 +34,7 @@ check: setup ## format, lint, types, and which room may import which
 	$(BIN)/python -m pytest --quiet tests/test_arrows.py
 
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
-	$(BIN)/python benchmarks/inference.py
+	$(BIN)/vgglass bench
 	$(BIN)/python benchmarks/prediction.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/training.py
@@ -43,6 +43,9 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 	$(BIN)/python benchmarks/glass.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/page.py
+
+readme: setup ## the table of speeds in README.md and README.zh-CN.md, measured on this machine
+	$(BIN)/python benchmarks/readme.py
 
 mutants: setup ## break ten lines: the quick tests must notice each
 	$(BIN)/python tests/mutation_check.py

@@ -23,7 +23,7 @@ LEVELS = (
     ("model",),
     ("weights",),
     ("data", "engines"),
-    ("inference", "training", "glass"),
+    ("benchmark", "inference", "training", "glass"),
     ("evaluation", "decoder"),
     ("replication",),
     ("workflows",),

@@ -37,6 +37,7 @@ OPTIONS = {
     "convert": "--classes --image-size --preprocessing --to",
     "export": "--calibrate --dense --download --force --int8 --int8-images --model",
     "verify": "--download --json",
+    "bench": "--batch --download --engine --json --no-peers --out --precision --seconds",
     "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
     " --precision --queue --root-path --timeout --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"
@@ -83,7 +84,7 @@ def test_help_names_every_engine_and_attribution_method() -> None:
     }  # fmt: skip
     assert all(method in helps["look", "--attribution"] for method in METHODS)
     asked = [text for (_, option), text in helps.items() if option == "--engine"]
-    assert len(asked) == 5
+    assert len(asked) == 6
     assert all(engine in text for text in asked for engine in NAMES)
 
 

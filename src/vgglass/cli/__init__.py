@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vgglass.cli import (
+    bench,
     calibrate,
     check,
     convert,
@@ -35,7 +36,7 @@ app = typer.Typer(
 for command in (
     train.demo, check.check, train.train, evaluate.evaluate, evaluate.compare,
     calibrate.calibrate, paper.paper, predict.predict, convert.summary, convert.convert,
-    export.export, export.verify, serve.serve,
+    export.export, export.verify, bench.bench, serve.serve,
     look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,
 ):  # fmt: skip
     app.command()(command)

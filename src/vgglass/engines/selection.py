@@ -105,6 +105,15 @@ def runs(source: Source, engine: str) -> bool:
     return isinstance(source, ModelFile) or engine == "openvino" or engine == FORMATS[source.path.suffix]
 
 
+def supported_precisions(source: Source, engine: str) -> list[Precision]:
+    """The precisions in which an engine computes a source on this machine."""
+    if isinstance(source, Artifact):
+        return [source.precision]
+    device = ENGINES[engine].bfloat16
+    capable = (device == "cpu" and cpu()[1]) or (device == "gpu" and has_gpu())
+    return ["float32", "bfloat16"] if capable else ["float32"]
+
+
 def missing(engine: str) -> list[str]:
     """Required packages of an engine that are not installed."""
     return [package for package in ENGINES[engine].packages if not find_spec(package)]
@@ -248,7 +257,8 @@ def _measure_gain() -> float:
 
     channels, side, count = PROBE
     image = np.ones((1, channels, side, side), np.float32)
-    benchmarks = {precision: convolutions(channels, side, count, precision) for precision in ("float32", "bfloat16")}
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    benchmarks = {precision: convolutions(channels, side, count, precision) for precision in precisions}
     seconds: dict[str, list[float]] = {precision: [] for precision in benchmarks}
     for _ in range(TURNS + 1):
         for precision, benchmark in benchmarks.items():

@@ -35,6 +35,41 @@ def open_engine(
     return Engine("torch", device.type.upper(), precision, halving(run))
 
 
+def capture(source: ModelFile, precision: Precision, batch: int) -> Callable[[Pixels], NDArray[np.float32]]:
+    """A model file on a GPU as one CUDA graph, for batches of this size alone: its kernels are launched together."""
+    preprocessing = source.record.preprocessing
+    network = VGG.from_file(source).to("cuda", TYPES[precision]).to(memory_format=torch.channels_last)
+    shape = (batch, preprocessing.channels, preprocessing.size, preprocessing.size)
+    images = torch.zeros(shape).to("cuda", TYPES[precision], memory_format=torch.channels_last)
+    graph = torch.cuda.CUDAGraph()
+    with torch.inference_mode():
+        network(images)  # cuDNN chooses its kernels before they are captured
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            logits = network(images)
+
+    @torch.inference_mode()
+    def run(pixels: Pixels) -> NDArray[np.float32]:
+        images.copy_(torch.from_numpy(normalise(pixels, preprocessing)))
+        graph.replay()
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
+
+    return run
+
+
+def product(side: int, precision: Precision) -> Callable[[], object]:
+    """A product of two (side, side) matrices on the GPU if available, as a measure of the machine's peak."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.rand(side, side, device=device, dtype=TYPES[precision])
+
+    @torch.inference_mode()
+    def run() -> object:
+        return (matrix @ matrix)[0, 0].cpu()  # waits for the GPU
+
+    return run
+
+
 def named(network: VGG, batch: Tensor, output: str) -> Tensor:
     """The output of one layer; later layers are not computed."""
     found = next(step.output for step in network.walk(batch) if step.name == output)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vgglass.engines import ENGINES, NAMES, Engine, Precision, selection
+from vgglass.engines import NAMES, Engine, Precision
 from vgglass.engines.artifact import Artifact
-from vgglass.engines.selection import Choice, Source, missing, open_engine, runs
+from vgglass.engines.selection import Choice, Source, missing, open_engine, runs, supported_precisions
 
 # Relative to the largest golden logit. An int8 graph is compared with its own golden logits: CPUs round differently.
 TOLERANCES: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.1}
@@ -53,17 +53,9 @@ def verify(source: Source) -> Iterator[Check]:
     for name in NAMES:
         if missing(name) or not runs(source, name):
             continue
-        for precision in _supported_precisions(source, name):
+        for precision in supported_precisions(source, name):
             engine = open_engine(source, Choice(name, precision, ""), dense=dense)
             yield check(source, engine, path, dense=dense)
-
-
-def _supported_precisions(source: Source, engine: str) -> list[Precision]:
-    if isinstance(source, Artifact):
-        return [source.precision]
-    device = ENGINES[engine].bfloat16
-    capable = (device == "cpu" and selection.cpu()[1]) or (device == "gpu" and selection.has_gpu())
-    return ["float32", "bfloat16"] if capable else ["float32"]
 
 
 def check(source: Source, engine: Engine, path: Path | None = None, *, dense: bool = False) -> Check:

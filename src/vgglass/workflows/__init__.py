@@ -7,6 +7,7 @@ from vgglass.replication.lab import lines as lab_costs
 from vgglass.replication.lab import sheets as lab_tables
 from vgglass.training.process import first as is_first_process
 from vgglass.training.process import prepare as prepare_process
+from vgglass.workflows.bench import bench, describe_machine, draw_bench, require_pictures
 from vgglass.workflows.calibrate import calibrate
 from vgglass.workflows.check import (
     between_splits,
@@ -53,12 +54,12 @@ from vgglass.workflows.report import report
 from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
-    "Model", "architecture", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
-    "convert_to_foreign", "describe_lab", "draw_confusion", "engine", "evaluate", "evaluation_predictor", "export",
-    "features", "is_complete", "is_first_process", "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs",
-    "lab_tables", "limit_pixels", "load", "load_record", "open_source", "paper", "predict", "predictions_of",
-    "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview", "quarantine",
-    "read_training_data", "report", "require_manifest_place", "require_quarantine_place", "require_torch",
-    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_digits", "write_manifest",
-    "write_rows",
+    "Model", "architecture", "bench", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
+    "convert_to_foreign", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "engine", "evaluate",
+    "evaluation_predictor", "export", "features", "is_complete", "is_first_process", "is_foreign", "is_model_file",
+    "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_record", "open_source", "paper",
+    "predict", "predictions_of", "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview",
+    "quarantine", "read_training_data", "report", "require_manifest_place", "require_pictures",
+    "require_quarantine_place", "require_torch", "starting_model", "stream_predictions", "train", "verify",
+    "write_audit_page", "write_digits", "write_manifest", "write_rows",
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Speed of a network on this machine: engines and precisions beside eager PyTorch and smaller networks, in one run."""
