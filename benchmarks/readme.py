@@ -20,12 +20,15 @@ PAGES = {
         " {machine}; {versions}; load {load:.1f} at the start.",
         "engine, precision",
         "batch {batch}",
+        " **The machine was busy with other programs, so that these figures are too low; `make readme` measures them"
+        " again.**",
     ),
     "README.zh-CN.md": (
         "{about}，随机权重：每秒图像数，括号内是相对 PyTorch eager（float32）的速度倍数（`vgglass bench` 一次运行，"
         "各项轮流计时，取中位数）；表格末尾是几个较小的网络，只比速度。{machine}；{versions}；开始时负载 {load:.1f}。",
         "引擎、精度",
         "批大小 {batch}",
+        "**测量时本机正忙于其他程序，这些数字偏低；可用 `make readme` 重新测量。**",
     ),
 }
 
@@ -53,7 +56,7 @@ def replaced(page: str, text: str) -> str:
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
-def block(report: Report, sentence: str, first: str, column: str) -> str:
+def block(report: Report, sentence: str, first: str, column: str, busy: str) -> str:
     """The table as Markdown: a row an engine and precision, a column a batch size."""
     machine = report.machine
     said = sentence.format(
@@ -70,7 +73,7 @@ def block(report: Report, sentence: str, first: str, column: str) -> str:
     lines += [
         [label, *(cells[label, batch] for batch in batches)] for label in dict.fromkeys(label for label, _ in cells)
     ]
-    return "\n".join([said, "", *(f"| {' | '.join(line)} |" for line in lines)])
+    return "\n".join([said + busy * machine.is_busy, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def name(row: Row) -> str:

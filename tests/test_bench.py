@@ -82,8 +82,9 @@ def test_who_is_compared_with_whom() -> None:
     plain, eager = candidate("m", "openvino", logits=logits), candidate("vgg11", "torchvision eager")
     eights, peak = candidate("m", "openvino", "int8"), candidate("matrix product", "openvino")
     peer, lone = candidate("resnet18", "openvino"), candidate("resnet18", "torch")
+    half = candidate("resnet18", "openvino", "bfloat16")
     subject = Subject("m", architecture, (plain, eights), eager, logits)
-    seconds = {plain: 2.0, eager: 6.0, eights: 1.0, peak: 0.5, peer: 0.25, lone: 1.0}
+    seconds = {plain: 2.0, eager: 6.0, eights: 1.0, peak: 0.5, peer: 0.25, lone: 1.0, half: 1.0}
     times = {(one, 4): np.array([taken, taken, 4 * taken]) for one, taken in seconds.items()}
     peaks = tables.peaks_of([peak], [4], times)
     assert peaks == {("CPU", "float32"): 1024**3 / 0.5}
@@ -94,9 +95,9 @@ def test_who_is_compared_with_whom() -> None:
     reached = 4 * architecture.multiply_adds / 2 / (1024**3 / 0.5)
     assert [row.share_of_peak for row in table.rows] == [pytest.approx(reached / 3), pytest.approx(reached), None]
     assert [row.agreement and row.agreement.top1 for row in table.rows] == [None, 1, None]
-    rows = list(tables.peer_rows([peer, lone], subject, [4], times))
+    rows = list(tables.peer_rows([peer, lone, half], subject, [4], times))
     assert [(row.network, row.times_as_quick, row.share_of_peak) for row in rows] == [
-        ("resnet18", 8, None), ("resnet18", None, None),
+        ("resnet18", 8, None), ("resnet18", None, None), ("resnet18", None, None),
     ]  # fmt: skip
     alone = replace(subject, eager=None, expected=None)
     (row, _) = tables.table(alone, [4], {}, times).rows
@@ -361,6 +362,9 @@ def test_the_table_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
             "| openvino, float32 | 50 (2.35 ×) | 10 (3.00 ×) |",
             "| resnet18, openvino, float32 | 50 | 10 |",
         ]
+        assert words[-1] not in text
+        busy = readme.block(replace(found, machine=replace(idle, load=2.1)), *words)
+        assert busy.splitlines()[0] == text.splitlines()[0].replace("0.1", "2.1") + words[-1]
         page = (README.parents[1] / name).read_text("utf-8")
         once = readme.replaced(page, text)
         assert once.count(text) == once.count(readme.BEGIN) == page.count(readme.END) == 1

@@ -12,6 +12,7 @@ from vgglass import __version__
 from vgglass.engines.selection import has_gpu, processor
 
 PACKAGES = ("numpy", "openvino", "torch", "torchvision", "onnxruntime")
+BUSY = 0.5  # load per core
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Machine:
     versions: dict[str, str]
     load: float
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether other programs are at work, so that times are theirs as well."""
+        return self.load > BUSY * self.cores
+
     def lines(self) -> list[str]:
         """Three lines for a person, and a fourth on a machine that is busy with other things."""
         gpu = f", {self.gpu}" if self.gpu else ""
@@ -41,12 +47,9 @@ class Machine:
             ", ".join(f"{name} {number}" for name, number in self.versions.items()),
             "threads, as each engine chooses: " + ", ".join(f"{name} {count}" for name, count in self.threads.items()),
         ]
-        if self.load > BUSY * self.cores:
+        if self.is_busy:
             lines.append(f"load {self.load:.1f}: other programs are at work, and the figures are theirs as well")
         return lines
-
-
-BUSY = 0.5  # load per core from which it is said
 
 
 def describe() -> Machine:

@@ -17,12 +17,12 @@ from vgglass.benchmark.candidates import Candidate
 from vgglass.benchmark.timing import Work
 from vgglass.engines import Precision
 from vgglass.engines.selection import has_gpu
+from vgglass.weights import zoo
 
 if TYPE_CHECKING:
     import torch
 
 PEERS = ("resnet18", "mobilenet_v3_large", "efficientnet_b0")
-TORCHVISION = tuple(f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn"))
 
 
 def eager(architecture: Architecture) -> Candidate:
@@ -54,7 +54,7 @@ def _module(architecture: Architecture) -> "tuple[str, torch.nn.Module]":
     from vgglass.model import VGG
 
     published = architecture == Architecture.named(architecture.name, classes=architecture.classes)
-    if published and architecture.name in TORCHVISION and find_spec("torchvision"):
+    if published and architecture.name in zoo.names() and find_spec("torchvision"):
         from torchvision.models import get_model
 
         options = {"weights": None, "init_weights": False, "num_classes": architecture.classes}

@@ -79,7 +79,7 @@ def _show(report: "Report") -> None:
         console.print(output.table(columns, [_cells(row) for row in table.rows]))
     if report.peers:
         first = report.tables[0].model
-        console.print(f"\nbeside {first}: what one would take instead, on the same engine", style="bold")
+        console.print(f"\nbeside {first}: what one would take instead", style="bold")
         columns = f"network|engine|precision|{SPEED}|>× model"
         console.print(output.table(columns, [[row.network, *_cells(row)[:8]] for row in report.peers]))
     peaks = ", ".join(f"{name} {peak / 1e9:,.1f} G" for name, peak in report.peaks.items())

@@ -75,13 +75,16 @@ def bench(
         (RANDOM, random_model(Architecture.named("vgg16")))
     ]
     chosen = [(name, source, _choices(source, engines, precisions)) for name, source in sources]
+    machine = machine or describe_machine()
     subjects = _open(chosen, console)
     smaller = _open_peers(subjects[0], console) if peers else []
     candidates = [one for subject in subjects for one in subject.candidates]
     products = [peak(*key) for key in dict.fromkeys((one.device, one.precision) for one in candidates)]
     eager = dict.fromkeys(subject.eager for subject in subjects if subject.eager)
     everything = [*eager, *candidates, *smaller, *products]
-    found = measure([one.prepare for one in everything], batches, seconds, lambda line: console.print(line))
+    found = measure(
+        [one.prepare for one in everything], batches, seconds, lambda line: console.print(line, soft_wrap=True)
+    )
     if not found:
         rule = (
             f"is too short to time {len(everything)} networks and products of matrices with a batch of {min(batches)}"
@@ -91,7 +94,7 @@ def bench(
     skipped = tuple(sorted(set(batches) - found.keys()))
     peaks = tables.peaks_of(products, list(found), times)
     return Report(
-        machine=machine or describe_machine(),
+        machine=machine,
         tables=tuple(tables.table(subject, list(found), peaks, times) for subject in subjects),
         peers=tuple(tables.peer_rows(smaller, subjects[0], list(found), times)),
         peaks={f"{device} {precision}": reached for (device, precision), reached in peaks.items()},
@@ -129,7 +132,9 @@ def _open(chosen: "Sequence[tuple[str, Source, list[Choice]]]", console: Console
     candidates: dict[str, list[Candidate]] = {}
     expected: dict[str, Logits] = {}  # by the digest of the weights, which an artifact has from its model file
     for name, source, choices in chosen:
-        console.print(f"opening {name}: {', '.join(f'{one.engine} {one.precision}' for one in choices)}")
+        console.print(
+            f"opening {name}: {', '.join(f'{one.engine} {one.precision}' for one in choices)}", soft_wrap=True
+        )
         opened = candidates[name] = [of_source(name, source, choice) for choice in choices]
         if isinstance(source, ModelFile):
             expected[source.record.digest] = float32_logits(source, opened)
