@@ -25,7 +25,7 @@ LEVELS = (
     ("data", "engines"),
     ("benchmark", "inference", "training", "glass"),
     ("evaluation", "decoder"),
-    ("replication",),
+    ("replication", "shrinking"),
     ("workflows",),
     ("server",),
     ("cluster",),

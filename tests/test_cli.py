@@ -38,6 +38,7 @@ OPTIONS = {
     "export": "--calibrate --dense --download --force --int8 --int8-images --model",
     "verify": "--download --json",
     "bench": "--batch --download --engine --json --no-peers --out --precision --seconds",
+    "shrink": "--download --head --json --max-pixels --out",
     "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
     " --precision --queue --root-path --timeout --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"

@@ -89,12 +89,14 @@ def require_pretrained(recipe: Recipe, wanted: Architecture, source: ModelFile |
         )
 
 
-def require_finite(source: ModelFile) -> None:
+def require_finite(source: ModelFile, option: str = "--from") -> None:
     """Raises UsageError for weights that hold NaN or infinity: an engine's ReLU may turn them into zeros."""
     for name, array in source.weights.items():
         if bad := int(array.size - np.isfinite(array).sum()):
             rule = f"holds {bad:,} numbers that are not finite"
-            raise UsageError(f"--from: {name}", rule, "the file is damaged, or its training diverged: take another one")
+            raise UsageError(
+                f"{option}: {name}", rule, "the file is damaged, or its training diverged: take another one"
+            )
 
 
 def _fits(layer: str, wanted: Architecture, source: ModelFile) -> bool:

@@ -79,7 +79,7 @@ def predictions_of(
         sources=tuple(sample.source for sample in found.samples),
         labels=np.array([sample.label for sample in found.samples]),
         log_probabilities=total - np.log(len(sources)),
-        used_for=_most_biased(_used_for(record, dataset, split) for record in records),
+        used_for=_most_biased(used_for(record, dataset, split) for record in records),
         missing=found.missing,
         unknown=found.unknown,
         views=chosen.views,
@@ -122,7 +122,7 @@ def compare(
         right[0],
         right[1],
         name,
-        used_for=tuple(_used_for(record, dataset, name) for record in records),
+        used_for=tuple(used_for(record, dataset, name) for record in records),
         missing=found.missing,
         unknown=tuple(found.unknown.items()),
     )
@@ -273,7 +273,7 @@ def _most_biased(uses: Iterable[str]) -> str:
     return min(uses, key=USES.index)
 
 
-def _used_for(record: "Record", dataset: "Dataset", split: str) -> str:
+def used_for(record: "Record", dataset: "Dataset", split: str) -> str:
     """Return how the training of a model used these images: a key of the command line's CAUTIONS, or ''."""
     digests = record.data.get("digests", {})
     digest = dataset.digest(split)

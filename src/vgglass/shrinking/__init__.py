@@ -1,0 +1,1 @@
+"""Smaller models from trained ones: heads of fewer weights, and the judgement of a child beside its parent."""
