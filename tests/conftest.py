@@ -1,12 +1,16 @@
 """What every test relies on."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
+
+from typed import vgglass
 
 # Two workers of pytest-xdist share two cores: before torch is loaded, here and in what the tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -32,6 +36,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VGGLASS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on the digits, as `vgglass train` leaves it; trained once for both workers."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits-run"
+    with out.with_suffix(".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        if not out.exists():
+            printed = vgglass("train", "--out", out, "--epochs", 3, "--set", "width=0.125", "--batch-size", 32).stdout
+            assert f"vgglass evaluate --model {out / 'best.safetensors'}" in printed
+    return out
 
 
 @pytest.fixture(scope="module")

@@ -53,11 +53,8 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "run"
-    printed = vgglass("train", "--out", out, "--epochs", 3, "--set", "width=0.125", "--batch-size", 32).stdout
-    assert f"vgglass evaluate --model {out / 'best.safetensors'}" in printed
-    return out / "best.safetensors"
+def model(digits_run: Path) -> Path:
+    return digits_run / "best.safetensors"
 
 
 def test_python_names_are_frozen() -> None:

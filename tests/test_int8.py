@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import vgglass
 from glass_subjects import model, photograph
-from training_runs import QUICK, quiet
+from training_runs import quiet
 from vgglass import modelfile, workflows
 from vgglass.cli import app
 from vgglass.data import sources
@@ -49,9 +49,8 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run") / "digits"
-    return vgglass.train(out=out, recipe="digits", console=quiet()[0], **QUICK | {"epochs": 6, "width": 0.125})
+def trained(digits_run: Path) -> Path:
+    return digits_run / "best.safetensors"
 
 
 @pytest.fixture(scope="module")
