@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,7 +43,22 @@ def subject(folder: Path) -> Subject:
 
 @pytest.fixture
 def page(browser: Browser, server: Served) -> Iterator[Page]:
-    """A page on which a person has opened the server's address; nothing failed, was logged, or left the machine."""
+    with watched(browser, server) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def dropped(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
+    """A page on which the photograph lies, for tests that choose a layer and leave the rest as it was."""
+    with watched(browser, server) as page:
+        visit(page, server)
+        drop(page, folder / "photo.jpg")
+        yield page
+
+
+@contextmanager
+def watched(browser: Browser, server: Served) -> Iterator[Page]:
+    """A page on which a person may open the server's address; nothing failed, was logged, or left the machine."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
     page, problems = context.new_page(), list[str]()
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -122,23 +138,19 @@ def test_an_image_dropped_before_the_model_is_there_is_opened(page: Page, server
     assert page.locator("[data-sample][aria-pressed=true]").count() == 0
 
 
-def test_a_clicked_cell_shows_the_arithmetic_of_step(page: Page, server: Served, folder: Path) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
+def test_a_clicked_cell_shows_the_arithmetic_of_step(dropped: Page, folder: Path) -> None:
     for layer in ("conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"):
-        choose(page, layer, 1, 2)
-        compared(page, folder)
+        choose(dropped, layer, 1, 2)
+        compared(dropped, folder)
 
 
-def test_single_numbers_too(page: Page, server: Served, folder: Path) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
+def test_single_numbers_too(dropped: Page, folder: Path) -> None:
     for layer in ("fc6", "relu6", "drop6", "fc8", "prob"):
-        page.click(f'#strip a[data-layer="{layer}"]')
-        page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
-        page.locator("#grid").press("ArrowRight")
-        page.wait_for_timeout(300)
-        compared(page, folder)
+        dropped.click(f'#strip a[data-layer="{layer}"]')
+        dropped.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+        dropped.locator("#grid").press("ArrowRight")
+        dropped.wait_for_timeout(300)
+        compared(dropped, folder)
 
 
 def compared(page: Page, folder: Path) -> None:
@@ -153,13 +165,11 @@ def compared(page: Page, folder: Path) -> None:
     assert page.inner_text("#verdict").startswith("✓ recomputed = ")
 
 
-def test_every_product_of_a_convolution_is_there(page: Page, server: Served, folder: Path, subject: Subject) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
-    choose(page, "conv2_1", 3, 4)
-    channel = int(page.get_attribute("#arithmetic", "data-channel") or "")
-    page.click("#arithmetic summary")
-    tables = page.locator("#arithmetic [data-input]")
+def test_every_product_of_a_convolution_is_there(dropped: Page, subject: Subject) -> None:
+    choose(dropped, "conv2_1", 3, 4)
+    channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
+    dropped.click("#arithmetic summary")
+    tables = dropped.locator("#arithmetic [data-input]")
     terms = glass.step(subject, "conv2_1", channel, (3, 4)).terms
     expect(tables).to_have_count(len(terms.products))  # type: ignore[attr-defined]
     first = tables.first
@@ -168,25 +178,23 @@ def test_every_product_of_a_convolution_is_there(page: Page, server: Served, fol
     assert shown == pytest.approx(products.ravel().tolist(), rel=1e-3)
 
 
-def test_the_frame_is_the_receptive_field(page: Page, server: Served, folder: Path, subject: Subject) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
-    choose(page, "conv3_1", 2, 5)
+def test_the_frame_is_the_receptive_field(dropped: Page, subject: Subject) -> None:
+    choose(dropped, "conv3_1", 2, 5)
     found = glass.receptive_field(subject.network.architecture, "conv3_1").box((2, 5))
     box = glass.on_original(subject, found)
-    shown = [float(text) for text in (page.get_attribute("#seen", "data-box") or "").split(",")]
+    shown = [float(text) for text in (dropped.get_attribute("#seen", "data-box") or "").split(",")]
     assert shown == pytest.approx([box.top, box.left, box.bottom, box.right], abs=1e-3)
     side = glass.effective_field(subject, "conv3_1", (2, 5)).side
-    expect(page.locator("#seen")).to_contain_text(f"95 % of it lie within {side} × {side} pixels")
+    expect(dropped.locator("#seen")).to_contain_text(f"95 % of it lie within {side} × {side} pixels")
 
 
-def test_what_is_pointed_at_is_read_out(page: Page, server: Served, folder: Path, subject: Subject) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
-    page.locator("#grid").hover(position={"x": 20, "y": 30})
-    expect(page.locator("#gridSaid")).to_contain_text("channel 0 · row")
-    row, column = (int(text.strip(",:")) for text in np.array(page.inner_text("#gridSaid").split())[[4, 6]])
-    shown = float(page.inner_text("#gridSaid").split(": ")[1].split(" ")[0].replace("−", "-"))
+def test_what_is_pointed_at_is_read_out(dropped: Page, subject: Subject) -> None:
+    dropped.click('#strip a[data-layer="conv1_1"]')
+    dropped.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+    dropped.locator("#grid").hover(position={"x": 20, "y": 30})
+    expect(dropped.locator("#gridSaid")).to_contain_text("channel 0 · row")
+    row, column = (int(text.strip(",:")) for text in np.array(dropped.inner_text("#gridSaid").split())[[4, 6]])
+    shown = float(dropped.inner_text("#gridSaid").split(": ")[1].split(" ")[0].replace("−", "-"))
     value = next(view for view in glass.walk(subject) if view.name == "conv1_1").maps[0, row, column]
     assert shown == pytest.approx(float(value), rel=1e-3)
 
@@ -243,23 +251,21 @@ def limit(subject: Subject) -> str:
     return f"{max(float(reach(view.maps).max()) for view in views):.4g}"
 
 
-def test_a_silenced_channel_moves_the_bars(page: Page, server: Served, folder: Path, subject: Subject) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
-    page.click('#strip a[data-layer="conv4_1"]')
-    page.wait_for_selector("#arithmetic[data-layer=conv4_1]")
-    channel = int(page.get_attribute("#arithmetic", "data-channel") or "")
-    page.click("#silence")
-    expect(page.locator("#silenced button")).to_have_text(f"conv4_1:{channel} ✕")
+def test_a_silenced_channel_moves_the_bars(dropped: Page, subject: Subject) -> None:
+    dropped.click('#strip a[data-layer="conv4_1"]')
+    dropped.wait_for_selector("#arithmetic[data-layer=conv4_1]")
+    channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
+    dropped.click("#silence")
+    expect(dropped.locator("#silenced button")).to_have_text(f"conv4_1:{channel} ✕")
     after = subject.record.probabilities(glass.ablate(subject, {"conv4_1": [channel]}).after)
     for name, text in zip(
-        page.locator("#bars .class").all_text_contents(),
-        page.locator("#bars .probability").all_text_contents(),
+        dropped.locator("#bars .class").all_text_contents(),
+        dropped.locator("#bars .probability").all_text_contents(),
         strict=True,
     ):
         assert float(text.split("→")[1]) == pytest.approx(after[CLASSES.index(name)], abs=1e-4)
-    page.click("#silenced button")
-    expect(page.locator("#silenced")).to_be_hidden()
+    dropped.click("#silenced button")
+    expect(dropped.locator("#silenced")).to_be_hidden()
 
 
 def test_why_and_the_classifier_slid_over_the_photograph(page: Page, server: Served) -> None:
@@ -360,15 +366,20 @@ def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, ser
     page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
 
 
-def test_a_file_is_chosen_pasted_and_photographed(browser: Browser, server: Served, folder: Path) -> None:
-    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
-    page = other.new_page()
+def test_a_file_is_chosen_and_pasted(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     page.set_input_files("#file", folder / "photo.jpg")
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
     page.evaluate(PASTE, [base64.b64encode(encoded(photograph(70, 75), "PNG")).decode()])
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
+
+
+@SLOW
+def test_the_camera_photographs(browser: Browser, server: Served) -> None:
+    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
+    page = other.new_page()
+    visit(page, server)
     page.click("#camera")
     page.wait_for_selector("#shoot")
     page.wait_for_timeout(500)
@@ -401,7 +412,7 @@ def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
 @pytest.mark.parametrize(
     ("scheme", "width", "lang", "layer"),
     [
-        ("light", 1280, "en", "conv2_1"), ("dark", 1280, "zh", "prob"),
+        ("light", 1280, "en", "conv2_1"), pytest.param("dark", 1280, "zh", "prob", marks=SLOW),
         pytest.param("light", 1280, "en", "prob", marks=SLOW), pytest.param("dark", 1280, "zh", "conv2_1", marks=SLOW),
         pytest.param("light", 390, "zh", "conv2_1", marks=SLOW), pytest.param("light", 390, "zh", "prob", marks=SLOW),
     ],

@@ -17,6 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_named(tmp_path_factory.mktemp("glass pages"))
 
 
+@pytest.mark.slow
 def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> None:
     secret = folder / "token"
     secret.write_text("a-token-of-23-letters..")

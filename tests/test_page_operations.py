@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from sizes import sized
 from vgglass.glass import Geometry
 from vgglass.glass.operations import OPERATIONS, numbers, play
 
@@ -35,7 +36,7 @@ def computed(browser: Browser, cases: list[Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_geometry_gives_what_python_gives(browser: Browser, operation: str) -> None:
-    cases = list(product(SIDES, KERNELS, STRIDES, PADDINGS, DILATIONS))
+    cases = list(product(SIDES, KERNELS, STRIDES, PADDINGS, DILATIONS))[:: sized(5, 1)]
     names = ("kernel", "stride", "padding", "dilation")
     sent = [[numbers(side).tolist(), operation, dict(zip(names, rest, strict=True))] for side, *rest in cases]
     problems = set()
