@@ -62,7 +62,7 @@ def test_as_the_recipe_says(precision: str, device: torch.device) -> None:
     assert choose(precision, device) == (precision, f"precision: {precision} (as the recipe says)")
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_measuring_leaves_the_callers_randomness(precision: torch.dtype) -> None:
     state = torch.get_rng_state()
     assert arithmetic._seconds(precision) > 0

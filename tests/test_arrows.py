@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -39,9 +40,14 @@ def room_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(path: Path) -> set[str]:
     """The rooms that a file imports, at its top or inside a function."""
-    return rooms_in(ast.parse(path.read_text(encoding="utf-8")), path)
+    return rooms_in(parsed(path), path)
 
 
 def rooms_in(tree: ast.Module, path: Path) -> set[str]:
@@ -86,7 +92,7 @@ def test_imports_point_down(path: Path) -> None:
 def modules_in(path: Path) -> set[str]:
     """The modules that a file imports, at its top, inside a function or for the type checker; and names in them."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):

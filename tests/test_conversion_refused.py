@@ -182,8 +182,12 @@ weights.to_foreign(model, Path(sys.argv[2]), sys.argv[3])
 
 
 @pytest.mark.parametrize(
-    ("file", "family"), [("w.pth", "torchvision"), ("w.safetensors", "timm"), ("w.weights.h5", "keras")]
-)
+    ("file", "family"),
+    [
+        ("w.safetensors", "timm"), ("w.weights.h5", "keras"),
+        pytest.param("w.pth", "torchvision", marks=pytest.mark.slow),  # it waits for torch
+    ],
+)  # fmt: skip
 def test_full_disk_leaves_nothing(file: str, family: str, tmp_path: Path) -> None:
     """In a process of its own, none of whose files may grow beyond 4 kB."""
     modelfile.save(small_model("vgg16"), tmp_path / "model.safetensors")

@@ -282,6 +282,7 @@ def test_a_damaged_cache_is_begun_anew(folder: Path, decoded: list[bytes]) -> No
     assert decoded == []
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_cache_and_a_killed_one_leaves_it_whole(folder: Path) -> None:
     photographs(folder, cat=6, dog=120)
     code = (

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from judgements import answers, judged
+from sizes import sized
 from vgglass import plotting
 from vgglass.evaluation import metrics
 from vgglass.evaluation.headline import rankings
@@ -123,12 +124,13 @@ def test_intervals_are_those_of_images_drawn_again() -> None:
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = {"top1": 0, "macro_f1": 0, "auc": 0}
     sure = metrics.evaluate(answers(100_000, 4, seed=99))
-    for seed in range(150):
+    trials = sized(60, 150)
+    for seed in range(trials):
         found = metrics.evaluate(answers(150, 4, seed=seed))
         for name in held:
             low, high = found.intervals[name]
             held[name] += low <= getattr(sure, name) <= high
-    assert all(count >= 0.88 * 150 for count in held.values()), held
+    assert all(count >= 0.88 * trials for count in held.values()), held
 
 
 def test_wilson_by_hand() -> None:

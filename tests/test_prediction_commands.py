@@ -47,10 +47,10 @@ def command(model: Path, *arguments: object) -> list[str]:
     return [sys.executable, "-m", "vgglass", "predict", "--model", str(model), *map(str, arguments)]
 
 
-def predict(model: Path, *arguments: object, status: int = 0, **options: Any) -> Done:
-    """`options` are of a process of its own, which is started where there are any."""
+def predict(model: Path, *arguments: object, status: int = 0, given: str = "", **options: Any) -> Done:
+    """`options` are of a process of its own, which is started where there are any; `given` is on standard input."""
     if not options:
-        return vgglass("predict", "--model", model, *arguments, status=status)
+        return vgglass("predict", "--model", model, *arguments, status=status, given=given)
     result = subprocess.run(
         command(model, *arguments), capture_output=True, encoding="utf-8", errors="surrogateescape", check=False,
         **options,
@@ -106,6 +106,7 @@ def survives(model: Path, folder: Path, out: Path, kills: int) -> None:
     assert left == sorted([out.name, whole.name, *origins])
 
 
+@pytest.mark.slow
 def test_killed_on_the_way_to_parquet(model: Path, tmp_path: Path) -> None:
     survives(model, photographs(tmp_path / "images"), tmp_path / "rows.parquet", kills=2)
 
@@ -203,12 +204,12 @@ def test_a_list_on_standard_input(model: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found[1] == {"path": str(tmp_path / "none.png"), "error": "No such file or directory"}
     assert [len(row.get("top", [])) for row in found] == [1, 0, 1, 1]
-    result = predict(model, "-", "--out", tmp_path / "rows.csv", "--resume", input="\0".join(map(str, names)), status=1)
+    result = predict(model, "-", "--out", tmp_path / "rows.csv", "--resume", given="\0".join(map(str, names)), status=1)
     assert "1 of 4 images could not be read" in result.stderr
     assert [row["path"] for row in read(tmp_path / "rows.csv")] == [row["path"] for row in found]
     assert "\\xff.png" in predict(model, strange).stdout
-    assert "standard input: names no images" in predict(model, "-", input="\n", status=1).stderr
-    assert "-: stands for a list on standard input" in predict(model, "-", folder, input="", status=2).stderr
+    assert "standard input: names no images" in predict(model, "-", given="\n", status=1).stderr
+    assert "-: stands for a list on standard input" in predict(model, "-", folder, status=2).stderr
 
 
 def test_rows_come_one_at_a_time_or_in_a_list(model: Path, tmp_path: Path) -> None:

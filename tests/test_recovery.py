@@ -35,11 +35,12 @@ from vgglass.training.precision import Weights
 from vgglass.training.recipe import Recipe
 
 # Everything that a run carries along is in play: dropout, shifts, the average, a step in parts, clipping, a plateau.
+EPOCHS = 2
 PLAN: dict[str, Any] = {
-    "width": 0.0625, "hidden": 16, "epochs": 3, "batch_size": 128, "accumulate": 2, "ema": 0.9, "clip_norm": 1.0,
+    "width": 0.0625, "hidden": 16, "epochs": EPOCHS, "batch_size": 128, "accumulate": 2, "ema": 0.9, "clip_norm": 1.0,
     "schedule": "plateau", "plateau_epochs": 1, "warmup_epochs": 0.5, "learning_rate": 0.02,
 }  # fmt: skip
-STEPS = 3 * 10  # 1,257 digits in batches of at most 128
+STEPS = EPOCHS * 10  # 1,257 digits in batches of at most 128
 FORK = multiprocessing.get_context("fork")
 
 
@@ -376,17 +377,17 @@ def test_more_epochs_for_a_finished_run(undisturbed: tuple[str, Any], tmp_path: 
     """By the plateau schedule, which looks at no end, it is the run of so many from the start, killed or not."""
     precision, expected = undisturbed
     out = tmp_path / "run"
-    if before < 3:
+    if before < EPOCHS:
         assert in_process(lambda: train(out, precision, epochs=before)) == 0
         assert checkpoint.read_newest(out).progress.finished
-        killed_at(out, 5, precision, resume=True, epochs=3)  # before a checkpoint of its own
-        assert checkpoint.read_run(out).recipe.epochs == 3
+        killed_at(out, 5, precision, resume=True, epochs=EPOCHS)  # before a checkpoint of its own
+        assert checkpoint.read_run(out).recipe.epochs == EPOCHS
     else:  # which are then fewer
         killed_at(out, 14, precision, checkpoint_every="3", epochs=before)
-    assert in_process(lambda: train(out, precision, resume=True, epochs=3)) == 0
+    assert in_process(lambda: train(out, precision, resume=True, epochs=EPOCHS)) == 0
     assert content(out) == expected
     assert checkpoint.read_run(out).extended == [[1, before]]
-    rate = "the learning rate stays 0.02, as in a run of 3 from the start"
+    rate = f"the learning rate stays 0.02, as in a run of {EPOCHS} from the start"
     assert rate in (tmp_path / "run.txt").read_text()
 
 

@@ -11,13 +11,17 @@ from vgglass import cli
 Done = subprocess.CompletedProcess[str]
 
 
-def vgglass(*arguments: object, status: int = 0) -> Done:
-    """Run one command in this process, as its own interpreter would: its status and what it printed."""
+def vgglass(*arguments: object, status: int = 0, given: str = "") -> Done:
+    """Run one command in this process, as its own interpreter would: its status and what it printed.
+
+    given  on standard input
+    """
     words = ["vgglass", *map(str, arguments)]
     said, told = io.BytesIO(), io.BytesIO()
     with (
         mock.patch.dict(os.environ),  # commands set variables for the processes that they start
         mock.patch("sys.argv", words),
+        mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(given)))),
         mock.patch("sys.stdout", io.TextIOWrapper(said, "utf-8")),
         mock.patch("sys.stderr", io.TextIOWrapper(told, "utf-8")),
     ):
