@@ -16,6 +16,7 @@ from typed import vgglass
 from vgglass import modelfile, workflows
 from vgglass.data import sources
 from vgglass.errors import DataError, UsageError
+from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.shrinking import heads
 
@@ -104,7 +105,7 @@ def test_the_command_makes_and_judges_a_child(trained: Path, tmp_path: Path, hea
     assert found["ranks"] == list(child.record.architecture.ranks)
     assert found["child"]["parameters"] == child.record.architecture.parameters < found["parent"]["parameters"]
     assert found["child"]["size"] == pytest.approx(out.stat().st_size, rel=0.05)
-    assert (found["comparison"]["split"], found["comparison"]["images"]) == ("test", 270)
+    assert (found["comparison"]["split"], found["comparison"]["images"]) == ("test", 360)
     test = sources.digits().split("test")
     right = {}
     for name, file in (("parent", parent), ("child", child)):
@@ -124,7 +125,7 @@ def test_the_table(trained: Path, tmp_path: Path) -> None:
     assert "fc6 of rank 8, fc7 of rank 8 (0: one matrix)" in printed
     assert re.search(r"parameters +[\d,]+ +[\d,]+ +\d+\.\d%", printed)
     assert re.search(r"ms an image, float32 +[\d.]+ +[\d.]+ +[\d.]+× as fast", printed)
-    points = r"top-1 is [+-]\d+\.\d\d points \(95 % interval [+-]\d+\.\d\d to [+-]\d+\.\d\d\) on 270 test images;"
+    points = r"top-1 is [+-]\d+\.\d\d points \(95 % interval [+-]\d+\.\d\d to [+-]\d+\.\d\d\) on 360 test images;"
     assert re.search(points, printed)
     assert re.search(r"\(McNemar's exact test: p [=<] [\d.]+\)\. Parent and child agree on \d+\.\d%", printed)
 
@@ -166,6 +167,11 @@ def test_models_and_folders_refused(trained: Path, tmp_path: Path) -> None:
             path.unlink()
     with pytest.raises(DataError, match="pets: leaves no validation images"):
         workflows.shrink_head(trained, folder, out=out, head="8", console=quiet()[0])
+    parent = modelfile.load(trained).record
+    digits = VGG(replace(parent.architecture, hidden=(2, 2))).to_file(parent.classes, parent.preprocessing)
+    message = "--head auto: finds no ranks that save multiply-adds and keep the answers .* name a rank, or take pooled"
+    with pytest.raises(UsageError, match=message):
+        workflows.shrink_head(digits, out=out, head="auto", console=quiet()[0])
     file = modelfile.load(trained)
     broken = replace(file, weights=file.weights | {"fc6.bias": np.full_like(file.weights["fc6.bias"], np.nan)})
     with pytest.raises(

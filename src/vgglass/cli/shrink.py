@@ -62,7 +62,7 @@ def show(found: "Judgement", console: Console) -> None:
     test = f"p = {comparison.p:.2g}" if comparison.p >= 1e-4 else "p < 0.0001"
     verdict = "larger than chance" if comparison.is_larger_than_chance else "may be chance"
     console.print(f"that {'is ' * comparison.is_larger_than_chance}{verdict} (McNemar's exact test: {test}).", end=" ")
-    console.print(f"Parent and child agree on {found.agreement:.1%}. Times: {found.engine}, medians, in turns.")
+    console.print(f"Parent and child agree on {found.agreement:.1%} of them. Times: {found.engine}, medians, in turns.")
     if comparison.used_for[0]:
         console.print(CAUTIONS[comparison.used_for[0]], style="yellow", soft_wrap=True)
 

@@ -63,6 +63,9 @@ def shrink_head(
         child = heads.pooled(parent, dataset, features, Display(console))
     else:
         ranks = heads.auto_ranks(parent, dataset.split("train"), features) if rank is None else (rank, rank)
+        if not any(ranks):
+            rule = "finds no ranks that save multiply-adds and keep the answers on training images"
+            raise UsageError(f"--head {head}", rule, "name a rank, or take pooled")
         child = heads.factorised(parent, ranks)
     modelfile.save(child, out)
     split, samples = held_out(dataset)
