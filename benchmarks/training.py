@@ -53,7 +53,8 @@ def ours(steps: int, precision: str) -> list[float]:
 
     process.prepare()
     plan = Recipe(
-        architecture="vgg16", hidden=4096, image_size=SIDE, batch_size=BATCH, label_smoothing=0, precision=precision
+        architecture="vgg16", hidden=(4096, 4096), image_size=SIDE, batch_size=BATCH, label_smoothing=0,
+        precision=precision,
     )  # fmt: skip
     chosen, line = choose(precision, device())
     sys.stderr.write(f"vgglass: {line}\n")

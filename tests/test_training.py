@@ -170,7 +170,7 @@ def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
     record, _ = plan.plan_run(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
-    with runs._isolated_torch(replace(record, threads=before + 1)):
+    with runs.isolated_torch(replace(record, threads=before + 1)):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 

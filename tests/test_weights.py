@@ -96,7 +96,7 @@ def test_the_saved_network_has_the_masters_digits() -> None:
 
 def test_lrn_computes_in_bfloat16_too() -> None:
     """torch has no kernel for it on the CPU."""
-    plan = Recipe(architecture="A-LRN", channels=1, image_size=32, width=0.0625, hidden=8, dropout=0)
+    plan = Recipe(architecture="A-LRN", channels=1, image_size=32, width=0.0625, hidden=(8, 8), dropout=0)
     torch.manual_seed(0)
     full = VGG(plan.network(3))
     images = torch.randn(2, 1, 32, 32)
@@ -143,7 +143,7 @@ def test_uneven_classes_are_shown() -> None:
 def test_forecast_by_hand() -> None:
     """VGG-16 at 224: 138 million parameters four times over; the activations of 13 convolutions, ReLUs and pools."""
     architecture = Architecture.named("vgg16")
-    plan = Recipe(architecture="vgg16", hidden=4096, image_size=224)
+    plan = Recipe(architecture="vgg16", hidden=(4096, 4096), image_size=224)
     found = memory.forecast(plan, architecture, 16, "float32", CPU)
     assert found.fixed == 3 * 4 * 138_357_544
     assert found.images == 16

@@ -140,6 +140,22 @@ def _constant(array: Array) -> openvino.Node:
     return ops.constant(array, shared_memory=True)  # copying VGG-16's takes 15 s
 
 
+def layer_milliseconds(model: ModelFile, precision: str, repeats: int) -> dict[str, float]:
+    """What each convolution and fully connected layer takes for one image, by OpenVINO's own clock: the quickest of
+    `repeats`, after one that sets things up. A layer's ReLU, and mostly its pooling, is computed with it."""
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision], "PERF_COUNT": True}
+    request = core().compile_model(build_graph(model), "CPU", options).create_infer_request()
+    names = [layer.name for layer in model.record.architecture.layers() if layer.kind in ("conv", "linear")]
+    quickest = dict.fromkeys(names, float("inf"))
+    for repeat in range(repeats + 1):
+        request.infer([model.golden_images[:1]])
+        executed = [node for node in request.profiling_info if node.node_type in ("Convolution", "FullyConnected")]
+        for name, node in zip(names, executed, strict=True):
+            if repeat:
+                quickest[name] = min(quickest[name], node.real_time.total_seconds() * 1000)
+    return quickest
+
+
 def convolutions(channels: int, side: int, count: int, precision: Precision) -> Callable[[Array], object]:
     """A compiled stack of 3x3 convolutions on one image (1, C, side, side), as a benchmark of a precision."""
     weight = np.full((channels, channels, 3, 3), 1 / (9 * channels), np.float32)

@@ -1,5 +1,6 @@
 """The PyTorch engine: on the GPU if available, else on the CPU."""
 
+import time
 import warnings
 from collections.abc import Callable
 
@@ -68,6 +69,27 @@ def product(side: int, precision: Precision) -> Callable[[], object]:
         return (matrix @ matrix)[0, 0].cpu()  # waits for the GPU
 
     return run
+
+
+@torch.inference_mode()
+def layer_milliseconds(model: ModelFile, precision: Precision, repeats: int) -> dict[str, float]:
+    """What each convolution and fully connected layer takes for one image: the quickest of `repeats`, after one that
+    sets things up."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = VGG.from_file(model).to(device, TYPES[precision]).to(memory_format=torch.channels_last)
+    image = torch.from_numpy(normalise(model.golden_images[:1], model.record.preprocessing))
+    image = image.to(device, TYPES[precision], memory_format=torch.channels_last)
+    quickest: dict[str, float] = {}
+    for repeat in range(repeats + 1):
+        began = time.perf_counter()
+        for step in network.walk(image):
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if repeat and step.kind in ("conv", "linear"):
+                taken = (time.perf_counter() - began) * 1000
+                quickest[step.name] = min(quickest.get(step.name, taken), taken)
+            began = time.perf_counter()
+    return quickest
 
 
 def named(network: VGG, batch: Tensor, output: str) -> Tensor:

@@ -51,7 +51,7 @@ def factorised(model: ModelFile, ranks: tuple[int, int]) -> ModelFile:
 def auto_ranks(model: ModelFile, samples: Sequence[Sample], extractors: Extractors) -> tuple[int, int]:
     """The least powers of two as ranks that keep the answers on training images; 0 where none saves multiply-adds.
 
-    Logits must keep AGREEMENT of their top-1 classes and differ by at most ERROR on average, relative to their spread.
+    Logits must keep AGREEMENT of their top-1 classes and differ on average by at most ERROR of their average spread.
     fc6 comes first, with fc7 as it is and half of ERROR; fc7 after it with the whole.
     """
     chosen = [samples[index] for index in np.linspace(0, len(samples) - 1, min(IMAGES, len(samples))).astype(int)]
@@ -91,7 +91,7 @@ def _keeps(logits: Matrix, wanted: Matrix, error: float) -> bool:
     spread = np.linalg.norm(wanted - wanted.mean(axis=1, keepdims=True), axis=1)
     moved = logits - wanted
     distance = np.linalg.norm(moved - moved.mean(axis=1, keepdims=True), axis=1)  # a constant changes no softmax
-    return bool(agreement >= AGREEMENT and (distance / spread).mean() <= error)
+    return bool(agreement >= AGREEMENT and distance.mean() <= error * spread.mean())
 
 
 def _dense(x: Matrix, layer: tuple[Matrix, Matrix]) -> Matrix:

@@ -290,15 +290,17 @@ class Checkpointer:
     """Saves the state of a run under `out`: the newest `keep` of the checkpoints that `cadence` calls for.
 
     Called on all ranks; rank 0 writes.
+    go_on   the command that goes on after an interruption
     latest  the newest checkpoint that is known to be whole
     """
 
     def __init__(
         self, out: Path, state: TrainState, cadence: Cadence, keep: int, interruption: Interruption,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = ALONE, go_on: str = "",
     ) -> None:  # fmt: skip
         self.out, self.state, self.cadence, self.keep = out, state, cadence, keep
         self.interruption, self.ranks = interruption, ranks
+        self.go_on = go_on or f"vgglass train --out {out} --resume"
         self.latest = next(iter(newest_first(out)), None)
 
     def after_step(self, steps: int) -> None:
@@ -323,9 +325,7 @@ class Checkpointer:
                 signal.name,
                 signal,
                 f"saved in epoch {progress.epoch + 1} after {progress.step} of its {steps} steps",
-                "go on with the same command"
-                if self.ranks.launched
-                else f"go on with: vgglass train --out {self.out} --resume",
+                "go on with the same command" if self.ranks.launched else f"go on with: {self.go_on}",
             )
 
     def save(self, keep: int) -> None:

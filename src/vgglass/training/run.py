@@ -139,7 +139,7 @@ def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | No
     run, out, options, display, ranks = context.run, context.out, context.options, context.display, context.ranks
     if run.recipe.fits_head:
         return ranks.broadcast_object(lambda: _fit_head(context, source))
-    with _isolated_torch(run):
+    with isolated_torch(run):
         if source and run.recipe.head == "pooled":
             source = _with_fitted_head(context, source)
         weights = build(run, source, display, ranks)
@@ -173,7 +173,7 @@ def _fit_head(context: RunContext, source: ModelFile | None) -> Path:
         done = "the features computed so far are kept"
         return InterruptedRunError(number.name, number, done, f"go on with: vgglass train --out {out} --resume")
 
-    with _isolated_torch(run), at_once(interrupted):
+    with isolated_torch(run), at_once(interrupted):
         found = _fitted(context, source)
         rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
         with replacing(out / metrics_log.METRICS) as temporary:
@@ -365,7 +365,7 @@ def _initialisation_warning(trainer: Trainer) -> str:
 
 
 @contextmanager
-def _isolated_torch(run: Run) -> Iterator[None]:
+def isolated_torch(run: Run) -> Iterator[None]:
     """The run's thread count and a random state of its own inside the block, the caller's afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(run.threads)
