@@ -1,0 +1,66 @@
+"""Which channels go: groups of the least worth for what they cost, until the network is as quick as is wanted."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgglass.shrinking.channels import Indices
+from vgglass.shrinking.importance import Importance
+
+LEAST_SHARE = 1 / 16  # of a layer's channels, which it keeps
+NARROW = 4  # groups: a layer of fewer loses an eighth of its channels at a time
+
+TINY = 1e-300
+
+Cost = Callable[[Mapping[str, int]], float]  # of a network with so many channels, by removable layer
+
+
+def group_of(count: int, group: int) -> int:
+    """How many channels of a layer go together."""
+    return group if count >= NARROW * group else max(1, count // 8)
+
+
+def least_widths(counts: Mapping[str, int], group: int) -> dict[str, int]:
+    """The narrowest network that can be reached."""
+    return {name: min(count, max(group_of(count, group), round(LEAST_SHARE * count))) for name, count in counts.items()}
+
+
+def select(
+    importance: Importance, cost: Cost, target: float, group: int, least: Mapping[str, int]
+) -> dict[str, Indices] | None:
+    """The channels that stay, by layer, in a network that costs no more than `target`; None where none is so narrow.
+
+    group  channels of a wide layer that go together: what the engine computes at once
+    In turn, of all layers' least important groups that one goes which takes the smallest share of what its layer is
+    still worth, for the cost that it saves. A share, as the last channels of a layer are needed most: by their own sum
+    some layers shrink to a bottleneck.
+    """
+    order = {name: np.argsort(worth, kind="stable") for name, worth in importance.items()}  # the least first
+    worth_of = {name: np.cumsum(importance[name][places]) for name, places in order.items()}  # of the first so many
+    counts = {name: len(worth) for name, worth in importance.items()}
+    now = cost(counts)
+    while now > target:
+        best: tuple[float, dict[str, int], float] | None = None
+        for name, count in counts.items():
+            together = group_of(len(order[name]), group)
+            going = min(count % together or together, count - least[name])  # what is left is whole groups
+            if going <= 0:
+                continue
+            narrower = {**counts, name: count - going}
+            after = cost(narrower)
+            loss = _share(worth_of[name], len(order[name]) - count, going) / max(now - after, TINY)
+            if best is None or loss < best[0]:
+                best = loss, narrower, after
+        if best is None:
+            return None
+        _, counts, now = best
+    return {name: np.sort(places[len(places) - counts[name] :]) for name, places in order.items()}
+
+
+def _share(worth: NDArray[np.float64], gone: int, going: int) -> float:
+    """How much the logarithm of a layer's worth falls; worth: of its first channels, cumulated."""
+    before = worth[gone - 1] if gone else 0.0
+    rest = max(float(worth[-1] - before), TINY)
+    after = max(float(worth[-1] - worth[gone + going - 1]), TINY)
+    return float(np.log(rest / after))
