@@ -38,7 +38,8 @@ OPTIONS = {
     "export": "--calibrate --dense --download --force --int8 --int8-images --model",
     "verify": "--download --json",
     "bench": "--batch --download --engine --json --no-peers --out --precision --seconds",
-    "shrink": "--download --head --json --max-pixels --out",
+    "shrink": "--baseline --checkpoint-every --download --head --json --largest-loss --max-pixels --multiply-adds --out"
+    " --overwrite --set --speed --workers",
     "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
     " --precision --queue --root-path --timeout --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"

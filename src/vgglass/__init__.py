@@ -8,6 +8,7 @@
     vgglass.calibrate(model, folder)            fit a temperature, and optionally a reject threshold
     vgglass.predict(model, paths)               class names and probabilities
     vgglass.paper(folder)                       replicate the paper's columns and its Tables 3 to 5
+    vgglass.shrink(model, folder, out="small.safetensors")   remove channels until it is four times as quick
     vgglass.export(model, "model.onnx")         a graph for another runtime; vgglass.verify(graph) checks it
     vgglass.engine(model)                       a function: uint8 images in, logits or features out
     vgglass.load(model), vgglass.pretrained(name), vgglass.VGG
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 __all__ = [
     "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict", "pretrained",
-    "report", "train", "verify",
+    "report", "shrink", "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vgglass.workflows.paper import paper
     from vgglass.workflows.predict import predict
     from vgglass.workflows.report import report
+    from vgglass.workflows.shrink import shrink
     from vgglass.workflows.train import train
 
 

@@ -59,6 +59,23 @@ def confusion(matrix: NDArray[np.int64], classes: tuple[str, ...], title: str, p
     return [f"No font here can write {examples}: such classes are numbered; install a CJK font (Noto Sans CJK)."]
 
 
+def trade_off(points: list[tuple[float, float, tuple[float, float]]], title: str, path: Path) -> None:
+    """Plot accuracy against cost, from the first network to the smallest.
+
+    points  milliseconds, top-1 and its 95 % interval of each
+    """
+    costs, tops, intervals = zip(*points, strict=True)
+    below, above = ([abs(top - edge[side]) for top, edge in zip(tops, intervals, strict=True)] for side in (0, 1))
+    with picture(6, 4, path) as figure:
+        axes = figure.add_subplot()
+        axes.errorbar(costs, tops, [below, above], color=BLUE, marker="o", capsize=3, linewidth=1.5, elinewidth=0.8)
+        for place, (cost, top) in enumerate(zip(costs, tops, strict=True)):
+            name = "parent" if place == 0 else f"{costs[0] / cost:.1f}×"
+            axes.annotate(name, (cost, top), (6, 6), textcoords="offset points")
+        axes.set(title=title, xlabel="milliseconds an image", ylabel="top-1 (95 % interval)", xscale="log")
+        axes.grid(alpha=0.25, which="both")
+
+
 @contextmanager
 def picture(width: float, height: float, path: Path) -> Iterator[Any]:
     """A figure of width x height inches, written to `path` as PNG when the block ends. Raises MissingExtraError."""

@@ -14,6 +14,11 @@ from vgglass.cli.convert import Download, Preprocessing, fetched
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import InterruptedRunError, UsageError
 
+Fields = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
+]
+Checkpoints = Annotated[str, typer.Option(help="Steps, such as 500, or a time: 30s, 5m, 1h.")]
+
 INTERRUPTED = 130  # 128 + SIGINT, by shell convention
 
 
@@ -77,9 +82,7 @@ def train(
     ] = None,
     preprocessing: Preprocessing = None,
     part: Annotated[str | None, typer.Option("--train", help="all layers, the last-block and head, or head.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any other recipe field; may be repeated.")
-    ] = None,
+    set_: Fields = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped; with --epochs, also beyond its end.")
     ] = False,
@@ -88,7 +91,7 @@ def train(
         Path | None, typer.Option("--preview", help="Draw what the network would see to a .png file, and stop.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; without: what suits.")] = None,
-    checkpoint_every: Annotated[str, typer.Option(help="Steps, such as 500, or a time: 30s, 5m, 1h.")] = "5m",
+    checkpoint_every: Checkpoints = "5m",
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
     download: Download = False,
     max_pixels: MaxPixels = None,
@@ -114,7 +117,7 @@ def train(
         "seed": seed,
         "train": part,
     }
-    overrides = {name: value for name, value in given.items() if value is not None} | _fields(set_ or [])
+    overrides = {name: value for name, value in given.items() if value is not None} | fields(set_ or [])
     console = output.console(quiet=not workflows.is_first_process())
     start = fetched(source, download) if source else None
     if preview:
@@ -142,7 +145,7 @@ def train(
         _print_summary(best, folder, resume, console)
 
 
-def _fields(assignments: list[str]) -> dict[str, Any]:
+def fields(assignments: list[str]) -> dict[str, Any]:
     """Parse --set FIELD=VALUE options to recipe fields. Raises UsageError."""
     found = {}
     for assignment in assignments:

@@ -3,10 +3,13 @@
 N images, K classes.
 """
 
+import io
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,45 +17,60 @@ from numpy.typing import NDArray
 
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import original, square
-from vgglass.engines import Engine, Precision
+from vgglass.engines import Engine, Precision, openvino
+from vgglass.engines.export import quantise
 from vgglass.engines.selection import choose, open_engine
 from vgglass.evaluation import metrics
 from vgglass.evaluation.predictions import Comparison, agreement, compare_predictions
+from vgglass.evaluation.statistics import detectable, wilson
+from vgglass.images import Pixels
 from vgglass.inference.predictor import Predictor
 from vgglass.inference.views import parse
 from vgglass.modelfile import ModelFile
 
 ROUNDS = 20  # of timing; in each, every model runs once in every precision
+INT8_IMAGES = 32  # that the ranges of the int8 graphs are taken from, which are made for their time alone
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Costs of one model.
+    """Costs and accuracy of one model.
 
     size          bytes of weights and golden inputs: the file without its record
-    milliseconds  for one image, median, by precision: float32, and the one that the engine chooses by itself
+    milliseconds  for one image, median, by precision: float32, the one that the engine chooses by itself, and int8
+                  where NNCF is installed
+    seconds       for all the images, from their files to their classes, in float32
+    interval      95 % of top-1
     """
 
     multiply_adds: int
     parameters: int
     size: int
     milliseconds: dict[Precision, float]
+    seconds: float
+    top1: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Judgement:
     """Parent and child on the same images.
 
-    engine      that ran both
+    between     the networks on the way from the one to the other
+    engine      that ran them
     comparison  of their top-1 accuracies in float32, the parent first
     agreement   share of the images with the same top-1 class
+    detectable  difference of top-1 that so many images are likely to show, with as many that only one of the two
+                classifies correctly; None where they are too few for any
     """
 
     parent: Figures
     child: Figures
+    between: tuple[Figures, ...]
     engine: str
     comparison: Comparison
     agreement: float
+    detectable: float | None
 
     @property
     def speedup(self) -> dict[Precision, float]:
@@ -63,38 +81,52 @@ class Judgement:
         return asdict(self) | {"comparison": self.comparison.as_json(), "speedup": self.speedup}
 
 
-def judge(parent: ModelFile, child: ModelFile, samples: Sequence[Sample], split: str, used_for: str) -> Judgement:
-    """Measure both models on `samples` (N), labelled by the classes that both have in the same order.
+def judge(
+    parent: ModelFile, child: ModelFile, samples: Sequence[Sample], split: str, used_for: str,
+    between: Sequence[ModelFile] = (),
+) -> Judgement:  # fmt: skip
+    """Measure the models on `samples` (N), labelled by the classes that all have in the same order.
 
     split, used_for  of the samples: see `evaluation.predictions.Comparison`
     Raises ImageError, ModelFileError.
     """
-    assert parent.record.classes == child.record.classes
+    models = (parent, child, *between)
+    assert all(model.record.classes == parent.record.classes for model in models)
     labels = np.array([sample.label for sample in samples])
-    first, second = (_log_probabilities(model, samples) for model in (parent, child))
-    comparison = compare_predictions(
-        first.argmax(axis=1) == labels, second.argmax(axis=1) == labels, split, used_for=(used_for, used_for)
-    )
-    image = square(samples[0], parent.record.preprocessing)[None]
-    times = _alternately_timed((parent, child), image)
-    return Judgement(
-        _figures(parent, times[0]), _figures(child, times[1]), choose(parent).engine, comparison,
-        agreement(first, second).top1_agreement,
-    )  # fmt: skip
+    answers, seconds = zip(*(_answers(model, samples) for model in models), strict=True)
+    right = [answer.argmax(axis=1) == labels for answer in answers]
+    comparison = compare_predictions(right[0], right[1], split, used_for=(used_for, used_for))
+    images = np.stack([square(sample, parent.record.preprocessing) for sample in samples[:INT8_IMAGES]])
+    times = _alternately_timed(models, images)
+    figures = [
+        _figures(model, milliseconds, taken, found)
+        for model, milliseconds, taken, found in zip(models, times, seconds, right, strict=True)
+    ]
+    same = agreement(answers[0], answers[1]).top1_agreement
+    least = detectable(len(samples), float((right[0] != right[1]).mean()))
+    return Judgement(figures[0], figures[1], tuple(figures[2:]), choose(parent).engine, comparison, same, least)
 
 
-def _log_probabilities(model: ModelFile, samples: Sequence[Sample]) -> NDArray[np.float64]:
+def _answers(model: ModelFile, samples: Sequence[Sample]) -> tuple[NDArray[np.float64], float]:
+    """Log-probabilities (N, K), and the seconds that they took."""
     engine = open_engine(model, choose(model, precision="float32"))
     predictor = Predictor(model.record, parse("centre", model.record), {False: engine})
-    return metrics.collect(predictor.stream(map(original, samples)))
+    began = time.perf_counter()
+    found = metrics.collect(predictor.stream(map(original, samples)))
+    return found, time.perf_counter() - began
 
 
-def _alternately_timed(models: Sequence[ModelFile], image: NDArray[np.uint8]) -> list[dict[Precision, float]]:
+def _alternately_timed(models: Sequence[ModelFile], images: Pixels) -> list[dict[Precision, float]]:
     """Milliseconds for one image, by model and precision; in turns, so that a busy machine slows all of them alike."""
     engines: dict[tuple[int, Precision], Engine] = {}
+    image = images[:1]
     for number, model in enumerate(models):
         for choice in (choose(model, precision="float32"), choose(model)):
             engines[number, choice.precision] = open_engine(model, choice)
+        if find_spec("nncf") and number < 2:  # not of the networks between
+            with redirect_stdout(io.StringIO()):  # NNCF draws bars, and standard output is for figures
+                graph = quantise(model, (one[None] for one in images), len(images))
+            engines[number, "int8"] = openvino.engine_of(graph, "int8")
     seconds: dict[tuple[int, Precision], list[float]] = {key: [] for key in engines}
     for _ in range(ROUNDS + 1):
         for key, engine in engines.items():
@@ -105,8 +137,13 @@ def _alternately_timed(models: Sequence[ModelFile], image: NDArray[np.uint8]) ->
     return [{key[1]: taken for key, taken in medians.items() if key[0] == number} for number in range(len(models))]
 
 
-def _figures(model: ModelFile, milliseconds: dict[Precision, float]) -> Figures:
+def _figures(
+    model: ModelFile, milliseconds: dict[Precision, float], seconds: float, right: NDArray[np.bool_]
+) -> Figures:
     architecture = model.record.architecture
     golden = model.golden_images.nbytes + model.golden_logits.nbytes
     size = golden + sum(array.nbytes for array in model.weights.values())
-    return Figures(architecture.multiply_adds, architecture.parameters, size, milliseconds)
+    return Figures(
+        architecture.multiply_adds, architecture.parameters, size, milliseconds, seconds, float(right.mean()),
+        wilson(int(right.sum()), len(right)),
+    )  # fmt: skip

@@ -51,16 +51,17 @@ from vgglass.workflows.models import (
 from vgglass.workflows.paper import paper
 from vgglass.workflows.predict import predict, stream_predictions
 from vgglass.workflows.report import report
-from vgglass.workflows.shrink import shrink_head
+from vgglass.workflows.shrink import draw_shrinking, shrink
 from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
     "Model", "architecture", "bench", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
-    "convert_to_foreign", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "engine", "evaluate",
-    "evaluation_predictor", "export", "features", "is_complete", "is_first_process", "is_foreign", "is_model_file",
-    "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_record", "open_source", "paper",
-    "predict", "predictions_of", "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview",
-    "quarantine", "read_training_data", "report", "require_manifest_place", "require_pictures",
-    "require_quarantine_place", "require_torch", "shrink_head", "starting_model", "stream_predictions", "train",
-    "verify", "write_audit_page", "write_digits", "write_manifest", "write_rows",
+    "convert_to_foreign", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking",
+    "engine", "evaluate", "evaluation_predictor", "export", "features", "is_complete", "is_first_process",
+    "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load",
+    "load_record", "open_source", "paper", "predict", "predictions_of", "predictions_on_split", "predictor",
+    "prepare_process", "pretrained", "preview", "quarantine", "read_training_data", "report",
+    "require_manifest_place", "require_pictures", "require_quarantine_place", "require_torch", "shrink",
+    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_digits", "write_manifest",
+    "write_rows",
 ]  # fmt: skip

@@ -9,68 +9,179 @@ from rich.console import Console
 
 from vgglass import modelfile
 from vgglass.architecture import Architecture
+from vgglass.engines import Precision
 from vgglass.errors import DataError, UsageError
-from vgglass.modelfile import Record
+from vgglass.modelfile import ModelFile, Record
 from vgglass.names import normalised
 from vgglass.workflows.data import read_training_data
 from vgglass.workflows.evaluate import aligned, used_for
 from vgglass.workflows.models import Model, features, load, require_torch
+from vgglass.workflows.shrink_channels import shrink_channels
+from vgglass.workflows.train import train
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
     from vgglass.shrinking.judgement import Judgement
+    from vgglass.shrinking.rounds import Round
+    from vgglass.training.metrics_log import Display
 
 HEADS = ("auto", "pooled")
+SPEED = 4.0
+DIGITS = "the embedded digits"  # the name of the embedded data set
+BASELINE = ".baseline"  # the folder of its run, beside the model
 
 
 @dataclass(frozen=True)
 class Shrunk:
     """A smaller model that was written.
 
-    ranks  of fc6 and fc7; (0, 0) for a pooled head
+    ranks      of fc6 and fc7; (0, 0) where neither is factorised
+    rounds     the networks on the way and the child; none where only the head became smaller
+    judgement  of parent and child
+    baseline   of the parent and a network of the child's widths that learned from the labels alone, if asked for
     """
 
     path: Path
+    parent: ModelFile
+    child: ModelFile
     ranks: tuple[int, int]
+    rounds: "tuple[Round, ...]"
     judgement: "Judgement"
+    baseline: "Judgement | None"
 
     def as_json(self) -> dict[str, Any]:
-        return {"path": str(self.path), "ranks": list(self.ranks), **self.judgement.as_json()}
+        baseline = {"baseline": self.baseline.as_json()} if self.baseline else {}
+        shrunk = self.child.record.recipe["shrunk"]
+        return {"path": str(self.path), "ranks": list(self.ranks), **shrunk, **self.judgement.as_json(), **baseline}
 
 
-def shrink_head(
-    model: Model, folder: str | Path | None = None, *, out: str | Path, head: str, console: Console | None = None
+def shrink(
+    model: Model,
+    folder: str | Path | None = None,
+    *,
+    out: str | Path,
+    speed: float | None = None,
+    multiply_adds: float | None = None,
+    largest_loss: float | None = None,
+    head: str | None = None,
+    baseline: bool = False,
+    overwrite: bool = False,
+    workers: int | None = None,
+    checkpoint_every: str = "5m",
+    console: Console | None = None,
+    **overrides: Any,
 ) -> Shrunk:
-    """Make a model with a smaller head, write it to `out`, and compare both on a folder's held-out images.
+    """Make a smaller, quicker model of one, write it to `out`, and compare both on images that chose nothing.
 
-    head  a rank for fc6 and fc7; 'auto': the least ranks that change little on training images; 'pooled': pool5's
-          average and an fc8 fitted to the training images in their place
-    The images are divided as in training; the test split judges if there is one, else validation.
-    Raises UsageError, DataError, ModelFileError, MissingExtraError.
+    folder         divided as in training; default: the images that the model learned from. The test split judges if
+                   there is one, else validation
+    speed          remove channels until it is so many times as quick, measured on this machine; 4 where nothing is said
+    multiply_adds  or until this share of the parent's is left
+    largest_loss   or as many as may go at a loss of so many points of top-1
+    head           make fc6 to fc8 smaller instead: a rank for fc6 and fc7; 'auto': the least ranks that change little
+                   on training images; 'pooled': pool5's average and a fitted fc8 in their place
+    baseline       train a network of the same widths from random weights as well
+    overwrite      begin anew where an earlier call was interrupted or has finished
+    overrides      fields of the recipe 'shrink', by which the narrow network learns from its parent
+    Removing channels goes on where a call that was interrupted or killed stopped. Raises UsageError, DataError,
+    ModelFileError, TrainingError, MissingExtraError, InterruptedRunError.
     """
     require_torch("shrinking")
-    from vgglass.shrinking import heads
     from vgglass.shrinking.judgement import judge
+    from vgglass.shrinking.rounds import Goal
     from vgglass.training.metrics_log import Display
     from vgglass.training.transfer import require_finite
 
     out, console = require_model_path(out), console or Console(stderr=True)
+    display, goal = Display(console), None
+    if head is None:
+        nothing = (speed, multiply_adds, largest_loss) == (None, None, None)
+        goal = Goal(SPEED if nothing else speed, multiply_adds, largest_loss)
+    elif (speed, multiply_adds, largest_loss) != (None, None, None) or baseline or overrides:
+        rule = "makes the head smaller, at once, and the other options remove channels"
+        raise UsageError(f"--head {head}", rule, "shrink the head first, then the channels of the model that comes out")
     parent = load(model)
-    rank = _rank(head, parent.record.architecture)
+    rank = _rank(head, parent.record.architecture) if head else None
     require_finite(parent, "the model")
-    dataset = training_data(parent.record, folder, console)
-    if head == "pooled":
-        child = heads.pooled(parent, dataset, features, Display(console))
+    dataset = training_data(parent.record, _folder(parent.record, folder), console)
+    rounds: list[Round] = []
+    if goal:
+        name = str(Path(model).resolve()) if isinstance(model, str | Path) else "(a model in memory)"
+        rounds = shrink_channels(
+            parent, name, dataset, out, goal, overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every,
+            display=display, **overrides,
+        )  # fmt: skip
+        child = rounds[-1].model
     else:
-        ranks = heads.auto_ranks(parent, dataset.split("train"), features) if rank is None else (rank, rank)
-        if not any(ranks):
-            rule = "finds no ranks that save multiply-adds and keep the answers on training images"
-            raise UsageError(f"--head {head}", rule, "name a rank, or take pooled")
-        child = heads.factorised(parent, ranks)
-    modelfile.save(child, out)
+        child = _with_smaller_head(parent, dataset, head, rank, display)
     split, samples = held_out(dataset)
-    judgement = judge(parent, modelfile.load(out), samples, split, used_for(parent.record, dataset, split))
-    return Shrunk(out, child.record.architecture.ranks, judgement)
+    used = used_for(parent.record, dataset, split)
+    judgement = judge(parent, child, samples, split, used, [each.model for each in rounds[:-1]])
+    record = modelfile.save(_with_curve(child, judgement), out)
+    child = replace(child, record=record)
+    own = None
+    if baseline:
+        own = judge(parent, _baseline(child, folder, out, console), samples, split, used)
+    return Shrunk(out, parent, child, record.architecture.ranks, tuple(rounds), judgement, own)
+
+
+def draw_shrinking(found: Shrunk, path: Path) -> Path:
+    """Draw accuracy against time over the rounds, by the precision that the engine chooses; the picture's path."""
+    from vgglass import plotting
+
+    judgement = found.judgement
+    networks = (judgement.parent, *judgement.between, judgement.child)
+    precision: Precision = "bfloat16" if "bfloat16" in judgement.parent.milliseconds else "float32"
+    points = [(each.milliseconds[precision], each.top1, each.interval) for each in networks]
+    comparison = judgement.comparison
+    plotting.trade_off(
+        points, f"{judgement.engine}, {precision}; {comparison.images:,} {comparison.split} images", path
+    )
+    return path
+
+
+def _folder(record: Record, folder: str | Path | None) -> str | Path | None:
+    """The images that a model learned from, where no others are named; None for the embedded digits."""
+    name = record.data.get("name", "")
+    if folder is not None or name == DIGITS:
+        return folder
+    if not name or not Path(name).exists():
+        rule = f"were in {name!r}, which is not there" if name else "are not known from its record"
+        raise DataError("the images that the model learned from", rule, "name the FOLDER")
+    return str(name)
+
+
+def _with_smaller_head(
+    parent: ModelFile, dataset: "Dataset", head: str | None, rank: int | None, display: "Display"
+) -> ModelFile:
+    from vgglass.shrinking import heads
+
+    if head == "pooled":
+        return heads.pooled(parent, dataset, features, display)
+    ranks = heads.auto_ranks(parent, dataset.split("train"), features) if rank is None else (rank, rank)
+    if not any(ranks):
+        rule = "finds no ranks that save multiply-adds and keep the answers on training images"
+        raise UsageError(f"--head {head}", rule, "name a rank, or take pooled")
+    return heads.factorised(parent, ranks)
+
+
+def _with_curve(child: ModelFile, judgement: "Judgement") -> ModelFile:
+    """The child with what its report shows: accuracy against work, from the parent to itself."""
+    networks = (judgement.parent, *judgement.between, judgement.child)
+    curve = [{"multiply_adds": each.multiply_adds, "top1": each.top1, "interval": each.interval} for each in networks]
+    about = {"split": judgement.comparison.split, "images": judgement.comparison.images, "curve": curve}
+    metrics = dict(child.record.metrics) | {"shrinking": about}
+    return replace(child, record=replace(child.record, metrics=metrics))
+
+
+def _baseline(child: ModelFile, folder: str | Path | None, out: Path, console: Console) -> ModelFile:
+    """A network of the child's widths trained from random weights on the same images, by the usual recipe."""
+    architecture = child.record.architecture
+    options: dict[str, Any] = {"architecture": architecture.name, "widths": architecture.widths}
+    options |= {"head": architecture.head, "channels": architecture.channels, "image_size": architecture.image_size}
+    if architecture.head == "vgg":
+        options["hidden"] = architecture.hidden
+    return modelfile.load(train(folder, out=out.with_suffix(BASELINE), overwrite=True, console=console, **options))
 
 
 def _rank(head: str, architecture: Architecture) -> int | None:

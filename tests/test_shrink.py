@@ -1,0 +1,179 @@
+"""Shrinking from one end to the other, on a small network that learned some of the digits."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import vgglass
+from vgglass import modelfile, workflows
+from vgglass.errors import DataError, TrainingError, UsageError
+from vgglass.model import VGG
+from vgglass.shrinking.channels import widths
+from vgglass.shrinking.rounds import kept_of
+
+QUIET = Console(quiet=True)
+SHORT: dict[str, Any] = {"epochs": 2, "feature_views": 1}
+
+
+@pytest.fixture(scope="module")
+def parent(digits_run: Path) -> Path:
+    return digits_run / "best.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shrunk(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    out = tmp_path_factory.mktemp("shrunk") / "small.safetensors"
+    return vgglass.shrink(parent, out=out, multiply_adds=0.25, console=QUIET, **SHORT)
+
+
+def test_a_quarter_of_the_work_and_nearly_the_accuracy(shrunk: Any) -> None:
+    before, after = shrunk.parent.record.architecture, shrunk.child.record.architecture
+    assert after.multiply_adds <= before.multiply_adds / 4
+    assert after.multiply_adds > before.multiply_adds / 6
+    one, other = (vgglass.evaluate(model, console=QUIET).top1 for model in (shrunk.parent, shrunk.child))
+    assert one > 0.9
+    assert other > one - 0.05
+
+
+def test_the_record_says_what_was_removed(shrunk: Any) -> None:
+    parent, child = shrunk.parent.record, shrunk.child.record
+    about = child.recipe["shrunk"]
+    assert about["from"] == parent.digest
+    assert about["channels"] == widths(parent.architecture)
+    left = {name: count - len(about["removed"].get(name, [])) for name, count in about["channels"].items()}
+    assert left == widths(child.architecture)
+    assert {name: len(kept) for name, kept in kept_of(parent, child).items()} == left
+    assert all(0 <= share < 1 for share in about["missed"].values())
+    assert (child.temperature, child.classes, child.data) == (None, parent.classes, parent.data)
+
+
+def test_the_child_is_an_ordinary_model(shrunk: Any, tmp_path: Path) -> None:
+    with torch.inference_mode():
+        golden = VGG.from_file(shrunk.child)
+    for engine in ("openvino", "onnxruntime"):
+        logits = vgglass.engine(shrunk.path, engine, "float32")(shrunk.child.golden_images)
+        assert np.allclose(logits, shrunk.child.golden_logits, atol=1e-4)
+    assert all(check.passed for check in vgglass.export(shrunk.path, tmp_path / "small.onnx")[0])
+    rows = vgglass.predict(shrunk.path, [workflows.write_digits("test", tmp_path / "test") / "3"])
+    assert sum(row.label == "3" for row in rows) > len(rows) / 2
+    assert golden.architecture == shrunk.child.record.architecture
+
+
+def test_the_same_call_again_changes_nothing(shrunk: Any, parent: Path) -> None:
+    before = shrunk.path.read_bytes()
+    again = vgglass.shrink(parent, out=shrunk.path, multiply_adds=0.25, console=QUIET, **SHORT)
+    assert again.path.read_bytes() == before
+
+
+def test_a_shrunk_model_is_shrunk_further(shrunk: Any, tmp_path: Path) -> None:
+    out = tmp_path / "smaller.safetensors"
+    found = vgglass.shrink(shrunk.path, out=out, multiply_adds=0.7, console=QUIET, **(SHORT | {"epochs": 1}))
+    about = found.child.record.recipe["shrunk"]
+    assert about["channels"] == widths(shrunk.child.record.architecture)
+    assert about["before"] == shrunk.child.record.recipe["shrunk"]
+    assert found.child.record.architecture.multiply_adds <= 0.7 * shrunk.child.record.architecture.multiply_adds
+
+
+def test_the_smallest_network_that_loses_no_more_than_is_allowed(parent: Path, tmp_path: Path) -> None:
+    found = vgglass.shrink(
+        parent, out=tmp_path / "small.safetensors", largest_loss=4, console=QUIET, **(SHORT | {"epochs": 1})
+    )
+    chosen = [each.accuracy for each in found.rounds]
+    allowed = vgglass.evaluate(parent, split="validation", console=QUIET).top1 - 0.04
+    assert all(accuracy is not None and accuracy >= allowed - 1e-9 for accuracy in chosen)
+    assert found.child.record.metrics["choosing"] == {"top1": chosen[-1]}
+
+
+SHRINK = """
+import sys, vgglass
+from rich.console import Console
+vgglass.shrink(sys.argv[1], out=sys.argv[2], multiply_adds=0.25, checkpoint_every="1",
+               console=Console(quiet=True), epochs=2, feature_views=1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_three_times_it_comes_to_the_same_bits(shrunk: Any, parent: Path, tmp_path: Path) -> None:
+    out, work = tmp_path / "small.safetensors", tmp_path / "small.shrink"
+    for reached in ("round-1-start.safetensors", "round-2-start.safetensors", "round-2/checkpoints/*.safetensors"):
+        process = subprocess.Popen([sys.executable, "-c", SHRINK, str(parent), str(out)])
+        while not list(work.glob(reached)):
+            assert process.poll() is None, reached
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not out.exists()
+    subprocess.run([sys.executable, "-c", SHRINK, str(parent), str(out)], check=True)
+    assert out.read_bytes() == shrunk.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_interrupted_it_says_how_to_go_on(parent: Path, tmp_path: Path) -> None:
+    out, work = tmp_path / "small.safetensors", tmp_path / "small.shrink"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vgglass", "shrink", str(parent), "--multiply-adds", "0.25",
+         "--set", "epochs=200", "--out", str(out), "--checkpoint-every", "1"], stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(work.glob("round-2/checkpoints/*.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[0]
+    assert process.returncode == 130
+    assert "saved in epoch" in said
+    assert "go on with: the same command" in said
+    with pytest.raises(TrainingError, match=r"small.shrink: holds a shrinking with another goal; use --overwrite or"):
+        vgglass.shrink(parent, out=out, speed=2, console=QUIET)
+
+
+# What is refused.
+
+
+def test_a_speed_that_no_network_reaches(parent: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--multiply-adds 0.0001: the narrowest network of this family costs 0.0"):
+        vgglass.shrink(parent, out=tmp_path / "a.safetensors", multiply_adds=0.0001, console=QUIET)
+    with pytest.raises(UsageError, match=r"--speed 1e\+06: .*; ask for at most"):
+        vgglass.shrink(parent, out=tmp_path / "b.safetensors", speed=1e6, console=QUIET)
+
+
+def test_classes_that_the_model_does_not_tell(parent: Path, tmp_path: Path) -> None:
+    other = tmp_path / "data"
+    for name in ("cat", "dog"):
+        (other / name).mkdir(parents=True)
+        for shade in range(6):
+            Image.new("L", (40, 40), 40 * shade + 20 * (name == "dog")).save(other / name / f"{shade}.png")
+    with pytest.raises(DataError, match=r"class .* of .*data: the"):
+        vgglass.shrink(parent, other, out=tmp_path / "a.safetensors", console=QUIET)
+
+
+def test_training_images_that_are_gone(parent: Path, tmp_path: Path) -> None:
+    model = modelfile.load(parent)
+    gone = replace(model, record=replace(model.record, data=dict(model.record.data) | {"name": "/nowhere/photos"}))
+    with pytest.raises(DataError, match=r"were in '/nowhere/photos', which is not there; name the FOLDER"):
+        vgglass.shrink(gone, out=tmp_path / "a.safetensors", console=QUIET)
+    unknown = replace(model, record=replace(model.record, data={}))
+    with pytest.raises(DataError, match=r"learned from: are not known from its record; name the FOLDER"):
+        vgglass.shrink(unknown, out=tmp_path / "a.safetensors", console=QUIET)
+
+
+def test_weights_that_are_not_numbers(parent: Path, tmp_path: Path) -> None:
+    model = modelfile.load(parent)
+    weights = {name: array.copy() for name, array in model.weights.items()}
+    weights["conv1_1.weight"][0] = np.nan
+    with pytest.raises(UsageError, match=r"conv1_1.weight: holds 9 numbers that are not finite"):
+        vgglass.shrink(replace(model, weights=weights), out=tmp_path / "a.safetensors", console=QUIET)
+
+
+def test_a_name_that_is_no_model_file(parent: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--out .*small.onnx: a model file ends in .safetensors"):
+        vgglass.shrink(parent, out=tmp_path / "small.onnx", console=QUIET)
