@@ -19,7 +19,7 @@ from vgglass.shrinking.costs import Milliseconds, interleaved, measured, multipl
 from vgglass.shrinking.distillation import distance
 from vgglass.shrinking.importance import taylor
 from vgglass.shrinking.rounds import Goal, network_of
-from vgglass.shrinking.selection import group_of, least_widths, select
+from vgglass.shrinking.selection import group_of, groups_of, least_widths, select
 
 
 def tiny(name: str = "A", **options: object) -> Architecture:
@@ -147,30 +147,33 @@ def test_importance_is_the_change_of_the_loss() -> None:
 
 # What goes.
 
+ONE = {"a": 1, "b": 1}
+
 
 def test_the_group_of_the_least_share_for_its_cost_goes_first() -> None:
     importance = {"a": np.array([4.0, 1.0, 3.0, 2.0]), "b": np.array([5.0, 5.0, 5.0, 5.0])}
-    kept = select(importance, lambda counts: 10.0 * counts["a"] + 10.0 * counts["b"], 60, 1, {"a": 1, "b": 1})
+    kept = select(importance, lambda counts: 10.0 * counts["a"] + 10.0 * counts["b"], 60, ONE, ONE)
     assert kept is not None
     # shares: a loses 1 of 10, then 2 of 9; b 5 of 20
     assert (kept["a"].tolist(), kept["b"].tolist()) == ([0, 2], [0, 1, 2, 3])
-    dear = select(importance, lambda counts: 10.0 * counts["a"] + 100.0 * counts["b"], 340, 1, {"a": 1, "b": 1})
+    dear = select(importance, lambda counts: 10.0 * counts["a"] + 100.0 * counts["b"], 340, ONE, ONE)
     assert dear is not None
     assert (len(dear["a"]), len(dear["b"])) == (4, 3)  # a quarter of b saves ten times as much
 
 
 def test_no_network_is_narrower_than_the_least() -> None:
     importance = {"a": np.ones(4)}
-    assert select(importance, lambda counts: float(counts["a"]), 0.5, 1, {"a": 1}) is None
-    kept = select(importance, lambda counts: float(counts["a"]), 1, 1, {"a": 1})
+    assert select(importance, lambda counts: float(counts["a"]), 0.5, ONE, ONE) is None
+    kept = select(importance, lambda counts: float(counts["a"]), 1, ONE, ONE)
     assert kept is not None
     assert len(kept["a"]) == 1
 
 
 def test_wide_layers_lose_whole_groups() -> None:
     assert (group_of(512, 16), group_of(64, 16), group_of(63, 16), group_of(7, 16)) == (16, 16, 7, 1)
+    assert groups_of({"wide": 512, "narrow": 8}, 16) == {"wide": 16, "narrow": 1}
     assert least_widths({"wide": 512, "middle": 128, "narrow": 8}, 16) == {"wide": 32, "middle": 16, "narrow": 1}
-    kept = select({"a": np.arange(1.0, 71)}, lambda counts: float(counts["a"]), 60, 16, {"a": 16})
+    kept = select({"a": np.arange(1.0, 71)}, lambda counts: float(counts["a"]), 60, {"a": 16}, {"a": 16})
     assert kept is not None
     assert len(kept["a"]) == 48  # of 70 first the 6 that fill no group, then one
     assert kept["a"][0] == 22

@@ -98,11 +98,13 @@ class Distillation:
                 count(progress.epoch * steps + progress.step)
                 while progress.epoch < epochs:
                     for images, pool5, logits in self._batches(feed, progress, channels):
-                        _step(state, recipe, steps, images, pool5, logits)
+                        progress.loss += _step(state, recipe, steps, images, pool5, logits)
                         progress.step += 1
                         count(1)
                         checkpointer.after_step(steps)
-                    progress.epoch, progress.step = progress.epoch + 1, 0
+                    far = progress.loss / steps
+                    self.display.print(f"epoch {progress.epoch + 1}/{epochs}: distance from the parent {far:.4f}")
+                    progress.epoch, progress.step, progress.loss = progress.epoch + 1, 0, 0.0
         return weights.as_network()
 
     def _first_images(self, record: Preprocessing) -> Tensor:
@@ -129,8 +131,8 @@ class Distillation:
             yield images, wanted.to(images.device), logits[torch.from_numpy(indices)].to(images.device)
 
 
-def _step(state: TrainState, recipe: Recipe, steps: int, images: Tensor, pool5: Tensor, logits: Tensor) -> None:
-    """One optimizer step; `steps` of an epoch. Raises TrainingError where the loss is not finite."""
+def _step(state: TrainState, recipe: Recipe, steps: int, images: Tensor, pool5: Tensor, logits: Tensor) -> float:
+    """One optimizer step, and its loss; `steps` of an epoch. Raises TrainingError where the loss is not finite."""
     weights, optimizer, progress = state.weights, state.optimizer, state.progress
     done = progress.epoch * steps + progress.step
     torch.manual_seed(ALONE.dropout_seed(recipe.seed, done))
@@ -150,6 +152,7 @@ def _step(state: TrainState, recipe: Recipe, steps: int, images: Tensor, pool5: 
     optimizer.step()
     weights.sync_model()
     weights.update_ema(done)
+    return loss.item()
 
 
 def distance(pool5: Tensor, wanted: Tensor, logits: Tensor, targets: Tensor) -> Tensor:

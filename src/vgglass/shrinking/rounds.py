@@ -30,7 +30,7 @@ from vgglass.shrinking.channels import Indices, Kept, composed, narrowed, remove
 from vgglass.shrinking.distillation import Distillation
 from vgglass.shrinking.importance import Importance, taylor
 from vgglass.shrinking.reconstruction import Targets
-from vgglass.shrinking.selection import Cost, least_widths, select
+from vgglass.shrinking.selection import Cost, groups_of, least_widths, select
 from vgglass.training.feature_cache import Extractor
 from vgglass.training.metrics_log import Display
 from vgglass.training.precision import device
@@ -187,11 +187,11 @@ class Shrinking:
     def _select(
         self, importance: Importance, architecture: Architecture, ratio: float, last: bool
     ) -> dict[str, Indices] | None:
-        target = self.cost(widths(self.parent.record.architecture)) / ratio
-        least = least_widths(widths(self.parent.record.architecture), self.group)
-        kept = None
+        whole = widths(self.parent.record.architecture)
+        target = self.cost(whole) / ratio
+        groups, least, kept = groups_of(whole, self.group), least_widths(whole, self.group), None
         for _ in range(CORRECTIONS):
-            kept = select(importance, self.cost, target, self.group, least)
+            kept = select(importance, self.cost, target, groups, least)
             if kept is None or self.speedup is None or not last:
                 break
             found = self.speedup(with_widths(architecture, {name: len(kept[name]) for name in kept}))

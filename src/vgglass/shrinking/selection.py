@@ -21,17 +21,22 @@ def group_of(count: int, group: int) -> int:
     return group if count >= NARROW * group else max(1, count // 8)
 
 
+def groups_of(counts: Mapping[str, int], group: int) -> dict[str, int]:
+    """How many channels go together, by layer, of a network with these widths and of all that are made from it."""
+    return {name: group_of(count, group) for name, count in counts.items()}
+
+
 def least_widths(counts: Mapping[str, int], group: int) -> dict[str, int]:
     """The narrowest network that can be reached."""
     return {name: min(count, max(group_of(count, group), round(LEAST_SHARE * count))) for name, count in counts.items()}
 
 
 def select(
-    importance: Importance, cost: Cost, target: float, group: int, least: Mapping[str, int]
+    importance: Importance, cost: Cost, target: float, groups: Mapping[str, int], least: Mapping[str, int]
 ) -> dict[str, Indices] | None:
     """The channels that stay, by layer, in a network that costs no more than `target`; None where none is so narrow.
 
-    group  channels of a wide layer that go together: what the engine computes at once
+    groups  channels of each layer that go together, and least, those that it keeps
     In turn, of all layers' least important groups that one goes which takes the smallest share of what its layer is
     still worth, for the cost that it saves. A share, as the last channels of a layer are needed most: by their own sum
     some layers shrink to a bottleneck.
@@ -43,8 +48,7 @@ def select(
     while now > target:
         best: tuple[float, dict[str, int], float] | None = None
         for name, count in counts.items():
-            together = group_of(len(order[name]), group)
-            going = min(count % together or together, count - least[name])  # what is left is whole groups
+            going = min(count % groups[name] or groups[name], count - least[name])  # what is left is whole groups
             if going <= 0:
                 continue
             narrower = {**counts, name: count - going}
