@@ -1,5 +1,7 @@
 """Shrinking from one end to the other, on a small network that learned some of the digits."""
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +57,20 @@ def test_the_record_says_what_was_removed(shrunk: Any) -> None:
     assert {name: len(kept) for name, kept in kept_of(parent, child).items()} == left
     assert all(0 <= share < 1 for share in about["missed"].values())
     assert (child.temperature, child.classes, child.data) == (None, parent.classes, parent.data)
+
+
+def test_the_way_is_in_the_record_and_the_report(shrunk: Any, tmp_path: Path) -> None:
+    about = shrunk.child.record.metrics["shrinking"]
+    networks = [shrunk.parent, *(each.model for each in shrunk.rounds)]
+    assert [point["multiply_adds"] for point in about["curve"]] == [
+        each.record.architecture.multiply_adds for each in networks
+    ]
+    own = vgglass.evaluate(shrunk.path, console=QUIET).top1
+    assert (about["split"], about["images"], about["curve"][-1]["top1"]) == ("test", 360, pytest.approx(own))
+    vgglass.report(shrunk.path, None, tmp_path / "report.html", console=QUIET)
+    facts = re.search(r'<script id="facts"[^>]*>(.*?)</script>', (tmp_path / "report.html").read_text(), re.DOTALL)
+    assert facts
+    assert json.loads(facts[1])["shrinking"] == json.loads(json.dumps(about))
 
 
 def test_the_child_is_an_ordinary_model(shrunk: Any, tmp_path: Path) -> None:

@@ -106,6 +106,26 @@ function curve(rows, kind, chosen) {
   return figure;
 }
 
+// The networks on the way from a parent to a shrunk model.
+function shrinking() {
+  const found = facts.shrinking;
+  if (!found) return null;
+  const values = found.curve.map(network => network.top1), title = words.figures.top1, axis = words.work;
+  const [low, high] = [0, 1].map(edge => found.curve.map(network => network.interval[edge]));
+  const labels = found.curve.map(network => percent(network.multiply_adds / found.curve[0].multiply_adds));
+  const last = found.curve.length - 1, split = words.splits[/** @type {keyof ReportWords["splits"]} */ (found.split)];
+  const text = fill(words.shrunk, { work: labels[last], parent: percent(values[0]), child: percent(values[last]) });
+  const figure = chart({
+    title, labels, axis, whole: true, chosen: last, lines: [{ colour: "first", values, low, high }], text,
+  });
+  const rows = found.curve.map((network, i) => [
+    labels[i], count(network.multiply_adds), percent(values[i]), range({ low: low[i], high: high[i] }),
+  ]);
+  const note = joined(text, fill(words.shrunkNote, { split, images: count(found.images) }));
+  const charts = make("div", { class: "charts" }, figure);
+  return section("shrinking", note, charts, numbers(title, [axis, words.multiplyAdds, title, words.interval95], rows));
+}
+
 // The confusion matrix, and the images of one of its cells.
 /** @param {number} row @param {number} column @param {HTMLElement} button */
 function openGallery(row, column, button) {
@@ -349,7 +369,8 @@ function drawPage() {
   document.getElementById("title")?.replaceChildren(title);
   languageButton?.replaceChildren(words.other);
   languageButton?.setAttribute("lang", lang === "zh" ? "en" : "zh-CN");
-  const parts = [training(), confusion(), mistakes(), classes(), calibration(), robustness()];
+  const sections = [shrinking(), training(), confusion(), mistakes(), classes(), calibration(), robustness()];
+  const parts = sections.filter(part => part !== null);
   const names = /** @type {Record<string, string>} */ (words.sections);
   const links = parts.map(part => make("a", { href: "#" + part.id }, names[part.id]));
   const main = document.getElementById("main");

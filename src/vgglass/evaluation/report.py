@@ -119,6 +119,7 @@ def facts(
         "unknown": evaluation.unknown,
         "classes": record.classes,
         "headline": _headline(evaluation),
+        "shrinking": record.metrics.get("shrinking"),
         "training": training and [{name: row[name] for name in ROW} for row in training],
         "cells": cells,
         "pairs": pairs,

@@ -22,6 +22,12 @@ interface Headline {
   high: number | null;
 }
 
+interface Network {
+  multiply_adds: number;
+  top1: number;
+  interval: [low: number, high: number];
+}
+
 interface Epoch {
   epoch: number;
   train_loss: number | null;
@@ -106,6 +112,8 @@ interface Facts {
   unknown: Record<string, number>;
   classes: string[];
   headline: Headline[];
+  /** Of a shrunk model: the networks on the way from its parent, which is the first. */
+  shrinking: { split: string; images: number; curve: Network[] } | null;
   training: Epoch[] | null;
   cells: ConfusionCell[];
   pairs: ConfusionCell[] | null;
