@@ -68,7 +68,7 @@ def test_the_way_is_in_the_record_and_the_report(shrunk: Any, tmp_path: Path) ->
     own = vgglass.evaluate(shrunk.path, console=QUIET).top1
     assert (about["split"], about["images"], about["curve"][-1]["top1"]) == ("test", 360, pytest.approx(own))
     vgglass.report(shrunk.path, None, tmp_path / "report.html", console=QUIET)
-    facts = re.search(r'<script id="facts"[^>]*>(.*?)</script>', (tmp_path / "report.html").read_text(), re.DOTALL)
+    facts = re.search(r'id="facts">(.*?)</script>', (tmp_path / "report.html").read_text(), re.DOTALL)
     assert facts
     assert json.loads(facts[1])["shrinking"] == json.loads(json.dumps(about))
 

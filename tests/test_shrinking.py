@@ -15,7 +15,7 @@ from vgglass.errors import UsageError
 from vgglass.model import VGG
 from vgglass.shrinking import costs, reconstruction
 from vgglass.shrinking.channels import Indices, composed, narrowed, removable, removed, widths, with_widths
-from vgglass.shrinking.costs import Milliseconds, interleaved, measured, multiply_adds
+from vgglass.shrinking.costs import Milliseconds, measured, multiply_adds, quickest
 from vgglass.shrinking.distillation import distance
 from vgglass.shrinking.importance import taylor
 from vgglass.shrinking.rounds import Goal, network_of
@@ -212,7 +212,7 @@ def test_multiply_adds_of_widths() -> None:
 
 def test_times_are_taken_in_turns() -> None:
     order: list[str] = []
-    found = interleaved([lambda: order.append("a"), lambda: order.append("b")], 2)
+    found = quickest([lambda: order.append("a"), lambda: order.append("b")], 2)
     assert order == ["a", "b"] * 3
     assert all(milliseconds >= 0 for milliseconds in found)
 

@@ -84,12 +84,12 @@ def _terms(inputs: int, outputs: int) -> tuple[float, ...]:
     return 1.0, float(inputs), float(outputs), float(inputs) * outputs
 
 
-def interleaved(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Median milliseconds of each, measured in turns, so that other load on the machine slows all alike."""
+def quickest(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """Milliseconds of each at its quickest, measured in turns: other programs on the machine only ever slow it down."""
     times = np.zeros((rounds + 1, len(runs)))  # the first sets things up
     for row in times:
         for place, run in enumerate(runs):
             began = time.perf_counter()
             run()
             row[place] = (time.perf_counter() - began) * 1000
-    return [float(median) for median in np.median(times[1:], axis=0)]
+    return [float(least) for least in times[1:].min(axis=0)]

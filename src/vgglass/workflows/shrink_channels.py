@@ -32,7 +32,7 @@ WORK, GOAL, COSTS, LOCK = ".shrink", "goal.json", "costs.json", "run.lock"
 STATISTICS = 1000  # images that the components of colours are measured on
 GROUP = 16  # channels that the engine computes at once: 8, 16 and 32 are measured in benchmarks/shrink.py
 CHOOSING = 5  # of the training images every fifth chooses, where an allowed loss is sought and nothing else is there
-REPEATS, ROUNDS = 3, 7  # of a layer's time, and of a whole network's beside its parent
+REPEATS, ROUNDS = 3, 10  # of a layer's time, and of a whole network's beside its parent
 
 
 def shrink_channels(
@@ -179,7 +179,7 @@ def _speedup(run: "Run", parent: ModelFile, architecture: Architecture) -> float
         features(model, run.feature_engine, run.feature_precision, "fc8")
         for model in (parent, _blank(parent, architecture))
     ]
-    parents, childs = costs.interleaved([partial(engine, image) for engine in engines], ROUNDS)
+    parents, childs = costs.quickest([partial(engine, image) for engine in engines], ROUNDS)
     return parents / childs
 
 
