@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from vgglass.architecture import Architecture
 from vgglass.glass import Subject, open_subject
 from vgglass.model import VGG
-from vgglass.modelfile import ModelFile
+from vgglass.modelfile import ModelFile, weights_digest
 from vgglass.preprocess import Preprocessing
+from vgglass.shrinking.channels import Kept, narrowed, removed, widths
+from vgglass.shrinking.rounds import network_of
 
 CLASSES = ("猫", "狗", "<b>鸟</b>", "fish", "frog", "horse", "ship")
 
@@ -36,6 +38,21 @@ def model(name: str = "A-LRN", seed: int = 0, image_size: int = 64, **options: A
         image_size, image_size, (120.0,) * channels, (60.0,) * channels, "RGB" if channels == 3 else "L"
     )
     return network.to_file(CLASSES[: network.architecture.classes], record)
+
+
+def shrunk(parent: ModelFile, kept: Kept, path: str = "") -> ModelFile:
+    """A model without some channels of its parent, as `vgglass shrink` records it, that learned nothing since."""
+    before = widths(parent.record.architecture)
+    architecture, weights = narrowed(parent.record.architecture, parent.weights, kept)
+    record = {"from": weights_digest(parent.weights), "channels": before, "removed": removed(before, kept)}
+    record |= {"parent": path} if path else {}
+    network = network_of(architecture, weights)
+    return network.to_file(parent.record.classes, parent.record.preprocessing, recipe={"shrunk": record})
+
+
+def every_other(parent: ModelFile) -> dict[str, NDArray[np.intp]]:
+    """The odd channels of each layer that can lose some."""
+    return {name: np.arange(1, count, 2) for name, count in widths(parent.record.architecture).items()}
 
 
 def photograph(height: int = 80, width: int = 100, channels: int = 3, seed: int = 1) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ LEVELS = (
     ("plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),
-    ("model",),
+    ("lineage", "model"),
     ("weights",),
     ("data", "engines"),
     ("benchmark", "inference", "training", "glass"),

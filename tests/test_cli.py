@@ -43,8 +43,8 @@ OPTIONS = {
     "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --port"
     " --precision --queue --root-path --timeout --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"
-    " --model --order --out --rank --sanity --scale --target --without",
-    "step": "--all --at --channel --download --json --lang --layer --max-pixels --model",
+    " --model --order --out --parent --rank --sanity --scale --target --without",
+    "step": "--all --at --channel --download --json --lang --layer --max-pixels --model --parent",
     "fc": "--download --lang --max-pixels --model",
     "pool": "--at --kernel --kind --lang --max-pixels --out --padding --stride",
     "conv": "--as --at --dilation --flip --kernel --lang --max-pixels --out --padding --per-channel --stride",

@@ -159,7 +159,10 @@ def test_one_scale_over_all_layers_leaves_the_image_out(here: Subject, tmp_path:
     limit = max(float(sheets.reach(layer.maps).max()) for layer in seen.layers[1:])
     assert limit < 255
     layer = next(layer for layer in seen.layers if layer.name == "relu2_1")
-    expected = sheets.grid(layer.maps, "relu2_1   32×32×16", scale="all", order="activation", limit=limit).image
+    expected = sheets.grid(
+        layer.maps, "relu2_1   32×32×16", scale="all", order="activation", limit=limit,
+        importance=seen.importance["relu2_1"],
+    ).image  # fmt: skip
     with Image.open(tmp_path / "layers" / "relu2_1.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
 
@@ -263,7 +266,7 @@ def test_lettering_without_a_font_is_said_and_english_is_drawn(
     monkeypatch.setattr(plotting, "unwritable", lambda texts: [text for text in texts if not text.isascii()])
     seen = glass.look(here, glass.LookOptions(layers=("conv1_1",), attributions=()))
     assert glass.write(seen, tmp_path, lang="zh").startswith("No font here can write")
-    english = sheets.grid(seen.layers[0].maps, "conv1_1   64×64×8", lang="en").image
+    english = sheets.grid(seen.layers[0].maps, "conv1_1   64×64×8", importance=seen.importance["conv1_1"]).image
     with Image.open(tmp_path / "layers" / "conv1_1.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(english))
     assert '"lang": "zh"' in (tmp_path / "index.html").read_text(encoding="utf-8")

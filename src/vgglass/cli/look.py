@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SHOWN = 12  # maximum rows of a ranking and channels of a list
 
 Model = Annotated[str, typer.Option(help="A model file, or a pretrained name.")]
+Parent = Annotated[
+    str | None, typer.Option(help="The model that this one was shrunk from; where its record says without.")
+]
 
 
 def look(
@@ -25,7 +28,7 @@ def look(
     out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.")] = Path("look"),
     layers: Annotated[str | None, typer.Option(help="Only these, such as conv1_1,pool3.")] = None,
     scale: Annotated[str, typer.Option(help="One colour scale per map, layer, or all.")] = "map",
-    order: Annotated[str, typer.Option(help="Maps by channel or activation.")] = "channel",
+    order: Annotated[str, typer.Option(help="Maps by channel, activation or importance.")] = "channel",
     attribution: Annotated[
         str | None,
         typer.Option(
@@ -40,6 +43,7 @@ def look(
     at: Annotated[str | None, typer.Option(help="Whose receptive fields: row and column as Y,X; the middle.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Silence channels: conv3_2:17; may repeat.")] = None,
     rank: Annotated[str | None, typer.Option(help="Rank this layer's channels by their effect.")] = None,
+    parent: Parent = None,
     arrays: Annotated[bool, typer.Option("--arrays", help="Also the maps as .npy files.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The numbers alone; no picture is written.")] = False,
     download: Download = False,
@@ -51,7 +55,7 @@ def look(
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}", "is a file", "name a folder")
     subject = opened(model, image, download)
-    from vgglass import glass
+    from vgglass import glass, workflows
     from vgglass.glass import ablation, sheets
     from vgglass.glass.subject import class_number
 
@@ -65,6 +69,7 @@ def look(
         glass.LookOptions(
             layers=_parts(layers), attributions=methods, target=class_number(subject, target), sanity=sanity,
             class_model=class_model, dense=dense, position=place, without=ablation.parse(without or []), ranked=rank,
+            parent=workflows.load_parent(subject.record, parent),
         ),
     )  # fmt: skip
     if json:
@@ -222,6 +227,18 @@ def _print_extras(seen: "Look", lang: str) -> None:
         before, after = seen.ablation.before, seen.ablation.after
         rows = [[classes[i], f"{before[i]:.4f}", f"{after[i]:.4f}", f"{moves[i]:+.4f}"] for i in order]
         console.print(output.table(text["moves"], rows))
+    if seen.parent and seen.parent.removed:
+        name = classes[seen.target]
+        sentence = text["parent"].format(name=name, before=seen.parent.probability, after=seen.parent.without)
+        console.print(sentence, soft_wrap=True)
+        rows = [
+            [
+                layer.layer, str(len(layer.channels)), str(len(seen.parent.kin[layer.layer].kept)),
+                f"{layer.shares.sum():.1%}", f"{layer.probability:.3f}",
+            ]
+            for layer in seen.parent.removed
+        ]  # fmt: skip
+        console.print(output.table(text["removed"], rows))
     if seen.ranked:
         console.print(text["ranking"].format(layer=seen.ranked, name=seen.top[0][0]))
         rows = [[str(row.channel), f"{row.move:+.4f}", classes[row.winner]] for row in seen.ranking[:SHOWN]]

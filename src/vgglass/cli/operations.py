@@ -140,7 +140,7 @@ def relu(
         console.print(text["minus"])
     if not 0 <= channel < len(x):
         raise UsageError(f"--channel {channel}", f"the map has channels 0 to {len(x) - 1}", "choose one of them")
-    from vgglass.glass import nonlinearities, sheets
+    from vgglass.glass import charts, nonlinearities
 
     found = nonlinearities.respond(x)
     ratios = ["—" if (ratio := row.times(found[0])) is None else f"{ratio:.1f}" for row in found]
@@ -155,7 +155,7 @@ def relu(
     if "—" in ratios:
         console.print(text["busy"], soft_wrap=True)
     one = [replace(row, output=row.output[channel]) for row in found]
-    output.warn(sheets.responses(x[channel].numpy(), one, channel, out, chosen))
+    output.warn(charts.responses(x[channel].numpy(), one, channel, out, chosen))
     console.print(text["written"].format(picture=out), soft_wrap=True)
 
 
@@ -166,7 +166,7 @@ def _report_depth(out: Path, lang: str) -> None:
     workflows.require_torch("operations on images")
     import torch
 
-    from vgglass.glass import nonlinearities, sheets
+    from vgglass.glass import charts, nonlinearities
 
     text, console = words(lang, "commands")["depth"], output.console()
     console.print(text["about"].format(steps=nonlinearities.STEPS), soft_wrap=True)
@@ -199,11 +199,11 @@ def _report_depth(out: Path, lang: str) -> None:
         text["deep"].format(
             verdict=holds[3], **{run.function: run.reach for run in deep}, steps=nonlinearities.STEPS,
             **{f"{run.function}_loss": run.losses[-1] for run in deep},
-            learned=", ".join(sheets.NAMES[run.function] for run in deep if run.learned) or "—",
+            learned=", ".join(charts.NAMES[run.function] for run in deep if run.learned) or "—",
         ),
         sep="\n", soft_wrap=True,
     )  # fmt: skip
-    output.warn(sheets.claims(costs, list(found.values()), out, lang))
+    output.warn(charts.claims(costs, list(found.values()), out, lang))
     console.print(text["written"].format(picture=out), soft_wrap=True)
 
 

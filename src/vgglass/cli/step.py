@@ -8,7 +8,7 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.convert import Download
-from vgglass.cli.look import Model, opened
+from vgglass.cli.look import Model, Parent, opened
 from vgglass.cli.output import Language, MaxPixels
 from vgglass.locale import language, words
 
@@ -37,6 +37,7 @@ def step(
     model: Model = "vgg16",
     channel: Annotated[int | None, typer.Option(help="The one with the largest output without.")] = None,
     at: Annotated[str | None, typer.Option(help="Row and column as Y,X; the largest output without.")] = None,
+    parent: Parent = None,
     all_: Annotated[bool, typer.Option("--all", help="Every input channel's patch and products.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Every term for a program.")] = False,
     download: Download = False,
@@ -46,13 +47,18 @@ def step(
     """One number's arithmetic, term by term, checked against the network."""
     chosen, place = language(lang), output.position(at)
     subject = opened(model, image, download)
-    from vgglass import glass
+    from vgglass import glass, workflows
+    from vgglass.glass.parent import counterpart, parent_subject
 
+    model_there = workflows.load_parent(subject.record, parent)
     found = glass.step(subject, layer, channel, place)
+    there = counterpart(subject, parent_subject(subject, model_there), found) if model_there else None
     if json:
-        output.print_json(found.as_json())
+        output.print_json(found.as_json() | ({"parent": vars(there)} if there else {}))
     else:
         _print(subject, found, all_, chosen)
+    if there and not json:
+        output.console().print(words(chosen, "commands")["step"]["parent"].format(**vars(there)), soft_wrap=True)
     if not found.agrees:
         typer.secho(f"the difference {found.difference:.3g} is more than {found.bound:.3g}", fg="red", err=True)
         raise typer.Exit(1)

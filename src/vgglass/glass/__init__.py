@@ -12,6 +12,7 @@ They return arrays and plain dataclasses; a notebook displays those that have a 
 from vgglass.glass.ablation import ablate, rank
 from vgglass.glass.attribution import attribute, class_map, class_model
 from vgglass.glass.dense import both_ways, score_map
+from vgglass.glass.importance import importance
 from vgglass.glass.layers import walk
 from vgglass.glass.look import Look, LookOptions, look
 from vgglass.glass.nonlinearities import depth, respond
@@ -36,6 +37,7 @@ __all__ = [
     "depth",
     "effective_field",
     "gather",
+    "importance",
     "kernel",
     "look",
     "on_original",

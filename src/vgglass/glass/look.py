@@ -10,11 +10,15 @@ from vgglass.glass import attribution, sanity, sheets
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution, ClassMap, class_map
 from vgglass.glass.dense import ScoreMap, score_map, scored_size
+from vgglass.glass.importance import Shares, importance
 from vgglass.glass.layers import LayerView, Silenced, silence, walk
+from vgglass.glass.parent import Comparison, compare, parent_subject
 from vgglass.glass.receptive_field import EffectiveField, effective_fields
 from vgglass.glass.sanity import Sanity
 from vgglass.glass.subject import Subject
 from vgglass.images import Pixels
+from vgglass.lineage import require_parent
+from vgglass.modelfile import ModelFile
 
 TOP = 5
 
@@ -29,6 +33,7 @@ class LookOptions:
     position      (row, column) whose receptive fields to measure; default: the middle of each layer
     without       channels to ablate, by layer
     ranked        a layer whose channels to rank
+    parent        the network that this one was shrunk from
     """
 
     layers: tuple[str, ...] = ()
@@ -40,16 +45,21 @@ class LookOptions:
     position: tuple[int, int] | None = None
     without: Silenced = field(default_factory=dict)
     ranked: str | None = None
+    parent: ModelFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The results. `logits` (K,) are of the unmodified network; `layers` with the channels of `without` ablated."""
+    """The results.
+
+    `logits` (K,) are of the unmodified network; `layers` and `importance` with the channels of `without` ablated.
+    """
 
     subject: Subject
     layers: tuple[LayerView, ...]
     logits: NDArray[np.float32]
     target: int
+    importance: Shares
     attributions: tuple[Attribution, ...] = ()
     class_map: ClassMap | None = None
     checks: tuple[Sanity, ...] = ()
@@ -59,6 +69,7 @@ class Look:
     ablation: Ablation | None = None
     ranked: str | None = None
     ranking: tuple[Effect, ...] = ()
+    parent: Comparison | None = None
 
     @property
     def top(self) -> list[tuple[str, float]]:
@@ -82,6 +93,9 @@ class Look:
             "top": [{"class": name, "probability": share} for name, share in self.top],
             "target": classes[self.target],
             "layers": [layer.as_json() for layer in self.layers],
+            "importance": {
+                layer.name: self.importance[layer.name].tolist() for layer in self.layers if layer.kind == "relu"
+            },
             "effective_fields": [
                 {"layer": found.layer, "position": found.position, "size": found.theory.size, "side": found.side}
                 for found in self.fields
@@ -105,6 +119,8 @@ class Look:
             result["logit_moves"] = {name: float(move) for name, move in zip(classes, self.ablation.moves, strict=True)}
         if self.ranked:
             result["ranking"] = {"layer": self.ranked, "channels": [vars(effect) for effect in self.ranking]}
+        if self.parent:
+            result["parent"] = self.parent.as_json()
         return result
 
     def _repr_png_(self) -> bytes:
@@ -121,11 +137,13 @@ def look(subject: Subject, wanted: LookOptions | None = None) -> Look:
     attributions = [attribution.attribute(subject, method, target, layer) for method, layer in chosen]
     views = walk(subject, wanted.without)
     after = next(layer for layer in views if layer.name == "fc8").maps.ravel()
+    shown = tuple(layer for layer in views if not wanted.layers or layer.name in wanted.layers)
     return Look(
         subject,
-        tuple(layer for layer in views if not wanted.layers or layer.name in wanted.layers),
+        shown,
         logits,
         target,
+        importance(subject, target, wanted.without),
         attributions=tuple(attributions),
         class_map=class_map(subject, target) if ("class-map", None) in chosen else None,
         checks=tuple(sanity.check(subject, found) for found in attributions) if wanted.sanity else (),
@@ -135,7 +153,12 @@ def look(subject: Subject, wanted: LookOptions | None = None) -> Look:
         ablation=Ablation(wanted.without, logits, after) if wanted.without else None,
         ranked=wanted.ranked,
         ranking=tuple(rank(subject, wanted.ranked)) if wanted.ranked else (),
+        parent=_compared(subject, wanted.parent, target, shown) if wanted.parent else None,
     )
+
+
+def _compared(subject: Subject, parent: ModelFile, target: int, shown: tuple[LayerView, ...]) -> Comparison:
+    return compare(subject, parent_subject(subject, parent), target, [layer.name for layer in shown])
 
 
 def _validated_layers(subject: Subject, wanted: LookOptions) -> list[str]:
@@ -155,6 +178,8 @@ def _validated_layers(subject: Subject, wanted: LookOptions) -> list[str]:
         require_before_prob(subject, name)
     if wanted.dense:
         scored_size(subject)
+    if wanted.parent:
+        require_parent(subject.record, wanted.parent.record, "the parent")
     spatial = [layer.name for layer in subject.layers if layer.kind == "maxpool"]
     measured = [name for name in wanted.layers if name in _spatial_layers(subject)] if wanted.layers else spatial
     for name in measured:

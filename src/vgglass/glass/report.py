@@ -14,8 +14,10 @@ from vgglass.files import replacing
 from vgglass.glass import sheets
 from vgglass.glass.layers import LayerView
 from vgglass.glass.look import Look
+from vgglass.glass.parent import Comparison
 from vgglass.glass.receptive_field import on_original
-from vgglass.glass.sheets import Order, Scale, Sheet
+from vgglass.glass.sheets import Order, Parents, Scale, Sheet
+from vgglass.locale import words
 from vgglass.plotting import missing_font
 
 DIGITS = 4  # significant digits of per-channel statistics
@@ -37,20 +39,27 @@ def write(
     Returns a sentence if this machine has no font for the legends in `lang`, which are then in English.
     """
     out = Path(out)
-    (out / "layers").mkdir(parents=True, exist_ok=True)
-    sentence = missing_font((sheets.legend(scale, order, lang),))
+    for folder in ("layers", *(["removed"] if seen.parent else [])):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    said = sheets.legend(scale, order, lang, importance=True, parents=True)
+    sentence = missing_font(tuple(said.split("\n")))
     drawn = "en" if sentence else lang
     grids = {}
     # The image (0..255) and prob (0..1) have other units, so they are excluded from the scale over all layers.
     apart = ("image", "softmax")
-    limit = max(
-        (float(sheets.reach(layer.maps).max()) for layer in seen.layers if layer.kind not in apart), default=None
-    )
+    theirs = seen.parent.maps if seen.parent else {}
+    drawn_maps = [
+        maps for layer in seen.layers if layer.kind not in apart for maps in (layer.maps, theirs.get(layer.name))
+    ]
+    limit = max((float(sheets.reach(maps).max()) for maps in drawn_maps if maps is not None), default=None)
     for layer in seen.layers:
         title = f"{layer.name}   {'×'.join(map(str, layer.shape))}"
         single = layer.maps.shape[1:] == (1, 1)  # on a per-map scale every single number would look equally bright
         own: Scale = "layer" if layer.kind in apart or (single and scale == "map") else scale
-        grids[layer.name] = sheets.grid(layer.maps, title, scale=own, order=order, limit=limit, lang=drawn)
+        grids[layer.name] = sheets.grid(
+            layer.maps, title, scale=own, order=order, limit=limit, importance=seen.importance.get(layer.name),
+            parents=_parents(seen, layer), lang=drawn,
+        )  # fmt: skip
         sheets.save(grids[layer.name].image, out / "layers" / f"{layer.name}.png")
         if arrays:
             with replacing(out / "layers" / f"{layer.name}.npy") as temporary, temporary.open("wb") as file:
@@ -59,6 +68,12 @@ def write(
         sheets.save(picture, out / f"{name}.png")
     _write_page(seen, grids, out / "index.html", scale=scale, order=order, lang=lang)
     return sentence
+
+
+def _parents(seen: Look, layer: LayerView) -> Parents | None:
+    if seen.parent is None or layer.name not in seen.parent.kin:
+        return None
+    return Parents(seen.parent.maps[layer.name], seen.parent.kin[layer.name].kept)
 
 
 def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
@@ -81,6 +96,14 @@ def _pictures(seen: Look, lang: str) -> Iterator[tuple[str, Image.Image]]:
         yield "class-model", sheets.photograph(seen.class_model)
     if seen.scores is not None:
         yield "scores", seen.scores.picture()
+    for removed in seen.parent.removed if seen.parent else ():
+        title = words(lang, "glass")["sheets"]["removed"].format(layer=removed.layer, count=len(removed.channels))
+        single: Scale = "layer" if removed.maps.shape[1:] == (1, 1) else "map"
+        sheet = sheets.grid(
+            removed.maps, title, scale=single, order="importance", importance=removed.shares,
+            numbers=removed.channels, lang=lang,
+        )  # fmt: skip
+        yield f"removed/{removed.layer}", sheet.image
 
 
 def _write_page(seen: Look, grids: Mapping[str, Sheet], path: Path, **how: str) -> None:
@@ -99,7 +122,7 @@ def facts(seen: Look, grids: Mapping[str, Sheet]) -> dict[str, Any]:
     subject = seen.subject
     classes = subject.record.classes
     height, width = subject.original.shape[:2]
-    return seen.as_json() | {
+    found = seen.as_json() | {
         "original": [width, height],
         "classes": classes,
         "temperature": subject.record.temperature,
@@ -122,6 +145,10 @@ def facts(seen: Look, grids: Mapping[str, Sheet]) -> dict[str, Any]:
         "ranking": [vars(effect) | {"winner": classes[effect.winner]} for effect in seen.ranking[:RANKED]],
         "ranked": seen.ranked,
     }
+    found.pop("importance")  # each layer has its own, in the order of its tiles
+    if seen.parent:
+        found["parent"] = _parent(seen.parent)
+    return found
 
 
 def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
@@ -130,6 +157,7 @@ def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
     whole = layer.maps[chosen]
     figures = layer.as_json()
     figures.pop("channel_zeros", None)
+    shares, parents = seen.importance.get(layer.name), _parents(seen, layer)
     spatial = layer.maps.shape[1:] != (1, 1)
     return figures | {
         "tile": sheet.tile,
@@ -141,7 +169,25 @@ def _layer(seen: Look, layer: LayerView, sheet: Sheet) -> dict[str, Any]:
         "means": _rounded(whole.mean(axis=(1, 2))),
         "maxima": _rounded(whole.max(axis=(1, 2))) if spatial else [],
         "zeros_each": _rounded(layer.channel_zeros[chosen]) if layer.kind == "relu" else [],
+        "importance": [] if shares is None else _rounded(shares[chosen]),
+        "gap": sheet.gap,
+        "parents": [parents.channels[channel] for channel in chosen] if parents else [],
     }
+
+
+def _parent(found: Comparison) -> dict[str, Any]:
+    """Return what the parent made of the image, and what the removed channels of each layer did."""
+    return {
+        "probability": found.probability,
+        "without": found.without,
+        "removed": [
+            {
+                "layer": layer.layer, "count": len(layer.channels), "probability": layer.probability,
+                "importance": float(layer.shares.sum()),
+            }
+            for layer in found.removed
+        ],
+    }  # fmt: skip
 
 
 def _rounded(numbers: NDArray[Any]) -> list[float]:

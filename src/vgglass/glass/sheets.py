@@ -5,27 +5,25 @@ Drawn with Pillow as palette images: the colours of a matplotlib colour map, the
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.files import replacing
-from vgglass.glass.nonlinearities import FUNCTIONS, Depth, Response
 from vgglass.images import Pixels
 from vgglass.locale import words
-from vgglass.plotting import font, missing_font, picture
+from vgglass.plotting import font
 
 Scale = Literal["map", "layer", "all"]
-Order = Literal["channel", "activation"]
-SCALES, ORDERS = ("map", "layer", "all"), ("channel", "activation")
+Order = Literal["channel", "activation", "importance"]
+SCALES, ORDERS = ("map", "layer", "all"), ("channel", "activation", "importance")
 
 SIGNED, POSITIVE = "RdBu_r", "magma"  # diverging with white at zero; sequential from black
 COLOURS, GREYS = 224, 32  # entries of the palette
@@ -34,8 +32,10 @@ WHITE = COLOURS  # the first grey
 # In pixels:
 MARGIN, GAP = 12, 4
 TITLE, TEXT, CAPTION = 20, 14, 11  # text heights
+LINE = 19  # from one line of text to the next
 SMALLEST_TILE, LARGEST_ZOOMED, SHEET_WIDTH, SHEET_AREA = 32, 96, 1200, 720_000
 CELL, CELLS_A_ROW = 12, 64  # for 1x1 maps
+MARK = 3  # height of the bar that says how important a channel is
 LEGEND_WIDTH, BAR = 256, 12
 STRENGTH = 0.6  # opacity of the colours over a photograph
 SHOWN = 0.995  # quantile of a map's values at which colours saturate: outliers at the border would dim the rest
@@ -47,7 +47,8 @@ class Sheet:
 
     channels, corners  of the tiles in order: number, and left and top in pixels
     tile               width and height of each
-    legend             the sentence under the grid
+    legend             the sentences under the grid
+    gap                columns of the maps' own size between a map and its parent's; see `Parents`
     """
 
     image: Image.Image
@@ -55,9 +56,31 @@ class Sheet:
     corners: tuple[tuple[int, int], ...]
     tile: tuple[int, int]
     legend: str
+    gap: int = 0
 
     def _repr_png_(self) -> bytes:
         return as_png(self.image)
+
+
+@dataclass(frozen=True, eq=False)
+class Parents:
+    """What is drawn to the right of each map: the parent's map (C, H, W), with its number there."""
+
+    maps: NDArray[np.float32]
+    channels: Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """One picture of a grid: (h, w) palette indices, or (h, w, 3) colours.
+
+    captions  above it: where each begins, in columns of the picture, and texts, of which the grid has room for the last
+    mark      length of the bar above it in columns, of which it may have none; None for no bars in this grid
+    """
+
+    pixels: NDArray[np.uint8]
+    captions: tuple[tuple[int, Sequence[str]], ...]
+    mark: float | None = None
 
 
 def grid(
@@ -67,25 +90,62 @@ def grid(
     scale: Scale = "map",
     order: Order = "channel",
     limit: float | None = None,
+    importance: NDArray[np.float64] | None = None,
+    parents: Parents | None = None,
+    numbers: Sequence[int] | None = None,
     lang: str = "en",
 ) -> Sheet:
     """Draw every channel of maps (C, H, W) as a tile with its number.
 
-    limit  the end of the scale shared by all layers: the largest `reach` of any
+    limit       the end of the scale shared by all layers: the largest `reach` of any
+    importance  each channel's share of the layer's (C,), which marks it
+    parents     drawn beside
+    numbers     of the channels; default: from 0
     """
-    ends = _colour_limits(maps, scale, limit)
-    signed = bool((maps < 0).any())
-    means = maps.mean(axis=(1, 2))
-    channels = np.argsort(-means, kind="stable") if order == "activation" else np.arange(len(maps))
-    tiles = [_palette_indices(maps[channel], ends[channel], signed) for channel in channels]
-    sentence = legend(scale, order, lang)
-    return _sheet(tiles, [int(channel) for channel in channels], title, sentence, _bar(ends, scale, signed))
+    both = maps if parents is None else np.concatenate([maps, parents.maps])
+    ends = _colour_limits(both, scale, limit)
+    signed = bool((both < 0).any())
+    if order == "importance" and importance is None:
+        order = "channel"
+    keys = {"channel": None, "activation": maps.mean(axis=(1, 2)), "importance": importance}[order]
+    places = np.arange(len(maps)) if keys is None else np.argsort(-keys, kind="stable")
+    names = np.arange(len(maps)) if numbers is None else np.asarray(numbers)
+    width = maps.shape[2]
+    between = np.full((maps.shape[1], pair_gap(width)), WHITE, np.uint8)
+    tiles = []
+    for place in places:
+        texts, mark = [str(names[place])], None
+        if importance is not None:
+            texts.insert(0, f"{texts[0]}  {percent(importance[place])}")
+            mark = float(importance[place] / (importance.max() or 1)) * width
+        pixels, captions = _palette_indices(maps[place], ends[place], signed), [(0, texts)]
+        if parents is not None:
+            beside = _palette_indices(parents.maps[place], ends[len(maps) + place], signed)
+            pixels = np.hstack([pixels, between, beside])
+            captions.append((width + between.shape[1], [str(parents.channels[place])]))
+        tiles.append(_Tile(pixels, tuple(captions), mark))
+    said = legend(scale, order, lang, importance=importance is not None, parents=parents is not None)
+    gap = between.shape[1] if parents else 0
+    return _sheet(tiles, names[places].tolist(), title, said, _bar(ends, scale, signed), gap)
 
 
-def legend(scale: Scale, order: Order, lang: str) -> str:
-    """Return the sentence that explains a grid's colours and order."""
+def legend(scale: Scale, order: Order, lang: str, *, importance: bool = False, parents: bool = False) -> str:
+    """Return the sentences, one a line, that explain a grid's colours, order and marks."""
     text: dict[str, str] = words(lang, "glass")["sheets"]
-    return text["legend"].format(scale=text[scale], order=text[order])
+    lines = [text["legend"].format(scale=text[scale], order=text[order])]
+    lines += [text["mark"]] if importance else []
+    lines += [text["parents"]] if parents else []
+    return "\n".join(lines)
+
+
+def pair_gap(width: int) -> int:
+    """Return the columns between a map of this width and its parent's; none between single numbers."""
+    return 0 if width == 1 else max(1, width // 28)
+
+
+def percent(share: float) -> str:
+    """Format a share in a few characters: '12%', '3.4%', '0.0%'."""
+    return f"{100 * share:.{0 if share > 0.0995 else 1}f}%"
 
 
 def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet:
@@ -95,9 +155,13 @@ def kernels(weights: NDArray[np.float32], title: str, lang: str = "en") -> Sheet
     if weights.shape[1] == 1:
         tiles = [_palette_indices(kernel[0], largest, True) for kernel in weights]
         bar = _Bar((f"−{number(largest)}", "0", number(largest)), signed=True)
-        return _sheet(tiles, range(len(tiles)), title, text["weights"], bar)
+        return _sheet(_numbered(tiles), range(len(tiles)), title, text["weights"], bar)
     coloured = np.round((weights / largest + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-    return _sheet(list(coloured), range(len(coloured)), title, text["colours"].format(end=largest), None)
+    return _sheet(_numbered(coloured), range(len(coloured)), title, text["colours"].format(end=largest), None)
+
+
+def _numbered(tiles: Iterable[NDArray[np.uint8]]) -> list[_Tile]:
+    return [_Tile(pixels, ((0, [str(number)]),)) for number, pixels in enumerate(tiles)]
 
 
 def heat(values: NDArray[np.float32], *, signed: bool = False, end: float | None = None) -> Image.Image:
@@ -198,31 +262,34 @@ def _bar(ends: NDArray[np.float64], scale: Scale, signed: bool) -> _Bar:
     return _Bar((f"−{end}", "0", end) if signed else ("0", "", end), signed)
 
 
-def _layout(count: int, height: int, width: int) -> _Layout:
+def _layout(count: int, height: int, width: int, *, marked: bool) -> _Layout:
     """Choose numbered tiles of at least SMALLEST_TILE, or bare cells for 1x1 maps."""
-    if height == width == 1:
-        return _Layout(CELL, (CELL, CELL), 1, 0, min(count, CELLS_A_ROW))
+    if height == 1:
+        return _Layout(CELL, (width * CELL, CELL), width, 0, min(count, CELLS_A_ROW // width))
     # Enlarge small maps if there are few of them.
     roomy = min(LARGEST_ZOOMED, int(math.sqrt(SHEET_AREA / count)))
-    zoom = max(1, math.ceil(SMALLEST_TILE / max(height, width)), roomy // max(height, width))
+    zoom = max(1, math.ceil(SMALLEST_TILE / height), roomy // height)
     tile = width * zoom, height * zoom
-    across, down = tile[0] + GAP, tile[1] + GAP + CAPTION
+    caption = CAPTION + marked * (MARK + 1)
+    across, down = tile[0] + GAP, tile[1] + GAP + caption
     columns = max(SHEET_WIDTH // across, math.ceil(math.sqrt(count * down / across)))
-    return _Layout(zoom, tile, GAP, CAPTION, min(count, columns))
+    return _Layout(zoom, tile, GAP if width == height else 3 * GAP, caption, min(count, columns))
 
 
 def _sheet(
-    tiles: Sequence[NDArray[np.uint8]], channels: Sequence[int], title: str, sentence: str, bar: _Bar | None
+    tiles: Sequence[_Tile], channels: Sequence[int], title: str, sentences: str, bar: _Bar | None, gap: int = 0
 ) -> Sheet:
-    """Draw tiles of one size, (h, w) palette indices or (h, w, 3) colours, between a title and a legend."""
-    layout = _layout(len(tiles), *tiles[0].shape[:2])
+    """Draw tiles of one size between a title and a legend."""
+    layout = _layout(len(tiles), *tiles[0].pixels.shape[:2], marked=tiles[0].mark is not None)
     across, down = layout.pitch
     rows = math.ceil(len(tiles) / layout.columns)
     top = 2 * MARGIN + TITLE
     bottom = top + rows * down + MARGIN  # the end of the grid, where the legend starts
     legend = BAR + TEXT + MARGIN if bar else 0
-    inner = max(layout.columns * across, LEGEND_WIDTH, _width(title, TITLE), _width(sentence, TEXT))
-    letters = Image.new("L", (inner + 2 * MARGIN, bottom + legend + TEXT + MARGIN))
+    lines = sentences.split("\n")
+    inner = max(layout.columns * across, LEGEND_WIDTH, _width(title, TITLE), *(_width(line, TEXT) for line in lines))
+    height = bottom + legend + len(lines) * LINE
+    letters = Image.new("L", (inner + 2 * MARGIN, height + MARGIN - LINE + TEXT))
     draw = ImageDraw.Draw(letters)
     draw.text((MARGIN, MARGIN), title, 255, font(title, TITLE))
     corners = tuple(
@@ -230,13 +297,16 @@ def _sheet(
         for index in range(len(tiles))
     )
     if layout.caption:
-        for channel, (left, corner_top) in zip(channels, corners, strict=True):
-            draw.text((left, corner_top - CAPTION - 1), str(channel), 200, font("0", CAPTION))
+        room = layout.tile[0] / len(tiles[0].captions)
+        brief = any(_width(texts[0], CAPTION) > room for tile in tiles for _, texts in tile.captions)
+        for tile, corner in zip(tiles, corners, strict=True):
+            _draw_captions(draw, tile, corner, layout, brief=brief)
     if bar:
         for label, share in zip(bar.labels, (0, 0.5, 1), strict=True):
             left = MARGIN + round(share * (LEGEND_WIDTH - _width(label, TEXT)))
             draw.text((left, bottom + BAR), label, 255, font(label, TEXT))
-    draw.text((MARGIN, bottom + legend), sentence, 255, font(sentence, TEXT))
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, bottom + legend + number * LINE), line, 255, font(line, TEXT))
     canvas = (WHITE + np.asarray(letters).astype(np.int32) * (GREYS - 1) // 255).astype(np.uint8)
     if bar:
         canvas[bottom : bottom + BAR, MARGIN : MARGIN + LEGEND_WIDTH] = np.linspace(
@@ -244,12 +314,25 @@ def _sheet(
         ).round()
     signed = bar is not None and bar.signed
     picture = _indexed(canvas, signed)
-    if tiles[0].ndim == 3:
+    if tiles[0].pixels.ndim == 3:
         picture = picture.convert("RGB")
     for tile, corner in zip(tiles, corners, strict=True):
-        zoomed = tile.repeat(layout.zoom, axis=0).repeat(layout.zoom, axis=1)
-        picture.paste(Image.fromarray(zoomed) if tile.ndim == 3 else _indexed(zoomed, signed), corner)
-    return Sheet(picture, tuple(channels), corners, layout.tile, sentence)
+        zoomed = tile.pixels.repeat(layout.zoom, axis=0).repeat(layout.zoom, axis=1)
+        picture.paste(Image.fromarray(zoomed) if zoomed.ndim == 3 else _indexed(zoomed, signed), corner)
+    return Sheet(picture, tuple(channels), corners, layout.tile, sentences, gap)
+
+
+def _draw_captions(
+    draw: ImageDraw.ImageDraw, tile: _Tile, corner: tuple[int, int], layout: _Layout, *, brief: bool
+) -> None:
+    """Draw a tile's texts above it, the last of each if `brief`, and the bar of its mark."""
+    left, top = corner
+    for column, texts in tile.captions:
+        text = texts[-1 if brief else 0]
+        draw.text((left + column * layout.zoom, top - layout.caption - 1), text, 200, font("0", CAPTION))
+    if tile.mark:
+        end = left + max(1, round(tile.mark * layout.zoom))
+        draw.rectangle((left, top - MARK - 1, end - 1, top - 2), 150)
 
 
 def _width(text: str, height: int) -> int:
@@ -274,67 +357,3 @@ def palette(*, signed: bool) -> bytes:
     greys = np.linspace(1, 0, GREYS)[:, None].repeat(3, axis=1)
     entries: bytes = np.round(np.concatenate([colours, greys]) * 255).astype(np.uint8).tobytes()
     return entries
-
-
-# Charts of the nonlinearities, drawn with matplotlib.
-
-CHART_COLOURS = {"relu": "#d9730d", "tanh": "#1f6feb", "sigmoid": "#30a46c"}
-NAMES = {"relu": "ReLU", "tanh": "tanh", "sigmoid": "sigmoid"}
-
-
-def responses(before: NDArray[np.float32], found: Sequence[Response], channel: int, path: Path, lang: str) -> str:
-    """Draw one channel's map (H, W) before and after each function, on one colour scale: blue negative, red positive.
-
-    Returns a sentence if no font supports the language.
-    """
-    sentence, text = _chart_texts(lang)
-    maps = [(text["before"], before), *((NAMES[row.name], row.output.reshape(before.shape)) for row in found)]
-    end = max(float(np.abs(values).max()) for _, values in maps) or 1.0
-    with picture(3.2 * len(maps), 3.4, path) as figure:
-        for place, (name, values) in enumerate(maps, start=1):
-            axes = figure.add_subplot(1, len(maps), place)
-            image = axes.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end)
-            axes.set_title(text["zeros"].format(name=name, share=(values == 0).mean()), fontsize=10)
-            axes.axis("off")
-        figure.colorbar(image, ax=figure.axes, fraction=0.02)
-        figure.suptitle(text["channel"].format(channel=channel), fontsize=10)
-    return sentence
-
-
-def claims(costs: Sequence[Response], depths: Sequence[Depth], path: Path, lang: str) -> str:
-    """Chart the study note's four claims about ReLU: cheap, sparse, linear, trains deep (for every column measured).
-
-    Returns a sentence if no font supports the language.
-    """
-    sentence, text = _chart_texts(lang)
-    columns = list(dict.fromkeys(row.column for row in depths))
-    deepest = [row for row in depths if row.column == columns[-1]]
-    with picture(13, 7.5, path) as figure:
-        cheap, sparse, linear, *deep, loss = (figure.add_subplot(2, 3, place) for place in range(1, 7))
-        names, colours = [NAMES[row.name] for row in costs], [CHART_COLOURS[row.name] for row in costs]
-        cheap.bar(names, [row.nanoseconds for row in costs], color=colours)
-        cheap.set_title(text["cheap"])
-        sparse.bar(names, [row.zeros for row in deepest], color=colours)
-        sparse.set(title=text["sparse"].format(column=columns[-1]), ylim=(0, 1))
-        line = torch.linspace(-4, 4, 161)
-        for name, function in FUNCTIONS.items():
-            linear.plot(line, function(line), color=CHART_COLOURS[name], label=NAMES[name])
-        linear.set_title(text["linear"])
-        linear.legend(frameon=False)
-        for axes, column in zip(deep, columns, strict=True):
-            for row in (row for row in depths if row.column == column):
-                axes.semilogy(row.layers, row.gradients, color=CHART_COLOURS[row.function], marker=".")
-            axes.set_title(text["deep"].format(column=column))
-            axes.tick_params(axis="x", rotation=90)
-        for row in deepest:
-            loss.plot(range(1, len(row.losses) + 1), row.losses, color=CHART_COLOURS[row.function])
-        loss.set(title=text["loss"].format(column=columns[-1]), xlabel=text["step"])
-        for axes in figure.axes:
-            axes.grid(alpha=0.25)
-    return sentence
-
-
-def _chart_texts(lang: str) -> tuple[str, dict[str, str]]:
-    """Return the chart texts; English ones and a sentence that says so if no font supports the language."""
-    sentence = missing_font(tuple(words(lang, "glass")["charts"].values()))
-    return sentence, words("en" if sentence else lang, "glass")["charts"]

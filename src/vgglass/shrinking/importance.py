@@ -5,6 +5,7 @@ Source: Molchanov et al. 2017, Pruning Convolutional Neural Networks for Resourc
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vgglass.architecture import Layer
+from vgglass.glass.importance import taylor as each_taylor
 from vgglass.model import VGG
 from vgglass.shrinking.channels import removable
 
@@ -30,37 +31,13 @@ def taylor(network: VGG, batches: Iterable[tuple[Tensor, Tensor]]) -> Importance
     required = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     network.requires_grad_(False)  # activations' gradients alone
     for images, labels in batches:
-        for name, worth in _worth(network.eval(), images, labels).items():
-            found[name] += worth
+        worth = each_taylor(network.eval(), images, partial(_loss, labels=labels))
+        for name, total in found.items():
+            total += worth[name].sum(0)
     for parameter, before in required:
         parameter.requires_grad_(before)
     return {name: (total / max(float(total.norm()), torch.finfo().tiny)).numpy() for name, total in found.items()}
 
 
-def _worth(network: VGG, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The importance of the channels of each removable layer, summed over the images of a batch."""
-    names = {after_relu(name): name for name in removable(network.architecture)}
-    activations: dict[str, Tensor] = {}
-
-    def followed(layer: Layer, output: Tensor) -> Tensor:
-        if layer.name not in names:
-            return output
-        if not output.requires_grad:  # the first: all before it needs no gradient
-            output.requires_grad_()
-        output.retain_grad()
-        activations[names[layer.name]] = output
-        return output
-
-    logits = next(step.input for step in network.walk(images, followed) if step.kind == "softmax")
-    F.cross_entropy(logits.float(), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
-    worth = {}
-    for name, activation in activations.items():
-        assert activation.grad is not None
-        products = (activation * activation.grad).detach().double()[..., None]  # fc6 has no map
-        worth[name] = products.flatten(2).mean(2).abs().sum(0).cpu()
-    return worth
-
-
-def after_relu(name: str) -> str:
-    """The ReLU of a convolution or fully connected layer: 'relu3_2' of 'conv3_2', 'relu6' of 'fc6'."""
-    return name.replace("conv", "relu").replace("fc", "relu")
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), labels, reduction="sum")

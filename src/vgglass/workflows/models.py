@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from vgglass import modelfile, names, weights
+from vgglass import lineage, modelfile, names, weights
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile, Record
@@ -29,15 +29,48 @@ def load(model: Model) -> ModelFile:
 
     Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
     """
-    if isinstance(model, ModelFile):
-        return model
+    return model if isinstance(model, ModelFile) else modelfile.load(_model_path(model))
+
+
+def _model_path(model: str | Path) -> Path:
+    """The file of a model by its path or pretrained name. Raises ModelFileError or WeightsError."""
     if str(model) in zoo.names() and not Path(model).exists():
-        return modelfile.load(pretrained(str(model)))
+        return pretrained(str(model))
     path = names.existing(Path(model))
     if not path.suffix and not path.exists():
         remedy = f"name a .safetensors file, or one of {', '.join(zoo.names())}"
         raise ModelFileError(model, "is neither a file nor a pretrained name", remedy)
-    return modelfile.load(path)
+    return path
+
+
+def load_parent(child: Record, given: str | None) -> ModelFile | None:
+    """Load the model that a shrunk one came from, by `parent_path`; None if there is none."""
+    path = parent_path(child, given)
+    return None if path is None else modelfile.load(path)
+
+
+def parent_path(child: Record, given: str | None) -> Path | None:
+    """The file of the model that a shrunk one came from: the one given, as for `load`, or the recorded one if there.
+
+    Raises UsageError for a file that the child was not shrunk from, ModelFileError for a given one that can't be read.
+    """
+    if given is None and "shrunk" not in child.recipe:
+        return None
+    digest, recorded = lineage.parent_of(child)
+    if given is not None:
+        path = _model_path(given)
+        lineage.require_parent(child, modelfile.load_record(path), given)
+        return path
+    if recorded is None or not Path(recorded).is_file():
+        return None
+    try:
+        found = modelfile.load_record(Path(recorded))
+    except ModelFileError:  # another file may lie there by now
+        return None
+    if found.digest != digest:
+        return None
+    lineage.require_parent(child, found, recorded)
+    return Path(recorded)
 
 
 def load_record(model: str | Path) -> Record:
