@@ -8,6 +8,7 @@ import typer
 
 from vgglass.cli import output
 from vgglass.cli.convert import Download, fetched
+from vgglass.cli.look import Parent
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import MissingExtraError, UsageError
 
@@ -40,6 +41,7 @@ def serve(
     views: Annotated[str | None, typer.Option(help="centre, dense, crops, scales; dense@256,384+crops@256.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
+    parent: Parent = None,
     download: Download = False,
     max_pixels: MaxPixels = None,
 ) -> None:
@@ -59,7 +61,7 @@ def serve(
     path = Path(fetched(model, download))
     with process.bind(host, port) as bound:
         monitoring.start()
-        service = Service.of(path, Options(views, engine, precision), queue, timeout)
+        service = Service.of(path, Options(views, engine, precision, parent), queue, timeout)
         about = service.models.current.about
         output.console().print(f"{process.address(bound)} serves {path} ({about})", soft_wrap=True)
         process.run(app.create(service, names, root_path), bound, timeout, service.models.reload)

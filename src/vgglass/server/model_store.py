@@ -9,7 +9,7 @@ from pathlib import Path
 from vgglass import workflows
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.verify import check
-from vgglass.errors import ModelFileError, UserError
+from vgglass.errors import ModelFileError, UsageError, UserError
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
 from vgglass.server import monitoring
@@ -21,11 +21,21 @@ State = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Options:
-    """Options of `workflows.predictor`."""
+    """Options of `workflows.predictor`; `parent` as `workflows.load_parent` takes it."""
 
     views: str | None = None
     engine: str = "auto"
     precision: str = "auto"
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model, the predictor that runs it, and for a shrunk one the model that it came from, if it is there."""
+
+    source: ModelFile | Artifact
+    predictor: Predictor
+    parent: ModelFile | None
 
 
 class ModelStore:
@@ -36,8 +46,12 @@ class ModelStore:
         self._metrics = metrics
         self._reloading = asyncio.Lock()
         self._fingerprint = _fingerprint(path)
-        self.source, self.current = open_model(path, options)
+        self.opened = open_model(path, options)
         self._publish()
+
+    @property
+    def current(self) -> Predictor:
+        return self.opened.predictor
 
     @property
     def name(self) -> str:
@@ -48,7 +62,7 @@ class ModelStore:
         async with self._reloading:
             self._fingerprint = _fingerprint(self.path)
             try:
-                self.source, self.current = await asyncio.to_thread(open_model, self.path, self.options)
+                self.opened = await asyncio.to_thread(open_model, self.path, self.options)
             except (UserError, RuntimeError, MemoryError) as error:
                 self._metrics.reloads.labels("refused").inc()
                 monitoring.log("reload refused", error=str(error), serving=self.current.record.digest)
@@ -75,7 +89,7 @@ class ModelStore:
         )
 
 
-def open_model(path: Path, options: Options) -> tuple[ModelFile | Artifact, Predictor]:
+def open_model(path: Path, options: Options) -> Opened:
     """Open a model and verify its predictor on the file's golden inputs. Raises UserError or RuntimeError.
 
     It opens a copy of the file. Weights are memory-mapped: overwriting the file would change them under the engine, and
@@ -101,7 +115,22 @@ def open_model(path: Path, options: Options) -> tuple[ModelFile | Artifact, Pred
             if not found.passed:
                 rule = f"its golden inputs come out wrong ({found})"
                 raise ModelFileError(path, rule, "write or fetch the file again")
-    return source, predictor
+    return Opened(source, predictor, _open_parent(source, options.parent))
+
+
+def _open_parent(source: ModelFile | Artifact, given: str | None) -> ModelFile | None:
+    """Load a copy of a shrunk model's parent, for what `open_model` says of copies. Raises UserError."""
+    if not isinstance(source, ModelFile):
+        if given is not None:
+            rule = "is the parent of a model file, and an exported graph is served"
+            raise UsageError(f"--parent {given}", rule, "serve the shrunk model's own file")
+        return None
+    path = workflows.parent_path(source.record, given)
+    if path is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="vgglass-") as folder:
+        copy = Path(shutil.copyfile(path, Path(folder) / path.name))
+        return workflows.load(copy)
 
 
 def _files(path: Path) -> list[Path]:

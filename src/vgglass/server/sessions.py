@@ -85,12 +85,19 @@ class ModelSession:
     A reload of the model replaces the session, and its caches are freed.
 
     abandoned  set while no client waits for the slow thread's current job
+    parent     the session of the model that this one was shrunk from, which sees the same pictures
     """
 
-    def __init__(self, predictor: Predictor, file: ModelFile, abandoned: threading.Event) -> None:
+    def __init__(
+        self, predictor: Predictor, file: ModelFile, abandoned: threading.Event, parent: ModelFile | None = None
+    ) -> None:
         self.predictor, self.file = predictor, file
         self._abandoned = abandoned
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
+        self.parent: ModelSession | None = None
+        if parent is not None:
+            self.parent = ModelSession(predictor, parent, abandoned)
+            self.parent._pictures = self._pictures
         self._walks: OrderedDict[str, ForwardPass] = OrderedDict()
 
     @cached_property
@@ -123,7 +130,8 @@ class ModelSession:
         self._pictures.move_to_end(digest)
         while len(self._pictures) > 1 and sum(each.bytes for each in self._pictures.values()) > PICTURES:
             dropped, _ = self._pictures.popitem(last=False)
-            self._walks.pop(dropped, None)
+            for session in filter(None, (self, self.parent)):
+                session._walks.pop(dropped, None)
         return digest
 
     def picture(self, digest: str) -> Picture:
@@ -168,35 +176,54 @@ class Sessions:
     @property
     def missing(self) -> str | None:
         """Why layers can't be shown: 'graph' for an exported graph, else the name of the missing package, else None."""
-        if not isinstance(self._models.source, ModelFile):
+        if not isinstance(self._models.opened.source, ModelFile):
             return "graph"
         return next((package for package in EXTRA if not find_spec(package)), None)
 
     @property
     def session(self) -> ModelSession:
         """The session of the current model. Raises RefusedError (501) if its layers can't be shown."""
-        missing, predictor, source = self.missing, self._models.current, self._models.source
+        missing, opened = self.missing, self._models.opened
+        predictor, source = opened.predictor, opened.source
         if missing or not isinstance(source, ModelFile):
             rule = "is an exported graph" if missing == "graph" else f"needs {missing} to be looked into"
             remedy = "serve the model file" if missing == "graph" else "pip install 'vgglass[torch]'"
             raise RefusedError(501, "no glass", "the model", rule, remedy)
         if self._session is None or self._session.predictor is not predictor:
-            self._session = ModelSession(predictor, source, self._abandoned)
+            self._session = ModelSession(predictor, source, self._abandoned, opened.parent)
         return self._session
+
+    @property
+    def parent(self) -> ModelSession:
+        """The session of the current model's parent. Raises RefusedError (404) for a model that has none here."""
+        if (parent := self.session.parent) is None:
+            rule = "has no parent here: it was not shrunk, or its parent's file is not there"
+            raise RefusedError(404, "no parent", "the model", rule, "serve a shrunk model with --parent")
+        return parent
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
         """Run `work` in the quick thread. Raises RefusedError if the queue is full or the client disconnects."""
         self._require_room()
         return await self._enqueue(request, work)
 
-    async def run_on_walk(self, request: Request, digest: str, work: Callable[[ForwardPass], T]) -> T:
-        """Run `work` on an image's forward pass in the quick thread. Raises RefusedError, also for an evicted image."""
-        session = self.session
+    async def run_on_walk(
+        self, request: Request, digest: str, work: Callable[[ForwardPass], T], *, parent: bool = False
+    ) -> T:
+        """Run `work` on an image's forward pass in the quick thread. Raises RefusedError, also for an evicted image.
+
+        parent  the forward pass of the model's parent
+        """
+        session = self.parent if parent else self.session
         return await self.run(request, lambda: work(session.walk(digest)))
 
-    async def run_slow(self, request: Request, digest: str, work: Callable[["Subject"], T]) -> T:
-        """Run `work` in the slow thread. While queued it holds only the picture, not the far larger forward pass."""
-        session = self.session
+    async def run_slow(
+        self, request: Request, digest: str, work: Callable[["Subject"], T], *, parent: bool = False
+    ) -> T:
+        """Run `work` in the slow thread. While queued it holds only the picture, not the far larger forward pass.
+
+        parent  before the model's parent
+        """
+        session = self.parent if parent else self.session
         subject = await self.run(request, lambda: session.subject(digest, apart=True))
         return await self._enqueue(request, lambda: work(subject), slow=True)
 

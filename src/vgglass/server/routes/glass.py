@@ -37,7 +37,15 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/glass", responses=GLASS_ERRORS, default_response_class=Response)
     _add_model(routes, service)
     _add_images(routes, service)
-    for add in (_add_layers, _add_steps, _add_attribution, _add_ablation, _add_playground):
+    for add in (
+        _add_layers,
+        _add_steps,
+        _add_attribution,
+        _add_importance,
+        _add_parent,
+        _add_ablation,
+        _add_playground,
+    ):
         add(routes, service.subjects)
     return routes
 
@@ -54,7 +62,8 @@ def _add_model(routes: APIRouter, service: Service) -> None:
             return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})
         session = subjects.session
         record = session.file.record
-        ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes()))
+        parent = session.parent.file.record if session.parent else None
+        ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes(), parent))
         await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
         return json_response(about | ablated | {"glass": True, "samples": samples.names(record.classes)})
 
@@ -175,6 +184,50 @@ def _add_attribution(routes: APIRouter, subjects: Sessions) -> None:
             return glass_json.scores(score_map(subject, target), both_ways(subject), subject.record.classes)
 
         return json_response(await subjects.run_slow(request, digest, scored))
+
+
+def _add_importance(routes: APIRouter, subjects: Sessions) -> None:
+    @routes.get("/images/{digest}/importance", summary="Each channel's share of its layer's importance for a class")
+    async def importance(request: Request, digest: Digest, target: Class = None) -> Response:
+        return json_response(await subjects.run_slow(request, digest, lambda one: glass_json.importance(one, target)))
+
+
+def _add_parent(routes: APIRouter, subjects: Sessions) -> None:
+    """Add the routes of the model that the current one was shrunk from; its layers have its own names and numbers."""
+
+    @routes.get("/images/{digest}/parent/layers/{layer}", summary="One layer of the parent, channel by channel")
+    async def layer(request: Request, digest: Digest, layer: Layer) -> Response:
+        def read(walk: ForwardPass) -> dict[str, Any]:
+            return glass_json.layer(walk.view(layer))
+
+        return json_response(await subjects.run_on_walk(request, digest, read, parent=True))
+
+    @routes.get("/images/{digest}/parent/maps/{layer}", summary="The parent's maps, as float32 (C, H, W)")
+    async def maps(request: Request, digest: Digest, layer: Layer, channel: Channel | None = None) -> Response:
+        def read(walk: ForwardPass) -> bytes:
+            return glass_json.floats(walk.view(layer), channel)
+
+        data = await subjects.run_on_walk(request, digest, read, parent=True)
+        return Response(data, media_type="application/octet-stream")
+
+    @routes.get("/images/{digest}/parent/importance", summary="The same as importance, in the parent")
+    async def importance(request: Request, digest: Digest, target: Class = None) -> Response:
+        def shares(subject: "Subject") -> dict[str, Any]:
+            return glass_json.importance(subject, target)
+
+        return json_response(await subjects.run_slow(request, digest, shares, parent=True))
+
+    @routes.get("/images/{digest}/parent/removed/{layer}", summary="What the parent answers without what was removed")
+    async def removed(request: Request, digest: Digest, layer: Layer, target: Class = None) -> Response:
+        """`layer`: a layer of the parent, whose removed channels are set to zero; and then those of all layers."""
+        from vgglass.lineage import kin
+
+        child = subjects.session.file.record
+
+        def moved(subject: "Subject") -> dict[str, Any]:
+            return glass_json.removed(subject, kin(child, subject.record), layer, target)
+
+        return json_response(await subjects.run_slow(request, digest, moved, parent=True))
 
 
 def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:

@@ -5,6 +5,7 @@ Every number that the page shows is computed on the server.
 
 import base64
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.architecture import SMALLEST_IMAGE, ReceptiveField
+from vgglass.lineage import kin, origins
 
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from vgglass.glass.operations import Play
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.steps import Arithmetic
+    from vgglass.glass.subject import Subject
+    from vgglass.lineage import Kin
     from vgglass.modelfile import Record
     from vgglass.server.sessions import ForwardPass
 
@@ -34,20 +38,23 @@ def _field(field: ReceptiveField) -> dict[str, float]:
     return {"receptive_field": field.size, "jump": field.jump, "first_centre": field.first_centre}
 
 
-def network(record: "Record", palettes: dict[str, bytes]) -> dict[str, Any]:
-    """Return the model's metadata and its layers."""
+def network(record: "Record", palettes: dict[str, bytes], parent: "Record | None" = None) -> dict[str, Any]:
+    """Return the model's metadata and its layers, with what its parent has beside them."""
     from vgglass.glass.attribution import METHODS, methods
 
     architecture, preprocessing = record.architecture, record.preprocessing
+    origin, beside = origins(architecture), kin(record, parent) if parent else {}
     image = {
         "name": "image", "kind": "image", "shape": [preprocessing.size, preprocessing.size, preprocessing.channels],
         "parameters": 0, **_field(ReceptiveField()), "kernel": 1, "stride": 1, "padding": 0,
+        "origin": None, "parent": None,
     }  # fmt: skip
     layers = [
         {
             "name": layer.name, "kind": layer.kind, "shape": list(reversed(layer.output_shape)),
             "parameters": layer.parameters, **_field(layer.receptive_field),
-            "kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding,
+            "kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding, "origin": origin[layer.name],
+            "parent": asdict(beside[layer.name]) if layer.name in beside else None,
         }
         for layer in architecture.layers()
     ]  # fmt: skip
@@ -238,6 +245,40 @@ def field(found: "EffectiveField") -> dict[str, Any]:
 def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any]:
     about = {"method": found.method, "layer": found.layer, "target": found.target, "class": classes[found.target]}
     return about | picture(found.map, signed=found.signed)
+
+
+def importance(subject: "Subject", target: int | None) -> dict[str, Any]:
+    """Return each channel's share of its layer's importance, by the layer that the channels come from."""
+    from vgglass.glass.importance import importance, relus
+
+    target = explained(subject, target)
+    shares, named = importance(subject, target), relus(subject.network.architecture).values()
+    return {
+        "target": target, "class": subject.record.classes[target],
+        "shares": {name: _rounded(shares[name]) for name in named},
+    }  # fmt: skip
+
+
+def removed(subject: "Subject", beside: "Mapping[str, Kin]", name: str, target: int | None) -> dict[str, Any]:
+    """Return a class's probability in the parent, and without the removed channels of one layer and of all."""
+    from vgglass.glass.parent import probability, silenced
+
+    subject.layer(name)
+    target, gone = explained(subject, target), silenced(beside)
+    return {
+        "class": subject.record.classes[target],
+        "before": probability(subject, target, {}),
+        "without": probability(subject, target, {name: gone.get(name, ())}),
+        "withoutAll": probability(subject, target, gone),
+    }
+
+
+def explained(subject: "Subject", target: int | None) -> int:
+    """Return the class to explain: the predicted one for None. Raises UsageError for a number out of range."""
+    if target is None:
+        return int(subject.logits().argmax())
+    subject.require_class(target)
+    return target
 
 
 def class_map(found: "ClassMap", record: "Record") -> dict[str, Any]:

@@ -31,7 +31,8 @@ export async function putImage(body, sample = "", chosen = STRONGEST) {
   const turn = ++latest, began = performance.now();
   patch({
     body, sample, ...chosen, problem: "", image: null, latency: 0, ablated: new Set(), target: null, against: null,
-    position: null, field: null, attribution: null, classMap: null, classMapCell: null, scores: null, scoreCell: null,
+    position: null, field: null, importance: null, attribution: null, classMap: null,
+    classMapCell: null, scores: null, scoreCell: null,
   });
   try {
     const glass = get().model?.glass, image = await (glass ? postImage : predict)(body);

@@ -5,6 +5,10 @@ import { floats, json, lines, query, request } from "./http.js";
 /** @typedef {{engine: string, precision: string, views: string}} Settings */
 /** @typedef {{width: number, height: number, signed: boolean, end: number, levels: string}} Picture levels: base64 */
 
+/** What the parent has beside a layer of a shrunk model: its name there, the numbers there of the layer's own channels
+ * in their order, and of those that were removed.
+ * @typedef {{layer: string, kept: number[], removed: number[]}} Kin */
+
 /**
  * @typedef {object} Layer
  * @property {string} name
@@ -17,6 +21,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {number} kernel
  * @property {number} stride
  * @property {number} padding
+ * @property {string | null} origin the convolution or fully connected layer that its channels come from
+ * @property {Kin | null} parent
  */
 
 /**
@@ -108,6 +114,10 @@ import { floats, json, lines, query, request } from "./http.js";
 /** @typedef {Picture & {layer: string | null, class: string}} Attribution */
 /** @typedef {{channel: number, move: number, winner: number}} Effect of silencing a channel */
 /** @typedef {{index: number, class: string, before: number, after: number}} AblatedRow */
+/** Shares of a layer's importance, a number a channel, by the layer that the channels come from.
+ * @typedef {{target: number, class: string, shares: Record<string, number[]>}} Importance */
+/** A class's probability in the parent, and without the removed channels of a layer, and of all layers.
+ * @typedef {Record<"before" | "without" | "withoutAll", number> & {class: string}} Removal */
 
 /**
  * @typedef {object} ClassMap
@@ -171,6 +181,23 @@ export const fetchLayer = (image, layer) => json(IMAGES + image.id + "/layers/" 
 
 /** @param {Id} image @param {string} layer @param {number} [channel] all of them without */
 export const fetchMaps = (image, layer, channel) => floats(IMAGES + image.id + "/maps/" + layer + query({ channel }));
+
+/** @param {Id} image @param {string} layer of the parent @returns {Promise<LayerFigures>} */
+export const fetchParentLayer = (image, layer) => json(IMAGES + image.id + "/parent/layers/" + layer);
+
+/** @param {Id} image @param {string} layer of the parent */
+export const fetchParentMaps = (image, layer) => floats(IMAGES + image.id + "/parent/maps/" + layer);
+
+/** @param {Id} image @param {number | null} target @returns {Promise<Importance>} */
+export const fetchImportance = (image, target) => json(IMAGES + image.id + "/importance" + query({ target }));
+
+/** @param {Id} image @param {number} target @returns {Promise<Importance>} */
+export const fetchParentImportance = (image, target) =>
+  json(IMAGES + image.id + "/parent/importance" + query({ target }));
+
+/** @param {Id} image @param {string} layer of the parent @param {number} target @returns {Promise<Removal>} */
+export const fetchRemoval = (image, layer, target) =>
+  json(IMAGES + image.id + "/parent/removed/" + layer + query({ target }));
 
 /** @param {Id} image @returns {Promise<{limit: number}>} */
 export const fetchLimit = image => json(IMAGES + image.id + "/limit");

@@ -1,24 +1,27 @@
 // A grid of a layer's maps: sortable, with a choice of colour scales, each map selectable.
 import { chooseCell, pointAt } from "./actions.js";
-import { fetchEffects, fetchLayer, fetchLimit, fetchMaps } from "./api.js";
+import {
+  fetchEffects, fetchImportance, fetchLayer, fetchLimit, fetchMaps, fetchParentLayer, fetchParentMaps,
+} from "./api.js";
 import { bitmap, coloured, drawLegend } from "./colours.js";
 import { byId, context2d, PageElement } from "./element.js";
 import { deadSentence } from "./layer-summary.js";
 import { get, patch, touches } from "./store.js";
+import { arranged, mark, pitch, sharesOf } from "./tiles.js";
 import { fill, make } from "./ui.js";
 import { joined, number, percent, words } from "./words.js";
 
 /** @typedef {import("./store.js").State} State */
 /** @typedef {import("./store.js").Maps} Maps */
-/** Tile layout. @typedef {{zoom: number, gap: number, caption: number, columns: number}} Layout */
+/** @typedef {import("./tiles.js").Layout} Layout */
 
-const GAP = 4, CAPTION = 13, SMALLEST = 40, CELL = 12, LARGE_CELL = 30; // pixels
 const SETTLED = 150; // milliseconds to debounce window resizing
 
 class FeatureGrid extends PageElement {
   /** @type {(keyof State)[]} */
   watched = [
     "photo", "layer", "beforeRelu", "maps", "channel", "ablated", "order", "scale", "language", "colourScheme",
+    "target", "importance",
   ];
   #canvas = this.child("#grid", HTMLCanvasElement);
   #text = this.child("#gridSaid", HTMLElement);
@@ -28,7 +31,7 @@ class FeatureGrid extends PageElement {
   #effects = null;
   #request = new AbortController();
   /** @type {Layout} */
-  #layout = { zoom: 1, gap: 0, caption: 0, columns: 1 };
+  #layout = { zoom: 1, gap: 0, caption: 0, columns: 1, beside: 0 };
   /** Channels in the order of their tiles. @type {readonly number[]} */
   #channels = [];
 
@@ -48,7 +51,9 @@ class FeatureGrid extends PageElement {
 
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
-    if (touches(changed, "maps", "channel", "ablated", "order", "scale", "language", "colourScheme")) this.#draw();
+    const drawn = /** @type {const} */ (["maps", "channel", "ablated", "order", "scale", "language", "colourScheme"]);
+    if (touches(changed, ...drawn, "importance")) this.#draw();
+    if (touches(changed, "photo", "target")) this.#loadImportance();
     if (touches(changed, "maps", "language")) this.#drawTools();
     const { scale, maps, order } = get();
     if (touches(changed, "photo", "layer", "beforeRelu")) await this.#load();
@@ -64,14 +69,17 @@ class FeatureGrid extends PageElement {
     const layers = model?.glass ? model.layers : [], layer = layers.find(each => each.name === open);
     if (!layer || !image || photo?.image !== image) return;
     const beforeRelu = get().beforeRelu && layer.kind === "relu";
-    patch({ beforeRelu, order: order === "effect" ? "channel" : order });
-    const name = beforeRelu ? layers[layers.indexOf(layer) - 1].name : layer.name;
-    const [figures, values, whole] = await Promise.all([
+    const lost = order === "effect" || (order === "importance" && !hasImportance(layer, layers));
+    patch({ beforeRelu, order: lost ? "channel" : order });
+    const { name, parent: kin } = beforeRelu ? layers[layers.indexOf(layer) - 1] : layer;
+    const [figures, values, whole, theirs, theirMaps] = await Promise.all([
       fetchLayer(image, name), fetchMaps(image, name), scale === "network" ? fetchLimit(image) : null,
+      kin && fetchParentLayer(image, kin.layer), kin && fetchParentMaps(image, kin.layer),
     ]);
+    const parent = kin && theirs && theirMaps && { kin, figures: theirs, values: theirMaps };
     if (request.signal.aborted || image !== get().image) return;
     const [width, height, channels] = layer.shape, limit = whole && whole.limit, signed = figures.minimum < 0;
-    patch({ maps: { image, layer, name, figures, values, width, height, channels, signed, limit } });
+    patch({ maps: { image, layer, name, figures, values, width, height, channels, signed, limit, parent } });
     chooseCell(get().channel ?? figures.strongest, get().cell);
   }
 
@@ -101,11 +109,20 @@ class FeatureGrid extends PageElement {
     }
   }
 
+  async #loadImportance() {
+    const { image, photo, target } = get();
+    if (!image || photo?.image !== image) return;
+    patch({ importance: null });
+    const importance = await fetchImportance(image, target);
+    if (image === get().image && target === get().target) patch({ importance });
+  }
+
   /** Channels without a known effect come last. @param {Maps} maps */
-  #sorted({ channels, figures }) {
-    const { order } = get(), effects = this.#effects;
+  #sorted(maps) {
+    const { channels, figures } = maps, { order } = get(), effects = this.#effects, shares = sharesOf(maps.layer);
     if (order === "activation") return figures.by_activation;
     const all = Array.from({ length: channels }, (_, channel) => channel);
+    if (order === "importance" && shares) return all.sort((one, other) => shares[other] - shares[one] || one - other);
     if (order !== "effect" || !effects) return all;
     const size = (/** @type {number} */ channel) => Math.abs(effects[channel]?.move ?? 0);
     return all.sort((one, other) => size(other) - size(one) || one - other);
@@ -114,15 +131,16 @@ class FeatureGrid extends PageElement {
   #draw() {
     const { maps, ablated, channel: chosen, scale, order } = get();
     if (!maps) return;
-    const { figures, values, width, height, signed, name, limit } = maps, area = width * height;
-    const layout = (this.#layout = arranged(maps, this.#canvas.parentElement?.clientWidth ?? 0));
+    const { figures, values, width, height, signed, name, limit, parent } = maps, area = width * height;
+    const available = this.#canvas.parentElement?.clientWidth ?? 0;
+    const layout = (this.#layout = arranged(maps, maps.channels, available, parent !== null));
     const channels = (this.#channels = this.#sorted(maps)), { zoom, caption, columns } = layout;
     const [across, down] = pitch(layout, maps);
     this.#canvas.width = columns * across;
     this.#canvas.height = Math.ceil(channels.length / columns) * down;
     const context = context2d(this.#canvas), ink = getComputedStyle(this.#canvas).color;
     const shared = (scale === "network" && limit) || Math.max(...figures.ends), own = scale === "map" && width > 1;
-    const dead = new Set(figures.dead);
+    const dead = new Set(figures.dead), shares = sharesOf(maps.layer), most = Math.max(...(shares ?? [])) || 1;
     context.imageSmoothingEnabled = false;
     context.font = "11px system-ui, sans-serif";
     for (const [i, channel] of channels.entries()) {
@@ -131,7 +149,16 @@ class FeatureGrid extends PageElement {
       context.drawImage(bitmap(colours, width, height), left, top, width * zoom, height * zoom);
       if (caption) {
         context.fillStyle = dead.has(channel) ? "#d9730d" : ink;
-        context.fillText(channel + (dead.has(channel) ? " ✕" : ""), left, top - 3, width * zoom);
+        context.fillText(channel + (dead.has(channel) ? " ✕" : ""), left, top - 7, width * zoom);
+        if (shares) mark(context, left, top, (shares[channel] / most) * width * zoom);
+      }
+      if (parent) {
+        const right = left + layout.beside, there = parent.kin.kept[channel];
+        const end = own ? parent.figures.ends[there] : shared;
+        const theirs = coloured(parent.values, there * area, area, end, signed);
+        context.drawImage(bitmap(theirs, width, height), right, top, width * zoom, height * zoom);
+        context.fillStyle = ink;
+        if (caption) context.fillText(String(there), right, top - 7, width * zoom);
       }
       if (ablated.has(maps.layer.name + ":" + channel)) cross(context, left, top, width * zoom, height * zoom);
       if (channel === chosen) outline(context, left, top, width * zoom, height * zoom);
@@ -141,16 +168,24 @@ class FeatureGrid extends PageElement {
     const end = own ? "a" : number(shared), ends = signed ? ["−" + end, "0", end] : ["0", "", end];
     drawLegend(this.child("#legend", HTMLCanvasElement), ends, signed);
     this.child("#gridLegend", HTMLElement).textContent =
-      joined(words.scales[own || width > 1 ? scale : "layer"], words.orders[order]);
+      joined(words.scales[own || width > 1 ? scale : "layer"], words.orders[order], ...this.#marksSaid(maps));
     this.child("#dead", HTMLElement).textContent = deadSentence(figures.dead);
+  }
+
+  /** What the bars are, and the maps beside. @param {Maps} maps */
+  #marksSaid({ layer, width, parent }) {
+    const { importance } = get(), marked = importance && sharesOf(layer);
+    const bars = marked ? fill(width > 1 ? words.bars : words.barless, { class: importance.class }) : "";
+    return [bars, parent ? words.pairs : ""];
   }
 
   /** The controls above the grid. */
   #drawTools() {
-    const { maps, order, scale, beforeRelu, layer } = get();
-    if (!maps) return;
+    const { maps, order, scale, beforeRelu, layer, model } = get();
+    if (!maps || !model?.glass) return;
     /** @type {State["order"][]} */
     const orders = ["channel", "activation"];
+    if (hasImportance(maps.layer, model.layers)) orders.push("importance");
     if (layer !== "image" && layer !== "prob") orders.push("effect");
     const parts = [
       selection("order", order, orders, words.order, words.orders, name => patch({ order: name })),
@@ -172,13 +207,14 @@ class FeatureGrid extends PageElement {
   /** The map and the cell under the pointer. @param {MouseEvent} event
    * @param {(channel: number, cell: import("./store.js").Cell) => void} use */
   #at(event, use) {
-    const { maps } = get(), { zoom, caption, columns } = this.#layout;
+    const { maps } = get(), { zoom, caption, columns, beside } = this.#layout;
     if (!maps) return;
     const frame = this.#canvas.getBoundingClientRect(), stretch = this.#canvas.width / frame.width;
     const x = (event.clientX - frame.left) * stretch, y = (event.clientY - frame.top) * stretch;
     const [across, down] = pitch(this.#layout, maps);
     const i = Math.floor(y / down) * columns + Math.floor(x / across);
-    const column = Math.floor((x % across) / zoom), row = Math.floor(((y % down) - caption) / zoom);
+    const left = maps.parent && x % across >= beside ? beside : 0; // the parent's map is beside
+    const column = Math.floor(((x % across) - left) / zoom), row = Math.floor(((y % down) - caption) / zoom);
     if (i < this.#channels.length && column < maps.width && row >= 0 && row < maps.height) {
       use(this.#channels[i], [row, column]);
     }
@@ -196,6 +232,13 @@ class FeatureGrid extends PageElement {
       const [min, mean, max] = [figures.minima, figures.means, figures.maxima].map(each => number(each[channel]));
       parts.push(fill(words.range, { min, mean, max }));
       if (layer.kind === "relu") parts.push(fill(words.zeros, { share: percent(figures.zeros_each[channel]) }));
+    }
+    const share = sharesOf(layer)?.[channel];
+    if (share !== undefined) parts.push(fill(words.importance, { share: percent(share) }));
+    if (maps.parent) {
+      const { kin, values: theirs } = maps.parent, there = kin.kept[channel];
+      const beside = number(theirs[(there * height + cell[0]) * width + cell[1]]);
+      parts.push(fill(words.parentValue, { layer: kin.layer, channel: there, value: beside }));
     }
     if (effect) parts.push(fill(words.effect, { move: number(effect.move), answer: model.classes[effect.winner] }));
     this.#text.textContent = parts.join(" · ");
@@ -220,25 +263,9 @@ class FeatureGrid extends PageElement {
   }
 }
 
-/** 1x1 maps as bare cells; others at least SMALLEST pixels wide, with a caption.
- * @param {Maps} maps @param {number} available pixels of width @returns {Layout} */
-function arranged({ width, channels }, available) {
-  const room = Math.max(240, available - 4);
-  if (width === 1) {
-    const fitting = Math.floor(Math.sqrt((room * LARGE_CELL * 8) / channels));
-    const zoom = Math.max(CELL, Math.min(LARGE_CELL, fitting));
-    return { zoom, gap: 1, caption: 0, columns: Math.min(channels, Math.floor(room / (zoom + 1))) };
-  }
-  const few = channels < 9 ? Math.floor(Math.min(220, room / 3) / width) : 0;
-  const zoom = Math.max(1, Math.ceil(SMALLEST / width), few);
-  const columns = Math.min(channels, Math.max(3, Math.floor(room / (width * zoom + GAP))));
-  return { zoom, gap: GAP, caption: CAPTION, columns };
-}
-
-/** Distance between tiles, horizontal and vertical. @param {Layout} layout @param {Maps} maps */
-function pitch({ zoom, gap, caption }, { width, height }) {
-  return [width * zoom + gap, height * zoom + gap + caption];
-}
+/** Whether the layer's channels reach a ReLU, where importance is measured.
+ * @param {import("./api.js").Layer} layer @param {readonly import("./api.js").Layer[]} layers */
+const hasImportance = ({ origin }, layers) => layers.some(each => each.kind === "relu" && each.origin === origin);
 
 /** @template {string} T @param {string} id @param {T} value @param {readonly T[]} values @param {string} label
  * @param {Record<T, string>} sentences of which the first one is the name @param {(value: T) => void} change */

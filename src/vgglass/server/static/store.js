@@ -20,6 +20,15 @@
  * @property {number} channels
  * @property {boolean} signed
  * @property {number | null} limit end of the colour scale shared by all layers, once fetched
+ * @property {ParentMaps | null} parent of a shrunk model whose parent is there
+ */
+
+/**
+ * All maps of the parent's layer beside the one in the grid.
+ * @typedef {object} ParentMaps
+ * @property {import("./api.js").Kin} kin
+ * @property {import("./api.js").LayerFigures} figures
+ * @property {Float32Array} values channel by channel, row by row
  */
 
 /**
@@ -41,10 +50,11 @@
  * @property {Position | null} position chosen or pointed at last
  * @property {import("./api.js").Field | null} field where the gradient of `position` falls
  * @property {Maps | null} maps
- * @property {"channel" | "activation" | "effect"} order of the maps
+ * @property {"channel" | "activation" | "importance" | "effect"} order of the maps
  * @property {"map" | "layer" | "network"} scale of the maps' colours
  * @property {boolean} beforeRelu whether a ReLU's input is in the grid
  * @property {ReadonlySet<string>} ablated channels set to zero, as 'conv3_2:17'
+ * @property {import("./api.js").Importance | null} importance of all channels for the class explained
  * @property {import("./api.js").Step | null} step the arithmetic of the chosen cell
  * @property {import("./words.js").Method | "" | null} method of attribution; '' for none, null before there is a model
  * @property {number | null} target class to explain; null for the likeliest
@@ -83,6 +93,7 @@ let state = {
   scale: "map",
   beforeRelu: false,
   ablated: new Set(),
+  importance: null,
   step: null,
   method: null,
   target: null,
