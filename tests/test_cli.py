@@ -63,7 +63,7 @@ def test_python_names_are_frozen() -> None:
 
     assert package.__all__ == [
         "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict",
-        "pretrained", "report", "train", "verify",
+        "pretrained", "report", "shrink", "train", "verify",
     ]  # fmt: skip
     assert all(callable(getattr(package, name)) for name in package.__all__)
 

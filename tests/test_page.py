@@ -88,8 +88,8 @@ def test_pointing_at_a_map_shows_its_numbers(page: Page, seen: Look) -> None:
     lines = page.inner_text("#tip").split("\n")
     assert lines[0] == f"channel {sheet.channels[5]}"
     assert float(lines[3].split()[1].replace(",", "")) == pytest.approx(float(layer.maps[5].max()), rel=1e-3)
-    assert lines[5] == "row 3, column 3"
-    assert lines[4] == f"zeros {100 * layer.channel_zeros[5]:.1f} %"
+    assert "row 3, column 3" in lines
+    assert lines[5] == f"zeros {100 * layer.channel_zeros[5]:.1f} %"
 
 
 def test_the_pages_script_maps_every_receptive_field_as_python_does(page: Page, seen: Look) -> None:

@@ -111,7 +111,7 @@ def test_a_file_of_no_sense(tmp_path: Path, line: str, message: str) -> None:
 
 
 def test_recipes_are_read_by_name_and_path(tmp_path: Path) -> None:
-    assert recipe.names() == ["columns", "digits", "fashion-mnist", "finetune", "modern", "paper", "transfer"]
+    assert recipe.names() == ["columns", "digits", "fashion-mnist", "finetune", "modern", "paper", "shrink", "transfer"]
     assert recipe.read("digits").channels == 1
     path = tmp_path / "mine.toml"
     path.write_text('architecture = "vgg13"\nlearning_rate = 1\n')

@@ -220,7 +220,8 @@ def test_times_are_taken_in_turns() -> None:
 # What is left is fitted anew.
 
 
-def test_a_layer_is_fitted_to_what_a_relu_lets_through() -> None:
+def test_a_layer_is_fitted_to_what_a_relu_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruction, "RIDGE", 1e-3)  # six inputs are not three thousand
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(400, 6, generator=generator)
     right = nn.Linear(6, 4)
@@ -239,7 +240,8 @@ def test_a_layer_is_fitted_to_what_a_relu_lets_through() -> None:
     assert missed < least_squares / 2
 
 
-def test_a_batch_norm_after_the_layer_is_taken_into_account() -> None:
+def test_a_batch_norm_after_the_layer_is_taken_into_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconstruction, "RIDGE", 1e-3)
     generator = torch.Generator().manual_seed(0)
     inputs, right = torch.randn(400, 6, generator=generator), nn.Linear(6, 4)
     outputs, layer = right(inputs).detach(), nn.Linear(6, 4)
