@@ -110,6 +110,21 @@ def test_the_smallest_network_that_loses_no_more_than_is_allowed(parent: Path, t
     assert found.child.record.metrics["choosing"] == {"top1": chosen[-1]}
 
 
+@pytest.mark.slow
+def test_a_baseline_learns_from_random_weights(parent: Path, tmp_path: Path) -> None:
+    found = vgglass.shrink(
+        parent, out=tmp_path / "small.safetensors", multiply_adds=0.5, baseline=True, console=QUIET, **SHORT
+    )
+    assert found.baseline is not None
+    trained = modelfile.load_record(tmp_path / "small.baseline" / "best.safetensors")
+    assert trained.architecture.widths == found.child.record.architecture.widths
+    assert trained.architecture.hidden == found.child.record.architecture.hidden
+    assert found.baseline.child.multiply_adds == found.judgement.child.multiply_adds
+    assert found.baseline.parent.top1 == found.judgement.parent.top1
+    assert found.baseline.child.top1 > 0.8
+    assert found.as_json()["baseline"]["comparison"]["images"] == 360
+
+
 SHRINK = """
 import sys, vgglass
 from rich.console import Console

@@ -103,7 +103,8 @@ def shrink(
     parent = load(model)
     rank = _rank(head, parent.record.architecture) if head else None
     require_finite(parent, "the model")
-    dataset = training_data(parent.record, _folder(parent.record, folder), console)
+    folder = _folder(parent.record, folder)
+    dataset = training_data(parent.record, folder, console)
     rounds: list[Round] = []
     if goal:
         name = str(Path(model).resolve()) if isinstance(model, str | Path) else "(a model in memory)"
