@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glass_subjects import CLASSES, model, photograph
+from sizes import sized
 from training_runs import quiet
 from typed import vgglass
 from vgglass import glass, modelfile, weights, workflows
@@ -84,6 +85,7 @@ def networks(draw: st.DrawFn) -> ModelFile:
     return model(name, draw(st.integers(0, 9)), size, widths=widths, hidden=hidden, ranks=ranks, head=head)
 
 
+@settings(max_examples=sized(15, 300))
 @given(networks())
 def test_every_runtime_gives_the_same_logits(file: ModelFile) -> None:
     network, images = VGG.from_file(file), file.golden_images

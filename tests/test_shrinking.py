@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from sizes import sized
 from vgglass.architecture import COLUMNS, Architecture, Layer
 from vgglass.errors import UsageError
 from vgglass.model import VGG
@@ -74,6 +75,7 @@ def narrowings(draw: st.DrawFn) -> tuple[Architecture, dict[str, Indices]]:
     return architecture, kept
 
 
+@settings(max_examples=sized(15, 300))
 @given(narrowings())
 def test_a_narrowed_network_computes_its_parent_without_those_channels(
     made: tuple[Architecture, dict[str, Indices]],
