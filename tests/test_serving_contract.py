@@ -27,7 +27,8 @@ OPERATIONS = {
     ("get", "/glass/model"), ("get", "/glass/samples/{name}"), ("post", "/glass/images"), ("get", "/glass/playground"),
     *(("get", f"/glass/images/{{digest}}/{rest}") for rest in (
         "picture", "layers", "limit", "layers/{layer}", "maps/{layer}", "steps/{layer}", "softmax", "fields/{layer}",
-        "attributions/{method}", "class-map", "effects/{layer}", "without", "scores",
+        "attributions/{method}", "class-map", "effects/{layer}", "without", "scores", "importance",
+        "parent/layers/{layer}", "parent/maps/{layer}", "parent/importance", "parent/removed/{layer}",
     )),
 }  # fmt: skip
 
