@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from timing import seconds
+from timing import in_turns, seconds
 from vgglass import modelfile, workflows
 from vgglass.architecture import Architecture
 from vgglass.data.folder import image_files
@@ -100,12 +100,7 @@ def processes(folder: Path, photographs: Path, file: Path, weights: Path, small:
     script = [sys.executable, SCRIPT, weights]
     for images, turns in ((photographs, runs), (one, 2 * runs)):
         commands = {"torchvision": [*script, images, out]} | {name: [*way, images] for name, way in ways.items()}
-        figures: dict[str, list[float]] = {name: [] for name in commands}
-        for turn in range(turns + 1):
-            for name, command in commands.items():
-                taken = seconds(partial(subprocess.run, command, check=True, capture_output=True))
-                if turn:
-                    figures[name].append(taken)
+        figures = in_turns(commands, turns)
         count = len(list(images.iterdir()))
         print(f"\n{count} photograph(s) to a CSV, whole process (medians of {turns} turns)")
         for name, own in figures.items():

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prediction import SCRIPT, gather
-from timing import seconds
+from timing import in_turns
 from vgglass import modelfile, workflows
 from vgglass.architecture import Architecture
 from vgglass.engines import selection
@@ -123,12 +122,7 @@ def folder_of_photographs(folder: Path) -> None:
         photographs = gather(folder / f"photographs-{count}", count)
         commands = {"torchvision": [sys.executable, SCRIPT, weights, photographs, folder / "rows.csv"]}
         commands |= {way: [*command, photographs] for way, command in ways.items()}
-        figures: dict[str, list[float]] = {way: [] for way in commands}
-        for turn in range(turns + 1):
-            for way, command in commands.items():
-                taken = seconds(partial(subprocess.run, command, check=True, capture_output=True))
-                if turn:
-                    figures[way].append(taken)
+        figures = in_turns(commands, turns)
         table = Table("way", "seconds", "× as fast", title=f"{count} photograph(s) to a CSV, medians of {turns} turns")
         for way, own in figures.items():
             ratio = statistics.median(a / b for a, b in zip(figures["torchvision"], own, strict=True))

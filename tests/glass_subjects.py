@@ -12,7 +12,6 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, weights_digest
 from vgglass.preprocess import Preprocessing
 from vgglass.shrinking.channels import Kept, narrowed, removed, widths
-from vgglass.shrinking.rounds import network_of
 
 CLASSES = ("猫", "狗", "<b>鸟</b>", "fish", "frog", "horse", "ship")
 
@@ -46,7 +45,7 @@ def shrunk(parent: ModelFile, kept: Kept, path: str = "") -> ModelFile:
     architecture, weights = narrowed(parent.record.architecture, parent.weights, kept)
     record = {"from": weights_digest(parent.weights), "channels": before, "removed": removed(before, kept)}
     record |= {"parent": path} if path else {}
-    network = network_of(architecture, weights)
+    network = VGG.from_weights(architecture, weights)
     return network.to_file(parent.record.classes, parent.record.preprocessing, recipe={"shrunk": record})
 
 

@@ -21,7 +21,7 @@ from vgglass import modelfile, workflows
 from vgglass.errors import DataError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.shrinking.channels import widths
-from vgglass.shrinking.rounds import kept_of
+from vgglass.shrinking.child import kept_of
 
 QUIET = Console(quiet=True)
 SHORT: dict[str, Any] = {"epochs": 2, "feature_views": 1}
@@ -51,12 +51,13 @@ def test_the_record_says_what_was_removed(shrunk: Any) -> None:
     parent, child = shrunk.parent.record, shrunk.child.record
     about = child.recipe["shrunk"]
     assert about["from"] == parent.digest
+    assert Path(about["parent"]).name == "best.safetensors"
     assert about["channels"] == widths(parent.architecture)
     left = {name: count - len(about["removed"].get(name, [])) for name, count in about["channels"].items()}
     assert left == widths(child.architecture)
     assert {name: len(kept) for name, kept in kept_of(parent, child).items()} == left
     assert all(0 <= share < 1 for share in about["missed"].values())
-    assert (child.temperature, child.classes, child.data) == (None, parent.classes, parent.data)
+    assert (child.temperature, child.classes, child.data) == (None, parent.classes, dict(parent.data))
 
 
 def test_the_way_is_in_the_record_and_the_report(shrunk: Any, tmp_path: Path) -> None:
@@ -203,6 +204,18 @@ def test_weights_that_are_not_numbers(parent: Path, tmp_path: Path) -> None:
     weights["conv1_1.weight"][0] = np.nan
     with pytest.raises(UsageError, match=r"conv1_1.weight: holds 9 numbers that are not finite"):
         vgglass.shrink(replace(model, weights=weights), out=tmp_path / "a.safetensors", console=QUIET)
+
+
+def test_an_engine_that_does_not_time_its_layers(parent: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"feature_engine onnxruntime: does not say what each layer takes; take openvino"
+    ):
+        vgglass.shrink(parent, out=tmp_path / "a.safetensors", feature_engine="onnxruntime", console=QUIET)
+
+
+def test_the_model_itself_is_not_written_over(parent: Path) -> None:
+    with pytest.raises(UsageError, match=r"best.safetensors: is the model that is to be shrunk; name another file"):
+        vgglass.shrink(parent, out=parent, console=QUIET)
 
 
 def test_a_name_that_is_no_model_file(parent: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vgglass.shrinking.channels import Indices, composed, narrowed, removable, r
 from vgglass.shrinking.costs import Milliseconds, measured, multiply_adds, quickest
 from vgglass.shrinking.distillation import distance
 from vgglass.shrinking.importance import taylor
-from vgglass.shrinking.rounds import Goal, network_of
+from vgglass.shrinking.rounds import Goal
 from vgglass.shrinking.selection import group_of, groups_of, least_widths, select
 
 
@@ -82,7 +82,7 @@ def test_a_narrowed_network_computes_its_parent_without_those_channels(
 ) -> None:
     architecture, kept = made
     parent = network(architecture)
-    child = network_of(*narrowed(architecture, parent.weights(), kept))
+    child = VGG.from_weights(*narrowed(architecture, parent.weights(), kept))
     x = images(architecture)
     assert torch.allclose(child(x), masked(parent, kept, x), atol=1e-4, rtol=1e-4)
 
@@ -90,7 +90,7 @@ def test_a_narrowed_network_computes_its_parent_without_those_channels(
 def test_nothing_removed_is_the_parent() -> None:
     architecture = tiny("vgg16_bn")
     parent, x = network(architecture), images(architecture)
-    assert torch.equal(network_of(*narrowed(architecture, parent.weights(), {}))(x), parent(x))
+    assert torch.equal(VGG.from_weights(*narrowed(architecture, parent.weights(), {}))(x), parent(x))
 
 
 def test_dead_channels_may_go() -> None:
@@ -104,7 +104,7 @@ def test_dead_channels_may_go() -> None:
             layer.weight[channels] = 0
             layer.bias[channels] = -1  # type: ignore[index]
     kept = {name: np.setdiff1d(np.arange(count), dead.get(name, [])) for name, count in widths(architecture).items()}
-    child = network_of(*narrowed(architecture, parent.weights(), kept))
+    child = VGG.from_weights(*narrowed(architecture, parent.weights(), kept))
     assert torch.allclose(child(x), parent(x), atol=1e-6)
     assert removed(widths(architecture), kept) == dead
 
@@ -286,7 +286,7 @@ def test_a_network_is_fitted_back_where_a_channel_was_double(name: str, monkeypa
             if tensor.startswith((f"{layer}.", f"{layer.replace('conv', 'bn')}.")) and value.ndim:
                 value[1] = value[0]
         kept[layer] = kept[layer][kept[layer] != 1]
-    child = network_of(*narrowed(architecture, parent.weights(), kept))
+    child = VGG.from_weights(*narrowed(architecture, parent.weights(), kept))
     before = float((child(x) - parent(x)).square().mean())
     wanted = reconstruction.targets(parent, x, 0, lambda count: None)
     done: list[int] = []

@@ -63,11 +63,16 @@ class VGG(nn.Module):
 
         shared  use the file's arrays without a copy; they must not be modified
         """
+        return cls.from_weights(model.record.architecture, model.weights, shared=shared)
+
+    @classmethod
+    def from_weights(cls, architecture: Architecture, weights: Weights, *, shared: bool = False) -> "VGG":
+        """As `from_file`, of weights that are in no file."""
         with torch.device("meta"):  # initialising 138 million weights that are overwritten takes seconds
-            network = cls(model.record.architecture)
+            network = cls(architecture)
         if not shared:
             network.to_empty(device="cpu")
-        state = {name: torch.from_numpy(array) for name, array in model.weights.items()}
+        state = {name: torch.from_numpy(array) for name, array in weights.items()}
         counts = {name: torch.tensor(0) for name in network.state_dict() if name.endswith("num_batches_tracked")}
         network.load_state_dict(state | counts, assign=shared)
         return network.eval()

@@ -128,9 +128,10 @@ def _compare(found: "Judgement", name: str, console: Console) -> None:
     verdict = "larger than chance" if comparison.is_larger_than_chance else "may be chance"
     console.print(f"that {'is ' * comparison.is_larger_than_chance}{verdict} (McNemar's exact test: {test}).", end=" ")
     if found.detectable is None:
-        console.print("So few images can't show any difference.", end=" ")
+        console.print("So few images can't prove any difference.", end=" ")
     else:
-        console.print(f"So many images show differences from about {100 * found.detectable:.1f} points on.", end=" ")
+        least = f"{100 * found.detectable:.1f} points"
+        console.print(f"This many images prove a difference, four times in five, if it is {least} or more.", end=" ")
     console.print(f"Parent and {name} agree on {found.agreement:.1%}. Times: {found.engine}, medians, in turns.")
     if comparison.used_for[0]:
         console.print(CAUTIONS[comparison.used_for[0]], style="yellow", soft_wrap=True)

@@ -103,7 +103,7 @@ class Distillation:
                         count(1)
                         checkpointer.after_step(steps)
                     far = progress.loss / steps
-                    self.display.print(f"epoch {progress.epoch + 1}/{epochs}: distance from the parent {far:.4f}")
+                    self.display.print(f"epoch {progress.epoch + 1}/{epochs}: distillation loss {far:.4f}")
                     progress.epoch, progress.step, progress.loss = progress.epoch + 1, 0, 0.0
         return weights.as_network()
 
@@ -143,7 +143,7 @@ def _step(state: TrainState, recipe: Recipe, steps: int, images: Tensor, pool5: 
     found = next(step.output for step in network.walk(images) if step.name == POOL5)
     loss = distance(found.to(weights.master_dtype), pool5, network.after(POOL5, found).to(weights.master_dtype), logits)
     if not loss.isfinite():
-        rule = f"is not finite at step {done + 1} of learning from the parent"
+        rule = f"is not finite at step {done + 1} of the distillation"
         raise TrainingError(f"loss {loss.item()}", rule, "lower --set learning_rate")
     loss.backward()  # type: ignore[no-untyped-call]
     weights.accumulate_gradients()

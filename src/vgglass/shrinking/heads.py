@@ -3,22 +3,18 @@
 O outputs, I inputs, R rank, n images.
 """
 
-import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import linalg
 
-from vgglass import __version__
-from vgglass.architecture import Architecture
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.data.loader import evaluation_batches
 from vgglass.model import VGG
-from vgglass.modelfile import ModelFile, Weights, weights_digest
+from vgglass.modelfile import ModelFile, Weights
+from vgglass.shrinking.child import descendant
 from vgglass.training import fitted, transfer
 from vgglass.training.feature_cache import Extractors
 from vgglass.training.metrics_log import Display
@@ -45,7 +41,7 @@ def factorised(model: ModelFile, ranks: tuple[int, int]) -> ModelFile:
     for name, rank in zip(FACTORISED, ranks, strict=True):
         matrix, bias = whole(model.weights, name)
         weights |= factors(name, matrix, bias, principal(matrix)[:, :rank]) if rank else _layer(name, matrix, bias)
-    return descendant(model, architecture, weights, {"ranks": list(ranks)})
+    return descendant(model, VGG.from_weights(architecture, weights, shared=True), {"ranks": list(ranks)})
 
 
 def auto_ranks(model: ModelFile, samples: Sequence[Sample], extractors: Extractors) -> tuple[int, int]:
@@ -108,7 +104,6 @@ def pooled(model: ModelFile, dataset: Dataset, extractors: Extractors, display: 
 
     Raises TrainingError: see `training.fitted.fit`.
     """
-    architecture = replace(model.record.architecture, head="pooled")
     preprocessing = model.record.preprocessing
     fields = transfer.recipe_fields(model.record) | {"fit": preprocessing.fit, "precision": "float32"}
     recipe = Recipe().override(**fields | {"head": "pooled", "train": "head"})
@@ -116,7 +111,7 @@ def pooled(model: ModelFile, dataset: Dataset, extractors: Extractors, display: 
     run = replace(planned, preprocessing=preprocessing.as_json())
     found = fitted.fit(dataset, run, model, extractors, None, display)
     about = {"metrics": found.metrics, "data": describe(dataset, selected_on="train")}
-    return descendant(model, architecture, found.network.weights(), {"head": "pooled"}, **about)
+    return descendant(model, found.network, {"head": "pooled"}, **about)
 
 
 def whole(weights: Weights, name: str) -> tuple[Matrix, Matrix]:
@@ -151,29 +146,3 @@ def factors(name: str, matrix: Matrix, bias: Matrix, basis: Matrix) -> Weights:
 
 def _layer(name: str, matrix: Matrix, bias: Matrix) -> Weights:
     return {f"{name}.weight": matrix, f"{name}.bias": bias}
-
-
-def descendant(
-    parent: ModelFile, architecture: Architecture, weights: Weights, shrunk: Mapping[str, Any], **about: Any
-) -> ModelFile:
-    """A model made from another one, with golden logits of its own.
-
-    shrunk  what was done, for the record; `about` are fields of the record in place of the parent's
-    It keeps classes, preprocessing, the record of the training data and the recipe. Temperature, reject threshold and
-    metrics are dropped: they were measured on the parent.
-    """
-    record = parent.record
-    tensors = {name: weights[name] for name in architecture.tensors()}
-    network = VGG.from_file(
-        replace(parent, record=replace(record, architecture=architecture), weights=tensors), shared=True
-    )
-    kept = {"data": {name: value for name, value in record.data.items() if name != "calibration"}}
-    made = {"from": record.digest or weights_digest(parent.weights), **shrunk}
-    versions = {"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    return network.to_file(
-        record.classes,
-        record.preprocessing,
-        recipe={**record.recipe, "shrunk": made},
-        versions=versions,
-        **kept | about,
-    )

@@ -42,7 +42,7 @@ class Targets:
 def image_count(architecture: Architecture) -> int:
     """How many images to fit to: their activations after the first block fit into MEMORY."""
     first = architecture.layer("pool1").output_shape
-    return min(MOST_IMAGES, MEMORY // (4 * math.prod(first)))
+    return max(1, min(MOST_IMAGES, MEMORY // (4 * math.prod(first))))
 
 
 @torch.inference_mode()

@@ -5,7 +5,6 @@ on where a killed one stopped, to the same bits.
 """
 
 import math
-import platform
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgglass import __version__, modelfile
+from vgglass import modelfile
 from vgglass.architecture import Architecture
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
 from vgglass.errors import UsageError
 from vgglass.model import VGG
-from vgglass.modelfile import ModelFile, Record, Weights
+from vgglass.modelfile import ModelFile
 from vgglass.preprocess import normalise
 from vgglass.shrinking import reconstruction
 from vgglass.shrinking.channels import Indices, Kept, composed, narrowed, removed, widths, with_widths
+from vgglass.shrinking.child import descendant, kept_of
 from vgglass.shrinking.distillation import Distillation
 from vgglass.shrinking.importance import Importance, taylor
 from vgglass.shrinking.reconstruction import Targets
@@ -87,7 +87,7 @@ class Round:
 
     ratio     the parent's cost divided by its own, as planned
     missed    by layer, the share of its parent's output that it missed when it was fitted, before it learned
-    accuracy  top-1 on the images that choose; None where there are none
+    accuracy  top-1 on the selection images; None where there are none
     """
 
     model: ModelFile
@@ -124,7 +124,7 @@ class Shrinking:
     def run(self) -> list[Round]:
         """Every round's network, the last of which is the one asked for.
 
-        None where an allowed loss is exceeded at once. Raises UsageError for a goal that no network reaches.
+        Empty where an allowed loss is exceeded at once. Raises UsageError for a goal that no network reaches.
         """
         ratios = self.goal.ratios()
         self._require_reachable(ratios[0] if self.goal.largest_loss is not None else ratios[-1])
@@ -172,13 +172,13 @@ class Shrinking:
         """The network of a round before it learns."""
         network = VGG.from_file(before).to(device())
         images = self.chosen(TAYLOR_IMAGES)
-        with self.display.counting(f"round {number}: what channels are worth", len(images)) as count:
+        with self.display.counting(f"round {number}: importance of channels", len(images)) as count:
             importance = taylor(network, self.batches(images, count))
         kept = self._select(importance, before.record.architecture, ratio, last)
         if kept is None:
             return None
         architecture, weights = narrowed(before.record.architecture, before.weights, kept)
-        child = network_of(architecture, weights).to(device())
+        child = VGG.from_weights(architecture, weights).to(device())
         whole = composed(kept_of(self.parent.record, before.record), kept)
         missed = fitting.fit(child, whole, number)
         gone = removed(widths(self.parent.record.architecture), whole)
@@ -204,7 +204,7 @@ class Shrinking:
         """The network of a round after it learned from the parent."""
         kept = kept_of(self.parent.record, narrow.record)
         channels = kept[[name for name in kept if name.startswith("conv")][-1]]
-        folder, what = self.folder / f"round-{number}", f"round {number}: learning from the parent"
+        folder, what = self.folder / f"round-{number}", f"round {number}: distillation"
         child = VGG.from_file(narrow)
         if epochs:
             child = self.distillation.train(child, channels, epochs, folder, what)
@@ -215,25 +215,13 @@ class Shrinking:
         return self._as_file(child, about, {"choosing": {"top1": self._accuracy(taught)}})
 
     def _as_file(self, child: VGG, about: dict[str, Any], metrics: dict[str, Any]) -> ModelFile:
-        parent = self.parent.record
-        before = {"before": parent.recipe["shrunk"]} if "shrunk" in parent.recipe else {}
-        shrunk = {
-            "from": parent.digest,
-            "parent": self.distillation.run.source["model"],
-            "channels": widths(parent.architecture),
-            **about,
-            **before,
-        }
-        return child.cpu().to_file(
-            parent.classes, parent.preprocessing, metrics=metrics, data=parent.data,
-            recipe=dict(parent.recipe) | {"shrunk": shrunk | about | before},
-            versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        )  # fmt: skip
+        shrunk = {"channels": widths(self.parent.record.architecture), **about}
+        return descendant(self.parent, child.cpu(), shrunk, metrics=metrics)
 
     def _accuracy(self, model: ModelFile) -> float:
-        """Top-1 on the images that choose."""
+        """Top-1 on the selection images."""
         run, record, right = self.answers(model), model.record.preprocessing, 0
-        with self.display.counting("images that choose", len(self.choosing)) as count:
+        with self.display.counting("selection images", len(self.choosing)) as count:
             for batch in evaluation_batches(self.choosing, record, TAYLOR_BATCH):
                 right += int((run(batch.images).argmax(1) == batch.labels).sum())
                 count(len(batch.labels))
@@ -263,11 +251,11 @@ class Shrinking:
 
 def _line(number: int, ratio: float, model: ModelFile, missed: dict[str, float], accuracy: float | None) -> str:
     channels = " ".join(map(str, widths(model.record.architecture).values()))
-    chosen = "" if accuracy is None else f"; top-1 {accuracy:.4f} on the images that choose"
+    chosen = "" if accuracy is None else f"; top-1 {accuracy:.4f} on the selection images"
     worst = max(missed, key=lambda name: missed[name])
     return (
-        f"round {number}: to a cost of 1/{ratio:.3g}; channels {channels}; fitted anew, {worst} misses most,"
-        f" {missed[worst]:.1%} of what its parent gives{chosen}"
+        f"round {number}: planned at 1/{ratio:.3g} of the cost; channels {channels}; largest error after least squares:"
+        f" {missed[worst]:.1%} of the output of {worst}{chosen}"
     )
 
 
@@ -282,7 +270,7 @@ class Fitting:
         """Fit a network; by layer, the share that it misses. kept: of the parent's channels."""
         images, wanted = self._made or self._make()
         self._made = images, wanted
-        what = f"round {number}: fitting the layers anew"
+        what = f"round {number}: fitting the layers"
         with self._shrinking.display.counting(what, len(wanted.outputs)) as count:
             return reconstruction.refit(child, images, wanted, kept, count)
 
@@ -291,23 +279,5 @@ class Fitting:
         samples = shrinking.chosen(reconstruction.image_count(shrinking.parent.record.architecture))
         images = torch.cat([images for images, _ in shrinking.batches(samples, lambda count: None)])
         parent = VGG.from_file(shrinking.parent).to(device())
-        with shrinking.display.counting("what the parent's layers give", len(images)) as count:
+        with shrinking.display.counting("outputs of the parent's layers", len(images)) as count:
             return images, reconstruction.targets(parent, images, shrinking.seed, count)
-
-
-def network_of(architecture: Architecture, weights: Weights) -> VGG:
-    """A network with these weights, in evaluation mode."""
-    with torch.device("meta"):
-        network = VGG(architecture)
-    state = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in weights.items()}
-    counts = {name: torch.tensor(0) for name in network.state_dict() if name.endswith("num_batches_tracked")}
-    network.load_state_dict(state | counts, assign=True)
-    return network.eval()
-
-
-def kept_of(parent: Record, child: Record) -> dict[str, Indices]:
-    """The channels of the parent that a child of it has, by its record; all where it is the parent itself."""
-    gone = child.recipe["shrunk"]["removed"] if child.digest != parent.digest else {}
-    return {
-        name: np.setdiff1d(np.arange(count), gone.get(name, [])) for name, count in widths(parent.architecture).items()
-    }

@@ -17,7 +17,7 @@ from vgglass.workflows.data import read_training_data
 from vgglass.workflows.evaluate import aligned, used_for
 from vgglass.workflows.models import Model, features, load, require_torch
 from vgglass.workflows.shrink_channels import shrink_channels
-from vgglass.workflows.train import train
+from vgglass.workflows.train import source_name, train
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
@@ -93,6 +93,8 @@ def shrink(
     from vgglass.training.transfer import require_finite
 
     out, console = require_model_path(out), console or Console(stderr=True)
+    if isinstance(model, str | Path) and out.exists() and Path(model).exists() and out.samefile(model):
+        raise UsageError(f"--out {out}", "is the model that is to be shrunk", "name another file")
     display, goal = Display(console), None
     if head is None:
         nothing = (speed, multiply_adds, largest_loss) == (None, None, None)
@@ -105,9 +107,9 @@ def shrink(
     require_finite(parent, "the model")
     folder = _folder(parent.record, folder)
     dataset = training_data(parent.record, folder, console)
+    name = source_name(model)
     rounds: list[Round] = []
     if goal:
-        name = str(Path(model).resolve()) if isinstance(model, str | Path) else "(a model in memory)"
         rounds = shrink_channels(
             parent, name, dataset, out, goal, overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every,
             display=display, **overrides,
@@ -118,7 +120,7 @@ def shrink(
     split, samples = held_out(dataset)
     used = used_for(parent.record, dataset, split)
     judgement = judge(parent, child, samples, split, used, [each.model for each in rounds[:-1]])
-    record = modelfile.save(_with_curve(child, judgement), out)
+    record = modelfile.save(_with_record(child, name, judgement), out)
     child = replace(child, record=record)
     own = None
     if baseline:
@@ -166,13 +168,14 @@ def _with_smaller_head(
     return heads.factorised(parent, ranks)
 
 
-def _with_curve(child: ModelFile, judgement: "Judgement") -> ModelFile:
-    """The child with what its report shows: accuracy against work, from the parent to itself."""
+def _with_record(child: ModelFile, parent: str, judgement: "Judgement") -> ModelFile:
+    """The child with its parent's name, and what its report shows: accuracy against work, from the parent to itself."""
     networks = (judgement.parent, *judgement.between, judgement.child)
     curve = [{"multiply_adds": each.multiply_adds, "top1": each.top1, "interval": each.interval} for each in networks]
     about = {"split": judgement.comparison.split, "images": judgement.comparison.images, "curve": curve}
     metrics = dict(child.record.metrics) | {"shrinking": about}
-    return replace(child, record=replace(child.record, metrics=metrics))
+    recipe = dict(child.record.recipe) | {"shrunk": {**child.record.recipe["shrunk"], "parent": parent}}
+    return replace(child, record=replace(child.record, metrics=metrics, recipe=recipe))
 
 
 def _baseline(child: ModelFile, folder: str | Path | None, out: Path, console: Console) -> ModelFile:
@@ -181,7 +184,7 @@ def _baseline(child: ModelFile, folder: str | Path | None, out: Path, console: C
     options: dict[str, Any] = {"architecture": architecture.name, "widths": architecture.widths}
     options |= {"head": architecture.head, "channels": architecture.channels, "image_size": architecture.image_size}
     if architecture.head == "vgg":
-        options["hidden"] = architecture.hidden
+        options |= {"hidden": architecture.hidden, "ranks": architecture.ranks}
     return modelfile.load(train(folder, out=out.with_suffix(BASELINE), overwrite=True, console=console, **options))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vgglass.architecture import Architecture
 from vgglass.engines import selection
-from vgglass.errors import InterruptedRunError, TrainingError
+from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.files import replacing
 from vgglass.modelfile import ModelFile
 from vgglass.signals import at_once
@@ -76,7 +76,7 @@ def _planned(parent: ModelFile, name: str, dataset: "Dataset", overrides: dict[s
     recipe = recipe_of("shrink", ({} if own == "none" else {"augmentation": own}) | overrides, parent)
     arithmetic, line = precision.choose(recipe.precision, precision.device())
     choice = plan.feature_choice(recipe, parent)
-    display.print(f"{line}\nthe parent, and every time, by {choice}")
+    display.print(f"{line}\nfeatures of the parent, and times, by {choice}")
     pixels = np.stack([square(sample, record.preprocessing) for sample in samples[:: -(-len(samples) // STATISTICS)]])
     return Run(
         recipe=recipe,
@@ -157,13 +157,16 @@ def _milliseconds(work: Path, run: "Run", parent: ModelFile, display: "Display")
     path, architecture = work / COSTS, parent.record.architecture
     if not path.exists():
         runtime = selection.module(run.feature_engine)
+        if not hasattr(runtime, "layer_milliseconds"):
+            rule = "does not say what each layer takes"
+            raise UsageError(f"feature_engine {run.feature_engine}", rule, "take openvino or torch, or --multiply-adds")
 
         def times(network: Architecture) -> dict[str, float]:
             blank = _blank(parent, network)
             layers: dict[str, float] = runtime.layer_milliseconds(blank, run.feature_precision, REPEATS)
             return layers
 
-        with display.counting("what layers take here", len(costs.SHARES)) as count:
+        with display.counting("times of layers", len(costs.SHARES)) as count:
             found = costs.measured(architecture, times, GROUP, count)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(found.coefficients, indent=1) + "\n", encoding="utf-8")

@@ -86,7 +86,7 @@ def train(
                     run.require_fresh(out)
                 plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
                 dataset = read_training_data(folder, console)
-                named = (_source_name(source), start) if source and start else None
+                named = (source_name(source), start) if source and start else None
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # not determined by the file
@@ -172,7 +172,7 @@ def _require_same_run(out: Path, plan: "Recipe", source: Model | None) -> None:
     from vgglass.training import checkpoint, run
 
     run.require_recipe(out, plan)
-    begun, wanted = checkpoint.read_run(out).source.get("model"), _source_name(source) if source else None
+    begun, wanted = checkpoint.read_run(out).source.get("model"), source_name(source) if source else None
     if begun != wanted:
         rule = f"holds a run with --from {begun}, not {wanted}"
         raise TrainingError(out, rule, "choose another --out, or remove that folder")
@@ -225,7 +225,7 @@ def _requested_epochs(overrides: dict[str, Any]) -> int | None:
     return Recipe().override(**overrides).epochs if overrides else None
 
 
-def _source_name(source: Model) -> str:
+def source_name(source: Model) -> str:
     """Return the name of a starting model for the run's record: an absolute path for a file."""
     if isinstance(source, ModelFile):
         return "(a model in memory)"
