@@ -20,6 +20,7 @@ import vgglass
 from vgglass import modelfile, workflows
 from vgglass.errors import DataError, TrainingError, UsageError
 from vgglass.model import VGG
+from vgglass.shrinking import rounds
 from vgglass.shrinking.channels import widths
 from vgglass.shrinking.child import kept_of
 
@@ -92,6 +93,7 @@ def test_the_same_call_again_changes_nothing(shrunk: Any, parent: Path) -> None:
     assert again.path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_shrunk_model_is_shrunk_further(shrunk: Any, tmp_path: Path) -> None:
     out = tmp_path / "smaller.safetensors"
     found = vgglass.shrink(shrunk.path, out=out, multiply_adds=0.7, console=QUIET, **(SHORT | {"epochs": 1}))
@@ -101,7 +103,11 @@ def test_a_shrunk_model_is_shrunk_further(shrunk: Any, tmp_path: Path) -> None:
     assert found.child.record.architecture.multiply_adds <= 0.7 * shrunk.child.record.architecture.multiply_adds
 
 
-def test_the_smallest_network_that_loses_no_more_than_is_allowed(parent: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_smallest_network_that_loses_no_more_than_is_allowed(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "STEP_OF_LOSS", 2.0)
     found = vgglass.shrink(
         parent, out=tmp_path / "small.safetensors", largest_loss=4, console=QUIET, **(SHORT | {"epochs": 1})
     )

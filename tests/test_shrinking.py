@@ -16,7 +16,7 @@ from vgglass.errors import UsageError
 from vgglass.model import VGG
 from vgglass.shrinking import costs, reconstruction
 from vgglass.shrinking.channels import Indices, composed, narrowed, removable, removed, widths, with_widths
-from vgglass.shrinking.costs import Milliseconds, measured, multiply_adds, quickest
+from vgglass.shrinking.costs import Milliseconds, measured, multiply_adds
 from vgglass.shrinking.distillation import distance
 from vgglass.shrinking.importance import taylor
 from vgglass.shrinking.rounds import Goal
@@ -210,13 +210,6 @@ def test_multiply_adds_of_widths() -> None:
     assert multiply_adds(architecture, widths(architecture)) == architecture.multiply_adds
     fewer = dict.fromkeys(widths(architecture), 1)
     assert multiply_adds(architecture, fewer) < architecture.multiply_adds / 4
-
-
-def test_times_are_taken_in_turns() -> None:
-    order: list[str] = []
-    found = quickest([lambda: order.append("a"), lambda: order.append("b")], 2)
-    assert order == ["a", "b"] * 3
-    assert all(milliseconds >= 0 for milliseconds in found)
 
 
 # What is left is fitted anew.

@@ -1,7 +1,6 @@
 """What a network of given widths costs: multiply-adds, or milliseconds measured on this machine and engine."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,14 +81,3 @@ def _sizes(architecture: Architecture) -> dict[str, tuple[int, int]]:
 
 def _terms(inputs: int, outputs: int) -> tuple[float, ...]:
     return 1.0, float(inputs), float(outputs), float(inputs) * outputs
-
-
-def quickest(runs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """Milliseconds of each at its quickest, measured in turns: other programs on the machine only ever slow it down."""
-    times = np.zeros((rounds + 1, len(runs)))  # the first sets things up
-    for row in times:
-        for place, run in enumerate(runs):
-            began = time.perf_counter()
-            run()
-            row[place] = (time.perf_counter() - began) * 1000
-    return [float(least) for least in times[1:].min(axis=0)]

@@ -4,17 +4,18 @@ N images, K classes.
 """
 
 import io
-import statistics
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.benchmark.timing import rounds
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import original, square
 from vgglass.engines import Engine, Precision, openvino
@@ -127,14 +128,9 @@ def _alternately_timed(models: Sequence[ModelFile], images: Pixels) -> list[dict
             with redirect_stdout(io.StringIO()):  # NNCF draws bars, and standard output is for figures
                 graph = quantise(model, (one[None] for one in images), len(images))
             engines[number, "int8"] = openvino.engine_of(graph, "int8")
-    seconds: dict[tuple[int, Precision], list[float]] = {key: [] for key in engines}
-    for _ in range(ROUNDS + 1):
-        for key, engine in engines.items():
-            start = time.perf_counter()
-            engine.run(image)
-            seconds[key].append(time.perf_counter() - start)
-    medians = {key: 1000 * statistics.median(taken[1:]) for key, taken in seconds.items()}  # the first warms up
-    return [{key[1]: taken for key, taken in medians.items() if key[0] == number} for number in range(len(models))]
+    taken = np.median(rounds([partial(engine.run, image) for engine in engines.values()], ROUNDS), axis=0)
+    medians = {key: float(1000 * seconds) for key, seconds in zip(engines, taken, strict=True)}
+    return [{key[1]: found for key, found in medians.items() if key[0] == number} for number in range(len(models))]
 
 
 def _figures(

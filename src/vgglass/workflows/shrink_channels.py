@@ -174,16 +174,19 @@ def _milliseconds(work: Path, run: "Run", parent: ModelFile, display: "Display")
 
 
 def _speedup(run: "Run", parent: ModelFile, architecture: Architecture) -> float:
-    """How many times as quick as its parent a network is here, one image at a time."""
-    from vgglass.shrinking import costs
+    """How many times as quick as its parent a network is here, one image at a time.
+
+    Each at its quickest: other programs on the machine only ever slow it down.
+    """
+    from vgglass.benchmark.timing import rounds
 
     image = parent.golden_images[:1]
     engines = [
         features(model, run.feature_engine, run.feature_precision, "fc8")
         for model in (parent, _blank(parent, architecture))
     ]
-    parents, childs = costs.quickest([partial(engine, image) for engine in engines], ROUNDS)
-    return parents / childs
+    parents, childs = rounds([partial(engine, image) for engine in engines], ROUNDS).min(axis=0)
+    return float(parents / childs)
 
 
 def _blank(parent: ModelFile, architecture: Architecture) -> ModelFile:
