@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from vgglass.errors import TrainingError
-from vgglass.training import fitted as head
-from vgglass.training.fitted import Probe
+from vgglass.training import probe as head
+from vgglass.training.probe import Probe
 
 
 def blobs(classes: int, each: int = 20, size: int = 12, noise: float = 1.0, seed: int = 0) -> tuple[Any, Any]:
@@ -143,3 +143,30 @@ def test_a_part_of_many_images_chooses_nearly_the_same(monkeypatch: pytest.Monke
 def test_features_that_tell_nothing(features: NDArray[np.float64], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         fitted(features.astype(np.float32), np.array([0, 0, 0, 1, 1, 1]))
+
+
+def test_out_of_fold_logits_are_those_that_chose_the_penalty() -> None:
+    features, labels = blobs(3, noise=1.5)
+    found = fitted(features, labels)
+    arguments = (features[None], labels, np.arange(len(labels)), np.ones(3))
+    logits = head.out_of_fold(*arguments, found.penalty, head.FOLDS, 0)
+    assert int((logits.argmax(1) == labels).sum()) == found.best.right < len(labels)
+
+
+def test_near_duplicates_are_left_out_together() -> None:
+    """One picture of another class than its copies: alone, its copies outvote it."""
+    features, labels = blobs(2, each=10, noise=0.1)
+    features[10] = features[0]  # of class 1 by its label
+    groups = np.arange(20)
+    groups[10] = 0
+    logits = head.out_of_fold(features[None], labels, groups, np.ones(2), 1.0, 5, 0)
+    assert logits[10].argmax() == 0
+    assert logits[0].argmax() == 0
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [0, 1, 1]])
+def test_images_that_cannot_be_left_out_are_refused(labels: list[int]) -> None:
+    features, _ = blobs(3, each=1)
+    given = np.array(labels)
+    with pytest.raises(TrainingError, match=r"3 images: can't be divided into folds: no class, or one of only two"):
+        head.out_of_fold(features[None], given, np.arange(3), np.ones(given.max() + 1), 1.0, 5, 0)
