@@ -95,6 +95,55 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def with_attachments() -> ModelFile:
+    attached = {
+        "familiarity.means": np.arange(6, dtype=np.float32).reshape(3, 2),
+        "training.features": np.ones((5, 2), np.float16),
+        "training.labels": np.arange(5),
+        "training.digests": np.full((5, 32), 7, np.uint8),
+    }
+    return replace(small_model(replace(RECORD, familiarity={"threshold": 2.5})), attached=attached)
+
+
+def test_attached_arrays_come_back_in_their_types_and_have_a_digest(tmp_path: Path) -> None:
+    model, path = with_attachments(), tmp_path / "model.safetensors"
+    saved = modelfile.save(model, path)
+    loaded = modelfile.load(path)
+    assert loaded.record == saved
+    assert (saved.familiarity, len(saved.attached_digest)) == ({"threshold": 2.5}, 64)
+    assert loaded.attached.keys() == model.attached.keys()
+    for name, array in model.attached.items():
+        np.testing.assert_array_equal(loaded.attached[name], array)
+        assert loaded.attached[name].dtype == array.dtype
+    assert loaded.weights.keys() == model.weights.keys()
+    assert saved.digest == modelfile.weights_digest(small_model().weights)  # of the weights alone
+    assert modelfile.save(replace(loaded, attached={}), tmp_path / "bare.safetensors").attached_digest == ""
+
+
+@pytest.mark.parametrize("name", ["familiarity.means", "training.features"])
+def test_one_bit_of_an_attached_array(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "model.safetensors"
+    modelfile.save(with_attachments(), path)
+    data, array = bytearray(path.read_bytes()), with_attachments().attached[name].tobytes()
+    data[data.index(array) + 1] ^= 1
+    path.write_bytes(data)
+    refuses(path, "what is attached to it is not what was saved; write or fetch the file again")
+
+
+def test_attached_arrays_of_another_kind_are_refused(path: Path) -> None:
+    rewrite(path, tensors_of(path) | {"training.labels": np.zeros(3, np.int16)}, record_of(path))
+    refuses(path, r"tensor 'training.labels' should be absent and is \('I16', \(3,\)\)")
+
+
+def test_version_3_had_nothing_attached(path: Path) -> None:
+    record = record_of(path)
+    for name in ("sha256", "familiarity", "attached_digest"):
+        del record[name]
+    rewrite(path, tensors_of(path), record | {"format_version": 3})
+    loaded = modelfile.load(path)
+    assert (loaded.record.familiarity, loaded.record.attached_digest, loaded.attached) == ({}, "", {})
+
+
 def test_round_trip_with_batch_norm_and_arrays_in_any_memory_order(tmp_path: Path) -> None:
     record = replace(RECORD, architecture=replace(ARCHITECTURE, batch_norm=True))
     model = small_model(record)
@@ -295,12 +344,12 @@ def test_version_2_had_one_width_for_fc6_and_fc7(path: Path) -> None:
     refuses(path, r"its record is damaged \('hidden' is of the wrong type\)")
 
 
-@pytest.mark.parametrize("version", [0, 4, "1"])
+@pytest.mark.parametrize("version", [0, 5, "1"])
 def test_another_format_version(path: Path, version: object) -> None:
     rewrite(path, tensors_of(path), record_of(path) | {"format_version": version, "classes": "of a later fashion"})
     refuses(
         path,
-        rf"has format version {version!r}, and this vgglass reads up to 3; upgrade with: pip install --upgrade vgglass",
+        rf"has format version {version!r}, and this vgglass reads up to 4; upgrade with: pip install --upgrade vgglass",
     )
 
 

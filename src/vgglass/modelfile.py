@@ -1,8 +1,9 @@
 """Model files: weights, class names, preprocessing, metrics and golden inputs in a single safetensors file.
 
 Weights have vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits' (float32,
-N K) allow any runtime to be verified. The header's metadata has one JSON record under 'vgglass', with SHA-256 digests
-of the weights and of the record. A single key, because safetensors writes several in arbitrary order.
+N K) allow any runtime to be verified. Arrays on the training images may be attached: what 'unfamiliar' is judged by,
+and the features themselves. The header's metadata has one JSON record under 'vgglass', with SHA-256 digests of the weights,
+of what is attached and of the record. A single key, because safetensors writes several in arbitrary order.
 """
 
 import hashlib
@@ -29,9 +30,10 @@ from vgglass.files import replacing
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing
 
-# Version 2 added the architecture's head and a width for each convolution; 3 a width each for fc6 and fc7, and ranks.
-FORMAT_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+# Version 2 added the architecture's head and a width for each convolution; 3 a width each for fc6 and fc7, and ranks;
+# 4 attached arrays.
+FORMAT_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 # Weights of other frameworks, which `convert` and `--from` read.
 FOREIGN_SUFFIXES = frozenset(
     {".pt", ".pth", ".bin", ".ckpt", ".tar", ".torchscript", ".pt2", ".h5", ".hdf5", ".keras", ".onnx"}
@@ -39,7 +41,8 @@ FOREIGN_SUFFIXES = frozenset(
 MAX_HEADER_BYTES = 8 << 20  # 22,000 class names need less than 1 MB
 MAX_TENSORS = 1000  # VGG-19 with batch norm has 118
 
-DTYPES = {"F32": "<f4", "U8": "u1"}
+DTYPES = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "U8": "u1"}
+ATTACHED = ("familiarity.", "training.")  # how the names of attached arrays begin
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -53,7 +56,9 @@ class Record:
     data      digest of the training data, digests and sizes of its splits, and the split used for model selection
     recipe    fields of the training recipe
     versions  of vgglass and the libraries that wrote the file
+    familiarity  how the attached 'familiarity.' arrays are used; empty without them
     digest    SHA-256 of the weights
+    attached_digest  SHA-256 of the attached arrays; '' without any
     """
 
     architecture: Architecture
@@ -65,7 +70,9 @@ class Record:
     data: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    familiarity: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    attached_digest: str = ""
 
     def __post_init__(self) -> None:
         fitting = (
@@ -107,6 +114,8 @@ class Record:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Record":
         """Parse the record of a header. Raises TypeError, KeyError, ValueError or OverflowError if invalid."""
+        if record["format_version"] < 4:
+            record = {"familiarity": {}, "attached_digest": "", **record}
         _check_types(cls, record)
         if record["format_version"] == 1:
             record = {**record, "architecture": _architecture_of_version_1(record["architecture"])}
@@ -172,7 +181,8 @@ class Mapped:
 class ModelFile:
     """A model in memory, NumPy only: its record, weights and golden inputs with their logits.
 
-    mapped  the memory-mapped file of the arrays; None if they are not mapped
+    mapped    the memory-mapped file of the arrays; None if they are not mapped
+    attached  arrays on the training images, by names that begin as ATTACHED says
     """
 
     record: Record
@@ -180,15 +190,20 @@ class ModelFile:
     golden_images: Pixels  # N H W C
     golden_logits: NDArray[np.float32]  # N K
     mapped: Mapped | None = None
+    attached: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def save(model: ModelFile, path: Path) -> Record:
-    """Write atomically; the record with the weights' digest. Raises ModelFileError, as on a full disk."""
-    record = replace(model.record, digest=weights_digest(model.weights))
+    """Write atomically; the record with the arrays' digests. Raises ModelFileError, as on a full disk."""
+    record = replace(
+        model.record, digest=weights_digest(model.weights), attached_digest=_attached_digest(model.attached)
+    )
     expected = record.architecture.tensors()
     found = {name: array.shape for name, array in model.weights.items()}
     assert found == expected, f"weights do not fit {record.architecture.name}"
+    assert all(name.startswith(ATTACHED) for name in model.attached), sorted(model.attached)
     tensors = dict(model.weights) | {"golden.images": model.golden_images, "golden.logits": model.golden_logits}
+    tensors |= model.attached
     values = record.as_json()
     values["sha256"] = _digest(values)
     metadata = {"vgglass": json.dumps(values, ensure_ascii=False, allow_nan=False)}
@@ -213,8 +228,11 @@ def load(path: Path) -> ModelFile:
     mapped = Mapped(path)
     tensors = mapped.tensors()
     golden_images, golden_logits = tensors.pop("golden.images"), tensors.pop("golden.logits")
+    attached = {name: tensors.pop(name) for name in sorted(tensors) if name.startswith(ATTACHED)}
     _require_intact(path, record, tensors)
-    return ModelFile(record, tensors, golden_images, golden_logits, mapped)
+    if record.attached_digest != _attached_digest(attached):
+        raise ModelFileError(path, "what is attached to it is not what was saved", "write or fetch the file again")
+    return ModelFile(record, tensors, golden_images, golden_logits, mapped, attached)
 
 
 def load_record(path: Path) -> Record:
@@ -257,6 +275,15 @@ def weights_digest(weights: Weights) -> str:
         digest.update(f"{name} {weights[name].shape}\n".encode())
         digest.update(np.ascontiguousarray(weights[name], "<f4").data)
     return digest.hexdigest()
+
+
+def _attached_digest(attached: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over names, shapes, types and bytes, sorted by name; '' for none."""
+    digest = hashlib.sha256()
+    for name in sorted(attached):
+        digest.update(f"{name} {attached[name].shape} {attached[name].dtype.str}\n".encode())
+        digest.update(np.ascontiguousarray(attached[name]).data)
+    return digest.hexdigest() if attached else ""
 
 
 def _require_intact(path: Path, record: Record, weights: Weights) -> None:
@@ -346,6 +373,8 @@ def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> Non
     expected["golden.logits"] = ("F32", (golden, classes))
     for name in sorted(expected.keys() | header.keys()):
         entry = header.get(name)
+        if name.startswith(ATTACHED) and entry and entry["dtype"] in DTYPES:
+            continue
         found = (entry["dtype"], tuple(entry["shape"])) if entry else "nothing"
         if found != expected.get(name, "nothing"):
             raise ModelFileError(

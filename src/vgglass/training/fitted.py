@@ -45,7 +45,7 @@ def fit(
     recipe = run.recipe
     network = VGG(recipe.network(len(run.classes)))
     display.print(transfer.load_matching(network, source, tuple(run.classes)))
-    averages = Averages(_headless(network, run), run, extractors, workers, display)
+    averages = Averages(_up_to_pool5(network, run), run, extractors, workers, display)
     samples = dataset.split("train")
     images = class_counts(samples, len(run.classes))
     display.print(balance_line(images, run.classes, recipe.balance))
@@ -85,7 +85,14 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
     )
 
 
-def _headless(network: VGG, run: Run) -> ModelFile:
+def averages_of(run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display) -> Averages:
+    """The features of any images, as `fit` takes them from the source's convolutions in such a run."""
+    network = VGG(run.recipe.network(len(run.classes)))
+    transfer.load_matching(network, source, tuple(run.classes))
+    return Averages(_up_to_pool5(network, run), run, extractors, workers, display)
+
+
+def _up_to_pool5(network: VGG, run: Run) -> ModelFile:
     """The network for an engine that computes up to avgpool: its golden logits are never used."""
     preprocessing = Preprocessing.from_json(run.preprocessing)
     record = Record(network.architecture, tuple(run.classes), preprocessing)
