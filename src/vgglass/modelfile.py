@@ -2,8 +2,8 @@
 
 Weights have vgglass's own names ('conv1_1.weight'); 'golden.images' (uint8, N H W C) and 'golden.logits' (float32,
 N K) allow any runtime to be verified. Arrays on the training images may be attached: what 'unfamiliar' is judged by,
-and the features themselves. The header's metadata has one JSON record under 'vgglass', with SHA-256 digests of the weights,
-of what is attached and of the record. A single key, because safetensors writes several in arbitrary order.
+and their features. The header's metadata has one JSON record under 'vgglass', with SHA-256 digests of the weights, of
+what is attached and of the record. A single key, because safetensors writes several in arbitrary order.
 """
 
 import hashlib
