@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sizes import sized
@@ -215,6 +215,10 @@ def test_multiply_adds_of_widths() -> None:
 # What is left is fitted anew.
 
 
+def with_one(inputs: Tensor) -> Tensor:
+    return torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
+
+
 def test_a_layer_is_fitted_to_what_a_relu_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconstruction, "RIDGE", 1e-3)  # six inputs are not three thousand
     generator = torch.Generator().manual_seed(0)
@@ -223,14 +227,14 @@ def test_a_layer_is_fitted_to_what_a_relu_lets_through(monkeypatch: pytest.Monke
     outputs = right(inputs).detach()
     layer = nn.Linear(6, 4)
     one, zero = torch.ones(4), torch.zeros(4)
-    missed = reconstruction.fit(layer, inputs, outputs, one, zero)
+    missed = reconstruction.fit(layer, with_one(inputs), outputs, one, zero)
     assert missed < 5e-3  # the ridge holds it back by a little
     # Garbage where the output is negative: to a ReLU it is all the same.
     spoilt = torch.where(outputs < 0, outputs * 50, outputs)
     other = nn.Linear(6, 4)
-    missed = reconstruction.fit(other, inputs, spoilt, one, zero)
-    plain = torch.linalg.lstsq(torch.cat([inputs, torch.ones(400, 1)], 1), spoilt).solution
-    by_squares = F.relu(torch.cat([inputs, torch.ones(400, 1)], 1) @ plain) - F.relu(spoilt)
+    missed = reconstruction.fit(other, with_one(inputs), spoilt, one, zero)
+    plain = torch.linalg.lstsq(with_one(inputs), spoilt).solution
+    by_squares = F.relu(with_one(inputs) @ plain) - F.relu(spoilt)
     least_squares = float(by_squares.square().sum() / F.relu(spoilt).square().sum())
     assert missed < least_squares / 2
 
@@ -241,7 +245,7 @@ def test_a_batch_norm_after_the_layer_is_taken_into_account(monkeypatch: pytest.
     inputs, right = torch.randn(400, 6, generator=generator), nn.Linear(6, 4)
     outputs, layer = right(inputs).detach(), nn.Linear(6, 4)
     scale, shift = torch.tensor([2.0, -0.5, 1.0, 0.1]), torch.tensor([0.3, -0.2, 0.0, 1.0])
-    missed = reconstruction.fit(layer, inputs, outputs, scale, shift)
+    missed = reconstruction.fit(layer, with_one(inputs), outputs, scale, shift)
     wanted = F.relu(outputs * scale + shift)
     left = F.relu(layer(inputs).detach() * scale + shift) - wanted
     assert missed == pytest.approx(float(left.square().sum() / wanted.square().sum()), rel=1e-3)

@@ -90,15 +90,21 @@ def refit(child: VGG, images: Tensor, wanted: Targets, kept: Kept, count: Callab
     for block in _blocks(child.architecture):
         passed: list[Layer] = []
         for layer in block:
-            module = child.get_submodule(layer.name)
-            if layer.name in wanted.outputs and isinstance(module, Weighted):
+            if layer.name in wanted.outputs:
+                module = child.get_submodule(layer.name)
+                assert isinstance(module, Weighted)
+                outputs = wanted.outputs[layer.name][:, torch.from_numpy(kept[layer.name])].to(before.device)
                 parts = (_through(child, passed, part) for part in torch.split(before, BATCH))
-                inputs = _inputs(parts, wanted.places[layer.name], layer)
-                outputs = wanted.outputs[layer.name][:, torch.from_numpy(kept[layer.name])]
-                missed[layer.name] = fit(module, inputs, outputs.to(inputs.device), *_batch_norm(child, layer))
+                x = _inputs(parts, wanted.places[layer.name], layer, module)
+                missed[layer.name] = fit(module, x, outputs, *_batch_norm(child, layer))
+                del x  # 300 MB, which the next layer's would stand beside
                 count(1)
             passed.append(layer)
-        before = torch.cat([_through(child, passed, part) for part in torch.split(before, BATCH)])
+        if block[-1].kind == "maxpool":  # after the last block nothing is fitted
+            after = before.new_empty((len(before), *block[-1].output_shape))
+            for start in range(0, len(before), BATCH):
+                after[start : start + BATCH] = _through(child, passed, before[start : start + BATCH])
+            before = after
     return missed
 
 
@@ -132,13 +138,16 @@ def _through(network: VGG, layers: list[Layer], x: Tensor) -> Tensor:
     return x
 
 
-def _inputs(parts: Iterable[Tensor], places: Tensor, layer: Layer) -> Tensor:
-    """The inputs (N * P, I) of a layer's outputs at places (N, P), in the order of its weight."""
-    found, start = [], 0
+def _inputs(parts: Iterable[Tensor], places: Tensor, layer: Layer, module: Weighted) -> Tensor:
+    """Inputs (N * P, I + 1) of a layer at places (N, P) of its outputs, in the order of its weight; the last is 1."""
+    found, start = module.weight.new_ones(places.numel(), module.weight[0].numel() + 1), 0
     for x in parts:
-        found.append(x.flatten(1) if layer.kind == "linear" else _patches(x, places[start : start + len(x)], layer))
+        own = places[start : start + len(x)]
+        row = start * places.shape[1]
+        rows = found[row : row + own.numel(), :-1]
+        rows.copy_(x.flatten(1) if layer.kind == "linear" else _patches(x, own, layer))
         start += len(x)
-    return torch.cat(found)
+    return found
 
 
 def _patches(x: Tensor, places: Tensor, layer: Layer) -> Tensor:
@@ -153,11 +162,12 @@ def _patches(x: Tensor, places: Tensor, layer: Layer) -> Tensor:
 
 
 @torch.inference_mode()
-def fit(module: Weighted, inputs: Tensor, outputs: Tensor, scale: Tensor, shift: Tensor) -> float:
+def fit(module: Weighted, x: Tensor, outputs: Tensor, scale: Tensor, shift: Tensor) -> float:
     """Fit a layer's weight and bias to outputs as far as a ReLU lets them through; the share that is missed.
 
-    inputs, outputs  (rows, I), and (rows, O) before the batch norm
-    scale, shift     (O,) of the batch norm before the ReLU
+    x             inputs (rows, I + 1), the last 1 for the bias
+    outputs       (rows, O) before the batch norm
+    scale, shift  (O,) of the batch norm before the ReLU
     Source: Zhang et al. 2015, Accelerating Very Deep Convolutional Networks (arXiv 1505.06798), section 2.3: in turns,
     the best outputs z near what the layer gives, and the best layer for z. All negative outputs are the same to a ReLU:
     without it, the weights would be spent on telling them apart. The ridge holds the weight to what it was: where the
@@ -165,8 +175,8 @@ def fit(module: Weighted, inputs: Tensor, outputs: Tensor, scale: Tensor, shift:
     """
     assert module.bias is not None
     before = torch.cat([module.weight.flatten(1), module.bias[:, None]], 1).T
-    x = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
-    solve = _solver(x, RIDGE * float(inputs.square().sum()) / inputs.shape[1])
+    inputs = x[:, :-1]
+    solve = _solver(x, RIDGE * float(torch.linalg.vector_norm(inputs)) ** 2 / inputs.shape[1])
     passed = F.relu(outputs * scale + shift)
     after = before + solve(outputs - x @ before)
     for penalty in PENALTIES:

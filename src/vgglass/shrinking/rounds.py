@@ -157,6 +157,8 @@ class Shrinking:
                 if narrow is None:
                     return None
                 modelfile.save(narrow, start)
+            if last:
+                fitting.release()
             narrow = modelfile.load(start)
             modelfile.save(self._taught(number, narrow, self.epochs if last else EPOCHS_BETWEEN), path)
             shutil.rmtree(self.folder / f"round-{number}", ignore_errors=True)
@@ -260,7 +262,7 @@ def _line(number: int, ratio: float, model: ModelFile, missed: dict[str, float],
 
 
 class Fitting:
-    """Fits narrowed networks to what the parent's layers give, which is computed at the first one."""
+    """Fits narrowed networks to what the parent's layers give, which is computed when it is first needed."""
 
     def __init__(self, shrinking: Shrinking) -> None:
         self._shrinking = shrinking
@@ -273,6 +275,10 @@ class Fitting:
         what = f"round {number}: fitting the layers"
         with self._shrinking.display.counting(what, len(wanted.outputs)) as count:
             return reconstruction.refit(child, images, wanted, kept, count)
+
+    def release(self) -> None:
+        """Forget the outputs of the parent's layers, 400 MB, before a network learns."""
+        self._made = None
 
     def _make(self) -> tuple[Tensor, Targets]:
         shrinking = self._shrinking
