@@ -165,6 +165,8 @@ def test_look_and_step_show_the_parent(folder: Path, tmp_path: Path) -> None:
     for name in ("layers/relu2_1", "layers/relu6", "removed/relu2_1", "removed/relu6"):
         with Image.open(tmp_path / "look" / f"{name}.png") as picture:
             picture.load()
+    vgglass("look", *asked, "--layers", "pool2", "--out", str(tmp_path / "none"))
+    assert not (tmp_path / "none" / "removed").exists()
     step = ("step", *asked, "--layer", "conv2_1", "--channel", "2", "--at", "3,4")
     assert "the parent, channel 5 of conv2_1, at the same place: " in vgglass(*step).stdout
     told = json.loads(vgglass(*step, "--json", "--parent", str(folder / "parent.safetensors")).stdout)["parent"]

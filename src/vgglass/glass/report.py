@@ -39,7 +39,7 @@ def write(
     Returns a sentence if this machine has no font for the legends in `lang`, which are then in English.
     """
     out = Path(out)
-    for folder in ("layers", *(["removed"] if seen.parent else [])):
+    for folder in ("layers", *(["removed"] if seen.parent and seen.parent.removed else [])):
         (out / folder).mkdir(parents=True, exist_ok=True)
     said = sheets.legend(scale, order, lang, importance=True, parents=True)
     sentence = missing_font(tuple(said.split("\n")))
