@@ -304,8 +304,29 @@ def test_the_patches_of_a_convolution_are_its_inputs() -> None:
 
 
 def test_images_to_fit_to_are_bounded_by_memory() -> None:
-    assert reconstruction.image_count(Architecture.named("vgg16")) == (500 << 20) // (4 * 64 * 112 * 112)
-    assert reconstruction.image_count(tiny()) == reconstruction.MOST_IMAGES
+    counts = reconstruction.image_counts(Architecture.named("vgg16"), 600)
+    half = (500 << 20) // (4 * 64 * 112 * 112)
+    assert [counts[name] for name in ("conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_3", "fc6")] == [
+        600, half, 2 * half, 600, 600, 600
+    ]  # fmt: skip
+    assert set(reconstruction.image_counts(tiny(), 50).values()) == {50}
+
+
+@torch.no_grad()
+def test_blocks_with_other_numbers_of_images_are_fitted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer images in one block, more in the next: those begin at the image again."""
+    monkeypatch.setattr(reconstruction, "ROWS", 1536)
+    architecture = tiny("C")
+    parent, x = network(architecture), images(architecture, 40)
+    kept = {layer: np.arange(count) for layer, count in widths(architecture).items()}
+    monkeypatch.setattr(reconstruction, "MEMORY", 4 * 20 * 4 * 16 * 16)  # of 4 channels after pool1: 20 images
+    counts = reconstruction.image_counts(architecture, 40)
+    assert sorted(set(counts.values())) != [40]
+    wanted = reconstruction.targets(parent, x, 0, lambda count: None)
+    assert {name: len(places) for name, places in wanted.places.items()} == counts
+    child = VGG.from_weights(*narrowed(architecture, parent.weights(), kept))
+    missed = reconstruction.refit(child, x.half(), wanted, kept, lambda count: None)
+    assert max(missed.values()) < 1e-4  # nothing was removed, and every row stands beside its own
 
 
 # How far a child is from its parent.

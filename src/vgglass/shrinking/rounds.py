@@ -282,8 +282,8 @@ class Fitting:
 
     def _make(self) -> tuple[Tensor, Targets]:
         shrinking = self._shrinking
-        samples = shrinking.chosen(reconstruction.image_count(shrinking.parent.record.architecture))
-        images = torch.cat([images for images, _ in shrinking.batches(samples, lambda count: None)])
+        samples = shrinking.chosen(reconstruction.MOST_IMAGES)
+        images = torch.cat([images.half() for images, _ in shrinking.batches(samples, lambda count: None)])
         parent = VGG.from_file(shrinking.parent).to(device())
         with shrinking.display.counting("outputs of the parent's layers", len(images)) as count:
             return images, reconstruction.targets(parent, images, shrinking.seed, count)
