@@ -185,7 +185,7 @@ def test_the_frame_is_the_receptive_field(dropped: Page, subject: Subject) -> No
     shown = [float(text) for text in (dropped.get_attribute("#seen", "data-box") or "").split(",")]
     assert shown == pytest.approx([box.top, box.left, box.bottom, box.right], abs=1e-3)
     side = glass.effective_field(subject, "conv3_1", (2, 5)).side
-    expect(dropped.locator("#seen")).to_contain_text(f"95 % of it lie within {side} × {side} pixels")
+    expect(dropped.locator("#seen")).to_contain_text(f"95 % of their influence lies within the {side} × {side}")
 
 
 def test_what_is_pointed_at_is_read_out(dropped: Page, subject: Subject) -> None:

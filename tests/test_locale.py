@@ -75,7 +75,7 @@ def test_the_server_gives_its_page_both_languages() -> None:
     reply = TestClient(app).get("/static/words.json")
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json() == locale.of_page("page")
-    assert reply.json()["zh"]["value"] == "行 {row}、列 {column}：{value}"
+    assert reply.json()["zh"]["value"] == "第 {row} 行第 {column} 列：{value}"
 
 
 def test_every_attribution_method_has_a_name() -> None:
