@@ -305,10 +305,9 @@ def test_the_patches_of_a_convolution_are_its_inputs() -> None:
 
 def test_images_to_fit_to_are_bounded_by_memory() -> None:
     counts = reconstruction.image_counts(Architecture.named("vgg16"), 600)
-    half = (500 << 20) // (4 * 64 * 112 * 112)
-    assert [counts[name] for name in ("conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_3", "fc6")] == [
-        600, half, 2 * half, 600, 600, 600
-    ]  # fmt: skip
+    names = ("conv1_2", "conv2_1", "conv3_1", "conv4_1", "conv5_3", "fc6")
+    blocks = [(400 << 20) // (4 * channels * side**2) for channels, side in ((64, 112), (128, 56), (256, 28))]
+    assert [counts[name] for name in names] == [600, *blocks, 600, 600]
     assert set(reconstruction.image_counts(tiny(), 50).values()) == {50}
 
 

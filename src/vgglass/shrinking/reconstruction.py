@@ -23,8 +23,8 @@ ROWS = 32768
 PENALTIES = (0.01, 0.01, 0.01, 0.1, 1.0, 1.0)  # of z beside the layer's output, in turns: see `fit`
 LEAST_SCALE = 1e-4  # of a batch norm that is divided by
 RIDGE = 0.1  # of the inputs' mean square: how strongly the weights are held to what they were
-BATCH = 16
-MEMORY = 500 << 20  # bytes of the activations that a block begins with, over all its images
+BATCH = 8
+MEMORY = 400 << 20  # bytes of the activations that a block begins with, over all its images
 MOST_IMAGES = 1024
 
 Weighted = nn.Conv2d | nn.Linear
@@ -60,15 +60,17 @@ def targets(parent: VGG, images: Tensor, seed: int, count: Callable[[int], None]
     generator = torch.Generator().manual_seed(seed)
     counts = image_counts(parent.architecture, len(images))
     places = {name: _places(parent.architecture.layer(name), most, generator) for name, most in counts.items()}
-    parts: dict[str, list[Tensor]] = {name: [] for name in counts}
+    sizes = {name: parent.architecture.layer(name).output_shape[0] for name in counts}
+    outputs = {name: torch.empty((places[name].numel(), size)) for name, size in sizes.items()}
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH].float()
         for step in parent.walk(batch):
-            if step.name in parts:
+            if step.name in outputs:
                 chosen = places[step.name][start : start + BATCH]
-                parts[step.name].append(_at(step.output[: len(chosen)], chosen).cpu())
+                row = start * places[step.name].shape[1]
+                outputs[step.name][row : row + chosen.numel()] = _at(step.output[: len(chosen)], chosen)
         count(len(batch))
-    return Targets({name: torch.cat(part) for name, part in parts.items()}, places)
+    return Targets(outputs, places)
 
 
 def _places(layer: Layer, images: int, generator: torch.Generator) -> Tensor:

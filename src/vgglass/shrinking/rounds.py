@@ -39,7 +39,8 @@ STEP = 2.0  # by how much a round makes the network quicker, at most
 STEP_OF_LOSS = 1.4  # likewise, where the smallest network with an allowed loss is sought
 # Between rounds the layers are fitted anew, which takes a minute; epochs would take many.
 EPOCHS_BETWEEN = 0
-TAYLOR_IMAGES, TAYLOR_BATCH = 128, 8
+# All activations and gradients of a batch are held at once: 200 MB an image of VGG-16.
+TAYLOR_IMAGES, TAYLOR_BATCH = 128, 2
 CORRECTIONS = 4  # of the planned cost, until the measured one is what was wanted
 MARGIN = 0.98
 
