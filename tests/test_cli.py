@@ -23,11 +23,11 @@ from vgglass.data import sources
 OPTIONS = {
     "demo": "--out",
     "check": "--html --image-size --json --manifest --max-pixels --quarantine --recipe --yes",
-    "train": "--architecture --batch-size --checkpoint-every --download --epochs --from --image-size --keep"
-    " --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --resume --seed --set"
+    "train": "--architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size --keep"
+    " --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume --seed --set"
     " --train --workers",
-    "evaluate": "--download --engine --ensemble --explain --html --json --max-pixels --model --picture --precision"
-    " --robustness --split --views",
+    "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
+    " --precision --repeats --robustness --split --views",
     "compare": "--download --engine --json --max-pixels --precision --split --views",
     "calibrate": "--download --engine --json --max-pixels --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",

@@ -14,6 +14,7 @@ from vgglass.errors import UsageError
 if TYPE_CHECKING:
     from vgglass.evaluation.metrics import Evaluation
     from vgglass.evaluation.predictions import Comparison
+    from vgglass.training.folds import FoldFigures
 
 CAUTIONS = {
     "selection": "used for selection: these images chose the weights, so the figure flatters",
@@ -56,6 +57,13 @@ def evaluate(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="In it, accuracy against size, JPEG, blur, brightness, noise.")
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Judge how its head is fitted, on all images: in so many folds, each without its own."
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Divide into folds anew so many times.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="Figures for a program.")] = False,
     download: Download = False,
     max_pixels: MaxPixels = None,
@@ -66,13 +74,23 @@ def evaluate(
     for name, wanted in (("--explain", explain), ("--robustness", robustness)):
         if wanted and not html:
             raise UsageError(name, "goes into the report of --html", "add, say, --html report.html")
+    of_a_model = {
+        "--ensemble": ensemble, "--views": views, "--engine": engine != "auto", "--precision": precision,
+        "--explain": explain, "--robustness": robustness,
+    }  # fmt: skip
+    for name, wanted in of_a_model.items():
+        if folds and wanted:
+            raise UsageError(name, "looks at one model, and --folds fits another in each", "leave one of the two out")
+    if repeats > 1 and not folds:
+        raise UsageError("--repeats", "is of --folds", "add, say, --folds 5")
     output.require_png("--picture", picture_)
     notes = output.console(stderr=True)
     source, others = fetched(model, download), [fetched(other, download) for other in ensemble or ()]
-    how: dict[str, Any] = {
-        "split": split, "ensemble": others, "console": notes, "views": views, "engine": engine,
-        "precision": precision,
-    }  # fmt: skip
+    how: dict[str, Any] = {"split": split, "console": notes}
+    if folds:
+        how |= {"folds": folds, "repeats": repeats}
+    else:
+        how |= {"ensemble": others, "views": views, "engine": engine, "precision": precision}
     if html:
         evaluation = workflows.report(source, folder, html, explain=explain, robustness=robustness, **how)
         (notes if json else output.console()).print(f"Written: {html} (open it in a browser)", soft_wrap=True)
@@ -107,10 +125,21 @@ def show(evaluation: "Evaluation", console: Console) -> None:
         console.print(f"answers {found.coverage:.1%}, those with a probability of {found.threshold:.4f} or more{right}")
     if evaluation.intervals:
         console.print("in brackets: 95 % intervals", style="dim")
+    if evaluation.folds:
+        console.print(_of_folds(evaluation.folds), soft_wrap=True)
     if evaluation.used_for:
         console.print(CAUTIONS[evaluation.used_for], style="yellow")
     _show_undefined(evaluation, console)
     _show_protocol(evaluation, console)
+
+
+def _of_folds(found: "FoldFigures") -> str:
+    shares = [share for repeat in found.accuracies for share in repeat]
+    text = (
+        f"in {found.folds} folds, each image answered by a head that was fitted without it and its near duplicates;"
+        f" accuracies of the folds {min(shares):.4f} to {max(shares):.4f}"
+    )
+    return text + f"; top-1 is the mean of {found.repeats} repeats, all else of the first" * (found.repeats > 1)
 
 
 def _share(figure: float | None) -> str:

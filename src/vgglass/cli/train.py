@@ -82,6 +82,11 @@ def train(
     ] = None,
     preprocessing: Preprocessing = None,
     part: Annotated[str | None, typer.Option("--train", help="all layers, the last-block and head, or head.")] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Judge the fitted head in so many folds; no images are held out then."),
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Divide into folds anew so many times.")] = None,
     set_: Fields = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped; with --epochs, also beyond its end.")
@@ -116,6 +121,8 @@ def train(
         "learning_rate": learning_rate,
         "seed": seed,
         "train": part,
+        "folds": folds,
+        "repeats": repeats,
     }
     overrides = {name: value for name, value in given.items() if value is not None} | fields(set_ or [])
     console = output.console(quiet=not workflows.is_first_process())
@@ -173,4 +180,6 @@ def _print_summary(best: Path, folder: Path | None, resumed: bool, console: Cons
         console.print(f"Best: {best_of}; validation accuracy {metrics['validation']['top1']:.4f} (used for selection).")
         console.print(f"Written: {best}, {out / 'last.safetensors'}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
     judged = folder or (record.data["name"] if resumed and Path(record.data["name"]).exists() else None)
-    console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}", soft_wrap=True)
+    only = " --split train" if len(record.data["images"]) > 1 else ""
+    seen = f" --folds {metrics['folds']['folds']}{only} --html report.html" if "folds" in metrics else ""
+    console.print(f"Next:    vgglass evaluate --model {best}{f' {judged}' if judged else ''}{seen}", soft_wrap=True)

@@ -129,11 +129,12 @@ def survey(folder: Path, progress: Progress | None = None) -> Survey:
     )
 
 
-def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> Dataset:
+def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None, *, hold_out: bool = True) -> Dataset:
     """The data set with at least a train and a validation split, every class in train. Raises DataError.
 
     A flat folder is split; a missing validation split is taken from train. A class with too few images to hold any
     out keeps them all in train.
+    hold_out  False: nothing is taken from train, which a flat folder is as a whole; there may be no validation split
     earlier  previous split by SHA-256, from a manifest: see `split.divide`
     """
     if len(dataset.classes) < 2:
@@ -144,7 +145,7 @@ def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> D
         )
     source = "all" if "all" in dataset.splits else "train"
     missing = {"all": ("validation", "test"), "train": ("validation",)}[source]
-    held_out = [name for name in missing if name not in dataset.splits]
+    held_out = [name for name in missing if name not in dataset.splits and hold_out]
     for label, name in enumerate(dataset.classes):
         if all(sample.label != label for sample in dataset.split(source)):
             raise DataError(
@@ -153,7 +154,7 @@ def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None) -> D
                 "add images or remove its folder",
             )
     if not held_out:
-        return replace(dataset, splits=_ordered(dataset.splits))
+        return replace(dataset, splits=_ordered(dataset.splits | {"train": dataset.split(source)}))
     parts, excluded = split.divide(dataset.split(source), held_out, earlier or {})
     for label, name in enumerate(dataset.classes):
         if all(sample.label != label for sample in parts["train"]):

@@ -18,6 +18,7 @@ from vgglass.modelfile import Record
 TOP5_FROM = 6  # with five classes or fewer top-5 is always correct
 DRAWN_AT_ONCE = 2_000_000  # images
 SHARES = ("top1", "top5")
+OF_FOLDS = "folds give one of top-1 alone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,12 @@ def headline(predictions: Predictions, seed: int = 0) -> Headline:
         plain["auc"] = np.array([np.nanmean(aucs)])
         drawn["auc"] = (plain["auc"] + _bootstrap_means(influence, generator)).clip(0, 1)
     figures = {name: None if name in undefined else float(plain[name][0]) for name in (*plain, *undefined)}
-    intervals = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    if folds := predictions.folds:
+        figures["top1"], intervals["top1"] = folds.top1, folds.interval
+        return Headline(
+            figures, aucs, intervals, undefined | {f"intervals.{n}": OF_FOLDS for n in plain if n != "top1"}
+        )
     for name in [name for name in plain if name not in undefined]:  # in an order that no hash decides
         if images == 1:
             undefined[f"intervals.{name}"] = "there is one image, and an interval needs two or more"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from vgglass.errors import ImageError, MissingExtraError
 from vgglass.evaluation.headline import Protocol, headline
 from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.temperature import Calibration, Selective, calibration, selective
+
+if TYPE_CHECKING:
+    from vgglass.training.folds import FoldFigures
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Evaluation:
     missing    classes of the model without images in the split
     unknown    classes of the split that the model does not have, with the number of images excluded for each
     selective  selective prediction by the model's reject threshold, if it has one
+    folds      where heads fitted in folds predicted: top1 is the mean over the repeats, the rest is of the first one
     """
 
     split: str
@@ -62,6 +66,7 @@ class Evaluation:
     missing: tuple[str, ...] = ()
     unknown: Mapping[str, int] = field(default_factory=dict)
     selective: Selective | None = None
+    folds: "FoldFigures | None" = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"confusion": self.confusion.tolist()}
@@ -113,6 +118,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
         missing=predictions.missing,
         unknown=predictions.unknown,
         selective=selective(predictions),
+        folds=predictions.folds,
         **found.figures,
         intervals=found.intervals,
         undefined=found.undefined,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from vgglass.images import Pixels
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
 from vgglass.names import printable
+
+if TYPE_CHECKING:
+    from vgglass.training.folds import FoldFigures
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,7 @@ class Predictions:
     unknown            classes of the split that the model does not have, with the number of images excluded for each
     views              the views averaged for each image
     others             records of an ensemble's further models, whose probabilities are averaged
+    folds              where no one model predicted, but each image's a head fitted without it: the first of the repeats
     """
 
     record: Record
@@ -45,6 +49,7 @@ class Predictions:
     unknown: Mapping[str, int] = field(default_factory=dict)
     views: tuple[View, ...] = ()
     others: tuple[Record, ...] = ()
+    folds: "FoldFigures | None" = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ function card({ key, value, low, high }) {
   }
   const figure = make("b", {}, share ? percent(value) : number(value));
   if (low === null || high === null) {
-    const reason = facts.images === 1 ? words.oneImage : words.noInterval;
+    const reason = facts.folds ? words.foldsInterval : facts.images === 1 ? words.oneImage : words.noInterval;
     return make("div", { class: "card" }, title, figure, make("span", {}, reason));
   }
   const bounds = share ? range({ low, high }) : number(low) + "\u2060–\u2060" + number(high);
@@ -65,9 +65,18 @@ function summary() {
   if (unknown.length) cautions.push(fill(words.unknown, { classes: listed(unknown) }));
   return [
     ...cautions.map(text => make("p", { class: "caution" }, text)),
+    ...inFolds().map(text => make("p", {}, text)),
     make("div", { class: "cards" }, ...facts.headline.map(card)),
     make("dl", {}, ...list),
   ];
+}
+
+function inFolds() {
+  const { folds: found } = facts;
+  if (!found) return [];
+  const shares = found.accuracies.flat(), accuracies = range({ low: Math.min(...shares), high: Math.max(...shares) });
+  const sentence = fill(words.folds, { folds: found.folds, accuracies });
+  return [found.repeats === 1 ? sentence : joined(sentence, fill(words.foldsRepeated, { repeats: found.repeats }))];
 }
 
 // The training run.

@@ -114,6 +114,7 @@ def facts(
     return {
         "about": _about(record) | {"split": predictions.split, **about},
         "images": evaluation.images,
+        "folds": evaluation.folds and evaluation.folds.as_json(),
         "used_for": evaluation.used_for,
         "missing": evaluation.missing,
         "unknown": evaluation.unknown,

@@ -107,6 +107,8 @@ interface Facts {
     split: string;
   };
   images: number;
+  /** Where each image was answered by a head fitted without it. */
+  folds: { folds: number; repeats: number; accuracies: number[][] } | null;
   used_for: keyof ReportWords["cautions"] | "";
   missing: string[];
   unknown: Record<string, number>;

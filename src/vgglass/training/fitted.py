@@ -16,11 +16,12 @@ from vgglass.data.duplicates import find_duplicates
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record, golden_images
 from vgglass.preprocess import Preprocessing
-from vgglass.training import transfer
+from vgglass.training import folds, transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.metrics_log import Display
 from vgglass.training.probe import Probe, fit_probe, wilson
+from vgglass.training.recipe import Recipe
 
 HELD_OUT = ("validation", "test")
 NAMED = 5  # classes that a warning lists
@@ -47,13 +48,10 @@ def fit(
     display.print(transfer.load_matching(network, source, tuple(run.classes)))
     averages = Averages(_up_to_pool5(network, run), run, extractors, workers, display)
     samples = dataset.split("train")
-    images = class_counts(samples, len(run.classes))
-    display.print(balance_line(images, run.classes, recipe.balance))
+    display.print(balance_line(class_counts(samples, len(run.classes)), run.classes, recipe.balance))
     display.warn(_single_image_warning(samples, run.classes))
-    weights = np.ones(len(run.classes)) if recipe.balance == "none" else class_weights(images)
-    views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
-    groups = find_duplicates([sample.described() for sample in samples]).group
-    found = fit_probe(views, _labels(samples), groups, weights, recipe.seed)
+    given = given_to_fit(samples, averages)
+    found = fit_probe(*given, recipe.seed)
     display.print(_summary(found))
     with torch.no_grad():
         fc8 = network.get_submodule("fc8")
@@ -67,11 +65,39 @@ def fit(
             "top1": best.right / found.images, "interval": list(found.interval), "images": found.images,
             "folds": found.folds, "penalty": best.penalty, "temperature": found.temperature,
         }  # fmt: skip
+    if recipe.folds:
+        judged = judge_in_folds(given, recipe, display).figures
+        display.print(str(judged))
+        metrics["folds"] = judged.as_json()
     for split in HELD_OUT:
         if held := dataset.splits.get(split, ()):
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
-            metrics[split] = {"top1": right / len(held), "interval": list(wilson(right, len(held)))}
+            metrics[split] = {"top1": right / len(held), "interval": list(wilson(right / len(held), len(held)))}
     return FittedHead(network, found, metrics)
+
+
+Given = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.intp], NDArray[np.float64]]
+
+
+def given_to_fit(samples: Sequence[Sample], averages: Averages) -> Given:
+    """Views, labels, groups and weights of the classes, as `fit_probe` takes them, of a run's training images.
+
+    Raises TrainingError and UsageError, before anything is computed, for images that the recipe's folds can't divide.
+    """
+    run, recipe = averages.run, averages.run.recipe
+    labels = _labels(samples)
+    groups = find_duplicates([sample.described() for sample in samples]).group
+    if recipe.folds:
+        folds.require_folds(labels, groups, run.classes, recipe.folds)
+    even = recipe.balance == "none"
+    weights = np.ones(len(run.classes)) if even else class_weights(class_counts(samples, len(run.classes)))
+    views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
+    return views, labels, groups, weights
+
+
+def judge_in_folds(given: Given, recipe: Recipe, display: Display) -> folds.Folds:
+    with display.counting("folds", recipe.folds * recipe.repeats) as count:
+        return folds.judge(*given, folds=recipe.folds, repeats=recipe.repeats, seed=recipe.seed, count=count)
 
 
 def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelFile:

@@ -100,10 +100,11 @@ def _scaled(
 
 
 def identity(dataset: Dataset) -> str:
-    """SHA-256 over id, content and class of every training and validation image."""
+    """SHA-256 over id, content and class of every training image, and of every validation image where there are any."""
     lines = [
         [part, sample.id, sample.digest.hex(), dataset.classes[sample.label]]
         for part in ("train", "validation")
+        if part in dataset.splits
         for sample in dataset.split(part)
     ]
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()

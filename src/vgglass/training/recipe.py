@@ -32,6 +32,8 @@ CHOICES = {
 RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("epochs", "batch_size", "accumulate", "plateau_epochs"), "from 1 to 1000000000", lambda n: 1 <= n <= 10**9),
     (("patience", "feature_views"), "from 0 to 1000000000", lambda n: 0 <= n <= 10**9),
+    (("folds",), "0, or from 2 to 1000", lambda n: n == 0 or 2 <= n <= 1000),
+    (("repeats",), "from 1 to 1000", lambda n: 1 <= n <= 1000),
     (("seed",), "from 0 to 4294967295", lambda n: 0 <= n < 2**32),
     (("image_size",), "at most 8192", lambda n: n <= 8192),
     (("hidden",), "at most 1048576", lambda pair: max(pair) <= 2**20),
@@ -80,6 +82,9 @@ class Recipe:
     block_decay      share of the rate that each block of convolutions gets of the one after it
     feature_views    with train=head: augmented views of each training image to cache, in place of the plain image,
                      for a fitted head beside it
+    folds            judge the fitted head in so many folds of the training images, from which then none are held out;
+                     0 for none
+    repeats          of the folds, divided anew each time
     feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
                      first two whichever this machine multiplies faster in
@@ -120,6 +125,8 @@ class Recipe:
     train: str = "all"
     block_decay: float = 1.0
     feature_views: int = 0
+    folds: int = 0
+    repeats: int = 1
     feature_engine: str = "auto"
     precision: str = "auto"
     convolution: str = "auto"
@@ -135,6 +142,10 @@ class Recipe:
         for names, rule, holds in RANGES:
             for name in names:
                 self._require(name, holds(getattr(self, name)), rule)
+        if self.folds and not self.fits_head:
+            rule = "are for a head fitted at once; a network that learns by steps would be trained anew in each"
+            raise UsageError(f"folds {self.folds}", rule, "start --from a model with --train head, or hold images out")
+        self._require("repeats", self.repeats == 1 or self.folds > 0, "1 without folds")
         self.network(classes=2)
 
     def _require(self, name: str, good: bool, rule: str) -> None:

@@ -13,7 +13,13 @@ from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError
 from vgglass.modelfile import ModelFile, Record
 from vgglass.workflows.data import reading_progress
-from vgglass.workflows.evaluate import aligned, evaluation_predictor, open_split, predictions_of
+from vgglass.workflows.evaluate import (
+    aligned,
+    evaluation_predictor,
+    open_split,
+    predictions_in_folds,
+    predictions_of,
+)
 from vgglass.workflows.models import Model, engine, open_source, require_torch
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ def report(
     *,
     explain: bool = False,
     robustness: bool = False,
+    folds: int = 0,
+    repeats: int = 1,
     console: Console | None = None,
     split: str | None = None,
     ensemble: Sequence[Model] = (),
@@ -40,6 +48,7 @@ def report(
 ) -> "Evaluation":
     """Evaluate a model as `evaluate` does and write its report to `path`, one self-contained HTML file.
 
+    folds, repeats  as `evaluate` takes them; no other option but `split` then
     explain     include attribution and nearest training images of the most confident mistakes; needs torch
     robustness  include the accuracy under disturbances
     For an ensemble, explanations and robustness are of the first model.
@@ -50,6 +59,8 @@ def report(
 
     metrics.require()
     source, console = open_source(model), console or Console(stderr=True)
+    if folds:
+        return _report_in_folds(model, folder, Path(path), folds, repeats, split, console)
     chosen = evaluation_predictor(source, **how)
     settings = chosen.settings
     as_chosen = settings["engine"], settings["precision"]
@@ -75,6 +86,19 @@ def report(
         explainer = _explainer(source, dataset, embed, progress) if embed else None
         facts = page.facts(predictions, evaluation, about, rows, explainer, found)
     page.write(facts, Path(path))
+    return evaluation
+
+
+def _report_in_folds(
+    model: Model, folder: str | Path | None, path: Path, folds: int, repeats: int, split: str | None, console: Console
+) -> "Evaluation":
+    from vgglass.evaluation import metrics
+    from vgglass.evaluation import report as page
+
+    predictions = predictions_in_folds(model, folder, folds, repeats, split=split, console=console)
+    evaluation = metrics.evaluate(predictions)
+    about = {"model": _display_name(model), "others": [], "data": str(folder or "digits")}
+    page.write(page.facts(predictions, evaluation, about), path)
     return evaluation
 
 

@@ -85,7 +85,7 @@ def train(
                 if not overwrite:
                     run.require_fresh(out)
                 plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
-                dataset = read_training_data(folder, console)
+                dataset = read_training_data(folder, console, hold_out=not plan.folds)
                 named = (source_name(source), start) if source and start else None
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if preprocessing:
@@ -127,7 +127,7 @@ def preview(
 
     console = console or Console(stderr=True)
     plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
-    dataset = read_training_data(folder, console)
+    dataset = read_training_data(folder, console, hold_out=not plan.folds)
     samples = dataset.split("train")
     record, pixels = measure_statistics(samples, plan, start)
     missing = preview.preview(
@@ -196,7 +196,8 @@ def _resume_run(
         plan.require_patience(out, progress, chosen.recipe)
         remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
         raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
-    dataset = read_training_data(folder or out / run.MANIFEST, display.console)
+    held_out = not chosen.recipe.folds
+    dataset = read_training_data(folder or out / run.MANIFEST, display.console, hold_out=held_out)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
     if (plan.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
