@@ -28,6 +28,7 @@ OPTIONS = {
     " --train --workers",
     "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
     " --precision --repeats --robustness --split --views",
+    "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",
     "compare": "--download --engine --json --max-pixels --precision --split --views",
     "calibrate": "--download --engine --json --max-pixels --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
@@ -62,7 +63,7 @@ def test_python_names_are_frozen() -> None:
     import vgglass as package
 
     assert package.__all__ == [
-        "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict",
+        "VGG", "calibrate", "check", "compare", "curve", "engine", "evaluate", "export", "load", "paper", "predict",
         "pretrained", "report", "shrink", "train", "verify",
     ]  # fmt: skip
     assert all(callable(getattr(package, name)) for name in package.__all__)

@@ -4,6 +4,7 @@
     vgglass.train(folder, out="runs/mine")      train on a folder of class folders
     vgglass.evaluate(model, folder)             compute metrics on held-out images
     vgglass.report(model, folder, "report.html")   as evaluate, with a page that shows the images behind each metric
+    vgglass.curve(folder, weights)              accuracy by images a class, and what more of them would bring
     vgglass.compare(one, other, folder)         test whether the difference of two models is significant
     vgglass.calibrate(model, folder)            fit a temperature, and optionally a reject threshold
     vgglass.predict(model, paths)               class names and probabilities
@@ -21,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 __all__ = [
-    "VGG", "calibrate", "check", "compare", "engine", "evaluate", "export", "load", "paper", "predict", "pretrained",
-    "report", "shrink", "train", "verify",
+    "VGG", "calibrate", "check", "compare", "curve", "engine", "evaluate", "export", "load", "paper", "predict",
+    "pretrained", "report", "shrink", "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from vgglass.model import VGG
     from vgglass.workflows.calibrate import calibrate
     from vgglass.workflows.check import check
+    from vgglass.workflows.curve import curve
     from vgglass.workflows.evaluate import compare, evaluate
     from vgglass.workflows.export import export, verify
     from vgglass.workflows.models import engine, load, pretrained

@@ -77,6 +77,36 @@ def trade_off(points: list[tuple[float, float, tuple[float, float]]], title: str
         axes.grid(alpha=0.25)
 
 
+def learning_curve(
+    points: list[tuple[float, float, float, float, bool]], law: tuple[float, float, float], path: Path
+) -> None:
+    """Plot accuracy against images a class, and the power law through it as far as it is forecast.
+
+    points  images, top-1, its 95 % interval, and whether it is a forecast
+    law     a, b, c of 1 - (a + b n^-c)
+    """
+    floor, slope, exponent = law
+    sizes = [point[0] for point in points]
+    along = np.geomspace(sizes[0], sizes[-1], 200)
+    with picture(6, 4, path) as figure:
+        axes = figure.add_subplot()
+        axes.plot(along, 1 - floor - slope * along**-exponent, color="0.5", linewidth=1, linestyle="--")
+        for forecast, colour, label in ((False, BLUE, "measured"), (True, ORANGE, "forecast")):
+            drawn = [point for point in points if point[4] == forecast]
+            places, tops, lows, highs, _ = zip(*drawn, strict=True)
+            spans = [[top - low for top, low in zip(tops, lows, strict=True)]]
+            spans.append([high - top for top, high in zip(tops, highs, strict=True)])
+            axes.errorbar(
+                places, tops, np.maximum(spans, 0), color=colour, marker="o", capsize=3, linestyle="", label=label
+            )
+        axes.set(xlabel="training images a class", ylabel="top-1 (95 % interval)")
+        axes.set_xscale("log")
+        axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, loc="lower right")
+
+
 @contextmanager
 def picture(width: float, height: float, path: Path) -> Iterator[Any]:
     """A figure of width x height inches, written to `path` as PNG when the block ends. Raises MissingExtraError."""

@@ -12,6 +12,7 @@ from vgglass.cli import (
     calibrate,
     check,
     convert,
+    curve,
     evaluate,
     export,
     look,
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (
     train.demo, check.check, train.train, evaluate.evaluate, evaluate.compare,
-    calibrate.calibrate, paper.paper, predict.predict, convert.summary, convert.convert,
+    curve.curve, calibrate.calibrate, paper.paper, predict.predict, convert.summary, convert.convert,
     export.export, export.verify, bench.bench, shrink.shrink, serve.serve,
     look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,
 ):  # fmt: skip

@@ -71,14 +71,6 @@ function summary() {
   ];
 }
 
-function inFolds() {
-  const { folds: found } = facts;
-  if (!found) return [];
-  const shares = found.accuracies.flat(), accuracies = range({ low: Math.min(...shares), high: Math.max(...shares) });
-  const sentence = fill(words.folds, { folds: found.folds, accuracies });
-  return [found.repeats === 1 ? sentence : joined(sentence, fill(words.foldsRepeated, { repeats: found.repeats }))];
-}
-
 // The training run.
 /** @param {number | null} value */
 const decimal = value => (value === null ? "–" : number(value));
@@ -378,7 +370,9 @@ function drawPage() {
   document.getElementById("title")?.replaceChildren(title);
   languageButton?.replaceChildren(words.other);
   languageButton?.setAttribute("lang", lang === "zh" ? "en" : "zh-CN");
-  const sections = [shrinking(), training(), confusion(), mistakes(), classes(), calibration(), robustness()];
+  const sections = [
+    shrinking(), training(), learningCurve(), confusion(), mistakes(), classes(), calibration(), robustness(),
+  ];
   const parts = sections.filter(part => part !== null);
   const names = /** @type {Record<string, string>} */ (words.sections);
   const links = parts.map(part => make("a", { href: "#" + part.id }, names[part.id]));

@@ -84,7 +84,7 @@ def write(facts: Mapping[str, Any], path: Path) -> None:
     A content security policy allows only the page's own script, by hash, and no network requests.
     """
     room = files("vgglass.evaluation")
-    names = ("report.html", "report_charts.js", "report.js")
+    names = ("report.html", "report_charts.js", "report_data.js", "report.js")
     template, *scripts = (room.joinpath(name).read_text(encoding="utf-8") for name in names)
     inside = web.inlined(template.replace("/*SCRIPT*/", "\n".join(scripts)))
     body = inside.split("<script>")[1].split("</script>")[0]
@@ -101,11 +101,13 @@ def facts(
     training: Sequence[Mapping[str, Any]] | None = None,
     explainer: Explainer | None = None,
     robustness: Robustness | None = None,
+    curve: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the data that the page draws, as JSON types.
 
     about     names and digests of model and data, and how the predictions were computed
     training  the rows of the run's metrics.jsonl; None if there are none
+    curve     a `Curve` as JSON
     """
     record = predictions.record
     wrong = np.flatnonzero(~predictions.right)
@@ -138,6 +140,7 @@ def facts(
             "fitted": record.data.get("calibration"),
         },
         "few": FEW,
+        "curve": curve,
         "robustness": robustness and asdict(robustness),
         "coarse": max(_pixels(predictions.sources[0], 0).shape[:2]) < COARSE,
     }

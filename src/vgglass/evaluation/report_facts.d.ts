@@ -117,6 +117,15 @@ interface Facts {
   /** Of a shrunk model: the networks on the way from its parent, which is the first. */
   shrinking: { split: string; images: number; curve: Network[] } | null;
   training: Epoch[] | null;
+  /** Accuracy by training images a class; gains are of twice as many: the likeliest, and the ends of its interval. */
+  curve: {
+    points: (Bounds & { images: number; top1: number; forecast: boolean })[];
+    gain: [number, number, number];
+    per_class: (Bounds & { name: string; gain: number })[];
+    most: string | null;
+    judged: number;
+    draws: number;
+  } | null;
   cells: ConfusionCell[];
   pairs: ConfusionCell[] | null;
   galleries: Record<string, Judged[]>;

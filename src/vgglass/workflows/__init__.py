@@ -25,6 +25,7 @@ from vgglass.workflows.convert import (
     is_model_file,
     is_pretrained_name,
 )
+from vgglass.workflows.curve import curve, write_curve
 from vgglass.workflows.data import limit_pixels, read_training_data
 from vgglass.workflows.evaluate import (
     compare,
@@ -58,12 +59,12 @@ from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
     "Model", "architecture", "bench", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
-    "convert_to_foreign", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking",
+    "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking",
     "engine", "evaluate", "evaluation_predictor", "export", "features", "is_complete", "is_first_process", "is_foreign",
     "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_parent",
     "load_record", "open_source", "paper", "parent_path", "predict", "predictions_of", "predictions_on_split",
     "predictor", "prepare_process", "pretrained", "preview", "quarantine", "read_training_data", "report",
     "require_manifest_place", "require_pictures", "require_quarantine_place", "require_torch", "shrink",
-    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_digits", "write_manifest",
-    "write_rows",
+    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_curve", "write_digits",
+    "write_manifest", "write_rows",
 ]  # fmt: skip

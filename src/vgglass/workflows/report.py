@@ -12,6 +12,7 @@ from vgglass.engines import Engine
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError
 from vgglass.modelfile import ModelFile, Record
+from vgglass.workflows.curve import CURVE, SHOWN
 from vgglass.workflows.data import reading_progress
 from vgglass.workflows.evaluate import (
     aligned,
@@ -84,7 +85,7 @@ def report(
     found = _robustness(predictions, squares, console) if squares else None
     with reading_progress(console, "explaining mistakes") as progress:
         explainer = _explainer(source, dataset, embed, progress) if embed else None
-        facts = page.facts(predictions, evaluation, about, rows, explainer, found)
+        facts = page.facts(predictions, evaluation, about, rows, explainer, found, learning_curve(model))
     page.write(facts, Path(path))
     return evaluation
 
@@ -98,7 +99,7 @@ def _report_in_folds(
     predictions = predictions_in_folds(model, folder, folds, repeats, split=split, console=console)
     evaluation = metrics.evaluate(predictions)
     about = {"model": _display_name(model), "others": [], "data": str(folder or "digits")}
-    page.write(page.facts(predictions, evaluation, about), path)
+    page.write(page.facts(predictions, evaluation, about, curve=learning_curve(model)), path)
     return evaluation
 
 
@@ -109,8 +110,8 @@ def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
     """
     from vgglass.training.metrics_log import METRICS
 
-    if isinstance(model, ModelFile):
-        return None
+    if isinstance(model, ModelFile) or record.data.get("selected_on") == "train":
+        return None  # a head that was fitted has no epochs
     place = Path(model).with_name(METRICS)
     if not Path(model).is_file() or not place.is_file():
         return None
@@ -122,6 +123,17 @@ def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(place, f"is damaged ({error})", "put it back as it was, or move it away") from error
     return [{name: _finite_json(value) for name, value in row.items()} for row in rows]
+
+
+def learning_curve(model: Model) -> dict[str, Any] | None:
+    """Read the curve.json beside a model file; None if there is none. Raises DataError for one that can't be read."""
+    if isinstance(model, ModelFile) or not (place := Path(model).with_name(CURVE)).is_file():
+        return None
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        return {name: found[name] for name in SHOWN}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(place, f"is damaged ({error})", "write it anew with vgglass curve --out") from error
 
 
 def _finite_json(value: Any) -> Any:
