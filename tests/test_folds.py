@@ -264,6 +264,9 @@ def test_the_command_line(flat: Path, fitted: tuple[Path, str], judged: Evaluati
     assert "top-1 is the mean of 2 repeats, all else of the first" in printed
     assert ": folds give one of top-1 alone" in printed
     assert '"folds": {"folds": 4, "repeats": 2' in html.read_text(encoding="utf-8")
+    assert '"fitted": true' in html.read_text(encoding="utf-8")  # no epochs to show
+    typed("evaluate", flat, "--model", model, "--html", html, "--picture", tmp_path / "confusion.png")
+    assert '"folds": null' in html.read_text(encoding="utf-8")
     figures = json.loads(typed("evaluate", flat, *options[:6], "--json").stdout)
     assert figures["folds"]["top1"] == judged.top1
 

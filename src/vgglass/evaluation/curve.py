@@ -131,7 +131,7 @@ def learning_curve(
         drawn.append(_gain(power_law(steps, resampled[label], weights), sizes[-1]))
         per_class.append(ClassGain(classes[label], float(_gain(own, sizes[-1])), *percentiles(drawn[-1])))
     first = int(np.argmax([row.gain for row in per_class]))
-    agreed = float((np.argmax(drawn, axis=0) == first).mean()) >= CERTAIN
+    agreed = per_class[first].low > 0 and float((np.argmax(drawn, axis=0) == first).mean()) >= CERTAIN
     a, b, c = map(float, law)
     return Curve(
         points=(*_measured(sizes, measured[0], errors), *_forecast(sizes[-1], law, laws)),

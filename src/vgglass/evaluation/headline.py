@@ -57,9 +57,8 @@ def headline(predictions: Predictions, seed: int = 0) -> Headline:
     intervals: dict[str, tuple[float, float]] = {}
     if folds := predictions.folds:
         figures["top1"], intervals["top1"] = folds.top1, folds.interval
-        return Headline(
-            figures, aucs, intervals, undefined | {f"intervals.{n}": OF_FOLDS for n in plain if n != "top1"}
-        )
+        others = [name for name in plain if name not in ("top1", *undefined)]
+        return Headline(figures, aucs, intervals, undefined | {f"intervals.{name}": OF_FOLDS for name in others})
     for name in [name for name in plain if name not in undefined]:  # in an order that no hash decides
         if images == 1:
             undefined[f"intervals.{name}"] = "there is one image, and an interval needs two or more"

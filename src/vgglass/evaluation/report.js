@@ -79,6 +79,7 @@ const rate = value => (value === null ? "–" : percent(value));
 
 function training() {
   const rows = facts.training;
+  if (facts.fitted) return null;
   if (!rows) return section("training", words.noTraining);
   const { epoch } = facts.about, index = rows.findIndex(row => row.epoch === epoch), chosen = index < 0 ? null : index;
   const cells = rows.map(row => [

@@ -123,6 +123,7 @@ def facts(
         "classes": record.classes,
         "headline": _headline(evaluation),
         "shrinking": record.metrics.get("shrinking"),
+        "fitted": record.data.get("selected_on") == "train",  # at once, without epochs
         "training": training and [{name: row[name] for name in ROW} for row in training],
         "cells": cells,
         "pairs": pairs,

@@ -116,6 +116,8 @@ interface Facts {
   headline: Headline[];
   /** Of a shrunk model: the networks on the way from its parent, which is the first. */
   shrinking: { split: string; images: number; curve: Network[] } | null;
+  /** Whether its head was fitted at once, without epochs. */
+  fitted: boolean;
   training: Epoch[] | null;
   /** Accuracy by training images a class; gains are of twice as many: the likeliest, and the ends of its interval. */
   curve: {
