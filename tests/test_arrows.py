@@ -21,7 +21,7 @@ LEVELS = (
     ("plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),
-    ("lineage", "model"),
+    ("familiarity", "lineage", "model"),
     ("weights",),
     ("data", "engines"),
     ("benchmark", "inference", "training", "glass"),

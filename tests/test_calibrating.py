@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from glass_subjects import model as drawn
 from glass_subjects import photograph
 from training_runs import QUICK, quiet
-from vgglass import inference, modelfile, workflows
+from vgglass import familiarity, inference, modelfile, workflows
 from vgglass.cli import app
 from vgglass.data import sources
 from vgglass.data.folder import scan
@@ -72,11 +73,63 @@ def test_only_the_record_changes(trained: Path, calibrated: Path) -> None:
     assert about["digest"] == sources.digits().digest("validation") == after.record.data["digests"]["validation"]
     assert after.record.reject_threshold == about["threshold"]["value"]
     data = {name: value for name, value in after.record.data.items() if name != "calibration"}
-    assert replace(after.record, temperature=None, reject_threshold=None, data=data) == before.record
+    plain = {"temperature": None, "reject_threshold": None, "familiarity": {}, "attached_digest": ""}
+    assert replace(after.record, data=data, **plain) == before.record  # type: ignore[arg-type]
     for name, weights in before.weights.items():
         np.testing.assert_array_equal(weights, after.weights[name])
     np.testing.assert_array_equal(before.golden_logits, after.golden_logits)
     assert all(check.passed for check in workflows.verify(calibrated))
+
+
+def test_what_is_unfamiliar_keeps_its_promise_on_test_images(calibrated: Path, tmp_path: Path) -> None:
+    about = modelfile.load_record(calibrated).familiarity
+    assert {**about, "threshold": 0} == {
+        "method": "gaussian", "threshold": 0, "false_alarm_rate": 0.05, "images": 180, "judged_on": "validation",
+    }  # fmt: skip
+    found = workflows.predictions_on_split(calibrated, split="validation").distances
+    assert found is not None
+    assert (found > 1).sum() == 180 - math.ceil(181 * 0.95), "those beyond the order statistic"
+    familiar = workflows.evaluate(calibrated).familiar
+    assert familiar is not None
+    assert familiar.promised == 0.05
+    assert 0 < familiar.share < 0.12, "5 % on average; 0.12 in the worst of a thousand draws of 180 and 360"
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
+        Image.fromarray(pixels).save(noise / f"{number}.png")
+    assert np.mean([row.unfamiliar for row in workflows.predict(calibrated, [noise])]) > 0.7  # type: ignore[list-item]
+    assert workflows.evaluate(calibrated, ensemble=[calibrated]).familiar is None
+
+
+def test_the_threshold_is_chosen_anew_and_the_gaussians_stay(calibrated: Path, tmp_path: Path) -> None:
+    others = sources.write_images("test", tmp_path / "others")
+    again = workflows.calibrate(calibrated, others, split="all", out=tmp_path / "m.safetensors", false_alarm_rate=0.2)
+    assert again.familiarity["images"] == 360
+    assert again.familiarity["threshold"] < modelfile.load_record(calibrated).familiarity["threshold"]
+    one, two = (modelfile.load(path).attached for path in (calibrated, again.path))
+    np.testing.assert_array_equal(one["familiarity.means"], two["familiarity.means"])
+
+
+def test_what_is_unfamiliar_is_not_told_without_images(trained: Path, calibrated: Path, tmp_path: Path) -> None:
+    others, out = sources.write_images("test", tmp_path / "others"), tmp_path / "m.safetensors"
+    console, said = quiet()
+    found = workflows.calibrate(trained, others, split="all", out=out, console=console)
+    assert found.familiarity == {}
+    assert (
+        "What is unfamiliar is not told: the training images are not here; calibrate on the folder" in said.getvalue()
+    )
+    few = tmp_path / "few"
+    for path in sorted(others.rglob("*.png"))[::20][:18]:
+        (few / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(few / path.parent.name / path.name)
+    found = workflows.calibrate(calibrated, few, split="all", out=out, console=console)
+    assert "The threshold of what is unfamiliar stays: 18 held-out images: are too few" in said.getvalue()
+    assert found.familiarity == modelfile.load_record(calibrated).familiarity
+    alone = replace(familiarity.detach(modelfile.load(calibrated)), mapped=None)
+    record = replace(alone.record, data={**alone.record.data, "digests": {}})
+    workflows.calibrate(replace(alone, record=record), few, split="all", out=out, console=console)
+    assert not modelfile.load_record(out).familiarity
 
 
 def test_calibrating_again_begins_anew(calibrated: Path, tmp_path: Path) -> None:
@@ -126,6 +179,8 @@ def test_what_may_not_calibrate_is_refused(trained: Path, tmp_path: Path) -> Non
             workflows.calibrate(trained, split=split)
     with pytest.raises(DataError, match="the train images of the embedded digits: have trained the model, which is"):
         workflows.calibrate(trained, split="train")
+    with pytest.raises(UsageError, match=r"--false-alarm-rate 5: is a share between 0 and 1; write, say, 0\.05"):
+        workflows.calibrate(trained, false_alarm_rate=5)
     for share in (0.0, 1.0, 95.0):
         with pytest.raises(UsageError, match=f"--precision-target {share:g}: is a share between 0 and 1"):
             workflows.calibrate(trained, precision_target=share)
@@ -181,9 +236,11 @@ def test_predict_says_unsure_everywhere(calibrated: Path, tmp_path: Path) -> Non
     printed = run(
         app, ["predict", str(folder), "--model", str(calibrated), "--sort-into", str(tmp_path / "sorted")]
     ).output
-    assert printed.count("unsure: ") == sum(bool(row.unsure) for row in rows)
+    unsure = [row for row in rows if row.unsure and not row.unfamiliar]
+    assert printed.count("unsure: ") == len(unsure)
+    assert printed.count("unfamiliar: ") == sum(bool(row.unfamiliar) for row in rows) > 0
     apart = {link.resolve() for link in (tmp_path / "sorted" / "%unsure").iterdir()}
-    assert apart == {Path(row.path).resolve() for row in rows if row.unsure}
+    assert apart == {Path(row.path).resolve() for row in unsure}
 
 
 def test_a_model_without_a_threshold_is_never_unsure(trained: Path, tmp_path: Path) -> None:

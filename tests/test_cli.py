@@ -30,7 +30,7 @@ OPTIONS = {
     " --precision --repeats --robustness --split --views",
     "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",
     "compare": "--download --engine --json --max-pixels --precision --split --views",
-    "calibrate": "--download --engine --json --max-pixels --model --out --precision-target --split",
+    "calibrate": "--download --engine --false-alarm-rate --json --max-pixels --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
     "predict": "--actors --download --engine --json --max-pixels --model --out --precision --ray --resume --shard"
     " --sort-into --top --views",

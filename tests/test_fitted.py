@@ -112,6 +112,18 @@ def test_nothing_but_from_gives_a_good_head(fitted: Fitted, origin: str) -> None
     assert model.record.data["selected_on"] == "train"
 
 
+def test_a_fitted_head_tells_what_is_unfamiliar(fitted: Fitted, folder: Path, tmp_path: Path) -> None:
+    model, _ = fitted["smaller"]
+    about = model.record.familiarity
+    assert (about["false_alarm_rate"], about["images"], about["judged_on"]) == (0.05, 300, "out of fold")
+    modelfile.save(model, tmp_path / "m.safetensors")
+    alarms = workflows.evaluate(tmp_path / "m.safetensors", folder, split="test").familiar
+    assert alarms is not None
+    assert alarms.share < 0.15, "5 % on average; this much in none of a hundred draws"
+    calibrated = workflows.calibrate(tmp_path / "m.safetensors", folder, split="validation")
+    assert (calibrated.familiarity["images"], calibrated.familiarity["judged_on"]) == (100, "validation")
+
+
 def test_the_scale_of_the_weights_changes_nothing(fitted: Fitted) -> None:
     one, other = (fitted[name][0] for name in ("as-it-is", "smaller"))
     assert other.record.metrics["cross_validation"]["penalty"] == one.record.metrics["cross_validation"]["penalty"]
@@ -286,6 +298,8 @@ def test_a_class_of_one_image_is_said_and_fitted(pretrained: Path, tmp_path: Pat
         folder, out=tmp_path / "run", source=pretrained / "as-it-is.safetensors", console=Console(file=text, width=400)
     )
     assert "a single training image of wasps: it is fitted, but cross-validation can't judge it" in text.getvalue()
+    assert "will not tell what is unfamiliar to it: class 'wasps': has 1 training image, and what" in text.getvalue()
+    assert not modelfile.load_record(best).familiarity
     assert modelfile.load_record(best).metrics["cross_validation"]["images"] == 17
 
 

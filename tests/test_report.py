@@ -362,7 +362,14 @@ def test_the_threshold_says_what_it_costs(browser: Browser, tmp_path: Path) -> N
     none = replace(answers, record=replace(answers.record, reject_threshold=1.0))
     about = {"split": "validation", "images": 1234, "threshold": {"target": 0.95}}
     fitted = replace(answers, record=replace(answers.record, temperature=0.5, data={"calibration": about}))
+    record = replace(answers.record, familiarity={"false_alarm_rate": 0.05})
+    known = replace(answers, record=record, distances=np.array([0.5, 0.9, 1.0, 1.5]))
     for chosen, said in (
+        (
+            known,
+            "25.0 % Images unlike those trained on: 1 (of familiar ones 5.0 % would be called so). Of the others",
+        ),
+        (known, "the others 66.7 % are answered rightly (95 % interval "),
         (answers, "On these images 75.0 % are answered (3 of 4), and of those 33.3 % rightly (95 % interval "),
         (none, "On these images none is answered"),
         (fitted, "0.500 The logits are divided by it. It was fitted on 1,234 images (validation)."),

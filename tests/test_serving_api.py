@@ -12,18 +12,21 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 import vgglass
+from familiar_models import fitted
 from glass_subjects import CLASSES, photograph
 from served import JPEG, Served, encoded, form, photographs, save_model
 from vgglass import modelfile
 from vgglass.server.access import SECURITY_HEADERS
 from vgglass.server.routes.predict import TEXT
 
-THRESHOLD = 0.24
+THRESHOLD, APART = 0.24, 1.0  # of the probability, and of what is unfamiliar
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("api") / "tiny.safetensors", threshold=THRESHOLD)
+    path = save_model(tmp_path_factory.mktemp("api") / "tiny.safetensors", threshold=THRESHOLD)
+    modelfile.save(fitted(modelfile.load(path), APART), path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,7 @@ def test_a_form_is_answered_as_predict_answers(server: Served, file: Path, expec
         assert [each["class"] for each in row["top"]] == [name for name, _ in top]
         assert [each["probability"] for each in row["top"]] == pytest.approx([share for _, share in top], rel=1e-5)
         assert row["unsure"] == (top[0][1] < THRESHOLD)
+        assert row["unfamiliar"] == (row["distance"] > 1)
     assert {row["unsure"] for row in answer["images"]} == {True, False}, "the threshold divides these photographs"
     assert set(answer["timings"]) == {"decoded", "waited", "computed", "received", "total"}
 

@@ -42,7 +42,7 @@ def test_a_batch_that_fails_fails_no_other() -> None:
         found = await batcher.answer(batcher.enter(1)[0], predictor, shown)
         task.cancel()
         batcher.stop()
-        return found.log_probabilities
+        return found.answer.log_probabilities
 
     expected = plain.log_probabilities([shown])[0]
     assert asyncio.run(two_in_turn()) == pytest.approx(expected)

@@ -20,6 +20,9 @@ def calibrate(
     precision_target: Annotated[
         float | None, typer.Option(help="Share of the answers that shall be right, such as 0.95; unsure else.")
     ] = None,
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Share of images like the training images that may be called unfamiliar.")
+    ] = 0.05,
     split: Annotated[str | None, typer.Option(help="validation (usual), or all of a folder of its own.")] = None,
     out: Annotated[Path | None, typer.Option(help="The model file to write; --model itself without.")] = None,
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
@@ -27,15 +30,15 @@ def calibrate(
     download: Download = False,
     max_pixels: MaxPixels = None,
 ) -> None:
-    """Make a model's probabilities mean what they say (temperature), and have it say when it is unsure (threshold)."""
+    """Make a model's probabilities mean what they say, and have it say what it is unsure of or unfamiliar with."""
     from vgglass import workflows
 
     source = fetched(model, download)
     if source != model and not out:  # a downloaded model is left unchanged in the cache
         raise UsageError("--out", "names the calibrated model file and is missing", "add, say, --out m.safetensors")
     found = workflows.calibrate(
-        source, folder, out=out, precision_target=precision_target, split=split, console=output.console(stderr=True),
-        engine=engine,
+        source, folder, out=out, precision_target=precision_target, false_alarm_rate=false_alarm_rate, split=split,
+        console=output.console(stderr=True), engine=engine,
     )  # fmt: skip
     if json:
         output.print_json(found.as_json())
@@ -60,6 +63,12 @@ def _show(found: "Calibrated", folder: Path | None) -> None:
         console.print(
             f"Threshold {chosen.value:.4f}: answers {chosen.coverage:.1%}, {chosen.precision:.4f} of them rightly; on"
             f" other images at least {chosen.low:.4f}, with 95 % confidence. The rest is 'unsure'.",
+            soft_wrap=True,
+        )
+    if known := found.familiarity:
+        console.print(
+            f"Unfamiliar: images farther from the training images than {1 - known['false_alarm_rate']:.1%} of"
+            f" {known['images']:,} held-out ones ({known['judged_on']}).",
             soft_wrap=True,
         )
     console.print(f"Written: {found.path}", soft_wrap=True)

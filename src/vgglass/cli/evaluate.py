@@ -123,6 +123,13 @@ def show(evaluation: "Evaluation", console: Console) -> None:
         found = evaluation.selective
         right = "" if found.precision is None else f", {found.precision:.4f}{_interval(found.interval)} of them rightly"
         console.print(f"answers {found.coverage:.1%}, those with a probability of {found.threshold:.4f} or more{right}")
+    if evaluation.familiar:
+        known = evaluation.familiar
+        right = (
+            "" if known.accuracy is None else f"; top-1 of the others {known.accuracy:.4f}{_interval(known.interval)}"
+        )
+        told = f"unfamiliar: {known.unfamiliar:,} images, {known.share:.1%} ({known.promised:.1%} of familiar ones)"
+        console.print(f"{told}{right}")
     if evaluation.intervals:
         console.print("in brackets: 95 % intervals", style="dim")
     if evaluation.folds:

@@ -130,4 +130,5 @@ def _cells(row: "Prediction") -> list[str]:
     if row.error:
         return [row.error, "", ""]
     others = ", ".join(f"{output.visible(name)} {share:.3f}" for name, share in row.top[1:3])
-    return [f"{'unsure: ' * bool(row.unsure)}{output.visible(row.label)}", f"{row.probability:.3f}", others]
+    doubt = "unfamiliar: " if row.unfamiliar else "unsure: " if row.unsure else ""
+    return [f"{doubt}{output.visible(row.label)}", f"{row.probability:.3f}", others]

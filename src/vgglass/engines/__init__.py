@@ -15,7 +15,7 @@ from vgglass.images import Pixels
 # over the network unasked.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-Output = Literal["fc8", "fc7", "fc7_2", "avgpool", "pool5"]
+Output = Literal["fc8", "fc7", "fc7_2", "avgpool", "pool5", "fc8+average"]
 Precision = Literal["float32", "bfloat16", "int8"]
 OUTPUTS, PRECISIONS = get_args(Output), get_args(Precision)
 
@@ -53,8 +53,9 @@ FORMATS = {engine.suffix: name for name, engine in ENGINES.items() if engine.suf
 class Engine:
     """A network ready for inference: images (N, S, S, C) in, float32 out.
 
-    fc8 is (N, K), fc7 (fc7_2 if factorised) (N, hidden) before its ReLU, avgpool (N, C), pool5 (N, C, k, k). A dense
-    engine takes (N, H, W, C) of any size that the head fits, and its fc8 is (N, K, rows, columns).
+    fc8 is (N, K), fc7 (fc7_2 if factorised) (N, hidden) before its ReLU, avgpool (N, C), pool5 (N, C, k, k);
+    fc8+average is (N, K + C), the logits and then pool5's average, in one pass. A dense engine takes (N, H, W, C) of
+    any size that the head fits, and its fc8 is (N, K, rows, columns), its fc8+average (N, K + C, rows, columns).
     """
 
     name: str

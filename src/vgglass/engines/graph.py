@@ -5,6 +5,7 @@ the preceding convolution. N and, in a dense graph, H and W are dynamic.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -40,6 +41,9 @@ class Operations(Protocol[Node]):
 
     def average_pool(self, x: Node, name: str, side: int) -> Node: ...
 
+    def joined(self, parts: Sequence[Node], name: str) -> Node:
+        """One after the other along axis 1, the channels."""
+
 
 def build(operations: Operations[Node], model: ModelFile, output: Output = "fc8", *, dense: bool = False) -> Node:
     """Build the network layer by layer up to the named output; dense: as in section 3.2 of the paper."""
@@ -50,9 +54,13 @@ def build(operations: Operations[Node], model: ModelFile, output: Output = "fc8"
         if layer.kind in ("batchnorm", "dropout"):
             continue  # folded; identity at inference
         x = _layer(operations, x, layer, weights, dense)
-        if layer.name == output:
+        if layer.name == "pool5" and output == "fc8+average":
+            average = operations.average_pool(x, "pool5_average", record.architecture.head_kernel)
+            if not dense:
+                average = operations.flatten(average, "pool5_flat", layer.output_shape[0])
+        if layer.name == output.removesuffix("+average"):
             break
-    return x
+    return operations.joined([x, average], output) if output == "fc8+average" else x
 
 
 def fold_batch_norm(model: ModelFile) -> Weights:

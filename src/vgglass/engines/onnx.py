@@ -1,6 +1,6 @@
 """ONNX graphs, and the engine ONNX Runtime (extra: vgglass[onnx])."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,9 @@ class ONNX:
 
     def max_pool(self, x: str, name: str) -> str:
         return self.add("MaxPool", [x], name, kernel_shape=[2, 2], strides=[2, 2])
+
+    def joined(self, parts: Sequence[str], name: str) -> str:
+        return self.add("Concat", list(parts), name, axis=1)
 
     def average_pool(self, x: str, name: str, side: int) -> str:
         return self.add("AveragePool", [x], name, kernel_shape=[side, side])

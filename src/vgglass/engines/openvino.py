@@ -1,6 +1,6 @@
 """OpenVINO, the default engine on a CPU; graphs are built from the model file's arrays, without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -131,6 +131,9 @@ class OpenVINO:
 
     def max_pool(self, x: openvino.Node, name: str) -> openvino.Node:
         return opset1.max_pool(x, [2, 2], [0, 0], [0, 0], [2, 2], name=name)  # later opsets return indices as well
+
+    def joined(self, parts: Sequence[openvino.Node], name: str) -> openvino.Node:
+        return ops.concat(list(parts), 1, name=name)
 
     def average_pool(self, x: openvino.Node, name: str, side: int) -> openvino.Node:
         return opset1.avg_pool(x, [1, 1], [0, 0], [0, 0], [side, side], exclude_pad=True, name=name)

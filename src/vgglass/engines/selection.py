@@ -70,10 +70,10 @@ def open_engine(source: Source, choice: Choice, output: Output = "fc8", *, dense
     """Open the chosen engine. Raises UsageError for an output or density that an artifact lacks; MissingExtraError."""
     if output not in OUTPUTS:
         raise UsageError(f"output {output!r}", f"is not one of {', '.join(OUTPUTS)}", "choose one of them")
-    if dense and output != "fc8":
+    if dense and output not in ("fc8", "fc8+average"):
         raise UsageError(f"output {output!r} of a dense engine", "a map is made of class scores alone", "take 'fc8'")
     runtime = module(choice.engine)
-    source.record.architecture.layer(output)
+    source.record.architecture.layer(output.removesuffix("+average"))
     if isinstance(source, Artifact):
         return _open_artifact(source, runtime, choice, output, dense)
     engine: Engine = runtime.open_engine(source, output, choice.precision, dense=dense)

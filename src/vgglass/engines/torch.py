@@ -3,11 +3,13 @@
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from vgglass.engines import Engine, Output, Precision
 from vgglass.images import Pixels
@@ -25,7 +27,11 @@ def open_engine(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = VGG.from_file(source).to(device, TYPES[precision]).to(memory_format=torch.channels_last)
     preprocessing = source.record.preprocessing
-    function = network.dense if dense else network if output == "fc8" else lambda batch: named(network, batch, output)
+    function: Callable[[Tensor], Tensor] = network.dense if dense else network
+    if output == "fc8+average":
+        function = with_average(network, function)
+    elif output != "fc8":
+        function = partial(named, network, output=output)
 
     @torch.inference_mode()
     def run(images: Pixels) -> NDArray[np.float32]:
@@ -96,6 +102,22 @@ def named(network: VGG, batch: Tensor, output: str) -> Tensor:
     """The output of one layer; later layers are not computed."""
     found = next(step.output for step in network.walk(batch) if step.name == output)
     return found.flatten(1) if output == "avgpool" else found
+
+
+def with_average(network: VGG, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The logits that `function` computes by this network, joined with the average of the pool5 that it passes through.
+
+    Either is (N, ·), or (N, ·, rows, columns) of a dense network.
+    """
+    passed: dict[str, Tensor] = {}
+    network.get_submodule("pool5").register_forward_hook(lambda _module, _given, output: passed.update(pool5=output))
+
+    def run(batch: Tensor) -> Tensor:
+        logits = function(batch)
+        average = F.avg_pool2d(passed.pop("pool5"), network.architecture.head_kernel, stride=1)
+        return torch.cat([logits, average.reshape(average.shape[: logits.ndim])], dim=1)
+
+    return run
 
 
 def halving(run: Callable[[Pixels], NDArray[np.float32]]) -> Callable[[Pixels], NDArray[np.float32]]:

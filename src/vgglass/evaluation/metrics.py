@@ -1,9 +1,9 @@
 """Metrics of one model on one split, by scikit-learn where it has them. N images, K classes, B resamples."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from vgglass.errors import ImageError, MissingExtraError
 from vgglass.evaluation.headline import Protocol, headline
 from vgglass.evaluation.predictions import Predictions
-from vgglass.evaluation.temperature import Calibration, Selective, calibration, selective
+from vgglass.evaluation.temperature import Calibration, Familiar, Selective, calibration, familiar, selective
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from vgglass.training.folds import FoldFigures
@@ -47,6 +49,7 @@ class Evaluation:
     unknown    classes of the split that the model does not have, with the number of images excluded for each
     selective  selective prediction by the model's reject threshold, if it has one
     folds      where heads fitted in folds predicted: top1 is the mean over the repeats, the rest is of the first one
+    familiar   how much is unfamiliar to the model, if it can tell
     """
 
     split: str
@@ -67,6 +70,7 @@ class Evaluation:
     unknown: Mapping[str, int] = field(default_factory=dict)
     selective: Selective | None = None
     folds: "FoldFigures | None" = None
+    familiar: Familiar | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"confusion": self.confusion.tolist()}
@@ -83,12 +87,15 @@ def collect(answers: Iterable[NDArray[np.float64] | ImageError]) -> NDArray[np.f
 
     Raises ImageError for the first unreadable image.
     """
-    rows = []
+    return np.stack(list(readable(answers)))
+
+
+def readable(answers: Iterable[T | ImageError]) -> Iterator[T]:
+    """Every answer. Raises ImageError for the first unreadable image."""
     for answer in answers:
         if isinstance(answer, ImageError):
             raise answer
-        rows.append(answer)
-    return np.stack(rows)
+        yield answer
 
 
 def evaluate(predictions: Predictions) -> Evaluation:
@@ -119,6 +126,7 @@ def evaluate(predictions: Predictions) -> Evaluation:
         unknown=predictions.unknown,
         selective=selective(predictions),
         folds=predictions.folds,
+        familiar=familiar(predictions),
         **found.figures,
         intervals=found.intervals,
         undefined=found.undefined,

@@ -37,6 +37,7 @@ class Predictions:
     views              the views averaged for each image
     others             records of an ensemble's further models, whose probabilities are averaged
     folds              where no one model predicted, but each image's a head fitted without it: the first of the repeats
+    distances          (N,), from the training images, above 1 unfamiliar; None for a model that can't tell, an ensemble
     """
 
     record: Record
@@ -50,6 +51,7 @@ class Predictions:
     views: tuple[View, ...] = ()
     others: tuple[Record, ...] = ()
     folds: "FoldFigures | None" = None
+    distances: NDArray[np.float64] | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -305,8 +305,17 @@ function selection({ coverage, answered, precision, interval }) {
   });
 }
 
+/** What is unfamiliar, and the accuracy on the rest. @param {Familiar} familiar */
+function familiarity({ promised, unfamiliar, accuracy, interval }) {
+  const told = fill(words.unfamiliarNote, { images: count(unfamiliar), promised: percent(promised) });
+  if (accuracy === null || !interval) return told;
+  const [low, high] = interval;
+  return joined(told, fill(words.familiarNote, { accuracy: percent(accuracy), interval: range({ low, high }) }));
+}
+
 function calibration() {
-  const { ece, nll, brier, fitted, temperature, threshold } = facts.calibration, target = fitted?.threshold?.target;
+  const { ece, nll, brier, fitted, temperature, threshold, familiar } = facts.calibration;
+  const target = fitted?.threshold?.target;
   const source = fitted
     ? [fill(words.fitted, { images: count(fitted.images), split: words.splits[fitted.split] })] : [];
   const aim = target === undefined ? [] : [fill(words.target, { precision: percent(target) })];
@@ -320,6 +329,7 @@ function calibration() {
     threshold
       ? [words.threshold, percent(threshold.threshold), joined(words.thresholdFirst, ...aim, selection(threshold))]
       : [words.threshold, "–", words.noThreshold],
+    ...(familiar ? [[words.unfamiliar, percent(familiar.share), familiarity(familiar)]] : []),
   ];
   const list = make("dl", { class: "figures" }, ...rows.flatMap(([label, value, note]) =>
     [make("dt", {}, label), make("dd", {}, make("b", {}, value), " ", note)]));

@@ -138,6 +138,7 @@ def facts(
         | {
             "temperature": record.temperature,
             "threshold": evaluation.selective and asdict(evaluation.selective),
+            "familiar": evaluation.familiar and asdict(evaluation.familiar),
             "fitted": record.data.get("calibration"),
         },
         "few": FEW,

@@ -73,6 +73,14 @@ interface Selective {
   interval: [number, number] | null;
 }
 
+interface Familiar {
+  promised: number;
+  unfamiliar: number;
+  share: number;
+  accuracy: number | null;
+  interval: [number, number] | null;
+}
+
 interface CalibrationFacts {
   ece: number;
   nll: number;
@@ -80,6 +88,7 @@ interface CalibrationFacts {
   bins: Bin[];
   temperature: number | null;
   threshold: Selective | null;
+  familiar: Familiar | null;
   fitted: { images: number; split: keyof ReportWords["splits"]; threshold?: { target: number } | null } | null;
 }
 

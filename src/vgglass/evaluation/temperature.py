@@ -83,6 +83,34 @@ class Selective:
     interval: tuple[float, float] | None
 
 
+@dataclass(frozen=True)
+class Familiar:
+    """What a model finds unfamiliar on a split, and its accuracy on the rest.
+
+    promised    share of familiar images that it would call unfamiliar
+    unfamiliar  number of images
+    share       of all images
+    accuracy, interval  on the familiar images, with its 95 % interval; None without any
+    """
+
+    promised: float
+    unfamiliar: int
+    share: float
+    accuracy: float | None
+    interval: tuple[float, float] | None
+
+
+def familiar(predictions: Predictions) -> Familiar | None:
+    """Divide a split by familiarity. None for a model that can't tell, and for an ensemble."""
+    if predictions.distances is None:
+        return None
+    known = predictions.distances <= 1
+    count, hits = int(known.sum()), int(predictions.right[known].sum())
+    accuracy, interval = (hits / count, wilson(hits, count)) if count else (None, None)
+    promised = predictions.record.familiarity["false_alarm_rate"]
+    return Familiar(promised, len(known) - count, 1 - count / len(known), accuracy, interval)
+
+
 def selective(predictions: Predictions) -> Selective | None:
     """Evaluate the model's threshold. None for a model without one, and for an ensemble, for which none was chosen."""
     threshold = predictions.record.reject_threshold

@@ -10,20 +10,28 @@ from vgglass.inference.predictor import Prediction
 
 # Characters that file systems reject (slash, NUL, surrogates), control characters, and the escape character itself.
 UNSAFE = {ord("/"), ord("%"), 0x7F} | set(range(0x20)) | set(range(0xD800, 0xE000))
-UNSURE = "%unsure"  # can't clash with a class, as '%' is escaped in class names
+UNSURE, UNFAMILIAR = "%unsure", "%unfamiliar"  # can't clash with a class, as '%' is escaped in class names
 DIGITS = (6, 64)  # of the path's digest in a link's name: a few, or all in case of a collision
 LONGEST_NAME = 255  # bytes
 
 
 def sorted_into(folder: Path, rows: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Pass rows through after linking each readable image under its class, or as unsure.
+    """Pass rows through after linking each readable image under its class, or as unfamiliar or unsure.
+
+    An image that is both is unfamiliar: what the network answers to it means nothing.
 
     Raises DataError, OSError.
     """
     for row in rows:
         if row.top:
-            _link(Path(row.path), folder / (UNSURE if row.unsure else folder_name(row.label)))
+            _link(Path(row.path), folder / _folder_of(row))
         yield row
+
+
+def _folder_of(row: Prediction) -> str:
+    if row.unfamiliar:
+        return UNFAMILIAR
+    return UNSURE if row.unsure else folder_name(row.label)
 
 
 def folder_name(label: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vgglass.data.loader import prefetch
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
+from vgglass.familiarity import Familiarity
 from vgglass.images import File, Pixels
 from vgglass.inference.views import View, show
 from vgglass.isolation import DECODERS
@@ -28,12 +29,40 @@ PATIENCE = 4  # sources, in batches, to collect at most until one batch of reada
 CHUNK = 4  # sources per task of a thread
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model answers to one image.
+
+    log_probabilities  (K,)
+    distance           from the training images, as `Familiarity.distances` gives it; None for a model that has none
+    """
+
+    log_probabilities: LogProbabilities
+    distance: float | None = None
+
+    @property
+    def unfamiliar(self) -> bool | None:
+        """Whether the image is unlike the training images; None for a model that can't tell."""
+        return None if self.distance is None else self.distance > 1
+
+    def unsure(self, record: Record) -> bool | None:
+        """Whether the top probability is below the model's reject threshold; None without a threshold."""
+        least = record.reject_threshold
+        return None if least is None else bool(np.exp(self.log_probabilities.max()) < least)
+
+    def doubts(self, record: Record) -> dict[str, bool | float]:
+        """What there is of 'unsure', 'unfamiliar' and 'distance'."""
+        found = {"unsure": self.unsure(record), "unfamiliar": self.unfamiliar, "distance": self.distance}
+        return {name: said for name, said in found.items() if said is not None}
+
+
 @dataclass(frozen=True)
 class Predictor:
     """A model's record, the views of an image to average over, and its engines, keyed by whether they are dense.
 
-    about   a line on which engine was chosen and why
-    mapped  the memory-mapped model file, checked for modification in place, which would change the weights
+    about        a line on which engine was chosen and why
+    mapped       the memory-mapped model file, checked for modification in place, which would change the weights
+    familiarity  by which images are judged unfamiliar; its engines then give 'fc8+average'
     """
 
     record: Record
@@ -41,6 +70,7 @@ class Predictor:
     engines: Mapping[bool, Engine]
     about: str = ""
     mapped: Mapped | None = None
+    familiarity: Familiarity | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -57,6 +87,11 @@ class Predictor:
 
     def stream(self, sources: Iterable[File | Pixels]) -> Iterator[LogProbabilities | ImageError]:
         """Log-probabilities (K,) of each source in order, or its ImageError. Memory is bounded."""
+        for answer in self.answered(sources):
+            yield answer if isinstance(answer, ImageError) else answer.log_probabilities
+
+    def answered(self, sources: Iterable[File | Pixels]) -> Iterator[Answer | ImageError]:
+        """The answer to each source in order, or its ImageError. Memory is bounded."""
         window: list[list[Pixels] | ImageError] = []
         readable = 0
         remaining = iter(sources)
@@ -76,27 +111,40 @@ class Predictor:
 
         shown  for each image, the stack of each view
         """
-        total = np.full((len(shown), len(self.record.classes)), -np.inf)
+        return np.stack([answer.log_probabilities for answer in self.answers(shown)])
+
+    def answers(self, shown: Sequence[list[Pixels]]) -> list[Answer]:
+        """The answer to each image: softmax and distance averaged over its views.
+
+        shown  for each image, the stack of each view
+        """
+        classes = len(self.record.classes)
+        total, distances = np.full((len(shown), classes), -np.inf), np.zeros(len(shown))
         for index, view in enumerate(self.views):
             by_shape: dict[tuple[int, ...], list[int]] = {}
             for image, stacks in enumerate(shown):
                 by_shape.setdefault(stacks[index].shape, []).append(image)
             for members in by_shape.values():
-                logits = self._logits(np.concatenate([shown[image][index] for image in members]), view)
-                each = self.record.log_probabilities(logits).reshape(len(members), view.count, -1)
+                outputs = self._outputs(np.concatenate([shown[image][index] for image in members]), view)
+                each = self.record.log_probabilities(outputs[:, :classes]).reshape(len(members), view.count, -1)
                 mean = np.logaddexp.reduce(each, axis=1) - np.log(view.count)
                 total[members] = np.logaddexp(total[members], mean + np.log(view.share))
-        return total
+                if self.familiarity:
+                    apart = self.familiarity.distances(outputs[:, classes:]).reshape(len(members), view.count)
+                    distances[members] += view.share * apart.mean(axis=1)
+        if not self.familiarity:
+            return [Answer(row) for row in total]
+        return [Answer(row, float(distance)) for row, distance in zip(total, distances, strict=True)]
 
-    def _logits(self, images: Pixels, view: View) -> NDArray[np.float32]:
-        """Logits (N, K); for a dense view the spatial mean."""
+    def _outputs(self, images: Pixels, view: View) -> NDArray[np.float32]:
+        """What the engine gives for each image (N, ·); for a dense view the spatial mean."""
         parts = -(-len(images) // _batch_size(images.shape[1:3]))
-        logits = np.concatenate([self.engines[view.is_dense](part) for part in np.array_split(images, parts)])
-        return logits.mean(axis=(2, 3)) if view.is_dense else logits
+        outputs = np.concatenate([self.engines[view.is_dense](part) for part in np.array_split(images, parts)])
+        return outputs.mean(axis=(2, 3)) if view.is_dense else outputs
 
-    def _predict(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[LogProbabilities | ImageError]:
+    def _predict(self, window: Sequence[list[Pixels] | ImageError]) -> Iterator[Answer | ImageError]:
         shown = [stacks for stacks in window if not isinstance(stacks, ImageError)]
-        answers = iter(self.log_probabilities(shown) if shown else ())
+        answers = iter(self.answers(shown) if shown else ())
         if self.mapped:
             self.mapped.require_unchanged()
         for stacks in window:
@@ -126,18 +174,25 @@ class Prediction:
     """The prediction of one image: (class name, probability) pairs in descending order, or an error.
 
     path    as given, so that it can be opened; `shown` is for display
-    unsure  whether the top probability is below the model's reject threshold; None without a threshold
+    unsure      whether the top probability is below the model's reject threshold; None without a threshold
+    unfamiliar  whether it is unlike the training images: `distance`, in units of the threshold, above 1; None for a
+                model that can't tell
     """
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     error: str = ""
     unsure: bool | None = None
+    unfamiliar: bool | None = None
+    distance: float | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """Without what the model can't tell."""
+        if self.error:
+            return {"path": self.shown, "error": self.error}
+        doubts = {"unsure": self.unsure, "unfamiliar": self.unfamiliar, "distance": self.distance}
         top = [{"class": name, "probability": share} for name, share in self.top]
-        unsure = {} if self.unsure is None else {"unsure": self.unsure}
-        return {"path": self.shown} | ({"error": self.error} if self.error else {"top": top, **unsure})
+        return {"path": self.shown, "top": top} | {name: said for name, said in doubts.items() if said is not None}
 
     @property
     def shown(self) -> str:
@@ -155,13 +210,13 @@ class Prediction:
 def predict(files: Iterable[File], predictor: Predictor, top: int = 5) -> Iterator[Prediction]:
     """Yield one row per file, in order; an unreadable file is a row with an error."""
     inputs, paths = tee(files)
-    for path, answer in zip(paths, predictor.stream(inputs), strict=True):
+    for path, answer in zip(paths, predictor.answered(inputs), strict=True):
         if isinstance(answer, ImageError):
             yield Prediction(str(path), error=answer.rule)
         else:
-            shares, least = np.exp(answer), predictor.record.reject_threshold
-            unsure = None if least is None else bool(shares.max() < least)
-            yield Prediction(str(path), _top_classes(shares, predictor.record.classes, top), unsure=unsure)
+            likeliest = _top_classes(np.exp(answer.log_probabilities), predictor.record.classes, top)
+            unsure = answer.unsure(predictor.record)
+            yield Prediction(str(path), likeliest, "", unsure, answer.unfamiliar, answer.distance)
 
 
 def _top_classes(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:

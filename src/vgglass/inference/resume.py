@@ -70,7 +70,7 @@ def header(predictor: Predictor, top: int, files: Sequence[Path]) -> Header:
 def model_digest(record: Record) -> str:
     """SHA-256 of the parts of a model file that affect predictions."""
     values = record.as_json()
-    names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "digest")
+    names = ("architecture", "classes", "preprocessing", "temperature", "reject_threshold", "familiarity", "digest")
     decisive = [values[name] for name in names]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

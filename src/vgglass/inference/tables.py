@@ -13,6 +13,7 @@ from vgglass.files import replacing
 from vgglass.inference.predictor import Prediction
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+DOUBTS = ("unsure", "unfamiliar", "distance")  # empty where the model can't tell
 Cell = str | float | bool | None
 GROUP = 16_384  # rows per Parquet row group
 
@@ -54,12 +55,20 @@ def _text(path: Path) -> Any:
 
 def _columns(places: int) -> list[str]:
     ends = ["", *(f"_{place}" for place in range(2, places + 1))][:places]
-    return ["path", *(name + end for end in ends for name in ("class", "probability")), "unsure", "error"]
+    return ["path", *(name + end for end in ends for name in ("class", "probability")), *DOUBTS, "error"]
 
 
 def _cells(row: Prediction, places: int) -> list[Cell]:
     answers = [cell for answer in row.top for cell in answer]
-    return [row.shown, *answers, *[None] * (2 * places - len(answers)), row.unsure, row.error or None]
+    return [
+        row.shown,
+        *answers,
+        *[None] * (2 * places - len(answers)),
+        row.unsure,
+        row.unfamiliar,
+        row.distance,
+        row.error or None,
+    ]
 
 
 def _format_cells(cells: Iterable[Cell]) -> Iterator[str | None]:
@@ -76,7 +85,8 @@ def write_parquet(rows: Iterable[Prediction], file: BinaryIO, places: int) -> No
     import pyarrow
     from pyarrow import parquet
 
-    types = {"probability": pyarrow.float64(), "unsure": pyarrow.bool_()}
+    types = {"probability": pyarrow.float64(), "distance": pyarrow.float64()}
+    types |= {"unsure": pyarrow.bool_(), "unfamiliar": pyarrow.bool_()}
     kinds = [(name, types.get(name.split("_")[0], pyarrow.string())) for name in _columns(places)]
     schema, left = pyarrow.schema(kinds), iter(rows)
     with parquet.ParquetWriter(file, schema) as writer:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from vgglass.errors import ImageError, ModelFileError
 from vgglass.images import Pixels
-from vgglass.inference.predictor import Predictor
+from vgglass.inference.predictor import Answer, Predictor
 from vgglass.server import middleware, monitoring
 from vgglass.server.decoding import DecodedUpload, Decoders
 from vgglass.server.middleware import Bodies
@@ -32,10 +32,10 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One image's log-probabilities (K,), and the seconds that it waited and was computed."""
+class Batched:
+    """The answer to one image, and the seconds that it waited and was computed."""
 
-    log_probabilities: NDArray[np.float64]
+    answer: Answer
     waited: float
     computed: float
 
@@ -47,7 +47,7 @@ class Ready:
     place: Slot
     predictor: Predictor
     stacks: list[Pixels]
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Batched]
     since: float = field(default_factory=time.perf_counter)
 
 
@@ -91,7 +91,7 @@ class Batcher:
     def leave(self, place: Slot) -> None:
         self._places.discard(place)
 
-    async def answer(self, place: Slot, predictor: Predictor, stacks: list[Pixels]) -> Answer:
+    async def answer(self, place: Slot, predictor: Predictor, stacks: list[Pixels]) -> Batched:
         """Queue a decoded image and await its answer. Cancelled before its batch starts, it is never computed."""
         ready = Ready(place, predictor, stacks, asyncio.get_running_loop().create_future())
         self._ready.append(ready)
@@ -130,7 +130,7 @@ class Batcher:
         for ready in batch:
             self.leave(ready.place)
         began = time.perf_counter()
-        work = batch[0].predictor.log_probabilities
+        work = batch[0].predictor.answers
         loop = asyncio.get_running_loop()
         try:
             rows = await loop.run_in_executor(self._thread, work, [ready.stacks for ready in batch])
@@ -157,7 +157,7 @@ class Batcher:
         self._metrics.batch.observe(len(batch))
         for ready, row in zip(batch, rows, strict=True):
             if not ready.answer.done():
-                ready.answer.set_result(Answer(row, began - ready.since, seconds))
+                ready.answer.set_result(Batched(row, began - ready.since, seconds))
 
 
 # Requests: every image admitted, decoded and batched, until the deadline or the client's disconnection.
@@ -167,12 +167,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Row:
-    """One image's probabilities (K,), and the seconds spent on decoding, waiting, and computing its batch."""
+    """The answer to one image, and the seconds spent on decoding, waiting, and computing its batch."""
 
-    probabilities: NDArray[np.float64]
+    answer: Answer
     decoded: float
     waited: float
     computed: float
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(K,)."""
+        return np.exp(self.answer.log_probabilities)
 
 
 @dataclass(frozen=True)
@@ -271,8 +276,8 @@ class Service:
 
     async def _batched(self, place: Slot, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
         decoded = time.perf_counter() - began
-        answer: Answer = await self.batcher.answer(place, predictor, stacks)
-        return Row(np.exp(answer.log_probabilities), decoded, answer.waited, answer.computed)
+        batched = await self.batcher.answer(place, predictor, stacks)
+        return Row(batched.answer, decoded, batched.waited, batched.computed)
 
     def _deadline(self, request: Request) -> float:
         began: float = request.state.began

@@ -47,6 +47,8 @@ _IMAGE = _object(
     name=_TEXT,
     top={"type": "array", "items": _object("class probability", **{"class": _TEXT, "probability": _NUMBER})},
     unsure={"type": "boolean", "description": "The likeliest class is below the model's threshold."},
+    unfamiliar={"type": "boolean", "description": "The image is unlike those that the model was trained on."},
+    distance=_NUMBER | {"description": "From the images trained on; above 1 an image is unfamiliar."},
     error=_object("type message", type=_TEXT, message=_TEXT),
 )
 _PREDICTION = _object(

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vgglass import __version__
+from vgglass import __version__, familiarity
 from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights
 from vgglass.data.duplicates import find_duplicates
+from vgglass.errors import DataError
+from vgglass.familiarity import Familiarity
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record, golden_images
 from vgglass.preprocess import Preprocessing
@@ -20,23 +22,27 @@ from vgglass.training import folds, transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.metrics_log import Display
-from vgglass.training.probe import Probe, fit_probe, wilson
+from vgglass.training.probe import Features, Integers, Probe, fit_probe, folds_of, wilson
 from vgglass.training.recipe import Recipe
 
 HELD_OUT = ("validation", "test")
 NAMED = 5  # classes that a warning lists
+FAMILIARITY_FOLDS = 10  # the more, the nearer to what all images together give
 
 
 @dataclass(frozen=True)
 class FittedHead:
     """A network with another model's convolutions and a fitted fc8.
 
-    metrics  of a model file: cross-validated accuracy, and that of the held-out splits
+    metrics      of a model file: cross-validated accuracy, and that of the held-out splits
+    familiarity  None where there are too few images; `judged` out of fold
     """
 
     network: VGG
     probe: Probe
     metrics: dict[str, Any]
+    familiarity: Familiarity | None
+    judged: int
 
 
 def fit(
@@ -66,14 +72,16 @@ def fit(
             "folds": found.folds, "penalty": best.penalty, "temperature": found.temperature,
         }  # fmt: skip
     if recipe.folds:
-        judged = judge_in_folds(given, recipe, display).figures
-        display.print(str(judged))
-        metrics["folds"] = judged.as_json()
+        in_folds = judge_in_folds(given, recipe, display).figures
+        display.print(str(in_folds))
+        metrics["folds"] = in_folds.as_json()
     for split in HELD_OUT:
         if held := dataset.splits.get(split, ()):
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
             metrics[split] = {"top1": right / len(held), "interval": list(wilson(right / len(held), len(held)))}
-    return FittedHead(network, found, metrics)
+    views, labels, groups, _ = given
+    known, judged = _familiarity(views[0], labels, groups, run, display)
+    return FittedHead(network, found, metrics, known, judged)
 
 
 Given = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.intp], NDArray[np.float64]]
@@ -101,7 +109,7 @@ def judge_in_folds(given: Given, recipe: Recipe, display: Display) -> folds.Fold
 
 
 def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelFile:
-    return fitted.network.to_file(
+    file = fitted.network.to_file(
         tuple(run.classes),
         Preprocessing.from_json(run.preprocessing),
         metrics=fitted.metrics,
@@ -109,6 +117,28 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
         recipe=run.recipe.as_json() | {"from": run.source},
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
+    if not fitted.familiarity:
+        return file
+    how = {"false_alarm_rate": familiarity.FALSE_ALARMS, "images": fitted.judged, "judged_on": "out of fold"}
+    return familiarity.attach(file, fitted.familiarity, **how)
+
+
+def _familiarity(
+    averages: Features, labels: Integers, groups: NDArray[np.intp], run: Run, display: Display
+) -> tuple[Familiarity | None, int]:
+    """What familiarity is judged by, and the number of images that its threshold was chosen on, out of fold.
+
+    As in cross-conformal prediction (Vovk 2015): a Gaussian of nine tenths of the images is a little farther from the
+    rest than that of all will be, so that the rate of false alarms is kept rather than exceeded.
+    """
+    folds = folds_of(labels, groups, FAMILIARITY_FOLDS, run.recipe.seed)
+    try:
+        gaussians = familiarity.fit(averages, labels, run.classes)
+        distances = familiarity.out_of_fold(averages, labels, folds)
+        return Familiarity(gaussians, familiarity.threshold(distances)), len(distances)
+    except DataError as error:
+        display.warn(f"this model will not tell what is unfamiliar to it: {error}")
+        return None, 0
 
 
 def averages_of(run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display) -> Averages:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError, UsageError
-from vgglass.inference.predictor import Predictor
+from vgglass.inference.predictor import Answer, Predictor
 from vgglass.modelfile import ModelFile, Record
 from vgglass.names import casefolded, group_by_case, normalised
 from vgglass.workflows.data import open_data_set, report_line
@@ -81,7 +80,10 @@ def predictions_of(
     total = np.full((len(found.samples), len(first.classes)), -np.inf)
     for source in sources:
         chosen = _open_and_report(source, console, **how)
-        total = np.logaddexp(total, _log_probabilities(chosen, found.samples, first.classes))
+        answers = _answers(chosen, found.samples)
+        own = list(_class_indices(first.classes, chosen.record.classes).values())
+        total = np.logaddexp(total, np.stack([answer.log_probabilities for answer in answers])[:, own])
+    tells = chosen.familiarity is not None and not others
     return Predictions(
         record=first,
         split=split,
@@ -93,6 +95,7 @@ def predictions_of(
         unknown=found.unknown,
         views=chosen.views,
         others=tuple(others),
+        distances=np.array([answer.distance for answer in answers]) if tells else None,
     )
 
 
@@ -324,15 +327,11 @@ def require_same_classes(records: Sequence[Record]) -> None:
             raise DataError(f"class {different[0]!r}", rule, "average models of the same classes")
 
 
-def _log_probabilities(
-    predictor: Predictor, samples: "Sequence[Sample]", classes: Sequence[str]
-) -> NDArray[np.float64]:
-    """Predict log-probabilities (N, K) in the order of `classes`."""
+def _answers(predictor: Predictor, samples: "Sequence[Sample]") -> list[Answer]:
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
 
-    own = _class_indices(classes, predictor.record.classes)
-    return metrics.collect(predictor.stream(map(original, samples)))[:, [own[name] for name in classes]]
+    return list(metrics.readable(predictor.answered(map(original, samples))))
 
 
 def _joined(names: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from vgglass.errors import ImageError
 from vgglass.server import samples
-from vgglass.server.admission import Service
+from vgglass.server.admission import Row, Service
 from vgglass.server.decoding import DecodedUpload
 from vgglass.server.documentation import GLASS_ERRORS, IMAGE
 from vgglass.server.refusals import RefusedError, json_response, plain
@@ -87,7 +87,7 @@ def _add_images(routes: APIRouter, service: Service) -> None:
         except ImageError as error:
             raise RefusedError(422, "bad image", error.value, error.rule, error.remedy) from None
         digest = await subjects.run(request, lambda: session.keep(body, whole))
-        return json_response(_picture_json(session, digest, whole) | _prediction_json(session, row.probabilities))
+        return json_response(_picture_json(session, digest, whole) | _prediction_json(session, row))
 
     @routes.get("/images/{digest}/picture", summary="The image as it was decoded")
     async def picture(request: Request, digest: Digest) -> Response:
@@ -293,13 +293,10 @@ def _picture_json(session: ModelSession, digest: str, whole: DecodedUpload) -> d
     return {"id": digest, "width": width, "height": height, "placement": session.placement(whole)}
 
 
-def _prediction_json(session: ModelSession, probabilities: Any) -> dict[str, Any]:
+def _prediction_json(session: ModelSession, row: Row) -> dict[str, Any]:
     record = session.file.record
-    answer: dict[str, Any] = {"digest": record.digest, "top": glass_json.ranked(record, probabilities)}
-    answer |= session.predictor.settings
-    if record.reject_threshold is not None:
-        answer["unsure"] = bool(probabilities.max() < record.reject_threshold)
-    return answer
+    answer: dict[str, Any] = {"digest": record.digest, "top": glass_json.ranked(record, row.probabilities)}
+    return answer | session.predictor.settings | row.answer.doubts(record)
 
 
 def _jpeg(session: ModelSession, digest: str) -> bytes:

@@ -137,12 +137,10 @@ def _model_json(name: str, predictor: Predictor) -> dict[str, Any]:
 def _image_json(name: str, row: Row | ImageError, record: Record, top: int) -> dict[str, Any]:
     if isinstance(row, ImageError):
         return {"name": name, "error": {"type": "ImageError", "message": f"{row.rule}; {row.remedy}"}}
-    ranked = np.argsort(-row.probabilities, kind="stable")[:top]
-    answers = [{"class": record.classes[index], "probability": float(row.probabilities[index])} for index in ranked]
-    unsure = {}
-    if record.reject_threshold is not None:
-        unsure = {"unsure": bool(row.probabilities.max() < record.reject_threshold)}
-    return {"name": name, "top": answers, **unsure}
+    probabilities = row.probabilities
+    ranked = np.argsort(-probabilities, kind="stable")[:top]
+    answers = [{"class": record.classes[index], "probability": float(probabilities[index])} for index in ranked]
+    return {"name": name, "top": answers, **row.answer.doubts(record)}
 
 
 def _timings(rows: Sequence[Row | ImageError]) -> dict[str, float]:

@@ -29,6 +29,7 @@ class AnswerBars extends PageElement {
     this.#drawBars();
     this.#drawAblated();
     this.child("#unsure", HTMLElement).hidden = !image.unsure;
+    this.child("#unfamiliar", HTMLElement).hidden = !image.unfamiliar;
     this.child("#timing", HTMLElement).textContent = joined(
       fill(words.computed, { engine: image.engine, precision: image.precision, views: image.views }),
       fill(words.took, { milliseconds: Math.round(get().latency) }),

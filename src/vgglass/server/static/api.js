@@ -54,6 +54,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {string} digest of the model that gave it
  * @property {Ranked[]} top
  * @property {boolean} [unsure]
+ * @property {boolean} [unfamiliar]
+ * @property {number} [distance]
  */
 /** @typedef {import("./geometry.js").Placement} Placement */
 /** @typedef {{id: string, width: number, height: number, placement: Placement | null}} Placed */
