@@ -21,7 +21,7 @@ LEVELS = (
     ("plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),
-    ("familiarity", "lineage", "model"),
+    ("drift", "familiarity", "lineage", "model"),
     ("weights",),
     ("data", "engines"),
     ("benchmark", "inference", "training", "glass"),

@@ -32,6 +32,7 @@ OPTIONS = {
     "compare": "--download --engine --json --max-pixels --precision --split --views",
     "calibrate": "--download --engine --false-alarm-rate --json --max-pixels --model --out --precision-target --split",
     "paper": "--columns --data --epochs --from-a --json --lang --out --seed --sides --size --width",
+    "drift": "--json --model --picture --rate",
     "predict": "--actors --download --engine --json --max-pixels --model --out --precision --ray --resume --shard"
     " --sort-into --top --views",
     "summary": "--channels --classes --head --hidden --image-size --json --lang --width",

@@ -23,10 +23,20 @@ ROWS = [
     Prediction("a,b.png", (("猫", 2 / 3), ('the "dog"', 1 / 3))),
     Prediction("two\nlines.png", error="the file is empty"),
     Prediction("\udcff.png", (("half \ud83d", 1.0), ("nothing", 0.0))),
-    Prediction("plain.png", (("one answer", 0.25),), unsure=True, unfamiliar=False, distance=0.5),
+    Prediction(
+        "plain.png",
+        (("one answer", 0.25),),
+        unsure=True,
+        unfamiliar=False,
+        distance=0.5,
+        brightness=0.25,
+        sharpness=-1.0,
+    ),
 ]
-COLUMNS = ["path", "class", "probability", "class_2", "probability_2", "unsure", "unfamiliar", "distance", "error"]
-TYPES = {"probability": "double", "distance": "double", "unsure": "bool", "unfamiliar": "bool"}
+DOUBTS = ("unsure", "unfamiliar", "distance", "brightness", "sharpness")
+COLUMNS = ["path", "class", "probability", "class_2", "probability_2", *DOUBTS, "error"]
+TYPES = dict.fromkeys(("probability", "distance", "brightness", "sharpness"), "double")
+TYPES |= {"unsure": "bool", "unfamiliar": "bool"}
 
 
 def touched(folder: Path, *names: str) -> list[Path]:
@@ -41,10 +51,10 @@ def test_csv_is_read_back(tmp_path: Path) -> None:
     with (tmp_path / "rows.CSV").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             COLUMNS,
-            ["a,b.png", "猫", "0.666667", 'the "dog"', "0.333333", "", "", "", ""],
-            ["two\nlines.png", "", "", "", "", "", "", "", "the file is empty"],
-            ["\\xff.png", "half \\ud83d", "1.000000", "nothing", "0.000000", "", "", "", ""],
-            ["plain.png", "one answer", "0.250000", "", "", "true", "false", "0.500000", ""],
+            ["a,b.png", "猫", "0.666667", 'the "dog"', "0.333333", *[""] * 6],
+            ["two\nlines.png", *[""] * 9, "the file is empty"],
+            ["\\xff.png", "half \\ud83d", "1.000000", "nothing", "0.000000", *[""] * 6],
+            ["plain.png", "one answer", "0.250000", "", "", "true", "false", "0.500000", "0.250000", "-1.000000", ""],
         ]
 
 
@@ -69,10 +79,10 @@ def test_parquet_has_types_and_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
         (name, TYPES.get(name.removesuffix("_2"), "string")) for name in COLUMNS
     ]
     assert [list(row.values()) for row in file.read().to_pylist()] == [
-        ["a,b.png", "猫", 2 / 3, 'the "dog"', 1 / 3, None, None, None, None],
-        ["two\nlines.png", None, None, None, None, None, None, None, "the file is empty"],
-        ["\\xff.png", "half \\ud83d", 1.0, "nothing", 0.0, None, None, None, None],
-        ["plain.png", "one answer", 0.25, None, None, True, False, 0.5, None],
+        ["a,b.png", "猫", 2 / 3, 'the "dog"', 1 / 3, *[None] * 6],
+        ["two\nlines.png", *[None] * 9, "the file is empty"],
+        ["\\xff.png", "half \\ud83d", 1.0, "nothing", 0.0, *[None] * 6],
+        ["plain.png", "one answer", 0.25, None, None, True, False, 0.5, 0.25, -1.0, None],
     ]
 
 

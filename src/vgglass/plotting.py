@@ -16,6 +16,7 @@ from vgglass.errors import MissingExtraError
 from vgglass.files import replacing
 
 BLUE, ORANGE = "#1f6feb", "#d9730d"
+SHOWN_CLASSES = 12  # those whose share moved most
 NUMBERED_CELLS = 30  # maximum number of classes for which cells are annotated
 
 
@@ -105,6 +106,40 @@ def learning_curve(
         axes.minorticks_off()
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, loc="lower right")
+
+
+def drift(
+    before: dict[str, NDArray[np.float64]], now: dict[str, list[float]], shares: NDArray[np.float64],
+    classes: tuple[str, ...], moved: list[str], path: Path,
+) -> None:  # fmt: skip
+    """Plot what a model saw of its training images and what it sees now: a histogram a quantity, and the answers.
+
+    shares  (2, K) of each class among the answers, before and now
+    moved   quantities that are titled so
+    """
+    names = unwritable(classes)
+    labels = [f"class {index}" if name in names else name for index, name in enumerate(classes)]
+    with picture(3.4 * (len(before) + 1), 3.2, path) as figure:
+        for place, (name, known) in enumerate(before.items(), start=1):
+            axes = figure.add_subplot(1, len(before) + 1, place)
+            bins = np.histogram_bin_edges(np.concatenate([known, now[name]]), 24)
+            for values, colour, label in ((known, BLUE, "training record"), (now[name], ORANGE, "now")):
+                axes.hist(
+                    values, bins, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.55, label=label
+                )
+            axes.set(title=f"{name}: moved" if name in moved else name, ylabel="share of the images")
+        axes = figure.add_subplot(1, len(before) + 1, len(before) + 1)
+        order = np.argsort(-np.abs(shares[1] - shares[0]), kind="stable")[:SHOWN_CLASSES]
+        for offset, share, colour, label in (
+            (-0.2, shares[0], BLUE, "training record"),
+            (0.2, shares[1], ORANGE, "now"),
+        ):
+            axes.bar(np.arange(len(order)) + offset, share[order], 0.4, color=colour, alpha=0.7, label=label)
+        axes.set_xticks(
+            range(len(order)), [labels[index] for index in order], rotation=45, ha="right", parse_math=False
+        )
+        axes.set(title="answers: moved" if "answer" in moved else "answers")
+        axes.legend(frameon=False)
 
 
 @contextmanager

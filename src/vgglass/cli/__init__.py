@@ -13,6 +13,7 @@ from vgglass.cli import (
     check,
     convert,
     curve,
+    drift,
     evaluate,
     export,
     look,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 for command in (
     train.demo, check.check, train.train, evaluate.evaluate, evaluate.compare,
-    curve.curve, calibrate.calibrate, paper.paper, predict.predict, convert.summary, convert.convert,
+    curve.curve, calibrate.calibrate, paper.paper, predict.predict, drift.drift, convert.summary, convert.convert,
     export.export, export.verify, bench.bench, shrink.shrink, serve.serve,
     look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,
 ):  # fmt: skip

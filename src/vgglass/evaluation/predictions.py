@@ -4,7 +4,7 @@ N images, K classes.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import sqrt
@@ -38,6 +38,7 @@ class Predictions:
     others             records of an ensemble's further models, whose probabilities are averaged
     folds              where no one model predicted, but each image's a head fitted without it: the first of the repeats
     distances          (N,), from the training images, above 1 unfamiliar; None for a model that can't tell, an ensemble
+    seen               `Answer.quantities` of each image, by their names; of an ensemble's last model
     """
 
     record: Record
@@ -52,6 +53,7 @@ class Predictions:
     others: tuple[Record, ...] = ()
     folds: "FoldFigures | None" = None
     distances: NDArray[np.float64] | None = None
+    seen: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass import drift
 from vgglass.data.loader import prefetch
+from vgglass.drift import TrainingRecord
 from vgglass.engines import Engine
 from vgglass.errors import ImageError
 from vgglass.familiarity import Familiarity
@@ -27,6 +29,7 @@ BATCH_PIXELS = 16 * 224**2  # per call to the engine: no engine gets faster beyo
 LARGEST_BATCH = 256
 PATIENCE = 4  # sources, in batches, to collect at most until one batch of readable images is full
 CHUNK = 4  # sources per task of a thread
+DOUBTS = ("unsure", "unfamiliar", "distance", "brightness", "sharpness")  # fields of a row, where the model can tell
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +37,13 @@ class Answer:
     """What a model answers to one image.
 
     log_probabilities  (K,)
+    brightness, sharpness  of its first view, as `drift.look` gives them
     distance           from the training images, as `Familiarity.distances` gives it; None for a model that has none
     """
 
     log_probabilities: LogProbabilities
+    brightness: float
+    sharpness: float
     distance: float | None = None
 
     @property
@@ -49,6 +55,13 @@ class Answer:
         """Whether the top probability is below the model's reject threshold; None without a threshold."""
         least = record.reject_threshold
         return None if least is None else bool(np.exp(self.log_probabilities.max()) < least)
+
+    @property
+    def quantities(self) -> dict[str, float]:
+        """What drift is told by; 'distance' only where there is one."""
+        probability = float(np.exp(self.log_probabilities.max()))
+        found = {"brightness": self.brightness, "sharpness": self.sharpness, "probability": probability}
+        return found if self.distance is None else found | {"distance": self.distance}
 
     def doubts(self, record: Record) -> dict[str, bool | float]:
         """What there is of 'unsure', 'unfamiliar' and 'distance'."""
@@ -63,6 +76,7 @@ class Predictor:
     about        a line on which engine was chosen and why
     mapped       the memory-mapped model file, checked for modification in place, which would change the weights
     familiarity  by which images are judged unfamiliar; its engines then give 'fc8+average'
+    training     the record that drift is told by, if the model has one
     """
 
     record: Record
@@ -71,6 +85,7 @@ class Predictor:
     about: str = ""
     mapped: Mapped | None = None
     familiarity: Familiarity | None = None
+    training: TrainingRecord | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -132,9 +147,9 @@ class Predictor:
                 if self.familiarity:
                     apart = self.familiarity.distances(outputs[:, classes:]).reshape(len(members), view.count)
                     distances[members] += view.share * apart.mean(axis=1)
-        if not self.familiarity:
-            return [Answer(row) for row in total]
-        return [Answer(row, float(distance)) for row, distance in zip(total, distances, strict=True)]
+        looks = [drift.look(stacks[0][0]) for stacks in shown]
+        known = distances.tolist() if self.familiarity else [None] * len(shown)
+        return [Answer(row, *seen, distance) for row, seen, distance in zip(total, looks, known, strict=True)]
 
     def _outputs(self, images: Pixels, view: View) -> NDArray[np.float32]:
         """What the engine gives for each image (N, ·); for a dense view the spatial mean."""
@@ -177,6 +192,7 @@ class Prediction:
     unsure      whether the top probability is below the model's reject threshold; None without a threshold
     unfamiliar  whether it is unlike the training images: `distance`, in units of the threshold, above 1; None for a
                 model that can't tell
+    brightness, sharpness  as `drift.look` gives them; None for a model without a training record
     """
 
     path: str
@@ -185,12 +201,14 @@ class Prediction:
     unsure: bool | None = None
     unfamiliar: bool | None = None
     distance: float | None = None
+    brightness: float | None = None
+    sharpness: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Without what the model can't tell."""
         if self.error:
             return {"path": self.shown, "error": self.error}
-        doubts = {"unsure": self.unsure, "unfamiliar": self.unfamiliar, "distance": self.distance}
+        doubts = {name: getattr(self, name) for name in DOUBTS}
         top = [{"class": name, "probability": share} for name, share in self.top]
         return {"path": self.shown, "top": top} | {name: said for name, said in doubts.items() if said is not None}
 
@@ -216,7 +234,8 @@ def predict(files: Iterable[File], predictor: Predictor, top: int = 5) -> Iterat
         else:
             likeliest = _top_classes(np.exp(answer.log_probabilities), predictor.record.classes, top)
             unsure = answer.unsure(predictor.record)
-            yield Prediction(str(path), likeliest, "", unsure, answer.unfamiliar, answer.distance)
+            seen = (answer.brightness, answer.sharpness) if predictor.training else (None, None)
+            yield Prediction(str(path), likeliest, "", unsure, answer.unfamiliar, answer.distance, *seen)
 
 
 def _top_classes(row: NDArray[np.float64], classes: Sequence[str], top: int) -> tuple[tuple[str, float], ...]:

@@ -10,10 +10,9 @@ from typing import Any, BinaryIO
 
 from vgglass.errors import MissingExtraError, UsageError
 from vgglass.files import replacing
-from vgglass.inference.predictor import Prediction
+from vgglass.inference.predictor import DOUBTS, Prediction
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-DOUBTS = ("unsure", "unfamiliar", "distance")  # empty where the model can't tell
 Cell = str | float | bool | None
 GROUP = 16_384  # rows per Parquet row group
 
@@ -60,15 +59,8 @@ def _columns(places: int) -> list[str]:
 
 def _cells(row: Prediction, places: int) -> list[Cell]:
     answers = [cell for answer in row.top for cell in answer]
-    return [
-        row.shown,
-        *answers,
-        *[None] * (2 * places - len(answers)),
-        row.unsure,
-        row.unfamiliar,
-        row.distance,
-        row.error or None,
-    ]
+    doubts = [getattr(row, name) for name in DOUBTS]
+    return [row.shown, *answers, *[None] * (2 * places - len(answers)), *doubts, row.error or None]
 
 
 def _format_cells(cells: Iterable[Cell]) -> Iterator[str | None]:
@@ -85,7 +77,7 @@ def write_parquet(rows: Iterable[Prediction], file: BinaryIO, places: int) -> No
     import pyarrow
     from pyarrow import parquet
 
-    types = {"probability": pyarrow.float64(), "distance": pyarrow.float64()}
+    types = dict.fromkeys(("probability", "distance", "brightness", "sharpness"), pyarrow.float64())
     types |= {"unsure": pyarrow.bool_(), "unfamiliar": pyarrow.bool_()}
     kinds = [(name, types.get(name.split("_")[0], pyarrow.string())) for name in _columns(places)]
     schema, left = pyarrow.schema(kinds), iter(rows)

@@ -24,6 +24,7 @@ from vgglass.server.model_store import ModelStore, Options
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError
 from vgglass.server.sessions import Sessions
+from vgglass.server.watch import Watch
 
 
 @dataclass(eq=False)
@@ -193,6 +194,7 @@ class Service:
     bodies: Bodies
     metrics: Metrics
     subjects: Sessions
+    watch: Watch
     timeout: float
 
     @classmethod
@@ -200,7 +202,8 @@ class Service:
         """Create the service of a model file with default limits and a queue of `queue` images. Raises UserError."""
         metrics = Metrics()
         models = ModelStore(path, options, metrics)
-        return cls(models, Batcher(queue, metrics), Decoders(metrics), Bodies(), metrics, Sessions(models), timeout)
+        batcher, decoders, subjects = Batcher(queue, metrics), Decoders(metrics), Sessions(models)
+        return cls(models, batcher, decoders, Bodies(), metrics, subjects, Watch(metrics), timeout)
 
     async def body(self, request: Request) -> bytes:
         """Read the request's body within its deadline. Raises RefusedError."""
@@ -277,6 +280,7 @@ class Service:
     async def _batched(self, place: Slot, predictor: Predictor, stacks: list[Pixels], began: float) -> Row:
         decoded = time.perf_counter() - began
         batched = await self.batcher.answer(place, predictor, stacks)
+        self.watch.see(predictor, batched.answer)
         return Row(batched.answer, decoded, batched.waited, batched.computed)
 
     def _deadline(self, request: Request) -> float:

@@ -67,4 +67,8 @@ class Metrics:
         self.batch = Histogram("vgglass_batch_images", "Images of a batch.", buckets=BATCHES, registry=registry)
         self.killed = Counter("vgglass_decoders_killed", "Decoders that an image brought down.", registry=registry)
         self.reloads = Counter("vgglass_reloads", "Reloads of the model.", ("outcome",), registry=registry)
+        self.drift = Gauge(
+            "vgglass_drift", "Evidence of this week that images differ from the training record: at 1 they do.",
+            ("quantity",), registry=registry,
+        )  # fmt: skip
         self.model = Info("vgglass_model", "The model that serves.", registry=registry)

@@ -27,6 +27,7 @@ from vgglass.workflows.convert import (
 )
 from vgglass.workflows.curve import curve, write_curve
 from vgglass.workflows.data import limit_pixels, read_training_data
+from vgglass.workflows.drift import drift
 from vgglass.workflows.evaluate import (
     compare,
     draw_confusion,
@@ -60,6 +61,7 @@ from vgglass.workflows.train import preview, train, write_digits
 __all__ = [
     "Model", "architecture", "bench", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
     "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking",
+    "drift",
     "engine", "evaluate", "evaluation_predictor", "export", "features", "is_complete", "is_first_process", "is_foreign",
     "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_parent",
     "load_record", "open_source", "paper", "parent_path", "predict", "predictions_of", "predictions_on_split",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from vgglass import familiarity, modelfile
+from vgglass import drift, familiarity, modelfile
 from vgglass.errors import DataError, UsageError
 from vgglass.familiarity import Familiarity
 from vgglass.modelfile import ModelFile
@@ -38,6 +38,7 @@ class Calibrated:
     before, after  calibration on the images used for fitting
     threshold      None unless a target precision was given
     familiarity    `Record.familiarity` as written; empty for a model that can't tell what is unfamiliar to it
+    recorded       whether these images are the training record that drift is told by; too few are not
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Calibrated:
     after: "Calibration"
     threshold: "Threshold | None"
     familiarity: Mapping[str, Any]
+    recorded: bool
 
     def as_json(self) -> dict[str, Any]:
         found = {"before": self.before.as_json(), "after": self.after.as_json()}
@@ -189,6 +191,13 @@ def _fit_and_write(file: ModelFile, path: Path, found: Any, digest: str, target:
         reject_threshold=threshold.value if threshold else None,
         data={**file.record.data, "calibration": about},
     )
-    modelfile.save(replace(file, record=record), path)
+    seen = {name: values for name, values in found.seen.items() if name != "distance"} | {"probability": confidence}
+    if record.familiarity and found.distances is not None:
+        seen["distance"] = found.distances * found.record.familiarity["threshold"] / record.familiarity["threshold"]
+    written = drift.attach(replace(file, record=record), seen, found.predicted)
+    modelfile.save(written, path)
     before, after = calibration(found), calibration(mended)
-    return Calibrated(path, found.split, len(labels), temperature, before, after, threshold, record.familiarity)
+    recorded = drift.attached(written) is not None
+    return Calibrated(
+        path, found.split, len(labels), temperature, before, after, threshold, record.familiarity, recorded
+    )

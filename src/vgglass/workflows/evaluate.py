@@ -96,6 +96,7 @@ def predictions_of(
         views=chosen.views,
         others=tuple(others),
         distances=np.array([answer.distance for answer in answers]) if tells else None,
+        seen={name: [each.quantities[name] for each in answers] for name in answers[0].quantities},
     )
 
 

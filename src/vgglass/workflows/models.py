@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from vgglass import familiarity, lineage, modelfile, names, weights
+from vgglass import drift, familiarity, lineage, modelfile, names, weights
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import MissingExtraError, ModelFileError, UsageError
 from vgglass.modelfile import ModelFile, Record
@@ -162,13 +162,14 @@ def predictor(
     parsed = parse(usual if views is None else views, source.record)
     choice = choose(source, engine, precision)
     known = familiarity.attached(source) if isinstance(source, ModelFile) else None
+    training = drift.attached(source) if isinstance(source, ModelFile) else None
     output: Output = "fc8+average" if known else "fc8"
     engines = {kind: open_engine(source, choice, output, dense=kind) for kind in {view.is_dense for view in parsed}}
     record = source.record
     if isinstance(source, ModelFile) and not record.digest:  # created in memory and never saved
         record = replace(record, digest=modelfile.weights_digest(source.weights))
     mapped = source.mapped if isinstance(source, ModelFile) else None
-    return Predictor(record, parsed, engines, str(choice), mapped, known)
+    return Predictor(record, parsed, engines, str(choice), mapped, known, training)
 
 
 def features(model: ModelFile, name: str, precision: str, output: "Output") -> "Engine":

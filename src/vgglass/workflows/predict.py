@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from vgglass import inference
+from vgglass.drift import Monitor
 from vgglass.errors import UsageError
 from vgglass.inference import Prediction
 from vgglass.inference.predictor import Predictor
@@ -67,7 +68,24 @@ def stream_predictions(
     else:
         rows = answer(files)
     rows = inference.sorted_into(apart, rows) if apart else rows
+    rows = _watched(rows, chosen, console)
     return _with_progress(rows, len(files), console or Console(stderr=True)) if len(files) > FEW_FILES else rows
+
+
+def _watched(rows: Iterator[Prediction], chosen: Predictor, console: Console | None) -> Iterator[Prediction]:
+    """The same rows; at their end a line where they differ from the model's training record."""
+    if chosen.training is None:
+        yield from rows
+        return
+    monitor, classes = Monitor(chosen.training), {name: index for index, name in enumerate(chosen.record.classes)}
+    for row in rows:
+        if row.top:
+            seen = {name: getattr(row, name) for name in chosen.training.values}
+            monitor.add(seen, classes[row.label])
+        yield row
+    if monitor.has_moved:
+        named = ", ".join(monitor.moved) or "several quantities together"
+        report_line(f"these images differ from those of the training record in {named}: see vgglass drift", console)
 
 
 def _with_progress(rows: Iterator[Prediction], files: int, console: Console) -> Iterator[Prediction]:
