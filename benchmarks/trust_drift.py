@@ -63,7 +63,9 @@ def measure(predictor: Predictor, paths: list[Path]) -> None:
                     named |= set(monitor.moved)
                     break
         title = name if pool else "a class's share doubled"
-        table.add_row(title, f"{len(found)} of {RUNS}", f"{np.median(found or [np.nan]):.0f}", ", ".join(sorted(named)))
+        table.add_row(
+            title, f"{len(found)} of {RUNS}", f"{np.median(found) if found else np.nan:.0f}", ", ".join(sorted(named))
+        )
     console.print(table)
 
 

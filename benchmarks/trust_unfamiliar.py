@@ -3,6 +3,8 @@
 import gzip
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from vgglass.data.folder import open_data
 from vgglass.images import Pixels
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import fit
-from vgglass.training.probe import fit_probe
+from vgglass.training.probe import Probe, fit_probe
 from vgglass.workflows.features import LabelledFeatures, labelled_features
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -72,12 +74,12 @@ def separation(train: LabelledFeatures, held: LabelledFeatures, averages: dict[s
         x, y = train.vectors[own], np.searchsorted(known, train.labels[own])
         head = fit_probe(x[None], y, train.groups[own], np.ones(KNOWN), 0)
         gaussians = familiarity.fit(x, y, [train.classes[index] for index in known])
-        scores = {
+        scores: dict[str, Callable[[Array], Array]] = {
             "Gaussians, shrunk covariance (chosen)": gaussians.distances,
-            "10th nearest neighbour": lambda q, x=x: neighbour(x, q, 10),
-            "1st nearest neighbour": lambda q, x=x: neighbour(x, q, 1),
-            "maximum softmax probability": lambda q, head=head: -log_softmax(head.logits(q), axis=1).max(axis=1),
-            "energy": lambda q, head=head: -logsumexp(head.logits(q), axis=1),
+            "10th nearest neighbour": partial(neighbour, x, 10),
+            "1st nearest neighbour": partial(neighbour, x, 1),
+            "maximum softmax probability": partial(doubt, head),
+            "energy": partial(energy, head),
         }
         others = {"near: other classes": held.vectors[~of_known], **averages}
         others["far, all"] = np.concatenate([averages[name] for name in FAR])
@@ -95,7 +97,19 @@ def auroc(inside: Array, outside: Array) -> float:
     return float(roc_auc_score(np.r_[np.zeros(len(inside)), np.ones(len(outside))], np.r_[inside, outside]))
 
 
-def neighbour(training: Array, queries: Array, k: int) -> Array:
+def doubt(head: Probe, queries: Array) -> Array:
+    """Minus the logarithm of the largest probability (Hendrycks and Gimpel 2017)."""
+    found: Array = -log_softmax(head.logits(queries), axis=1).max(axis=1)
+    return found
+
+
+def energy(head: Probe, queries: Array) -> Array:
+    """Liu et al. 2020."""
+    found: Array = -logsumexp(head.logits(queries), axis=1)
+    return found
+
+
+def neighbour(training: Array, k: int, queries: Array) -> Array:
     """Distance from the k-th nearest training image, of averages of length 1 (Sun et al. 2022)."""
     one, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (training, queries))
     found: Array = np.sort(-other @ one.T, axis=1)[:, k - 1]
@@ -212,4 +226,5 @@ def clouds(generator: np.random.Generator) -> Array:
     radius[0, 0] = 1
     spectrum = np.fft.fft2(generator.normal(size=(224, 224))) / radius ** generator.uniform(0.8, 1.6)
     waves: Array = np.fft.ifft2(spectrum).real
-    return (waves - waves.min()) / np.ptp(waves)
+    shares: Array = (waves - waves.min()) / np.ptp(waves)
+    return shares

@@ -1,11 +1,14 @@
 """The page of servers of other kinds."""
 
+import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from familiar_models import fitted
 from glass_subjects import model
 from pages import save_named, visit
 from served import Served
@@ -46,6 +49,21 @@ def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
         expect(page.locator("#bars .class").first).to_have_text(row.top[0][0])
         assert not page.is_visible("#strip")
         page.close()
+
+
+@pytest.mark.slow
+def test_an_unfamiliar_image_is_said(browser: Browser, folder: Path) -> None:
+    for least, said in ((1e-3, True), (1e3, False)):
+        path = folder / "knowing.safetensors"
+        modelfile.save(replace(fitted(modelfile.load(folder / "small.safetensors"), least), mapped=None), path)
+        with Served(folder, path) as server:
+            page = browser.new_page(locale="en-US")
+            visit(page, server)
+            page.set_input_files("#file", folder / "photo.jpg")
+            expect(page.locator("#bars .class").first).to_be_visible()
+            assert page.is_visible("#unfamiliar") == said
+            expect(page.locator("#unfamiliar")).to_have_text(re.compile("Unfamiliar: this image is unlike those"))
+            page.close()
 
 
 @pytest.mark.slow
