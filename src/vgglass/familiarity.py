@@ -9,6 +9,7 @@ n images, D channels of pool5, K classes.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,16 @@ class Gaussians:
 
     def distances(self, averages: Features) -> Distances:
         """Mahalanobis distance (n,) of pool5's averages (n, D) from the nearest class, up to a factor."""
-        means = self.means.astype(np.float64)
-        whitened = _of_length_1(averages) @ self.whitening.astype(np.float64)
+        means, whitening = self._wide
+        whitened = _of_length_1(averages) @ whitening
         squared = (whitened**2).sum(axis=1)[:, None] + (means**2).sum(axis=1) - 2 * whitened @ means.T
         nearest: Distances = np.sqrt(np.maximum(squared.min(axis=1), 0))
         return nearest
+
+    @cached_property
+    def _wide(self) -> tuple[Distances, Distances]:
+        """Converted once: it takes longer than a distance."""
+        return self.means.astype(np.float64), self.whitening.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
