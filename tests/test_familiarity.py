@@ -33,8 +33,9 @@ def clusters(each: int = 20, channels: int = 6, seed: int = 0) -> tuple[Any, Any
 
 
 def shrunk(residuals: Any) -> Any:
-    found = LedoitWolf(assume_centered=True).fit(residuals).covariance_
-    return 0.3 * found + 0.7 * np.trace(found) / len(found) * np.eye(len(found))
+    kept = (1 - LedoitWolf(assume_centered=True).fit(residuals).shrinkage_) ** 3
+    sample = residuals.T @ residuals / len(residuals)
+    return kept * sample + (1 - kept) * np.trace(sample) / len(sample) * np.eye(len(sample))
 
 
 def test_the_covariance_is_ledoit_and_wolfs_shrunk_further() -> None:
