@@ -48,14 +48,13 @@ def test_darkness_is_no_blur() -> None:
 
 
 def test_the_first_bets_by_hand() -> None:
-    known = TrainingRecord({"brightness": np.arange(10.0, 110.0)}, np.array([50, 50]))
-    monitor = Monitor(known)
+    known = TrainingRecord({"brightness": np.arange(10.0, 10_010.0)}, np.array([5000, 5000]))
+    monitor = Monitor(known)  # of so many images that no leeway is left
     assert monitor.total == pytest.approx(0)
     monitor.add({"brightness": 5.0}, 1)  # darker than all: at place -1
-    leeway = 1 + np.abs(STAKES) / math.sqrt(300)
-    assert monitor.evidence["brightness"] == pytest.approx(math.log(np.mean((1 - STAKES) / leeway)))
-    # A class of share 1/2 at the odds 5:2 has 5/7, at 2:5 it has 2/7; the leeway is 0.05 of their difference.
-    gains = np.array([[5 / 7, 2 / 7], [2 / 7, 5 / 7]]) / 0.5 / (1 + 0.05 * (3 / 7) / 0.5)
+    assert monitor.evidence["brightness"] == pytest.approx(math.log(np.mean(1 - STAKES)))
+    # A class of share 1/2 at the odds 5:2 has 5/7, at 2:5 it has 2/7.
+    gains = np.array([[5 / 7, 2 / 7], [2 / 7, 5 / 7]]) / 0.5
     assert monitor.evidence["answer"] == pytest.approx(math.log(gains.mean()))
     assert monitor.total == pytest.approx(math.log(np.mean(np.exp(list(monitor.evidence.values())))))
     monitor.restart()
@@ -78,6 +77,20 @@ def test_no_bet_gains_while_nothing_has_changed() -> None:
         monitor.add(dict.fromkeys(QUANTITIES, 0.0), answer)
         gains.append(np.exp(monitor.evidence["answer"]))
     assert np.mean(gains) <= 1
+
+
+def test_a_record_is_a_sample_itself() -> None:
+    """What is a little beside it, as another sample would be, gains nothing however long it comes."""
+    known = record(100)
+    monitor, places = Monitor(known), np.random.default_rng(0).random(2000)
+    for place in places:  # of mean 0.5 + 2 standard errors of 100 places
+        higher = min(place + 2 * 0.0289, 0.999)
+        values = {name: each[int(100 * higher)] for name, each in known.values.items()}
+        monitor.add(values, int(4 * place))
+    assert not monitor.has_moved
+    for place in places[:400]:
+        monitor.add({name: each[int(100 * min(place + 0.3, 0.999))] for name, each in known.values.items()}, 0)
+    assert monitor.has_moved
 
 
 @pytest.mark.parametrize(("moved", "shift", "share"), [("sharpness", 1.0, 0.25), ("answer", 0.0, 0.6)])

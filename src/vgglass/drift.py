@@ -27,7 +27,7 @@ BLACK = 0.1  # added to the sums of pixels: an even image has both 0
 LEAST = 50  # below that a record vouches for nothing
 STAKES = np.array([-0.9, -0.6, -0.3, 0.3, 0.6, 0.9])
 ODDS = np.array([0.4, 2.5])  # by which a class's odds change: a share of 0.1 doubles at 2.25, one of 0.2 at 2.67
-SURE = 1.0  # standard errors of the record, a sample itself, from which on a bet gains
+SURE = 3.0  # standard errors of the record, a sample itself, from which on a bet grows
 
 Numbers = NDArray[np.float64]
 
@@ -67,9 +67,12 @@ class Monitor:
         counts = record.answers[:, None]
         share = (counts + 0.5) / (counts.sum() + len(counts) / 2)  # half an image more, so that none is 0
         tilted = share * ODDS / (1 - share + share * ODDS)
-        own, other = tilted / share, (1 - tilted) / (1 - share)
-        leeway = 1 + SURE * np.sqrt(share * (1 - share) / record.images) * np.abs(own - other)
-        self._own, self._other = np.log(own / leeway), np.log(other / leeway)  # (K, bets): what an answer gains
+        own, other = np.log(tilted / share), np.log((1 - tilted) / (1 - share))
+        away = SURE * np.sqrt(share * (1 - share) / record.images) * np.sign(ODDS - 1)
+        edge = np.clip(share + away, 0, 1)
+        leeway = np.maximum(edge * own + (1 - edge) * other, 0)
+        self._own, self._other = own - leeway, other - leeway  # (K, bets): what an answer gains
+        self._leeway = _leeway(record.images)
         self.restart()
 
     def restart(self) -> None:
@@ -84,8 +87,7 @@ class Monitor:
         for name, known in self.record.values.items():
             below, upto = np.searchsorted(known, values[name]), np.searchsorted(known, values[name], side="right")
             place = (below + upto) / len(known) - 1  # -1 to 1, of mean 0 over the record
-            leeway = SURE / math.sqrt(3 * len(known))
-            self._wealth[name] += np.log((1 + STAKES * place) / (1 + np.abs(STAKES) * leeway))
+            self._wealth[name] += np.log1p(STAKES * place) - self._leeway
         self._wealth[ANSWER] += self._other
         self._wealth[ANSWER][answer] += self._own[answer] - self._other[answer]
 
@@ -115,6 +117,17 @@ class Monitor:
     def likeliest_class(self) -> int:
         """The class whose share has changed most evidently."""
         return int(self._wealth[ANSWER].max(axis=1).argmax())
+
+
+def _leeway(images: int) -> Numbers:
+    """What is taken from each bet on a quantity: its mean growth while the mean place is SURE standard errors from 0.
+
+    Places from -1 to 1 have the deviation 1 / sqrt(3); their density there is taken as a straight line.
+    """
+    places = np.linspace(-1, 1, 401)
+    mean = np.sign(STAKES)[:, None] * min(SURE / math.sqrt(3 * images), 1 / 3)
+    growth = (np.log1p(STAKES[:, None] * places) * (1 + 3 * mean * places)).mean(axis=1)
+    return np.maximum(growth, 0)
 
 
 def _log_mean(logarithms: Numbers) -> float:
