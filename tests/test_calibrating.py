@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -73,8 +74,8 @@ def test_only_the_record_changes(trained: Path, calibrated: Path) -> None:
     assert about["digest"] == sources.digits().digest("validation") == after.record.data["digests"]["validation"]
     assert after.record.reject_threshold == about["threshold"]["value"]
     data = {name: value for name, value in after.record.data.items() if name != "calibration"}
-    plain = {"temperature": None, "reject_threshold": None, "familiarity": {}, "attached_digest": ""}
-    assert replace(after.record, data=data, **plain) == before.record  # type: ignore[arg-type]
+    plain: dict[str, Any] = {"temperature": None, "reject_threshold": None, "familiarity": {}, "attached_digest": ""}
+    assert replace(after.record, data=data, **plain) == before.record
     for name, weights in before.weights.items():
         np.testing.assert_array_equal(weights, after.weights[name])
     np.testing.assert_array_equal(before.golden_logits, after.golden_logits)
@@ -98,7 +99,7 @@ def test_what_is_unfamiliar_keeps_its_promise_on_test_images(calibrated: Path, t
     for number in range(20):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
         Image.fromarray(pixels).save(noise / f"{number}.png")
-    assert np.mean([row.unfamiliar for row in workflows.predict(calibrated, [noise])]) > 0.7  # type: ignore[list-item]
+    assert np.mean([row.unfamiliar for row in workflows.predict(calibrated, [noise])]) > 0.7
     assert workflows.evaluate(calibrated, ensemble=[calibrated]).familiar is None
 
 

@@ -105,7 +105,8 @@ def test_an_image_is_measured_by_the_other_folds() -> None:
 
 
 def test_a_file_keeps_it_and_may_lose_it(tmp_path: Path) -> None:
-    model = replace(fitted(drawn()), attached={"training.features": np.ones(3, np.float16)} | fitted(drawn()).attached)
+    model = fitted(drawn())
+    model = replace(model, attached={**model.attached, "training.features": np.ones(3, np.float16)})
     modelfile.save(model, tmp_path / "m.safetensors")
     loaded = modelfile.load(tmp_path / "m.safetensors")
     found = familiarity.attached(loaded)
@@ -163,10 +164,10 @@ def test_logits_and_the_average_come_together(name: str, head: str) -> None:
     np.testing.assert_allclose(both, np.hstack([logits, pool5.mean(axis=(2, 3))]), rtol=1e-5, atol=1e-5)
     large = np.stack([photograph(96, 128, seed=seed) for seed in range(2)])
     maps = workflows.engine(file, dense=True, **how)(large)  # type: ignore[arg-type]
-    found = workflows.engine(file, output="fc8+average", dense=True, **how)(large)  # type: ignore[arg-type]
+    found = workflows.engine(file, output="fc8+average", dense=True, **how)(large)
     assert found.shape == (2, 7 + 64, *maps.shape[2:])
     np.testing.assert_allclose(found[:, :7], maps, rtol=1e-5, atol=1e-5)
-    corner = workflows.engine(file, output="fc8+average", dense=True, **how)(images)[:, :, 0, 0]  # type: ignore[arg-type]
+    corner = workflows.engine(file, output="fc8+average", dense=True, **how)(images)[:, :, 0, 0]
     np.testing.assert_allclose(corner, both, rtol=1e-4, atol=1e-5)
 
 
@@ -185,7 +186,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def divided(folder: Path) -> ModelFile:
     """Its threshold lies between the distances of these images."""
     rows = workflows.predict(fitted(drawn()), [folder])
-    return fitted(drawn(), float(np.median([row.distance for row in rows])))  # type: ignore[misc]
+    return fitted(drawn(), float(np.median([row.distance for row in rows])))
 
 
 def test_rows_say_what_is_unfamiliar(divided: ModelFile, folder: Path, tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_the_distance_is_the_mean_over_the_views(divided: ModelFile, folder: Pat
     each = [workflows.predict(divided, [folder], views=views, precision="float32") for views in ("centre", "dense@64")]
     both = workflows.predict(divided, [folder], views="centre+dense@64", precision="float32")
     for row, *alone in zip(both, *each, strict=True):
-        assert row.distance == pytest.approx(np.mean([one.distance for one in alone]), rel=1e-5)  # type: ignore[arg-type]
+        assert row.distance == pytest.approx(np.mean([one.distance for one in alone]), rel=1e-5)
 
 
 def test_a_model_without_it_says_nothing(folder: Path, tmp_path: Path, divided: ModelFile) -> None:

@@ -127,7 +127,8 @@ def _leeway(images: int) -> Numbers:
     places = np.linspace(-1, 1, 401)
     mean = np.sign(STAKES)[:, None] * min(SURE / math.sqrt(3 * images), 1 / 3)
     growth = (np.log1p(STAKES[:, None] * places) * (1 + 3 * mean * places)).mean(axis=1)
-    return np.maximum(growth, 0)
+    found: Numbers = np.maximum(growth, 0)
+    return found
 
 
 def _log_mean(logarithms: Numbers) -> float:
