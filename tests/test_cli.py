@@ -22,7 +22,8 @@ from vgglass.data import sources
 
 OPTIONS = {
     "demo": "--out",
-    "check": "--html --image-size --json --manifest --max-pixels --quarantine --recipe --yes",
+    "check": "--apply --download --from --html --image-size --json --labels --manifest --max-pixels --move --out"
+    " --preprocessing --quarantine --recipe --undo --yes",
     "train": "--architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size --keep"
     " --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume --seed --set"
     " --train --workers",
@@ -64,8 +65,8 @@ def test_python_names_are_frozen() -> None:
     import vgglass as package
 
     assert package.__all__ == [
-        "VGG", "calibrate", "check", "compare", "curve", "engine", "evaluate", "export", "load", "paper", "predict",
-        "pretrained", "report", "shrink", "train", "verify",
+        "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load", "paper",
+        "predict", "pretrained", "report", "shrink", "train", "verify",
     ]  # fmt: skip
     assert all(callable(getattr(package, name)) for name in package.__all__)
 

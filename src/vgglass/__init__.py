@@ -1,6 +1,7 @@
 """vgglass: VGG image classification that you can see through.
 
     vgglass.check(folder)                       find broken, unusual, duplicate and leaked images
+    vgglass.check_labels(folder, weights)       find labels that are probably wrong
     vgglass.train(folder, out="runs/mine")      train on a folder of class folders
     vgglass.evaluate(model, folder)             compute metrics on held-out images
     vgglass.report(model, folder, "report.html")   as evaluate, with a page that shows the images behind each metric
@@ -22,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 __all__ = [
-    "VGG", "calibrate", "check", "compare", "curve", "engine", "evaluate", "export", "load", "paper", "predict",
-    "pretrained", "report", "shrink", "train", "verify",
+    "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load", "paper",
+    "predict", "pretrained", "report", "shrink", "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from vgglass.workflows.curve import curve
     from vgglass.workflows.evaluate import compare, evaluate
     from vgglass.workflows.export import export, verify
+    from vgglass.workflows.labels import check_labels
     from vgglass.workflows.models import engine, load, pretrained
     from vgglass.workflows.paper import paper
     from vgglass.workflows.predict import predict

@@ -1,12 +1,13 @@
 """vgglass check."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vgglass.cli import output
+from vgglass.cli import labels, output
+from vgglass.cli.convert import Download, Preprocessing
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
 from vgglass.locale import words
@@ -31,6 +32,22 @@ def check(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="And move those files to DIR.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Everything for a program.")] = False,
+    labels_: Annotated[bool, typer.Option("--labels", help="Find labels that are probably wrong instead.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="With --labels: whose features judge, as in train --from."),
+    ] = None,
+    preprocessing: Preprocessing = None,
+    out: Annotated[Path | None, typer.Option(help="With --labels: write the suspects to this .csv.")] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="With --labels: write a --manifest with the decisions in this list."),
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="With --apply: or move files; which ones, without --yes.")
+    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="With --labels: put back what the last --move moved.")] = False,
+    download: Download = False,
     max_pixels: MaxPixels = None,
 ) -> None:
     """Audit a folder before training: what is broken, odd, doubled or leaked.
@@ -50,7 +67,30 @@ def check(
     animated: several frames; odd-mode: CMYK, alpha, palettes; deep: over 8 bits;
     rotated: by EXIF; extreme-aspect: a side three times the other;
     large-cut: the crop takes most away; small: less than the network's input.
+
+    With --labels, heads that did not see an image judge its label (confident learning): the suspects, the nearest
+    images of either class, and how often one class is labelled as another. Exit status 0. Decide on the page of --html
+    or in the list of --out, then --apply the list; no file moves but by --move --yes, and --undo puts all back.
     """
+    given = {
+        "labels": labels_, "recipe": recipe, "image-size": image_size, "manifest": manifest, "html": html,
+        "quarantine": quarantine, "yes": yes, "json": json, "from": source, "preprocessing": preprocessing, "out": out,
+        "apply": apply, "move": move, "undo": undo, "download": download,
+    }  # fmt: skip
+    asked = {name for name, value in given.items() if value}
+    if labels_:
+        labels.require_consistent(asked)
+        if undo:
+            labels.undo(folder)
+        elif apply:
+            labels.apply(folder, apply, manifest=manifest, yes=yes)
+        else:
+            labels.judge(
+                folder, source, preprocessing=preprocessing, download=download, html=html, out=out, json=json
+            )  # fmt: skip
+        return
+    if alone := sorted(asked & {"from", "preprocessing", "out", "apply", "move", "undo", "download"}):
+        raise UsageError(f"--{alone[0]}", "belongs to --labels", "add --labels")
     if yes and quarantine is None:
         raise UsageError("--yes", "moves files to the folder of --quarantine", "add --quarantine DIR")
     if yes and manifest:
@@ -76,7 +116,7 @@ def check(
         notes.print(f"Written: {path}: {count} files {moved}", soft_wrap=True)
     if manifest:
         dataset = workflows.write_manifest(found, manifest)
-        counts = _counted({name: len(samples) for name, samples in dataset.splits.items()})
+        counts = output.counted({name: len(samples) for name, samples in dataset.splits.items()})
         notes.print(f"Written: {manifest}: {counts}", soft_wrap=True)
         if torn := workflows.between_splits(dataset):
             notes.print(f"left out {len(torn)} that would join two splits:", style="yellow")
@@ -93,9 +133,9 @@ def _show(audit: "Audit", console: Console) -> None:
     )  # fmt: skip
     if facts["understood"]:
         console.print(facts["understood"], markup=False, highlight=False, soft_wrap=True)
-    console.print(_counted({text["splits"][name]: count for name, count in facts["splits"].items()}))
+    console.print(output.counted({text["splits"][name]: count for name, count in facts["splits"].items()}))
     if formats := {name: count for name, count in facts["formats"].items() if name}:
-        console.print(_counted(formats))
+        console.print(output.counted(formats))
     if facts["median_cut"] is not None:
         cut = f"{facts['median_cut']:.0%}"
         note = text["cropNote"][facts["fit"]].format(resized=facts["resize"], side=facts["size"], cut=cut)
@@ -122,10 +162,6 @@ def _show(audit: "Audit", console: Console) -> None:
             console.print(f"  {text['more'].format(count=len(cases) - SHOWN)}")
     if not audit.findings:
         console.print(f"\n{text['nothing']}")
-
-
-def _counted(counts: dict[str, Any]) -> str:
-    return "   ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
 def _line(audit: "Audit", case: "Case", template: str) -> str:

@@ -34,6 +34,10 @@ def visible(name: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
+def counted(counts: dict[str, Any]) -> str:
+    return "   ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
 def print_json(value: Any) -> None:
     sys.stdout.write(_as_json(value) + "\n")
 

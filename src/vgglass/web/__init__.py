@@ -1,6 +1,7 @@
 """Building blocks of the self-contained HTML pages: shared styles and script, inlined JSON data, thumbnails."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -23,6 +24,16 @@ def inlined(template: str) -> str:
         text = files("vgglass.web").joinpath(name).read_text(encoding="utf-8")
         template = template.replace(mark, re.sub("^export ", "", text, flags=re.MULTILINE))
     return template
+
+
+def sealed(page: str) -> str:
+    """Insert the SHA-256 of the page's script into its content security policy, so that no other script runs in it.
+
+    Texts and data are inserted elsewhere, as JSON, afterwards.
+    """
+    script = page.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return page.replace("/*HASH*/", f"sha256-{digest}")
 
 
 def filled(page: str, words: Any, facts: Any) -> str:

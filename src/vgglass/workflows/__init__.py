@@ -37,6 +37,14 @@ from vgglass.workflows.evaluate import (
     predictions_on_split,
 )
 from vgglass.workflows.export import export, verify
+from vgglass.workflows.labels import (
+    apply_labels,
+    check_labels,
+    plan_moves,
+    undo_moves,
+    write_label_page,
+    write_suspects,
+)
 from vgglass.workflows.models import (
     Model,
     engine,
@@ -59,14 +67,14 @@ from vgglass.workflows.shrink import draw_shrinking, shrink
 from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
-    "Model", "architecture", "bench", "between_splits", "calibrate", "check", "compare", "convert_from_foreign",
-    "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking",
-    "drift",
-    "engine", "evaluate", "evaluation_predictor", "export", "features", "is_complete", "is_first_process", "is_foreign",
-    "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_parent",
-    "load_record", "open_source", "paper", "parent_path", "predict", "predictions_of", "predictions_on_split",
-    "predictor", "prepare_process", "pretrained", "preview", "quarantine", "read_training_data", "report",
-    "require_manifest_place", "require_pictures", "require_quarantine_place", "require_torch", "shrink",
-    "starting_model", "stream_predictions", "train", "verify", "write_audit_page", "write_curve", "write_digits",
-    "write_manifest", "write_rows",
+    "Model", "apply_labels", "architecture", "bench", "between_splits", "calibrate", "check", "check_labels", "compare",
+    "convert_from_foreign", "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench",
+    "draw_confusion", "draw_shrinking", "drift", "engine", "evaluate", "evaluation_predictor", "export", "features",
+    "is_complete", "is_first_process", "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables",
+    "limit_pixels", "load", "load_parent", "load_record", "open_source", "paper", "parent_path", "plan_moves",
+    "predict", "predictions_of", "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview",
+    "quarantine", "read_training_data", "report", "require_manifest_place", "require_pictures",
+    "require_quarantine_place", "require_torch", "shrink", "starting_model", "stream_predictions", "train",
+    "undo_moves", "verify", "write_audit_page", "write_curve", "write_digits", "write_label_page", "write_manifest",
+    "write_rows", "write_suspects",
 ]  # fmt: skip

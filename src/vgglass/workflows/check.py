@@ -46,10 +46,14 @@ def write_manifest(audit: "Audit", path: str | Path) -> "Dataset":
 
     Images whose content is in an existing manifest at `path` keep their split. Raises DataError, MissingExtraError.
     """
+    return keep_manifest(audit.survey.dataset(), Path(path))
+
+
+def keep_manifest(dataset: "Dataset", path: Path) -> "Dataset":
+    """Write a data set to a manifest as `write_manifest` does."""
     from vgglass.data import manifest
     from vgglass.data.folder import trainable
 
-    path, dataset = Path(path), audit.survey.dataset()
     if dataset.splits.keys() & {"train", "all"}:
         dataset = trainable(dataset, manifest.sides(path) if path.exists() else {})
     manifest.write(dataset, path)
