@@ -69,10 +69,10 @@ class Moves:
         moved = [(source, target) for source, target in moved if source not in waiting]
         for source, target in moved:
             target.rename(source)
-        for folder in map(self.folder.joinpath, reversed(self.folders)):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
         self.journal.unlink()
+        for made in (*map(self.folder.joinpath, reversed(self.folders)), self.journal.parent):
+            if made.is_dir() and not any(made.iterdir()):
+                made.rmdir()
         return len(moved)
 
 
