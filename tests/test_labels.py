@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pictures import photographs, save, scene
 from typed import vgglass
 from vgglass import workflows
+from vgglass.data.folder import open_data
 from vgglass.errors import DataError, TrainingError
 from vgglass.evaluation import labels as judging
 from vgglass.evaluation.labels import find_label_noise, judge
+from vgglass.workflows import label_networks
 
 
 def test_two_classes_by_hand() -> None:
@@ -169,6 +172,33 @@ def test_what_is_printed(digits: Path, model: Path) -> None:
     assert "To decide:  add --html labels.html, or --out labels.csv" in printed
 
 
+def test_small_networks_judge_in_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = photographs(tmp_path / "photos", cat=6, dog=6)
+    monkeypatch.setattr(label_networks, "FOLDS", 2)
+    monkeypatch.setattr(label_networks, "EPOCHS", (1, 1))
+    trained: list[set[str]] = []
+
+    def watched(place: Path, **options: Any) -> Path:
+        trained.append({sample.id for sample in open_data(place).split("train")})
+        assert (options["channels"], options["image_size"], options["epochs"]) == (3, 64, 1)
+        return workflows.train(place, **options | {"image_size": 32, "width": 0.0625})
+
+    monkeypatch.setattr(label_networks, "train", watched)
+    found = workflows.check_labels(folder, console=Console(quiet=True))
+    assert (found.images, found.folds, found.penalty) == (12, 2, None)
+    assert [len(ids) for ids in trained] == [6, 6]
+    assert trained[0] | trained[1] == {sample.id for sample in open_data(folder).split("all")}
+
+
+@pytest.mark.slow
+def test_without_weights_small_networks_are_trained_in_folds(digits: Path, tmp_path: Path) -> None:
+    result = vgglass("check", digits, "--labels", "--html", tmp_path / "labels.html")
+    assert "training a small network on 288 images, to judge 72 (fold 1)" in result.stderr
+    assert "360 labels judged by small networks that did not see the image (5 folds)" in result.stdout
+    for label, wrong in FLIPPED.items():
+        assert f": {wrong}, rather {label} (margin" in result.stdout
+
+
 def test_folders_whose_labels_no_head_can_judge(tmp_path: Path, model: Path) -> None:
     def refused(folder: Path, message: str) -> None:
         error = vgglass("check", folder, "--labels", "--from", model, status=1).stderr
@@ -190,7 +220,7 @@ def test_folders_whose_labels_no_head_can_judge(tmp_path: Path, model: Path) -> 
     [
         (("--out", "x.csv"), "--out: belongs to --labels; add --labels"),
         (("--apply", "x.csv"), "--apply: belongs to --labels; add --labels"),
-        (("--labels",), "--from: names the network whose features judge the labels and is missing; add --from"),
+        (("--labels", "--preprocessing", "keras"), "--preprocessing: is of the weights that --from names; add --from"),
         (("--labels", "--from", "m", "--out", "x.txt"), "--out x.txt: the list of suspects is a .csv file"),
         (("--labels", "--from", "m", "--recipe", "paper"), "--recipe: has no place beside --labels; leave it out"),
         (("--labels", "--manifest", "x.parquet"), "--manifest: has no place beside --labels"),

@@ -35,7 +35,9 @@ def check(
     labels_: Annotated[bool, typer.Option("--labels", help="Find labels that are probably wrong instead.")] = False,
     source: Annotated[
         str | None,
-        typer.Option("--from", metavar="MODEL", help="With --labels: whose features judge, as in train --from."),
+        typer.Option(
+            "--from", metavar="MODEL", help="With --labels: whose features judge. Without: small networks are trained."
+        ),
     ] = None,
     preprocessing: Preprocessing = None,
     out: Annotated[Path | None, typer.Option(help="With --labels: write the suspects to this .csv.")] = None,

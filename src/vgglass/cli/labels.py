@@ -42,13 +42,13 @@ def judge(
     """Review the labels, print the first suspects, and write the page and the list that are asked for."""
     from vgglass import workflows
 
-    if source is None:
-        remedy = "add --from and a model file, a pretrained name, or .pth, .h5, .keras or .onnx weights"
-        raise UsageError("--from", "names the network whose features judge the labels and is missing", remedy)
+    if source is None and preprocessing:
+        raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
     if out and out.suffix.lower() != ".csv":
         raise UsageError(f"--out {out}", "the list of suspects is a .csv file", "end it in .csv")
     notes = output.console(stderr=True)
-    found = workflows.check_labels(folder, fetched(source, download), preprocessing=preprocessing, console=notes)
+    judges = fetched(source, download) if source else None
+    found = workflows.check_labels(folder, judges, preprocessing=preprocessing, console=notes)
     said = output.console(stderr=json)
     if json:
         output.print_json(found.as_json())
@@ -65,11 +65,16 @@ def judge(
 
 
 def _show(found: "LabelReview", console: Console) -> None:
+    judges = "small networks" if found.penalty is None else "heads"
+    agreeing = found.agreeing / found.images
     console.print(
-        f"{found.name}: {found.images:,} labels judged by heads that did not see the image ({found.folds} folds);"
-        f" {found.agreeing:,} agree with the most probable class ({found.agreeing / found.images:.1%})",
+        f"{found.name}: {found.images:,} labels judged by {judges} that did not see the image ({found.folds} folds);"
+        f" {found.agreeing:,} agree with the most probable class ({agreeing:.1%})",
         style="bold", soft_wrap=True,
     )  # fmt: skip
+    if found.doubtful:
+        caution = "these judges are often wrong themselves: name a network that knows more --from"
+        console.print(caution, style="yellow", soft_wrap=True)
     console.print(f"Probably wrong: {len(found.suspects):,}", style="bold yellow" if found.suspects else "")
     for suspect in found.suspects[:SHOWN]:
         name = output.visible(suspect.sample.id)

@@ -16,7 +16,7 @@ from vgglass import locale, web
 from vgglass.data.corrections import COLUMNS, DECISIONS, row_of
 from vgglass.data.dataset import Sample
 from vgglass.errors import ImageError
-from vgglass.evaluation.labels import FOLDS, Judgement, LabelNoise
+from vgglass.evaluation.labels import Judgement, LabelNoise
 from vgglass.evaluation.report import nearest
 from vgglass.files import replacing
 from vgglass.isolation import DECODERS
@@ -24,6 +24,7 @@ from vgglass.isolation import DECODERS
 NEIGHBOURS = 3  # of each side
 SHOWN = 200  # suspects with pictures on the page; the list has all
 SIDE = 160  # of a picture
+DOUBTFUL = 0.75  # share of labels below which the judges are cautioned against
 COARSE = 64  # below this side pictures are enlarged pixel by pixel
 
 
@@ -63,7 +64,7 @@ class LabelReview:
     """What a review of a data set's labels found.
 
     agreeing   images whose label is the most probable class out of fold
-    penalty    scikit-learn's C of the heads
+    penalty    scikit-learn's C of fitted heads; None for small networks that were trained
     suspects   from the lowest score up
     confusion  pairs of classes with at least half an image, most first
     """
@@ -73,9 +74,14 @@ class LabelReview:
     images: int
     agreeing: int
     folds: int
-    penalty: float
+    penalty: float | None
     suspects: tuple[Suspect, ...]
     confusion: tuple[Confusion, ...]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the judges are wrong so often that their suspicions say little."""
+        return self.agreeing < DOUBTFUL * self.images
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -85,6 +91,7 @@ class LabelReview:
             "agreeing": self.agreeing,
             "folds": self.folds,
             "penalty": self.penalty,
+            "doubtful": self.doubtful,
             "suspects": [
                 {
                     "path": found.sample.id,
@@ -130,7 +137,7 @@ def review(
     ]
     agreeing = int((judgement.probabilities.argmax(axis=1) == labels).sum())
     return LabelReview(
-        name, classes, len(samples), agreeing, FOLDS, judgement.penalty,
+        name, classes, len(samples), agreeing, judgement.folds, judgement.penalty,
         tuple(suspect(place, int(index)) for place, index in enumerate(noise.suspects)),
         tuple(sorted(pairs, key=lambda pair: -pair.images)),
     )  # fmt: skip

@@ -64,10 +64,15 @@ def find_label_noise(probabilities: Numbers, labels: Integers) -> LabelNoise:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Probabilities (n, K) of each image by a head that was fitted without it, and the heads' penalty (C)."""
+    """Probabilities (n, K) of each image by a model that was fitted without it.
+
+    folds    number of models
+    penalty  scikit-learn's C where they are fitted heads; None for trained networks
+    """
 
     probabilities: Numbers
-    penalty: float
+    folds: int
+    penalty: float | None = None
 
 
 def judge(vectors: NDArray[np.float32], labels: Integers, groups: NDArray[np.intp], seed: int = 0) -> Judgement:
@@ -94,7 +99,7 @@ def judge(vectors: NDArray[np.float32], labels: Integers, groups: NDArray[np.int
     if len(chosen) < len(labels):
         penalty *= len(chosen) / len(labels)
         found = _out_of_fold(scaled, labels, groups, classes, penalty, seed)
-    return Judgement(found, penalty)
+    return Judgement(found, FOLDS, penalty)
 
 
 def _out_of_fold(

@@ -13,6 +13,7 @@ from vgglass.errors import DataError, UsageError
 from vgglass.workflows.check import keep_manifest
 from vgglass.workflows.data import open_data_set
 from vgglass.workflows.features import labelled_features
+from vgglass.workflows.label_networks import judge_by_networks
 from vgglass.workflows.models import Model, require_torch
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def check_labels(
     folder: str | Path,
-    source: Model,
+    source: Model | None = None,
     *,
     preprocessing: str | None = None,
     workers: int | None = None,
@@ -33,9 +34,10 @@ def check_labels(
 ) -> "LabelReview":
     """Find the labels of a folder, idx folder or manifest that are probably wrong, by confident learning.
 
-    source         whose convolutions give the features: a model file, a pretrained name or another framework's weights
+    source         whose convolutions give the features: a model file, a pretrained name or another framework's weights;
+                   None trains small networks in folds, which on photographs are poor judges
     preprocessing  of those weights, as `starting_model` takes it
-    Every image of every split is judged by heads that were fitted without it and its near duplicates.
+    Every image of every split is judged by models that were fitted without it and its near duplicates.
     Raises DataError, ModelFileError, WeightsError, UsageError, TrainingError.
     """
     require_torch("judging labels")
@@ -45,13 +47,17 @@ def check_labels(
     dataset = open_data_set(folder, console)
     groups = _groups(dataset)
     samples = dataset.split("all")
-    undivided = replace(dataset, splits=dict.fromkeys(("train", "validation"), samples))
-    found = labelled_features(
-        undivided, samples, source, preprocessing=preprocessing, workers=workers, console=console
-    )  # fmt: skip
-    judgement = labels.judge(found.vectors, found.labels, groups)
-    noise = labels.find_label_noise(judgement.probabilities, found.labels)
-    return label_review.review(dataset.name, dataset.classes, samples, found.vectors, judgement, noise)
+    given = np.array([sample.label for sample in samples])
+    if source is None:
+        judgement, vectors = judge_by_networks(dataset, groups, console, workers)
+    else:
+        undivided = replace(dataset, splits=dict.fromkeys(("train", "validation"), samples))
+        vectors = labelled_features(
+            undivided, samples, source, preprocessing=preprocessing, workers=workers, console=console
+        ).vectors
+        judgement = labels.judge(vectors, given, groups)
+    noise = labels.find_label_noise(judgement.probabilities, given)
+    return label_review.review(dataset.name, dataset.classes, samples, vectors, judgement, noise)
 
 
 def _groups(dataset: "Dataset") -> "NDArray[np.intp]":
