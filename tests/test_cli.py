@@ -65,8 +65,8 @@ def test_python_names_are_frozen() -> None:
     import vgglass as package
 
     assert package.__all__ == [
-        "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load", "paper",
-        "predict", "pretrained", "report", "shrink", "train", "verify",
+        "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load",
+        "paper", "predict", "pretrained", "report", "shrink", "train", "verify",
     ]  # fmt: skip
     assert all(callable(getattr(package, name)) for name in package.__all__)
 
