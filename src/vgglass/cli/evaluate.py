@@ -78,8 +78,8 @@ def evaluate(
         "--ensemble": ensemble, "--views": views, "--engine": engine != "auto", "--precision": precision,
         "--explain": explain, "--robustness": robustness,
     }  # fmt: skip
-    for name, wanted in of_a_model.items():
-        if folds and wanted:
+    for name, given in of_a_model.items():
+        if folds and given:
             raise UsageError(name, "looks at one model, and --folds fits another in each", "leave one of the two out")
     if repeats > 1 and not folds:
         raise UsageError("--repeats", "is of --folds", "add, say, --folds 5")

@@ -98,8 +98,8 @@ def power_law(sizes: Numbers, errors: Numbers, weights: Numbers) -> Numbers:
     return found
 
 
-def evaluated(law: Numbers, size: float) -> Numbers:
-    """The error of each law (..., 3) for `size` images a class."""
+def evaluated(law: Numbers, size: float | Numbers) -> Numbers:
+    """The error of each law (..., 3) for `size` images a class, or of one law for sizes (S,)."""
     error: Numbers = law[..., 0] + law[..., 1] * size ** -law[..., 2]
     return error
 
