@@ -138,7 +138,7 @@ def false_alarms(train: LabelledFeatures, held: LabelledFeatures) -> None:
     for name, found in (("held-out images (calibrate)", split), ("ten folds (a fitted head)", folds)):
         error = np.std(found) / np.sqrt(len(found))
         console.print(
-            f"false alarms, 5 % promised, threshold by {name}: {np.mean(found):.2%} ± {error:.2%} of {len(found)} splits"
+            f"false alarms, 5 % promised, threshold by {name}: {np.mean(found):.2%} ± {error:.2%}, {len(found)} splits"
         )
 
 
