@@ -48,18 +48,27 @@ def test_darkness_is_no_blur() -> None:
 
 
 def test_the_first_bets_by_hand() -> None:
-    known = TrainingRecord({"brightness": np.arange(10.0, 10_010.0)}, np.array([5000, 5000]))
-    monitor = Monitor(known)  # of so many images that no leeway is left
+    known = TrainingRecord({"brightness": np.arange(10.0, 110.0)}, np.array([50, 50]))
+    monitor = Monitor(known)
     assert monitor.total == pytest.approx(0)
     monitor.add({"brightness": 5.0}, 1)  # darker than all: at place -1
-    assert monitor.evidence["brightness"] == pytest.approx(math.log(np.mean(1 - STAKES)))
-    # A class of share 1/2 at the odds 5:2 has 5/7, at 2:5 it has 2/7.
-    gains = np.array([[5 / 7, 2 / 7], [2 / 7, 5 / 7]]) / 0.5
+    fair = 1 + np.abs(STAKES) * 2 / math.sqrt(300)
+    assert monitor.evidence["brightness"] == pytest.approx(math.log(np.mean((1 - STAKES) / fair)))
+    # A class of share 1/2 at the odds 5:2 has 5/7, at 2:5 it has 2/7; the share's standard error is 0.05.
+    gains = np.array([[5 / 7, 2 / 7], [2 / 7, 5 / 7]]) / 0.5 / (1 + 0.05 * (3 / 7) / 0.5)
     assert monitor.evidence["answer"] == pytest.approx(math.log(gains.mean()))
     assert monitor.total == pytest.approx(math.log(np.mean(np.exp(list(monitor.evidence.values())))))
     monitor.restart()
     assert monitor.images == 0
     assert monitor.total == pytest.approx(0)
+
+
+def test_a_table_rounds_and_that_is_no_change() -> None:
+    file = drift.attach(drawn(), {"brightness": [0.99999996] * 60}, [0] * 60)
+    for value in (0.99999996, 1.0):
+        monitor = Monitor(TrainingRecord({"brightness": file.attached["training.seen.brightness"]}, np.array([60, 0])))
+        monitor.add({"brightness": value}, 0)
+        assert monitor.evidence["brightness"] < 0, "in the middle of its equals"
 
 
 def test_no_bet_gains_while_nothing_has_changed() -> None:

@@ -21,13 +21,16 @@ from vgglass.modelfile import ModelFile
 FALSE_ALARMS = 0.05  # a period
 QUANTITIES = ("brightness", "sharpness", "probability", "distance")
 ANSWER = "answer"
+PLACES = 6  # decimals, as in a table: where probabilities crowd at 1, the seventh would look like a change
 PREFIX = "training.seen."  # of the attached arrays
 MOST = 4096  # images of a training record: 24 bytes each
 BLACK = 0.1  # added to the sums of pixels: an even image has both 0
 LEAST = 50  # below that a record vouches for nothing
 STAKES = np.array([-0.9, -0.6, -0.3, 0.3, 0.6, 0.9])
 ODDS = np.array([0.4, 2.5])  # by which a class's odds change: a share of 0.1 doubles at 2.25, one of 0.2 at 2.67
-SURE = 3.0  # standard errors of the record, a sample itself, from which on a bet grows
+# The record is a sample itself: bets are fair while a mean lies within so many of its standard errors. Fewer for a
+# class's share, since bets at these odds do not grow before three or so.
+SURE, SURE_OF_SHARES = 2.0, 1.0
 
 Numbers = NDArray[np.float64]
 
@@ -67,12 +70,11 @@ class Monitor:
         counts = record.answers[:, None]
         share = (counts + 0.5) / (counts.sum() + len(counts) / 2)  # half an image more, so that none is 0
         tilted = share * ODDS / (1 - share + share * ODDS)
-        own, other = np.log(tilted / share), np.log((1 - tilted) / (1 - share))
-        away = SURE * np.sqrt(share * (1 - share) / record.images) * np.sign(ODDS - 1)
-        edge = np.clip(share + away, 0, 1)
-        leeway = np.maximum(edge * own + (1 - edge) * other, 0)
-        self._own, self._other = own - leeway, other - leeway  # (K, bets): what an answer gains
-        self._leeway = _leeway(record.images)
+        own, other = tilted / share, (1 - tilted) / (1 - share)
+        error = np.sqrt(share * (1 - share) / record.images)
+        fair = 1 + SURE_OF_SHARES * error * np.abs(own - other)
+        self._own, self._other = np.log(own / fair), np.log(other / fair)  # (K, bets): what an answer gains
+        self._fair = np.log1p(SURE * np.abs(STAKES) / math.sqrt(3 * record.images))  # places deviate by 1 / sqrt(3)
         self.restart()
 
     def restart(self) -> None:
@@ -85,9 +87,10 @@ class Monitor:
         """Settle the bets on one image: its quantities, and the index of its likeliest class."""
         self.images += 1
         for name, known in self.record.values.items():
-            below, upto = np.searchsorted(known, values[name]), np.searchsorted(known, values[name], side="right")
+            value = float(np.float32(round(values[name], PLACES)))
+            below, upto = np.searchsorted(known, value), np.searchsorted(known, value, side="right")
             place = (below + upto) / len(known) - 1  # -1 to 1, of mean 0 over the record
-            self._wealth[name] += np.log1p(STAKES * place) - self._leeway
+            self._wealth[name] += np.log1p(STAKES * place) - self._fair
         self._wealth[ANSWER] += self._other
         self._wealth[ANSWER][answer] += self._own[answer] - self._other[answer]
 
@@ -119,18 +122,6 @@ class Monitor:
         return int(self._wealth[ANSWER].max(axis=1).argmax())
 
 
-def _leeway(images: int) -> Numbers:
-    """What is taken from each bet on a quantity: its mean growth while the mean place is SURE standard errors from 0.
-
-    Places from -1 to 1 have the deviation 1 / sqrt(3); their density there is taken as a straight line.
-    """
-    places = np.linspace(-1, 1, 401)
-    mean = np.sign(STAKES)[:, None] * min(SURE / math.sqrt(3 * images), 1 / 3)
-    growth = (np.log1p(STAKES[:, None] * places) * (1 + 3 * mean * places)).mean(axis=1)
-    found: Numbers = np.maximum(growth, 0)
-    return found
-
-
 def _log_mean(logarithms: Numbers) -> float:
     """The logarithm of the mean of numbers given by theirs."""
     most = logarithms.max()
@@ -151,7 +142,10 @@ def attach(model: ModelFile, values: Mapping[str, Sequence[float]], answers: Seq
     }
     if len(answers) < LEAST:
         return replace(model, attached=arrays)
-    arrays |= {PREFIX + name: np.sort(np.array(each, np.float32)[chosen]) for name, each in values.items()}
+    arrays |= {
+        PREFIX + name: np.sort(np.round(np.array(each), PLACES).astype(np.float32)[chosen])
+        for name, each in values.items()
+    }
     arrays[PREFIX + ANSWER] = np.bincount(np.array(answers)[chosen], minlength=len(model.record.classes))
     return replace(model, attached=arrays)
 
