@@ -87,9 +87,11 @@ def year(record: TrainingRecord, pool: list[Answer], generator: np.random.Genera
 
 
 def halved(pool: list[Answer], seed: int) -> tuple[TrainingRecord, list[Answer]]:
-    """A training record of one half of the images, and the other half."""
+    """A training record of one half of the images, and the other half, each with half of every answer: what one half
+    has more of a class the other would lack, and that would be a change."""
     order = np.random.default_rng(seed).permutation(len(pool))
-    own, rest = ([pool[index] for index in part] for part in np.array_split(order, 2))
+    order = order[np.argsort([pool[index].log_probabilities.argmax() for index in order], kind="stable")]
+    own, rest = ([pool[index] for index in part] for part in (order[::2], order[1::2]))
     values = {name: np.sort([each.quantities[name] for each in own]) for name in own[0].quantities}
     return TrainingRecord(values, np.bincount([each.log_probabilities.argmax() for each in own], minlength=KNOWN)), rest
 
