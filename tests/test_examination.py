@@ -47,6 +47,8 @@ def test_facts_of_a_photograph(tmp_path: Path) -> None:
     assert facts.size == path.stat().st_size
     assert (facts.error, facts.fault) == ("", "")
     assert len(facts.thumbnail) == 8 * 8 * 3
+    grey = np.frombuffer(facts.grey, np.uint8).reshape(32, 32)
+    assert np.allclose(grey.mean(), np.asarray(Image.open(path).convert("L")).mean(), atol=1)
     assert from_text(as_text(facts)) == facts
 
 

@@ -64,7 +64,7 @@ def test_small_pictures_need_closer_thumbnails(tmp_path: Path) -> None:
 
 
 def test_twelve_bits_apart_and_no_more(tmp_path: Path) -> None:
-    one = facts(scene(1), tmp_path)
+    one = replace(facts(scene(1), tmp_path), height=63)
     assert one.phash is not None
     for bits in (BITS, BITS + 1):
         other = replace(one, phash=one.phash ^ ((1 << bits) - 1), sha256=b"other")
@@ -88,7 +88,9 @@ def test_pairs_are_the_same_however_many_rows_are_compared_at_once(
 ) -> None:
     found = [facts(copy, tmp_path) for seed in range(3) for copy in altered(scene(seed)).values()]
     whole = find_duplicates(found).pairs.tolist()
-    monkeypatch.setattr("vgglass.data.duplicates.CELLS", 1)
+    for module in ("duplicates", "candidates"):
+        monkeypatch.setattr(f"vgglass.data.{module}.CELLS", 1)
+    monkeypatch.setattr("vgglass.data.duplicates.PART", 5)
     assert sorted(find_duplicates(found).pairs.tolist()) == sorted(whole)
     assert len(whole) == 18
     assert find_duplicates([]).pairs.tolist() == []

@@ -18,8 +18,6 @@ from vgglass.data.split import divide
 from vgglass.errors import DataError
 
 HELD_OUT = ("validation", "test")
-# A scene is a hash far from every other one's; its shots differ by a bit each, so that they are near duplicates.
-HASHES = [int(number) for number in np.random.default_rng(0).integers(0, 2**62, 64, dtype=np.uint64) << 1]
 THUMBNAIL = bytes(range(192))
 
 
@@ -27,8 +25,8 @@ def sample(scene: int, shot: int = 0, label: int = 0, first: int | None = None) 
     """An image whose digest is its own; `first` sets the digest's first byte, which places a new group."""
     digest = np.random.default_rng((scene, shot)).bytes(32)
     digest = digest if first is None else bytes([first]) + digest[1:]
-    phash = HASHES[scene] ^ (1 << shot)
-    facts = Facts(1, digest, height=99, width=99, phash=phash, thumbnail=THUMBNAIL)
+    grey = np.random.default_rng(scene).bytes(1024)  # every scene's own; its shots are near duplicates
+    facts = Facts(1, digest, height=99, width=99, phash=0, thumbnail=THUMBNAIL, grey=grey)
     return Sample(f"{label}/{scene}-{shot}", np.zeros((1, 1, 3), np.uint8), label, digest, facts)
 
 
@@ -121,16 +119,15 @@ def test_an_image_that_bridges_two_sides_is_left_out_and_named() -> None:
 
 
 def test_what_is_near_to_one_side_alone_is_not_left_out_with_a_bridge() -> None:
-    one = sample(0)
-
     def apart(name: str, *bits: int) -> Sample:
-        """An image whose hash lies ten bits away from the first one's for each place."""
-        assert one.facts
-        assert one.facts.phash is not None
+        """A small image whose hash has ten bits set for each place."""
+        facts = sample(0).facts
+        assert facts
         digest = hashlib.sha256(name.encode()).digest()
-        phash = one.facts.phash ^ sum(0x3FF << place for place in bits)
-        return replace(one, id=name, digest=digest, facts=replace(one.facts, sha256=digest, phash=phash))
+        phash = sum(0x3FF << place for place in bits)
+        return replace(sample(0), id=name, digest=digest, facts=replace(facts, sha256=digest, phash=phash, height=40))
 
+    one = apart("0/0-0")
     beside, bridge, other = apart("beside", 0), apart("bridge", 20), apart("other", 20, 40)
     earlier = {one.digest: "train", other.digest: "test"}
     parts, left_out = divide([one, beside, bridge, other], HELD_OUT, earlier)

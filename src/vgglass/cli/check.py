@@ -172,4 +172,5 @@ def _line(audit: "Audit", case: "Case", template: str) -> str:
         names = [f"{entry.id} ({audit.label(entry)})" for entry in case.entries[:FILES]]
     more = f" and {len(case.entries) - FILES} more" if len(case.entries) > FILES else ""
     detail = template.format(detail=case.detail) if case.detail else ""
-    return ": ".join(part for part in (" = ".join(names) + more, detail) if part)
+    changes = ", ".join(words("en", "audit")["copies"][change] for change in case.changes)
+    return ": ".join(part for part in (" = ".join(names) + more, detail, changes) if part)

@@ -31,11 +31,15 @@ IMBALANCE = 3.0  # size of the largest class divided by that of the smallest
 
 @dataclass(frozen=True)
 class Case:
-    """One instance of a finding: the images concerned, or the path of another file or folder."""
+    """One instance of a finding: the images concerned, or the path of another file or folder.
+
+    changes  what distinguishes near duplicates, as keys of the locale's 'copies'
+    """
 
     entries: tuple[Entry, ...] = ()
     detail: str = ""
     path: str = ""
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,11 @@ class Audit:
 
     def _case_as_json(self, case: Case) -> dict[str, Any]:
         found = [{"path": entry.id, "split": entry.split, "class": self.label(entry)} for entry in case.entries]
-        return {"files": found or [{"path": case.path}] * bool(case.path), "detail": case.detail}
+        return {
+            "files": found or [{"path": case.path}] * bool(case.path),
+            "detail": case.detail,
+            "changes": list(case.changes),
+        }
 
     def label(self, entry: Entry) -> str:
         return "" if entry.label == NO_CLASS else self.survey.classes[entry.label]
@@ -168,7 +176,9 @@ def _duplicate_cases(readable: Sequence[Entry], duplicates: DuplicateGroups) -> 
     within = {"duplicate": duplicates.copies(), "near-duplicate": duplicates.near()}
     remaining = {kind: [group for group in groups if not reported.issuperset(group)] for kind, groups in within.items()}
     return {
-        kind: [Case(tuple(readable[index] for index in group)) for group in groups]
+        kind: [
+            Case(tuple(readable[index] for index in group), changes=duplicates.changes_in(group)) for group in groups
+        ]
         for kind, groups in (crossing | remaining).items()
     }
 

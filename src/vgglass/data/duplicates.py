@@ -1,29 +1,29 @@
-"""Duplicate detection: equal contents, and near duplicates by perceptual hash and thumbnail."""
+"""Duplicate detection: equal contents, and near duplicates: candidates confirmed on aligned pixels.
+
+Mirrored, turned, bordered, cropped, slightly rotated and negative copies are found, beside those that were resized,
+recompressed, blurred or changed in contrast. Images below SMALL_SIDE pixels are compared by perceptual hash alone.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.data.alignment import SIDE, align, described_changes, oriented
+from vgglass.data.candidates import CELLS, find_candidates, joined, neighbours, placed
 from vgglass.data.examination import Facts
 from vgglass.errors import MissingExtraError
 
-# Measured on the 398 photographs of hymenoptera (79,003 pairs) and altered copies of each. No two different
-# photographs lie within 12 bits; the nearest thumbnails within 16 bits differ by 0.92 of their contrast. Within 12 bits
-# and 0.4 lie all copies recompressed at quality 30, halved, or made 15 % brighter, 99 % of those that lost 2 % at each
-# edge and 85 % of those that lost 4 %.
-BITS = 12
-DIFFERENCE = 0.4  # RMS difference of two mean-centred thumbnails, relative to the lower of their contrasts
-# Small images have too little detail to be told apart: of the 1.6 million pairs of the 8x8 digits 2,217 lie within
-# 0.4, and 1 within 0.15, where the recompressed and halved copies still are.
+# Small images have too little detail to be turned or aligned: they are compared as they are. Of the 1.6 million pairs
+# of the 8x8 digits 1 lies within 12 bits and 0.15, where recompressed and halved copies still are.
 SMALL_SIDE = 64
-SMALL_DIFFERENCE = 0.15
+BITS = 12
+DIFFERENCE = 0.15  # RMS difference of two mean-centred thumbnails, relative to the lower of their contrasts
 # All blank images have the same hash. Below this standard deviation only equal contents are duplicates.
 LEAST_CONTRAST = 4.0
-CELLS = 200_000  # of the distance matrix computed at once: fits the processor's cache
+PART = 64  # pairs aligned at once: fits the processor's cache
 Integers = NDArray[np.intp]
 
 
@@ -33,10 +33,12 @@ class DuplicateGroups:
 
     content  (F,) index of each file's content
     pairs    (P, 2) near duplicates, as indices of contents
+    changes  what distinguishes each pair, as keys of the locale's 'copies'
     """
 
     content: Integers
     pairs: Integers
+    changes: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def group(self) -> Integers:
@@ -64,6 +66,12 @@ class DuplicateGroups:
         near = set(self.group[np.isin(self.content, self.pairs)])
         return _grouped((index for index, group in enumerate(self.group) if group in near), self.group)
 
+    def changes_in(self, files: Sequence[int]) -> tuple[str, ...]:
+        """What distinguishes some files from one another, as keys of the locale's 'copies', each once."""
+        contents = self.content[list(files)]
+        within = np.isin(self.pairs, contents).all(axis=1)
+        return tuple(dict.fromkeys(change for pair in np.flatnonzero(within) for change in self.changes[pair]))
+
 
 def _grouped(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
     gathered: dict[int, list[int]] = {}
@@ -72,14 +80,24 @@ def _grouped(indices: Iterable[int], numbers: Integers) -> Iterator[list[int]]:
     return (found for found in gathered.values() if len(found) > 1)
 
 
-def find_duplicates(facts: Sequence[Facts]) -> DuplicateGroups:
-    """Compare all pairs of images. Raises MissingExtraError."""
+def find_duplicates(facts: Sequence[Facts], features: NDArray[np.float32] | None = None) -> DuplicateGroups:
+    """Compare all pairs of images.
+
+    features  (F, D) of each image, such as pool5's averages: neighbours by them are candidates too
+    Raises MissingExtraError.
+    """
     numbers: dict[bytes, int] = {}
     content = [numbers.setdefault(found.sha256, len(numbers)) for found in facts]
-    firsts = dict(zip(content, facts, strict=True))
-    hashed = [number for number in range(len(numbers)) if firsts[number].phash is not None]
-    near = _near_duplicates([firsts[number] for number in hashed])
-    return DuplicateGroups(np.array(content, np.intp), np.array(hashed, np.intp)[near])
+    firsts = {number: index for index, number in reversed([*enumerate(content)])}
+    hashed = [number for number in range(len(numbers)) if facts[firsts[number]].phash is not None]
+    described = [facts[firsts[number]] for number in hashed]
+    small = np.array([min(found.height, found.width) < SMALL_SIDE for found in described], bool)
+    whole = np.flatnonzero(~small)
+    vectors = features[[firsts[hashed[index]] for index in whole]] if features is not None else None
+    aligned, changes = _aligned_copies([described[index] for index in whole], vectors)
+    plain = _plain_copies(described, np.flatnonzero(small))
+    pairs = np.array(hashed, np.intp)[np.concatenate([whole[aligned], plain])]
+    return DuplicateGroups(np.array(content, np.intp), pairs, (*changes, *([()] * len(plain))))
 
 
 def components(count: int, pairs: Integers) -> Integers:
@@ -93,29 +111,55 @@ def components(count: int, pairs: Integers) -> Integers:
     return np.asarray(connected_components(graph, directed=False)[1], np.intp)
 
 
-def _near_duplicates(facts: Sequence[Facts]) -> Integers:
-    """Pairs (P, 2) of near duplicates. Distances are computed in row blocks, so that memory stays linear."""
+def _aligned_copies(
+    facts: Sequence[Facts], features: NDArray[np.float32] | None
+) -> tuple[Integers, list[tuple[str, ...]]]:
+    """Pairs (P, 2) of pictures one of which is a copy of the other, or of a part of it; and what was done to it."""
+    pictures = np.array([np.frombuffer(found.grey, np.uint8) for found in facts], np.float32).reshape(-1, SIDE, SIDE)
+    rich = np.flatnonzero(pictures.std(axis=(1, 2)) >= LEAST_CONTRAST)
+    pictures = pictures[rich]
+    found = find_candidates(pictures)
+    if features is not None:
+        found = joined(found, placed(pictures, neighbours(features[rich])))
+    pairs, changes = [np.empty((0, 2), np.intp)], []
+    for start in range(0, len(found.inner), PART):
+        part = found[np.arange(start, min(start + PART, len(found.inner)))]
+        turned = [
+            oriented(pictures[index], turn) for index, turn in zip(part.inner, part.orientation.tolist(), strict=True)
+        ]
+        outer = pictures[part.outer]
+        alignment = align(np.array(turned), outer, part.start)
+        alike = np.flatnonzero(alignment.alike)
+        pairs.append(np.sort(np.stack([part.inner, part.outer], axis=1)[alike], axis=1))
+        named = described_changes(alignment, part.orientation, outer)
+        changes += [named[index] for index in alike]
+    return rich[np.concatenate(pairs)], changes
+
+
+def _plain_copies(facts: Sequence[Facts], small: Integers) -> Integers:
+    """Pairs (P, 2) of a small image and any other with near hashes and thumbnails."""
     hashes = np.array([found.phash for found in facts], np.uint64)
     thumbnails = np.array([np.frombuffer(found.thumbnail, np.uint8) for found in facts])
-    small = np.array([min(found.height, found.width) < SMALL_SIDE for found in facts], bool)
+    is_small = np.isin(np.arange(len(facts)), small)
     pairs = [np.empty((0, 2), np.intp)]
     rows = max(1, CELLS // max(1, len(facts)))
-    for start in range(0, len(facts), rows):
-        close = np.bitwise_count(hashes[start : start + rows, None] ^ hashes[None, start:]) <= BITS
-        found = start + np.argwhere(close)
-        found = found[found[:, 0] < found[:, 1]]
+    for start in range(0, len(small), rows):
+        close = np.bitwise_count(hashes[small[start : start + rows], None] ^ hashes) <= BITS
+        one, other = np.nonzero(close)
+        one = small[start + one]
+        once = (one < other) | ~is_small[other]  # two small images meet twice
+        found = np.sort(np.stack([one, other], axis=1)[once & (one != other)], axis=1)
         for part in range(0, len(found), 100_000):
             candidates = found[part : part + 100_000]
-            pairs.append(candidates[_look_alike(thumbnails[candidates], small[candidates].any(axis=1, keepdims=True))])
+            pairs.append(candidates[_look_alike(thumbnails[candidates])])
     return np.concatenate(pairs)
 
 
-def _look_alike(thumbnails: NDArray[np.uint8], small: Any) -> NDArray[np.bool_]:
-    """Mask (P,) of thumbnail pairs (P, 2, places x channels) that match up to brightness and tint; small (P, 1)."""
+def _look_alike(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mask (P,) of thumbnail pairs (P, 2, places x channels) that match up to brightness and tint."""
     values = thumbnails.reshape(len(thumbnails), 2, -1, 3).astype(np.float32)
     values -= values.mean(axis=2, keepdims=True)
     contrast = np.sqrt((values**2).mean(axis=(2, 3))).min(axis=1)
     difference = np.sqrt(((values[:, 0] - values[:, 1]) ** 2).mean(axis=(1, 2)))
-    tolerance = np.where(small[:, 0], SMALL_DIFFERENCE, DIFFERENCE)
-    alike: NDArray[np.bool_] = (contrast >= LEAST_CONTRAST) & (difference <= tolerance * contrast)
+    alike: NDArray[np.bool_] = (contrast >= LEAST_CONTRAST) & (difference <= DIFFERENCE * contrast)
     return alike

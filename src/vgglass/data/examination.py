@@ -29,9 +29,11 @@ from vgglass.files import cache_folder
 from vgglass.images import Pixels, files, limits
 from vgglass.isolation import DECODERS
 
-VERSION = f"2, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of the cached facts
+VERSION = f"3, Pillow {PIL.__version__}, simplejpeg {simplejpeg.__version__}"  # of the cached facts
 THUMBNAIL = 8  # side
+GREY = 32  # side of the thumbnail that pictures are aligned on
 REDUCED = 64  # side of the box-filtered image that is hashed
+RAW = ("sha256", "thumbnail", "grey")  # fields of bytes
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Facts:
     height, width  after EXIF orientation, in pixels
     phash          64-bit perceptual hash; None for pixels without a file
     thumbnail      RGB, THUMBNAIL x THUMBNAIL, row-major
+    grey           GREY x GREY, row-major
     """
 
     size: int  # in bytes
@@ -59,14 +62,15 @@ class Facts:
     width: int = 0
     phash: int | None = None
     thumbnail: bytes = b""
+    grey: bytes = b""
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"sha256": self.sha256.hex(), "thumbnail": self.thumbnail.hex()}
+        return asdict(self) | {name: getattr(self, name).hex() for name in RAW}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Facts":
         """Facts from `as_json`. Raises KeyError, TypeError or ValueError for any other record."""
-        raw = {name: bytes.fromhex(record[name]) for name in ("sha256", "thumbnail")}
+        raw = {name: bytes.fromhex(record[name]) for name in RAW}
         return cls(**{**record, **raw})
 
 
@@ -111,12 +115,13 @@ def look(data: bytes) -> Facts:
         found.height,
         found.width,
         _perceptual_hash(picture),
-        _thumbnail(picture).tobytes(),
+        _thumbnail(picture, THUMBNAIL).tobytes(),
+        _thumbnail(picture.convert("L"), GREY).tobytes(),
     )
 
 
-def _thumbnail(picture: Image.Image) -> Pixels:
-    return np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+def _thumbnail(picture: Image.Image, side: int) -> Pixels:
+    return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
 
 
 def require() -> None:

@@ -47,7 +47,8 @@ def _case_as_json(audit: Audit, case: Case) -> dict[str, Any]:
         {"path": entry.id, "split": entry.split, "class": audit.label(entry), "picture": _thumbnail(entry)}
         for entry in case.entries[:FILES]
     ]
-    return {"files": found, "more": len(case.entries) - len(found), "detail": case.detail, "path": case.path}
+    about = {"detail": case.detail, "path": case.path, "changes": list(case.changes)}
+    return {"files": found, "more": len(case.entries) - len(found)} | about
 
 
 def _thumbnail(entry: Entry) -> str:

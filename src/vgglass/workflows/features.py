@@ -41,7 +41,7 @@ class LabelledFeatures:
         """(n,): near duplicates share one."""
         from vgglass.data.duplicates import find_duplicates
 
-        return find_duplicates([sample.described() for sample in self.samples]).group
+        return find_duplicates([sample.described() for sample in self.samples], self.vectors).group
 
 
 def labelled_features(
