@@ -96,7 +96,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def with_attachments() -> ModelFile:
-    attached = {
+    attached: dict[str, Any] = {
         "familiarity.means": np.arange(6, dtype=np.float32).reshape(3, 2),
         "training.features": np.ones((5, 2), np.float16),
         "training.labels": np.arange(5),

@@ -87,6 +87,9 @@ def train(
         typer.Option(min=2, help="Judge the fitted head in so many folds; no images are held out then."),
     ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Divide into folds anew so many times.")] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the folder's classes to those of --from, a fitted head.")
+    ] = False,
     set_: Fields = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the run in --out stopped; with --epochs, also beyond its end.")
@@ -138,7 +141,7 @@ def train(
     assert out is not None
     try:
         best = workflows.train(
-            folder, out=out, recipe=recipe, source=start, preprocessing=preprocessing, resume=resume,
+            folder, out=out, recipe=recipe, source=start, preprocessing=preprocessing, add=add, resume=resume,
             overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every, keep=keep, console=console,
             **overrides,
         )  # fmt: skip

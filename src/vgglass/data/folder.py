@@ -129,15 +129,18 @@ def survey(folder: Path, progress: Progress | None = None) -> Survey:
     )
 
 
-def trainable(dataset: Dataset, earlier: Mapping[bytes, str] | None = None, *, hold_out: bool = True) -> Dataset:
+def trainable(
+    dataset: Dataset, earlier: Mapping[bytes, str] | None = None, *, hold_out: bool = True, least: int = 2
+) -> Dataset:
     """The data set with at least a train and a validation split, every class in train. Raises DataError.
 
     A flat folder is split; a missing validation split is taken from train. A class with too few images to hold any
     out keeps them all in train.
     hold_out  False: nothing is taken from train, which a flat folder is as a whole; there may be no validation split
     earlier  previous split by SHA-256, from a manifest: see `split.divide`
+    least    classes; one is enough beside those of another data set
     """
-    if len(dataset.classes) < 2:
+    if len(dataset.classes) < least:
         raise DataError(
             dataset.name,
             f"has one class, {dataset.classes[0]!r}, and a classifier chooses among two or more",

@@ -49,6 +49,7 @@ class Run:
     convolution    'direct'; older runs may have had 'winograd', which `read_run` refuses
     scales         of the layers of a network that began with another's weights (see `transfer`), and factors, what its
                    fresh layers' weights were multiplied by
+    adds           classes to those of the model that it started from, whose training features that keeps
     extended       for each change of the number of epochs: epochs done by then, and epochs planned before
     """
 
@@ -67,6 +68,7 @@ class Run:
     feature_precision: str = "float32"
     scales: dict[str, list[float]] = field(default_factory=dict)
     factors: dict[str, float] = field(default_factory=dict)
+    adds: bool = False
     extended: list[list[int]] = field(default_factory=list)
 
 

@@ -3,7 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from vgglass import __version__, familiarity
-from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights
+from vgglass.data.dataset import Dataset, Sample, balance_line, class_weights
 from vgglass.data.duplicates import find_duplicates
 from vgglass.errors import DataError
 from vgglass.familiarity import Familiarity
@@ -21,6 +21,7 @@ from vgglass.preprocess import Preprocessing
 from vgglass.training import folds, transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
+from vgglass.training.kept import COMPUTED, KeptFeatures, judged_before_and_after
 from vgglass.training.metrics_log import Display
 from vgglass.training.probe import Features, Integers, Probe, fit_probe, folds_of, wilson
 from vgglass.training.recipe import Recipe
@@ -35,12 +36,14 @@ class FittedHead:
     """A network with another model's convolutions and a fitted fc8.
 
     metrics      of a model file: cross-validated accuracy, and that of the held-out splits
+    kept         the training images' features
     familiarity  None where there are too few images; `judged` out of fold
     """
 
     network: VGG
     probe: Probe
     metrics: dict[str, Any]
+    kept: KeptFeatures
     familiarity: Familiarity | None
     judged: int
 
@@ -48,15 +51,21 @@ class FittedHead:
 def fit(
     dataset: Dataset, run: Run, source: ModelFile, extractors: Extractors, workers: int | None, display: Display
 ) -> FittedHead:
-    """Fit a pooled head on 'train', evaluate it on the held-out splits, and print a summary. Raises TrainingError."""
+    """Fit a pooled head on 'train', evaluate it on the held-out splits, and print a summary.
+
+    Where the run adds classes, also on the features that the source keeps of its own. Raises TrainingError, UsageError.
+    """
     recipe = run.recipe
     network = VGG(recipe.network(len(run.classes)))
     display.print(transfer.load_matching(network, source, tuple(run.classes)))
     averages = Averages(_up_to_pool5(network, run), run, extractors, workers, display)
     samples = dataset.split("train")
-    display.print(balance_line(class_counts(samples, len(run.classes)), run.classes, recipe.balance))
+    before = KeptFeatures.of(source) if run.adds else None
+    given = given_to_fit(samples, averages, before)
+    views, labels, groups, weights = given
+    whole = KeptFeatures(views[0], labels, groups, _digests(samples, before))
+    display.print(balance_line(np.bincount(labels, minlength=len(run.classes)), run.classes, recipe.balance))
     display.warn(_single_image_warning(samples, run.classes))
-    given = given_to_fit(samples, averages)
     found = fit_probe(*given, recipe.seed)
     display.print(_summary(found))
     with torch.no_grad():
@@ -71,6 +80,11 @@ def fit(
             "top1": best.right / found.images, "interval": list(found.interval), "images": found.images,
             "folds": found.folds, "penalty": best.penalty, "temperature": found.temperature,
         }  # fmt: skip
+    if before:
+        penalty = source.record.metrics.get("cross_validation", {}).get("penalty", found.penalty)
+        metrics["old_classes"] = judged_before_and_after(before, whole, weights, found, penalty, recipe.seed)
+        line = "old classes: accuracy {before:.4f} before and {after:.4f} among all, out of fold on {images:,} images"
+        display.print(line.format(**metrics["old_classes"]))
     if recipe.folds:
         in_folds = judge_in_folds(given, recipe, display).figures
         display.print(str(in_folds))
@@ -79,28 +93,39 @@ def fit(
         if held := dataset.splits.get(split, ()):
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
             metrics[split] = {"top1": right / len(held), "interval": list(wilson(right / len(held), len(held)))}
-    views, labels, groups, _ = given
     known, judged = _familiarity(views[0], labels, groups, run, display)
-    return FittedHead(network, found, metrics, known, judged)
+    return FittedHead(network, found, metrics, whole, known, judged)
 
 
 Given = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.intp], NDArray[np.float64]]
 
 
-def given_to_fit(samples: Sequence[Sample], averages: Averages) -> Given:
+def given_to_fit(samples: Sequence[Sample], averages: Averages, before: KeptFeatures | None = None) -> Given:
     """Views, labels, groups and weights of the classes, as `fit_probe` takes them, of a run's training images.
 
+    before  of a model that classes are added to: their one view stands before that of the samples
     Raises TrainingError and UsageError, before anything is computed, for images that the recipe's folds can't divide.
     """
     run, recipe = averages.run, averages.run.recipe
     labels = _labels(samples)
     groups = find_duplicates([sample.described() for sample in samples]).group
+    if before:
+        labels = np.concatenate([before.labels, labels])
+        groups = np.concatenate([before.groups, groups + int(before.groups.max()) + 1])
     if recipe.folds:
         folds.require_folds(labels, groups, run.classes, recipe.folds)
     even = recipe.balance == "none"
-    weights = np.ones(len(run.classes)) if even else class_weights(class_counts(samples, len(run.classes)))
+    images = np.bincount(labels, minlength=len(run.classes))
+    weights = np.ones(len(run.classes)) if even else class_weights(images)
+    if before:
+        return np.concatenate([before.features, averages.plain(samples)])[None], labels, groups, weights
     views = np.stack([averages.plain(samples), *(averages.drawn(samples, v) for v in range(recipe.feature_views))])
     return views, labels, groups, weights
+
+
+def _digests(samples: Sequence[Sample], before: KeptFeatures | None) -> NDArray[np.uint8]:
+    own = np.frombuffer(b"".join(sample.digest for sample in samples), np.uint8).reshape(-1, 32)
+    return np.concatenate([before.digests, own]) if before else own
 
 
 def judge_in_folds(given: Given, recipe: Recipe, display: Display) -> folds.Folds:
@@ -114,9 +139,11 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
         Preprocessing.from_json(run.preprocessing),
         metrics=fitted.metrics,
         data=about,
-        recipe=run.recipe.as_json() | {"from": run.source},
+        recipe=run.recipe.as_json() | {"from": run.source, COMPUTED: [run.feature_engine, run.feature_precision]},
         versions={"vgglass": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
+    if run.recipe.keep_features:
+        file = replace(file, attached=fitted.kept.attached())
     if not fitted.familiarity:
         return file
     how = {"false_alarm_rate": familiarity.FALSE_ALARMS, "images": fitted.judged, "judged_on": "out of fold"}

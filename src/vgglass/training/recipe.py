@@ -85,6 +85,7 @@ class Recipe:
     folds            judge the fitted head in so many folds of the training images, from which then none are held out;
                      0 for none
     repeats          of the folds, divided anew each time
+    keep_features    a fitted head's file keeps its training images' features, 1 KB each, for `train --add`
     feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
     precision        bfloat16 (with float32 masters), float32, float64 (to compare two computations), or auto: of the
                      first two whichever this machine multiplies faster in
@@ -127,6 +128,7 @@ class Recipe:
     feature_views: int = 0
     folds: int = 0
     repeats: int = 1
+    keep_features: bool = True
     feature_engine: str = "auto"
     precision: str = "auto"
     convolution: str = "auto"

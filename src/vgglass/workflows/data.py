@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 SHOWN_FILES = 10
 
 
-def read_training_data(folder: str | Path | None, console: Console, *, hold_out: bool = True) -> "Dataset":
+def read_training_data(
+    folder: str | Path | None, console: Console, *, hold_out: bool = True, least: int = 2
+) -> "Dataset":
     """Read a folder's data set, split for training as `trainable` does; print what was excluded. Raises DataError."""
     from vgglass.data.folder import trainable
 
-    return trainable(open_data_set(folder, console), hold_out=hold_out)
+    return trainable(open_data_set(folder, console), hold_out=hold_out, least=least)
 
 
 @contextmanager

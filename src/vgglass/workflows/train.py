@@ -27,6 +27,7 @@ def train(
     recipe: "str | Recipe | None" = None,
     source: Model | None = None,
     preprocessing: str | None = None,
+    add: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
@@ -40,6 +41,7 @@ def train(
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
     source     a model file, a pretrained name or another framework's weights to start from
     preprocessing  of those weights, as `starting_model` takes it
+    add        the folder's classes to those of `source`, a fitted head that keeps its training features
     resume     continue the run under `out` with its own recipe; only `epochs` may differ, also to extend a finished run
     overwrite  remove an earlier run under `out` first
     workers    decoder processes; None chooses by the data
@@ -50,7 +52,7 @@ def train(
     and SIGHUP, after saving.
     """
     require_torch("training")
-    from vgglass.training import checkpoint, distributed, process, run
+    from vgglass.training import checkpoint, distributed, kept, process, run
     from vgglass.training.metrics_log import Display
     from vgglass.training.plan import plan_run
 
@@ -58,8 +60,11 @@ def train(
     display = Display(console)
     options = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers)
     others = overrides.keys() - {"epochs"}
-    if resume and (recipe or others or source or preprocessing or overwrite):
+    if resume and (recipe or others or source or preprocessing or overwrite or add):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
+    if add and (not source or recipe or overrides):
+        rule = "fits a head as that of the model --from was fitted"
+        raise UsageError("--add", rule, "name that model by --from, and leave out recipe and --set")
     epochs = _requested_epochs(overrides) if resume else None
     with distributed.process_group() as group, ExitStack() as held:
         start: ModelFile | None = None  # these two are set on the first rank only
@@ -84,10 +89,16 @@ def train(
             else:
                 if not overwrite:
                     run.require_fresh(out)
-                plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
-                dataset = read_training_data(folder, console, hold_out=not plan.folds)
+                plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console, add)
+                dataset = read_training_data(folder, console, hold_out=not plan.folds, least=1 if add else 2)
+                if add:
+                    assert start
+                    dataset = kept.widened(dataset, start.record.classes)
                 named = (source_name(source), start) if source and start else None
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
+                if add:
+                    assert start
+                    chosen = replace(chosen, preprocessing=start.record.preprocessing.as_json(), adds=True)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # not determined by the file
                 display.print(line)
@@ -235,12 +246,17 @@ def source_name(source: Model) -> str:
 
 def _resolve_plan(
     folder: str | Path | None, recipe: "str | Recipe | None", source: Model | None, overrides: dict[str, Any],
-    preprocessing: str | None = None, console: Console | None = None,
+    preprocessing: str | None = None, console: Console | None = None, add: bool = False,
 ) -> "tuple[Recipe, ModelFile | None]":  # fmt: skip
-    """Resolve the recipe of a run and its starting model."""
+    """Resolve the recipe of a run and its starting model; one that adds classes takes that of the model's first run."""
     if preprocessing and not source:
         raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
     start = starting_model(source, preprocessing, console) if source else None
+    if add:
+        from vgglass.training.kept import recipe_of_first_run
+
+        assert start
+        return recipe_of(None, recipe_of_first_run(start), start), start
     by_steps = overrides.get("train", "head") != "head"
     usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
     return recipe_of(recipe or usual, overrides, start), start
