@@ -77,7 +77,7 @@ def align(inner: Numbers, outer: Numbers, start: Numbers) -> Alignment:
     places, best = start.copy(), start.copy()
     highest, gain = np.zeros(len(inner), np.float32), np.zeros(len(inner), np.float32)
     flat = inner.reshape(len(inner), -1)
-    slopes: list[Numbers] = [np.asarray(slope) * (SIDE / 2) for slope in np.gradient(outer, axis=(1, 2))]
+    slopes = [np.asarray(slope * (SIDE / 2), np.float32) for slope in np.gradient(outer, axis=(1, 2))]
     for step in range(STEPS + 1):
         (seen, down, across), shared = _sampled([outer, *slopes], places)
         one, other = _centred(flat, shared), _centred(seen, shared)
