@@ -25,8 +25,8 @@ OPTIONS = {
     "check": "--apply --download --from --html --image-size --json --labels --manifest --max-pixels --move --out"
     " --preprocessing --quarantine --recipe --undo --yes",
     "train": "--add --architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size"
-    " --keep --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume --seed"
-    " --set --train --workers",
+    " --keep --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume"
+    " --seed --set --train --workers",
     "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
     " --precision --repeats --robustness --split --views",
     "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",
