@@ -210,6 +210,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_and_its_graph_as_tables_and_as_a_picture(file: Path, graph: Path, tmp_path: Path) -> None:
     picture = tmp_path / "new" / "bench.png"
     options = ("--batch", "2,1", "--seconds", 600, "--engine", "openvino,torch", "--out", picture)
+    options += ("--precision", "float32")  # not every machine has bfloat16
     done = vgglass("bench", file, graph, *options)
     lines = done.stdout.splitlines()
     assert lines[0] == workflows.describe_machine().lines()[0]
@@ -262,7 +263,7 @@ def test_without_torch_and_onnx_runtime_engines_are_timed_alone(file: Path, monk
     absent = ("torch", "torchvision", "onnxruntime")
     for module in (BENCH, selection, machine):
         monkeypatch.setattr(module, "find_spec", lambda name: None if name in absent else find_spec(name))
-    report = workflows.bench([file], batches=[1], seconds=600, console=quiet()[0])
+    report = workflows.bench([file], batches=[1], precisions=["float32"], seconds=600, console=quiet()[0])
     ((row,),) = [table.rows for table in report.tables]
     assert (row.engine, row.times_as_quick, row.agreement) == ("openvino", None, Agreement(1.0, 0.0))
     assert report.peers == ()
@@ -324,7 +325,17 @@ def test_what_can_not_be_timed_is_said_before_anything_is(file: Path, graph: Pat
 
 
 def test_too_little_time_for_the_smallest_batch(file: Path) -> None:
-    options = ("--engine", "openvino", "--batch", "2,1", "--no-peers", "--seconds", timing.VISIT)
+    options = (
+        "--engine",
+        "openvino",
+        "--batch",
+        "2,1",
+        "--no-peers",
+        "--precision",
+        "float32",
+        "--seconds",
+        timing.VISIT,
+    )
     error = vgglass("bench", file, *options, status=2).stderr
     rule = "is too short to time 3 networks and products of matrices with a batch of 1"
     assert f"--seconds 0.02: {rule}; give more, or name fewer engines or smaller batches." in error

@@ -237,7 +237,8 @@ def test_no_image_both_calibrates_and_compares(tmp_path: Path) -> None:
 def test_outputs_that_there_are_not_are_refused(saved: ModelFile, engine: str) -> None:
     for output in ("conv1_1", "fc6", "nonsense"):
         with pytest.raises(
-            UsageError, match=f"output '{output}': is not one of fc8, fc7, fc7_2, avgpool, pool5; choose one"
+            UsageError,
+            match=f"output '{output}': is not one of fc8, fc7, fc7_2, avgpool, pool5, fc8\\+average; choose one",
         ):
             workflows.engine(saved, engine, "float32", output=output)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="output 'fc7' of a dense engine: a map is made of class scores alone"):

@@ -91,6 +91,12 @@ def test_too_few_images() -> None:
         familiarity.fit(averages, np.r_[labels[:-1], 3], (*CLASSES, "d"))
 
 
+def test_images_that_are_alike_within_their_classes_tell_nothing() -> None:
+    averages = np.repeat(np.random.default_rng(0).uniform(size=(2, 6)), 3, axis=0)
+    with pytest.raises(DataError, match="6 training images: are alike within each class, so that no distance"):
+        familiarity.fit(averages, np.repeat([0, 1], 3), ("a", "b"))
+
+
 def test_an_image_is_measured_by_the_other_folds() -> None:
     averages, labels = clusters()
     first, last = np.arange(30), np.arange(30, 60)

@@ -35,3 +35,40 @@ function learningCurve() {
     numbers(gain, [words.columns.name, gain, words.interval95], classRows),
   );
 }
+
+// The training run.
+/** @param {number | null} value */
+const decimal = value => (value === null ? "–" : number(value));
+/** @param {number | null} value */
+const rate = value => (value === null ? "–" : percent(value));
+
+function training() {
+  const rows = facts.training;
+  if (facts.fitted) return null;
+  if (!rows) return section("training", words.noTraining);
+  const { epoch } = facts.about, index = rows.findIndex(row => row.epoch === epoch), chosen = index < 0 ? null : index;
+  const cells = rows.map(row => [
+    row.epoch, decimal(row.train_loss), decimal(row.validation_loss),
+    rate(row.train_accuracy), rate(row.validation_accuracy),
+  ]);
+  const splits = [words.splits.train, words.splits.validation];
+  const head = [words.curves.loss, words.curves.accuracy].flatMap(kind => splits.map(split => kind + " · " + split));
+  const marked = chosen === null ? [] : [fill(words.chosen, { epoch: epoch ?? "–" })];
+  const note = joined(words.trainingNote, ...marked);
+  const charts = make("div", { class: "charts" }, curve(rows, "loss", chosen), curve(rows, "accuracy", chosen));
+  return section("training", note, charts, numbers(words.sections.training, [words.epoch, ...head], cells));
+}
+
+/** @param {Epoch[]} rows @param {"loss" | "accuracy"} kind @param {number | null} chosen */
+function curve(rows, kind, chosen) {
+  const train = rows.map(row => row[`train_${kind}`]), validation = rows.map(row => row[`validation_${kind}`]);
+  const whole = kind === "accuracy", written = whole ? rate : decimal, title = words.curves[kind];
+  const [trained, validated] = [train, validation].map(values => written(values[values.length - 1]));
+  const figure = chart({
+    title, whole, chosen, labels: rows.map(row => String(row.epoch)), axis: words.epoch,
+    lines: [{ colour: "first", values: train }, { colour: "second", values: validation }],
+    text: fill(words.curve, { curve: title, epochs: rows.length, train: trained, validation: validated }),
+  });
+  figure.append(legend([[words.splits.train, "blue"], [words.splits.validation, "orange"]]));
+  return figure;
+}
