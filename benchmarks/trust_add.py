@@ -8,8 +8,9 @@ from rich.console import Console
 
 import vgglass
 
-DATA = Path("/work/shared/data/imagenette-small")
-CONVOLUTIONS = Path("/work/shared/data/vgg16-imagenet-conv/vgg16_notop.weights.h5")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+DATA = SHARED / "imagenette-small"
+CONVOLUTIONS = SHARED / "vgg16-imagenet-conv" / "vgg16_notop.weights.h5"
 FIRST = 6
 
 

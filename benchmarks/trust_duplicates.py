@@ -16,7 +16,7 @@ from vgglass.data.duplicates import find_duplicates
 from vgglass.data.examination import Facts, examined, look
 from vgglass.data.folder import image_files
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).parents[2] / "shared" / "data"
 FOLDERS = ("hymenoptera", "imagenette-small")
 PLANTS = 50
 SHEETS = Path("build/duplicates")
