@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 
 import vgglass
+from vgglass import modelfile
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DATA = SHARED / "imagenette-small"
@@ -29,8 +30,8 @@ def run(folder: Path) -> None:
     added = vgglass.train(folder / "four", out=folder / "run-added", source=six, add=True, console=quiet)
     seconds = time.monotonic() - start
     top1 = {name: accuracies(path, folder / "ten", quiet) for name, path in (("added", added), ("ten", ten))}
-    before = vgglass.load_record(six).metrics["validation"]["top1"]
-    old = vgglass.load_record(added).metrics["old_classes"]
+    before = modelfile.load_record(six).metrics["validation"]["top1"]
+    old = modelfile.load_record(added).metrics["old_classes"]
     print(f"six classes, then four more in {seconds:.1f} s (their features were cached by the run of ten)")
     print(f"top-1 of 400 held-out images: {top1['added'][0]:.4f} added, {top1['ten'][0]:.4f} ten at once")
     print(f"the six old classes' 240 of them: {before:.4f} among six, {top1['added'][1]:.4f} among ten after --add")
