@@ -14,8 +14,9 @@ from scipy import stats
 
 import vgglass
 from vgglass import modelfile
+from vgglass.statistics import wilson
 from vgglass.training import folds
-from vgglass.training.probe import fit_probe, wilson
+from vgglass.training.probe import fit_probe
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 WEIGHTS = DATA / "vgg16-imagenet-conv" / "vgg16_notop.weights.h5"
@@ -62,7 +63,7 @@ def intervals(found: folds.Folds) -> Iterator[tuple[str, tuple[float, float]]]:
     error = np.sqrt((1 / len(accuracies) + 1 / (figures.folds - 1)) * accuracies.var(ddof=1))
     half = float(stats.t.ppf(0.975, len(accuracies) - 1) * error)
     yield "Nadeau and Bengio's t", (figures.top1 - half, figures.top1 + half)
-    yield "Wilson of all images", wilson(figures.top1, figures.images)
+    yield "Wilson of all images", wilson(figures.top1 * figures.images, figures.images)
 
 
 def coverage(setting: Setting, sets: int) -> tuple[float, float, dict[str, list[tuple[float, float]]]]:

@@ -17,7 +17,7 @@ ROOT = Path(vgglass.__file__).parent
 # Rooms from the bottom up; those on one line may not import one another.
 LEVELS = (
     ("errors",),
-    ("architecture", "files", "images", "locale", "signals", "names", "web"),
+    ("architecture", "files", "images", "locale", "signals", "names", "statistics", "web"),
     ("plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),

@@ -22,8 +22,9 @@ from vgglass.data import sources
 from vgglass.data.folder import open_data, trainable
 from vgglass.errors import TrainingError, UsageError
 from vgglass.evaluation.metrics import Evaluation
+from vgglass.statistics import wilson
 from vgglass.training import folds
-from vgglass.training.probe import fit_probe, folds_of, wilson
+from vgglass.training.probe import fit_probe, folds_of
 from vgglass.training.recipe import Recipe
 
 # The interval.
@@ -32,15 +33,16 @@ from vgglass.training.recipe import Recipe
 @pytest.mark.parametrize(("right", "images"), [(0, 7), (7, 7), (45, 50), (1, 1000)])
 def test_wilson_is_scipys_and_knows_parts_of_images(right: int, images: int) -> None:
     reference = binomtest(right, images).proportion_ci(method="wilson")
-    assert wilson(right / images, images) == pytest.approx((reference.low, reference.high), abs=1e-6)
-    assert wilson(1, 3.5)[0] < wilson(1, 4)[0]
+    assert wilson(right, images) == pytest.approx((reference.low, reference.high), abs=1e-6)
+    assert wilson(3.5, 3.5)[0] < wilson(4, 4)[0]
 
 
 def test_what_images_are_worth_by_hand() -> None:
     single, pairs = np.arange(90), np.arange(90) // 2
-    assert folds.interval(0.8, single, 5, 1) == pytest.approx(wilson(0.8, 40))  # 90 / (1 + 5/4)
-    assert folds.interval(0.8, pairs, 5, 1) == pytest.approx(wilson(0.8, 20))
-    assert folds.interval(0.8, single, 10, 2) == pytest.approx(wilson(0.8, 90 / (1 / 2 + 10 / 9)))
+    assert folds.interval(0.8, single, 5, 1) == pytest.approx(wilson(32, 40))  # 90 / (1 + 5/4)
+    assert folds.interval(0.8, pairs, 5, 1) == pytest.approx(wilson(16, 20))
+    worth = 90 / (1 / 2 + 10 / 9)
+    assert folds.interval(0.8, single, 10, 2) == pytest.approx(wilson(0.8 * worth, worth))
     assert folds.interval(1, single, 5, 1)[0] < 0.92  # where every fold's accuracy is 1, theirs has no width
 
 

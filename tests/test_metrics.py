@@ -15,8 +15,8 @@ from sizes import sized
 from vgglass import plotting
 from vgglass.evaluation import metrics
 from vgglass.evaluation.headline import rankings
-from vgglass.evaluation.statistics import wilson
 from vgglass.plotting import unwritable
+from vgglass.statistics import wilson
 
 
 @pytest.mark.parametrize(("images", "classes", "known"), [(300, 8, None), (300, 8, 6), (90, 3, None), (50, 2, None)])

@@ -12,10 +12,10 @@ import pytest
 
 from vgglass.architecture import COLUMNS
 from vgglass.errors import UsageError
-from vgglass.evaluation.statistics import detectable, quantiles, wilson
 from vgglass.replication import published
 from vgglass.replication.lab import Lab, Trained, markdown
 from vgglass.replication.tables import SIDES, Rate, Trial, both, resolution, right_in, scaled, tables, trials, views
+from vgglass.statistics import detectable, quantiles, wilson
 from vgglass.training import diagnostics, recipe
 
 ORACLE = Path(__file__).parents[2] / "shared" / "oracles" / "paper.json"

@@ -16,9 +16,9 @@ from vgglass.evaluation import robustness as room
 from vgglass.evaluation.predictions import Predictions
 from vgglass.evaluation.report import nearest
 from vgglass.evaluation.robustness import DISTURBANCES, PLAIN, robustness
-from vgglass.evaluation.statistics import wilson
 from vgglass.images import Pixels
 from vgglass.preprocess import Preprocessing, fit
+from vgglass.statistics import wilson
 
 COLOUR = Preprocessing(32, 40, (0.0,) * 3, (1.0,) * 3)
 GREY = Preprocessing(32, 32, (0.0,), (1.0,), "L")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.evaluation.statistics import RESAMPLES, percentiles
+from vgglass.statistics import RESAMPLES, percentiles
 
 Numbers = NDArray[np.float64]
 

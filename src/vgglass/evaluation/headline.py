@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.evaluation.predictions import Predictions
-from vgglass.evaluation.statistics import RESAMPLES, percentiles, wilson
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
+from vgglass.statistics import RESAMPLES, percentiles, wilson
 
 TOP5_FROM = 6  # with five classes or fewer top-5 is always correct
 DRAWN_AT_ONCE = 2_000_000  # images

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from vgglass import images
 from vgglass.evaluation.predictions import Predictions
-from vgglass.evaluation.statistics import wilson
 from vgglass.images import Pixels
 from vgglass.isolation import DECODERS
 from vgglass.preprocess import Preprocessing, fit, read, resize
+from vgglass.statistics import wilson
 
 Answer = Callable[[Pixels], NDArray[np.floating[Any]]]  # squares (n, S, S, C) to logits (n, K)
 Disturb = Callable[[Pixels, Preprocessing, float, int], Pixels]  # a picture or square, the record, a level, a seed

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vgglass.errors import DataError
 from vgglass.evaluation.predictions import Predictions
-from vgglass.evaluation.statistics import wilson
+from vgglass.statistics import wilson
 
 BINS = 15  # as Guo et al. 2017
 HOTTEST = 100.0  # upper bound of T; its inverse is the lower bound

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vgglass import statistics
 from vgglass.architecture import SMALLEST_IMAGE
-from vgglass.evaluation import statistics
 from vgglass.locale import words
 from vgglass.replication import published
 from vgglass.replication.tables import Rate, Row, Table

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vgglass.architecture import COLUMNS
 from vgglass.errors import UsageError
 from vgglass.evaluation.headline import TOP5_FROM
-from vgglass.evaluation.statistics import detectable, wilson
 from vgglass.replication.published import TABLES, Published
+from vgglass.statistics import detectable, wilson
 
 PAPER_SIZE = 224
 METHODS = ("dense", "multi-crop", "both")

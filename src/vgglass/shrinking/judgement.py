@@ -23,11 +23,11 @@ from vgglass.engines.export import quantise
 from vgglass.engines.selection import choose, open_engine
 from vgglass.evaluation import metrics
 from vgglass.evaluation.predictions import Comparison, agreement, compare_predictions
-from vgglass.evaluation.statistics import detectable, wilson
 from vgglass.images import Pixels
 from vgglass.inference.predictor import Predictor
 from vgglass.inference.views import parse
 from vgglass.modelfile import ModelFile
+from vgglass.statistics import detectable, wilson
 
 ROUNDS = 20  # of timing; in each, every model runs once in every precision
 INT8_IMAGES = 32  # that the ranges of the int8 graphs are taken from, which are made for their time alone

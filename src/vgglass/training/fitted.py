@@ -18,12 +18,13 @@ from vgglass.familiarity import Familiarity
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Record, golden_images
 from vgglass.preprocess import Preprocessing
+from vgglass.statistics import wilson
 from vgglass.training import folds, transfer
 from vgglass.training.checkpoint import Run
 from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.kept import COMPUTED, KeptFeatures, judged_before_and_after
 from vgglass.training.metrics_log import Display
-from vgglass.training.probe import Features, Integers, Probe, fit_probe, folds_of, wilson
+from vgglass.training.probe import Features, Integers, Probe, fit_probe, folds_of
 from vgglass.training.recipe import Recipe
 
 HELD_OUT = ("validation", "test")
@@ -92,7 +93,7 @@ def fit(
     for split in HELD_OUT:
         if held := dataset.splits.get(split, ()):
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
-            metrics[split] = {"top1": right / len(held), "interval": list(wilson(right / len(held), len(held)))}
+            metrics[split] = {"top1": right / len(held), "interval": list(wilson(right, len(held)))}
     known, judged = _familiarity(views[0], labels, groups, run, display)
     return FittedHead(network, found, metrics, whole, known, judged)
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.errors import TrainingError, UsageError
-from vgglass.training.probe import Features, Integers, Numbers, fit_probe, folds_of, wilson
+from vgglass.statistics import wilson
+from vgglass.training.probe import Features, Integers, Numbers, fit_probe, folds_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def interval(top1: float, groups: NDArray[np.intp], folds: int, repeats: int) ->
     benchmarks/trust_folds.py has the coverage of both.
     """
     worth = len(groups) ** 2 / float((np.bincount(groups) ** 2).sum())
-    return wilson(top1, worth / (1 / repeats + folds / (folds - 1)))
+    worth /= 1 / repeats + folds / (folds - 1)
+    return wilson(top1 * worth, worth)
 
 
 def judge(

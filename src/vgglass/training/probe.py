@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from vgglass.errors import TrainingError
+from vgglass.statistics import wilson
 
 # The penalty is chosen by cross-validation. Features are centred and divided by one standard deviation, the classifier
 # is fitted to convergence, and the scaling is folded into its matrix: the result is an ordinary fully connected layer.
@@ -29,7 +30,6 @@ TOLERANCE, ITERATIONS = 1e-4, 500
 # the images. A step of L-BFGS takes four operations each: 20,000 images of 200 classes take a minute and a half.
 LARGE, LARGEST = 10**9, 2 * 10**9
 TEMPERATURES = (-3.0, 3.0)  # their natural logarithms
-Z = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 Features = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -72,18 +72,11 @@ class Probe:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % of the cross-validated accuracy (Wilson 1927)."""
-        return wilson(self.best.right / self.images, self.images)
+        return wilson(self.best.right, self.images)
 
     def logits(self, features: Features) -> Features:
         found: Features = features @ self.weight.T + self.bias
         return found
-
-
-def wilson(share: float, images: float) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927) of images that need not be a whole number."""
-    square = Z**2 / images
-    middle, half = share + square / 2, (square * (share * (1 - share) + square / 4)) ** 0.5
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
 def fit_probe(

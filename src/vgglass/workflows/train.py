@@ -79,7 +79,9 @@ def train(
             goes_on = resume or (group.launched and (out / checkpoint.RUN).exists())
             if goes_on:
                 if not resume:
-                    _require_same_run(out, _resolve_plan(folder, recipe, source, overrides, preprocessing)[0], source)
+                    _require_same_run(
+                        out, _resolve_plan(folder, recipe, source, overrides, preprocessing, None, add)[0], source
+                    )
                 before = checkpoint.read_run(out)
                 held.enter_context(checkpoint.exclusive(out))
                 newest = checkpoint.read_newest(out)

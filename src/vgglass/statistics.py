@@ -7,14 +7,17 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 TAILS = (2.5, 97.5)  # percentiles
+Z = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 
-def wilson(right: int, images: int) -> tuple[float, float]:
-    """Return the Wilson (1927) interval of a proportion, valid for few images and for 0 or 100 %."""
-    from scipy import stats
+def wilson(right: float, images: float) -> tuple[float, float]:
+    """Return the Wilson (1927) interval of a proportion, valid for few images and for 0 or 100 %.
 
-    found = stats.binomtest(right, images).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
+    Neither need be a whole number: images that are not independent are worth fewer.
+    """
+    share, square = right / images, Z**2 / images
+    middle, half = share + square / 2, sqrt(square * (share * (1 - share) + square / 4))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
 
 
 def percentiles(figures: NDArray[np.float64]) -> tuple[float, float]:
