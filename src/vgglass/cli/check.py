@@ -93,6 +93,17 @@ def check(
         return
     if alone := sorted(asked & {"from", "preprocessing", "out", "apply", "move", "undo", "download"}):
         raise UsageError(f"--{alone[0]}", "belongs to --labels", "add --labels")
+    _audit(
+        folder, recipe=recipe, image_size=image_size, manifest=manifest, html=html, quarantine=quarantine, yes=yes,
+        json=json,
+    )  # fmt: skip
+
+
+def _audit(
+    folder: Path, *, recipe: str | None, image_size: int | None, manifest: Path | None, html: Path | None,
+    quarantine: Path | None, yes: bool, json: bool,
+) -> None:  # fmt: skip
+    """Audit, print what was found, and write what is asked for."""
     if yes and quarantine is None:
         raise UsageError("--yes", "moves files to the folder of --quarantine", "add --quarantine DIR")
     if yes and manifest:
