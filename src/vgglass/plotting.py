@@ -102,7 +102,7 @@ def learning_curve(
             )
         axes.set(xlabel="training images a class", ylabel="top-1 (95 % interval)")
         axes.set_xscale("log")
-        axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+        axes.set_xticks(sizes, [f"{size:.4g}" for size in sizes])
         axes.minorticks_off()
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, loc="lower right")

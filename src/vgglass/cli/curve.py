@@ -50,7 +50,7 @@ def curve(
 def _show(found: "Curve") -> None:
     console = output.console()
     rows = [
-        [f"{point.images:.0f}", f"{point.top1:.4f}", f"{point.low:.4f} to {point.high:.4f}",
+        [f"{point.images:.4g}", f"{point.top1:.4f}", f"{point.low:.4f} to {point.high:.4f}",
          "forecast" if point.forecast else ""]
         for point in found.points
     ]  # fmt: skip

@@ -167,7 +167,7 @@ def _show_undefined(evaluation: "Evaluation", console: Console) -> None:
     for name, reason in evaluation.undefined.items():
         of_interval = name.startswith("intervals.")
         figure = NAMES[name.removeprefix("intervals.")]
-        reasons.setdefault(reason, []).append(f"the interval of {figure}" if of_interval else figure)
+        reasons.setdefault(reason, []).append(f"interval of {figure}" if of_interval else figure)
     for reason, names in reasons.items():
         console.print(f"no {', '.join(names)}: {reason}", style="dim", soft_wrap=True)
 

@@ -13,7 +13,8 @@ function learningCurve() {
   const found = facts.curve;
   if (!found) return null;
   const { points, per_class: gains } = found, values = points.map(point => point.top1);
-  const last = points.findLastIndex(point => !point.forecast), labels = points.map(point => point.images.toFixed(0));
+  const last = points.findLastIndex(point => !point.forecast);
+  const labels = points.map(point => String(Number(point.images.toPrecision(4))));
   const [low, high] = found.gain.slice(1).map(gain => number(100 * gain, 1));
   const sentence = fill(words.curveGain, { low, high });
   const most = found.most === null ? [] : [fill(words.curveMost, { class: found.most })];
