@@ -56,7 +56,12 @@ def _add_model(routes: APIRouter, service: Service) -> None:
     @routes.get("/model", summary="The model that serves, layer by layer")
     async def model(request: Request) -> Response:
         predictor = service.models.current
-        about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
+        about = {
+            "name": service.models.name,
+            "views": ["explore"],
+            "settings": predictor.settings,
+            "about": predictor.about,
+        }
         if subjects.missing:
             record = predictor.record
             return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})

@@ -4,10 +4,12 @@ import { get, patch, subscribe, touches } from "./store.js";
 
 /** @typedef {import("./store.js").State} State */
 
-/** URL of a layer, keeping the other parameters. @param {string} layer */
-export function address(layer) {
+/** URL of a layer in a view, keeping the other parameters.
+ * @param {string} layer @param {import("./store.js").View} [view] */
+export function address(layer, view = get().view) {
   const { sample, language, channel, cell, layer: open } = get();
   const values = new URLSearchParams();
+  if (view !== "explore") values.set("view", view);
   if (sample) values.set("image", sample);
   values.set("layer", layer);
   if (layer === open && channel !== null && cell !== null) {
@@ -19,7 +21,7 @@ export function address(layer) {
 }
 
 /** Parse the URL; what the model does not have is ignored.
- * @returns {{sample: string | null, language: string | null} & Pick<State, "layer" | "channel" | "cell">} */
+ * @returns {{sample: string | null, language: string | null} & Pick<State, "view" | "layer" | "channel" | "cell">} */
 export function readAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1)), { model, layer: open } = get();
   const layers = model?.glass ? model.layers : [];
@@ -27,6 +29,7 @@ export function readAddress() {
   const [width, height, channels] = layer ? layer.shape : [1, 1, 1];
   const [row, column] = (wanted.get("at") ?? "").split(",").map((text, i) => index(text, i ? width : height));
   return {
+    view: model?.views.find(each => each === wanted.get("view")) ?? "explore",
     sample: wanted.get("image"),
     language: wanted.get("lang"),
     layer: layer ? layer.name : open,
@@ -41,14 +44,16 @@ const index = (text, count) => (/^[0-9]{1,6}$/.test(text ?? "") ? Math.min(count
 /** Synchronise URL and state. */
 export function followAddress() {
   subscribe(changed => {
-    if (!touches(changed, "sample", "language", "layer", "channel", "cell")) return;
-    const { model, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1)).get("layer");
-    if (channel === null && before === layer) return; // its strongest channel is still loading
-    const known = model?.glass && model.layers.some(each => each.name === before);
-    history[known && before !== layer ? "pushState" : "replaceState"](null, "", address(layer));
+    if (!touches(changed, "view", "sample", "language", "layer", "channel", "cell")) return;
+    const { model, view, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1));
+    const moved = view !== (before.get("view") ?? "explore"), other = before.get("layer") !== layer;
+    if (channel === null && !other && !moved) return; // its strongest channel is still loading
+    const known = model?.glass && model.layers.some(each => each.name === before.get("layer"));
+    history[known && (moved || other) ? "pushState" : "replaceState"](null, "", address(layer));
   });
   addEventListener("popstate", () => {
-    const { layer: before, model } = get(), { sample, layer, channel, cell } = readAddress();
+    const { layer: before, model } = get(), { view, sample, layer, channel, cell } = readAddress();
+    patch({ view });
     if (sample && sample !== get().sample && model?.glass && model.samples.includes(sample)) {
       patch({ layer, channel: null, cell: null });
       putSample(sample, { channel, cell });

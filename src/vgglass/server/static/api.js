@@ -29,6 +29,7 @@ import { floats, json, lines, query, request } from "./http.js";
  * @typedef {object} GlassModel a model whose layers can be looked into
  * @property {true} glass
  * @property {string} name
+ * @property {import("./store.js").View[]} views that the server has
  * @property {Settings} settings
  * @property {string} digest
  * @property {string} architecture
@@ -44,7 +45,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {string[]} samples
  */
 
-/** @typedef {{glass: false, missing: string, name: string, settings: Settings, digest: string}} PredictingModel */
+/** @typedef {{glass: false, missing: string, name: string, views: import("./store.js").View[], settings: Settings,
+ *   digest: string}} PredictingModel */
 /** @typedef {GlassModel | PredictingModel} Model */
 
 /** @typedef {{index: number, class: string, probability: number}} Ranked */

@@ -23,6 +23,7 @@ import "./step-arithmetic.js";
 import { get, patch, subscribe } from "./store.js";
 import { TokenForm } from "./token-form.js";
 import { fill } from "./ui.js";
+import "./view-tabs.js";
 import { loadWords, preferredLanguage, setLanguage, words } from "./words.js";
 
 function followProblem() {
@@ -49,7 +50,7 @@ function followColourScheme() {
 /** Set up a page with predictions only, if the server can't show layers. @param {string} missing */
 function hideGlass(missing) {
   patch({ problem: fill(missing === "graph" ? words.noGlassGraph : words.noGlassPackage, { package: missing }) });
-  for (const part of document.querySelectorAll("main > section:not(#image), #glass")) {
+  for (const part of document.querySelectorAll("#explore > section:not(#image), #glass")) {
     if (part instanceof HTMLElement) part.hidden = true;
   }
 }
@@ -67,9 +68,9 @@ async function start() {
     if (body) await putImage(body);
     return;
   }
-  const { sample, language, layer, channel, cell } = readAddress();
+  const { view, sample, language, layer, channel, cell } = readAddress();
   if (language) setLanguage(language);
-  patch({ layer, channel, cell });
+  patch({ view, layer, channel, cell });
   followAddress();
   if (body) return putImage(body);
   await putSample(sample && model.samples.includes(sample) ? sample : model.samples[0], { channel, cell });

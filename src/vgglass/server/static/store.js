@@ -2,6 +2,8 @@
 
 /** @typedef {readonly [row: number, column: number]} Cell */
 
+/** A view of the page, one a tab. @typedef {keyof import("./words.js").Words["views"]} View */
+
 /**
  * A cell of a layer's map whose receptive field is drawn on the photograph.
  * @typedef {{layer: import("./api.js").Layer, cell: Cell}} Position
@@ -33,6 +35,7 @@
 
 /**
  * @typedef {object} State
+ * @property {View} view the one that is open
  * @property {import("./words.js").Language} language
  * @property {"light" | "dark"} colourScheme
  * @property {string} problem error message for the user; '' if there is none
@@ -73,6 +76,7 @@
 
 /** @type {State} */
 let state = {
+  view: "explore",
   language: "en",
   colourScheme: "light",
   problem: "",
