@@ -64,9 +64,9 @@ def test_the_first_bets_by_hand() -> None:
 
 
 def test_a_table_rounds_and_that_is_no_change() -> None:
-    file = drift.attach(drawn(), {"brightness": [0.99999996] * 60}, [0] * 60)
+    file = drift.attach(drawn(), {"brightness": [0.99999996] * 120}, [0] * 120)
     for value in (0.99999996, 1.0):
-        monitor = Monitor(TrainingRecord({"brightness": file.attached["training.seen.brightness"]}, np.array([60, 0])))
+        monitor = Monitor(TrainingRecord({"brightness": file.attached["training.seen.brightness"]}, np.array([120, 0])))
         monitor.add({"brightness": value}, 0)
         assert monitor.evidence["brightness"] < 0, "in the middle of its equals"
 
@@ -130,7 +130,7 @@ def test_a_file_keeps_its_record_and_few_images_make_none(tmp_path: Path) -> Non
     assert found is not None
     assert (found.images, sorted(found.values)) == (100, sorted(QUANTITIES))
     assert all((np.diff(values) >= 0).all() for values in found.values.values())
-    assert drift.attached(drift.attach(drawn(), {"brightness": [0.5] * 49}, [0] * 49)) is None
+    assert drift.attached(drift.attach(drawn(), {"brightness": [0.5] * 99}, [0] * 99)) is None
 
 
 BROKEN: list[dict[str, Any]] = [

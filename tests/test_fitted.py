@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 
 import vgglass
-from vgglass import modelfile, workflows
+from vgglass import drift, modelfile, workflows
 from vgglass.architecture import Architecture
 from vgglass.data import sources
 from vgglass.errors import ModelFileError, TrainingError, UsageError
@@ -122,6 +122,22 @@ def test_a_fitted_head_tells_what_is_unfamiliar(fitted: Fitted, folder: Path, tm
     assert alarms.share < 0.15, "5 % on average; this much in none of a hundred draws"
     calibrated = workflows.calibrate(tmp_path / "m.safetensors", folder, split="validation")
     assert (calibrated.familiarity["images"], calibrated.familiarity["judged_on"]) == (100, "validation")
+
+
+def test_a_fitted_head_has_a_training_record_of_what_it_sees(fitted: Fitted, folder: Path, tmp_path: Path) -> None:
+    """Of the validation images, as the predictor sees them: of those there is no change."""
+    model, _ = fitted["smaller"]
+    record = drift.attached(model)
+    assert record is not None
+    modelfile.save(model, tmp_path / "m.safetensors")
+    seen = workflows.predict(tmp_path / "m.safetensors", [folder / "val"], top=1, precision="float32")
+    assert record.images == len(seen) == 100
+    for name in ("brightness", "sharpness", "distance"):
+        given = sorted(getattr(row, name) for row in seen)
+        assert record.values[name] == pytest.approx(given, rel=0.03, abs=1e-5), name  # features may be bfloat16's
+    assert record.values["probability"] == pytest.approx(sorted(row.top[0][1] for row in seen), abs=0.02)
+    likeliest = [model.record.classes.index(row.top[0][0]) for row in seen]
+    assert record.answers.tolist() == np.bincount(likeliest, minlength=10).tolist()
 
 
 def test_the_scale_of_the_weights_changes_nothing(fitted: Fitted) -> None:

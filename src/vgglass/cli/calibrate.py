@@ -74,6 +74,6 @@ def _show(found: "Calibrated", folder: Path | None) -> None:
     if found.recorded:
         console.print("Training record: vgglass drift compares later answers with those to these images.")
     else:
-        console.print("No training record, which vgglass drift compares with: it takes 50 images or more.")
+        console.print("No training record, which vgglass drift compares with: it takes 100 images or more.")
     console.print(f"Written: {found.path}", soft_wrap=True)
     console.print(f"Next:    vgglass evaluate --model {found.path}{f' {folder}' if folder else ''}", soft_wrap=True)

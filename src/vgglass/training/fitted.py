@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
-from vgglass import __version__, familiarity
+from vgglass import __version__, drift, familiarity
 from vgglass.data.dataset import Dataset, Sample, balance_line, class_weights
 from vgglass.data.duplicates import find_duplicates
+from vgglass.data.loader import evaluation_batches
 from vgglass.errors import DataError
 from vgglass.familiarity import Familiarity
 from vgglass.model import VGG
@@ -21,7 +23,7 @@ from vgglass.preprocess import Preprocessing
 from vgglass.statistics import wilson
 from vgglass.training import folds, transfer
 from vgglass.training.checkpoint import Run
-from vgglass.training.feature_cache import Averages, Extractors
+from vgglass.training.feature_cache import BATCH, Averages, Extractors
 from vgglass.training.kept import COMPUTED, KeptFeatures, judged_before_and_after
 from vgglass.training.metrics_log import Display
 from vgglass.training.probe import Features, Integers, Probe, fit_probe, folds_of
@@ -39,6 +41,8 @@ class FittedHead:
     metrics      of a model file: cross-validated accuracy, and that of the held-out splits
     kept         the training images' features
     familiarity  None where there are too few images; `judged` out of fold
+    seen         values and answers of the validation images, as `drift.attach` takes them; None where classes were
+                 added, of which alone the folder has images
     """
 
     network: VGG
@@ -47,6 +51,7 @@ class FittedHead:
     kept: KeptFeatures
     familiarity: Familiarity | None
     judged: int
+    seen: tuple[dict[str, list[float]], list[int]] | None
 
 
 def fit(
@@ -95,7 +100,9 @@ def fit(
             right = int((found.logits(averages.plain(held)).argmax(axis=1) == _labels(held)).sum())
             metrics[split] = {"top1": right / len(held), "interval": list(wilson(right, len(held)))}
     known, judged = _familiarity(views[0], labels, groups, run, display)
-    return FittedHead(network, found, metrics, whole, known, judged)
+    held = dataset.splits.get("validation", ())
+    seen = _seen(held, averages, found, known) if held and not before else None
+    return FittedHead(network, found, metrics, whole, known, judged, seen)
 
 
 Given = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.intp], NDArray[np.float64]]
@@ -145,10 +152,28 @@ def as_model_file(fitted: FittedHead, run: Run, about: dict[str, Any]) -> ModelF
     )
     if run.recipe.keep_features:
         file = replace(file, attached=fitted.kept.attached())
-    if not fitted.familiarity:
-        return file
-    how = {"false_alarm_rate": familiarity.FALSE_ALARMS, "images": fitted.judged, "judged_on": "out of fold"}
-    return familiarity.attach(file, fitted.familiarity, **how)
+    if fitted.familiarity:
+        how = {"false_alarm_rate": familiarity.FALSE_ALARMS, "images": fitted.judged, "judged_on": "out of fold"}
+        file = familiarity.attach(file, fitted.familiarity, **how)
+    return drift.attach(file, *fitted.seen) if fitted.seen else file
+
+
+def _seen(
+    held: Sequence[Sample], averages: Averages, found: Probe, known: Familiarity | None
+) -> tuple[dict[str, list[float]], list[int]]:
+    """What the model sees of held-out images, as `Predictor.answers` does: its training images it knows too well."""
+    features = averages.plain(held)
+    probabilities = softmax(found.logits(features), axis=1)
+    batches = evaluation_batches(held, Preprocessing.from_json(averages.run.preprocessing), BATCH)
+    looks = [drift.look(image) for batch in batches for image in batch.images]
+    values = {
+        "brightness": [brightness for brightness, _ in looks],
+        "sharpness": [sharpness for _, sharpness in looks],
+        "probability": probabilities.max(axis=1).tolist(),
+    }
+    if known:
+        values["distance"] = known.distances(features).tolist()
+    return values, probabilities.argmax(axis=1).tolist()
 
 
 def _familiarity(
