@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 import vgglass
-from vgglass import modelfile
+from vgglass import modelfile, workflows
 from vgglass.data import sources
 from vgglass.errors import UsageError
 from vgglass.model import VGG
@@ -89,6 +89,22 @@ def test_added_classes_give_what_all_at_once_gives(place: Path, tmp_path: Path) 
     again, _ = train(digits(tmp_path / "more", ("9",)), tmp_path / "again", best, add=True)
     assert len(KeptFeatures.of(modelfile.load(again)).labels) == 120
     assert modelfile.load(again).record.preprocessing == added.record.preprocessing
+
+
+def test_an_interrupted_addition_goes_on_and_can_be_previewed(place: Path, tmp_path: Path) -> None:
+    source, new = place / "run" / "best.safetensors", digits(tmp_path / "new", NEW)
+    best, _ = train(new, tmp_path / "run", source, add=True)
+    whole = best.read_bytes()
+    best.unlink()  # as if killed while the head was fitted
+    for folder in (None, new):
+        best.unlink(missing_ok=True)
+        vgglass.train(folder, out=tmp_path / "run", resume=True, console=QUIET)
+        assert best.read_bytes() == whole
+    workflows.preview(new, tmp_path / "preview.png", source=source, add=True, console=QUIET)
+    with Image.open(tmp_path / "preview.png") as drawn:
+        assert drawn.width > 100
+    with pytest.raises(UsageError, match=r"--add: fits a head as that of the model --from was fitted; name that model"):
+        workflows.preview(new, tmp_path / "preview.png", add=True, console=QUIET)
 
 
 def test_what_can_not_be_added_is_said(place: Path, tmp_path: Path) -> None:

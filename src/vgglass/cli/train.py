@@ -134,8 +134,9 @@ def train(
         if not workflows.is_first_process():
             return
         workflows.preview(
-            folder, preview, recipe=recipe, source=start, preprocessing=preprocessing, console=console, **overrides
-        )
+            folder, preview, recipe=recipe, source=start, preprocessing=preprocessing, add=add, console=console,
+            **overrides,
+        )  # fmt: skip
         console.print(f"Written: {preview}", soft_wrap=True)
         return
     assert out is not None

@@ -3,7 +3,6 @@
 n images, D features, K classes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,8 +53,12 @@ class KeptFeatures:
         return {f"{ATTACHED}{name}": array for name, array in values.items()}
 
 
-def widened(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """A data set of new classes, labelled after a model's. Raises UsageError for a class that exists."""
+def widened(dataset: Dataset, source: ModelFile | None) -> Dataset:
+    """A data set of new classes, labelled after a model's; as it is without one. Raises UsageError for a class that
+    exists."""
+    if not source:
+        return dataset
+    classes = source.record.classes
     if known := [name for name in dataset.classes if name in classes]:
         rule = f"adds classes, and the model has {', '.join(known)} already"
         raise UsageError(f"--add {dataset.name}", rule, "leave them out of the folder, or give them other names")

@@ -62,9 +62,6 @@ def train(
     others = overrides.keys() - {"epochs"}
     if resume and (recipe or others or source or preprocessing or overwrite or add):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
-    if add and (not source or recipe or overrides):
-        rule = "fits a head as that of the model --from was fitted"
-        raise UsageError("--add", rule, "name that model by --from, and leave out recipe and --set")
     epochs = _requested_epochs(overrides) if resume else None
     with distributed.process_group() as group, ExitStack() as held:
         start: ModelFile | None = None  # these two are set on the first rank only
@@ -92,10 +89,8 @@ def train(
                 if not overwrite:
                     run.require_fresh(out)
                 plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console, add)
-                dataset = read_training_data(folder, console, hold_out=not plan.folds, least=1 if add else 2)
-                if add:
-                    assert start
-                    dataset = kept.widened(dataset, start.record.classes)
+                own = read_training_data(folder, console, hold_out=not plan.folds, least=1 if add else 2)
+                dataset = kept.widened(own, start if add else None)
                 named = (source_name(source), start) if source and start else None
                 chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
                 if add:
@@ -110,7 +105,7 @@ def train(
             if not goes_on:
                 held.enter_context(checkpoint.exclusive(out))
                 held.enter_context(_clearing_failed_start(out))
-                _write_new_run(out, dataset, chosen, overwrite)
+                _write_new_run(out, own, chosen, overwrite)
             elif epochs:
                 checkpoint.write_run(out, chosen)
             return dataset, chosen
@@ -129,18 +124,20 @@ def preview(
     recipe: "str | Recipe | None" = None,
     source: Model | None = None,
     preprocessing: str | None = None,
+    add: bool = False,
     console: Console | None = None,
     **overrides: Any,
 ) -> None:
     """Draw a PNG of what a network would be trained on: some images as evaluated, and as augmented in some epochs."""
     require_torch("training")
     from vgglass.data.augment import colour_components
-    from vgglass.training import preview
+    from vgglass.training import kept, preview
     from vgglass.training.plan import measure_statistics
 
     console = console or Console(stderr=True)
-    plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console)
-    dataset = read_training_data(folder, console, hold_out=not plan.folds)
+    plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console, add)
+    own = read_training_data(folder, console, hold_out=not plan.folds, least=1 if add else 2)
+    dataset = kept.widened(own, start if add else None)
     samples = dataset.split("train")
     record, pixels = measure_statistics(samples, plan, start)
     missing = preview.preview(
@@ -199,7 +196,7 @@ def _resume_run(
     before  the stored record; epochs: new total that replaces the recipe's
     Raises TrainingError for a finished run or other data.
     """
-    from vgglass.training import checkpoint, plan, run
+    from vgglass.training import checkpoint, kept, plan, run
 
     progress = newest.progress
     chosen = plan.extended(out, before, progress, epochs) if epochs else before
@@ -209,18 +206,18 @@ def _resume_run(
         plan.require_patience(out, progress, chosen.recipe)
         remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
         raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
-    held_out = not chosen.recipe.folds
-    dataset = read_training_data(folder or out / run.MANIFEST, display.console, hold_out=held_out)
+    fresh = progress == checkpoint.Progress()
+    start = _load_start(chosen, display.console) if chosen.source and (fresh or chosen.adds) else None
+    held_out, least = not chosen.recipe.folds, 1 if chosen.adds else 2
+    own = read_training_data(folder or out / run.MANIFEST, display.console, hold_out=held_out, least=least)
+    dataset = kept.widened(own, start if chosen.adds else None)
     if not folder:
         dataset = replace(dataset, name=chosen.folder or dataset.name)
     if (plan.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
     display.print(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
-    start = None
-    if progress == checkpoint.Progress():
-        if not chosen.recipe.fits_head:
-            display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
-        start = _load_start(chosen, display.console) if chosen.source else None
+    if fresh and not chosen.recipe.fits_head:
+        display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
     return dataset, chosen, start
 
 
@@ -253,6 +250,9 @@ def _resolve_plan(
     """Resolve the recipe of a run and its starting model; one that adds classes takes that of the model's first run."""
     if preprocessing and not source:
         raise UsageError("--preprocessing", "is of the weights that --from names", "add --from, or leave it out")
+    if add and (not source or recipe or overrides):
+        rule = "fits a head as that of the model --from was fitted"
+        raise UsageError("--add", rule, "name that model by --from, and leave out recipe and --set")
     start = starting_model(source, preprocessing, console) if source else None
     if add:
         from vgglass.training.kept import recipe_of_first_run
