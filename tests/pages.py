@@ -1,9 +1,12 @@
 """What the tests of the server's page have in common."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from glass_subjects import model, photograph
 from served import Served, encoded
@@ -28,6 +31,30 @@ PASTE = """([bytes]) => {
 def visit(page: Page, server: Served, where: str = "", layer: str = "conv1_1") -> None:
     page.goto(f"http://127.0.0.1:{server.port}/{where}")
     page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+
+
+@contextmanager
+def watched(browser: Browser, server: Served) -> Iterator[Page]:
+    """A page on which a person may open the server's address; nothing failed, was logged, or left the machine."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
+    page, problems = context.new_page(), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("requestfailed", lambda request: problems.append(request.url) if aborted(request) else None)
+    page.on("request", lambda request: problems.append(request.url) if foreign(request.url, server) else None)
+    yield page
+    context.close()
+    assert problems == []
+
+
+def aborted(request: object) -> bool:
+    """Not what the page itself gave up because the pointer went on."""
+    return getattr(request, "failure", None) != "net::ERR_ABORTED"
+
+
+def foreign(url: str, server: Served) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme not in ("blob", "data") and parts.netloc != f"127.0.0.1:{server.port}"
 
 
 def save_named(folder: Path) -> Path:

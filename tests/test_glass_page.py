@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ from typer.testing import CliRunner
 
 from conftest import CHROMIUM
 from glass_subjects import photograph
-from pages import CLASSES, DROP, PASTE, save_named, visit
+from pages import CLASSES, DROP, PASTE, save_named, visit, watched
 from served import Served, encoded
 from vgglass import glass, workflows
 from vgglass.cli import app
@@ -54,30 +53,6 @@ def dropped(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
         visit(page, server)
         drop(page, folder / "photo.jpg")
         yield page
-
-
-@contextmanager
-def watched(browser: Browser, server: Served) -> Iterator[Page]:
-    """A page on which a person may open the server's address; nothing failed, was logged, or left the machine."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US")
-    page, problems = context.new_page(), list[str]()
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("requestfailed", lambda request: problems.append(request.url) if aborted(request) else None)
-    page.on("request", lambda request: problems.append(request.url) if foreign(request.url, server) else None)
-    yield page
-    context.close()
-    assert problems == []
-
-
-def aborted(request: object) -> bool:
-    """Not what the page itself gave up because the pointer went on."""
-    return getattr(request, "failure", None) != "net::ERR_ABORTED"
-
-
-def foreign(url: str, server: Served) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme not in ("blob", "data") and parts.netloc != f"127.0.0.1:{server.port}"
 
 
 def drop(page: Page, path: Path) -> None:

@@ -74,7 +74,8 @@ def test_the_server_gives_its_page_both_languages() -> None:
     app.include_router(page_router())
     reply = TestClient(app).get("/static/words.json")
     assert reply.headers["Content-Type"] == "application/json"
-    assert reply.json() == locale.of_page("page")
+    course = locale.of_page("course")
+    assert reply.json() == {lang: texts | {"course": course[lang]} for lang, texts in locale.of_page("page").items()}
     assert reply.json()["zh"]["value"] == "第 {row} 行第 {column} 列：{value}"
 
 

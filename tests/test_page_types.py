@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from functools import reduce
 from importlib.resources import files
+from operator import getitem
 from pathlib import Path
 
 import pytest
 
 from vgglass import locale
+from vgglass.server.routes.pages import VIEWS
 
 HERE = Path(__file__).parent.parent
 PACKAGE = Path(str(files("vgglass")))
@@ -89,11 +92,14 @@ def test_a_script_fills_in_what_its_sentence_asks_for(subject: str, room: str) -
     scripts = [path.read_text(encoding="utf-8") for path in WRITTEN if str(path).startswith(str(PACKAGE / room))]
     calls = [parts(text[found.end() :]) for text in scripts for found in FILLED.finditer(text)]
     sentences = locale.words("en", subject)
+    if subject == "page":
+        sentences = sentences | {view: locale.words("en", view) for view in VIEWS}
     checked = set[str]()
     for sentence, values, *_ in calls:
         given = {part.split(":")[0] for part in parts(values[1:])} if values.startswith("{") else set()
-        named = re.findall(r"(?:words|say)\.(\w+)", sentence)
-        wanted = {name: set(PLACEHOLDER.findall(json.dumps(sentences[name]))) for name in named}
+        named = re.findall(r"(?:words|say)\.([\w.]+)", sentence)
+        texts = {name: reduce(getitem, name.split("."), sentences) for name in named}
+        wanted = {name: set(PLACEHOLDER.findall(json.dumps(text))) for name, text in texts.items()}
         assert all(placeholders <= given for placeholders in wanted.values()), (sentence, given)
         assert not named or given == set().union(*wanted.values()), (sentence, given)
         checked |= wanted.keys()

@@ -56,21 +56,18 @@ def _add_model(routes: APIRouter, service: Service) -> None:
     @routes.get("/model", summary="The model that serves, layer by layer")
     async def model(request: Request) -> Response:
         predictor = service.models.current
-        about = {
-            "name": service.models.name,
-            "views": ["explore"],
-            "settings": predictor.settings,
-            "about": predictor.about,
-        }
+        about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
         if subjects.missing:
             record = predictor.record
-            return json_response(about | {"glass": False, "missing": subjects.missing, "digest": record.digest})
+            left = {"glass": False, "views": ["explore"], "missing": subjects.missing, "digest": record.digest}
+            return json_response(about | left)
         session = subjects.session
         record = session.file.record
         parent = session.parent.file.record if session.parent else None
         ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes(), parent))
         await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
-        return json_response(about | ablated | {"glass": True, "samples": samples.names(record.classes)})
+        shown = {"glass": True, "views": ["explore", "course"], "samples": samples.names(record.classes)}
+        return json_response(about | ablated | shown)
 
     @routes.get("/samples/{name}", summary="A picture to begin with")
     async def sample(request: Request, name: Annotated[str, Path(max_length=20)]) -> Response:

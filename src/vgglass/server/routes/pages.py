@@ -2,6 +2,7 @@
 
 import json
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,6 +37,7 @@ def health_router(metrics: Metrics) -> APIRouter:
     return routes
 
 
+VIEWS = ("course",)  # with texts of their own
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json": "application/json"}
 
 
@@ -44,7 +46,7 @@ def page_router() -> APIRouter:
     folders = (files("vgglass.server") / "static", files("vgglass.web"))
     parts = [file for folder in folders for file in folder.iterdir() if file.name.rpartition(".")[2] in KINDS]
     found = {file.name: file.read_bytes() for file in parts}
-    found["words.json"] = json.dumps(locale.of_page("page"), ensure_ascii=False).encode()
+    found["words.json"] = json.dumps(_words(), ensure_ascii=False).encode()
 
     def sent(name: str) -> Response:
         return Response(found[name], media_type=KINDS[name.rpartition(".")[2]])
@@ -60,3 +62,11 @@ def page_router() -> APIRouter:
         return sent(name)
 
     return routes
+
+
+def _words() -> dict[str, Any]:
+    """Return the page's texts by language, those of a view under its name."""
+    return {
+        lang: locale.words(lang, "page") | {view: locale.words(lang, view) for view in VIEWS}
+        for lang in locale.LANGUAGES
+    }

@@ -1,15 +1,17 @@
 // The page's URL: encodes the open layer and selection, and restores them.
 import { chooseCell, putSample } from "./actions.js";
+import { CARDS } from "./course-cards.js";
 import { get, patch, subscribe, touches } from "./store.js";
 
 /** @typedef {import("./store.js").State} State */
 
 /** URL of a layer in a view, keeping the other parameters.
- * @param {string} layer @param {import("./store.js").View} [view] */
-export function address(layer, view = get().view) {
+ * @param {string} layer @param {import("./store.js").View} [view] @param {number} [card] of the course */
+export function address(layer, view = get().view, card = get().card) {
   const { sample, language, channel, cell, layer: open } = get();
   const values = new URLSearchParams();
   if (view !== "explore") values.set("view", view);
+  if (view === "course") values.set("card", String(card + 1));
   if (sample) values.set("image", sample);
   values.set("layer", layer);
   if (layer === open && channel !== null && cell !== null) {
@@ -21,7 +23,8 @@ export function address(layer, view = get().view) {
 }
 
 /** Parse the URL; what the model does not have is ignored.
- * @returns {{sample: string | null, language: string | null} & Pick<State, "view" | "layer" | "channel" | "cell">} */
+ * @returns {Record<"sample" | "language" | "mark", string | null> &
+ *   Pick<State, "view" | "card" | "layer" | "channel" | "cell">} */
 export function readAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1)), { model, layer: open } = get();
   const layers = model?.glass ? model.layers : [];
@@ -30,8 +33,10 @@ export function readAddress() {
   const [row, column] = (wanted.get("at") ?? "").split(",").map((text, i) => index(text, i ? width : height));
   return {
     view: model?.views.find(each => each === wanted.get("view")) ?? "explore",
+    card: Math.max(0, (index(wanted.get("card"), CARDS.length + 1) ?? 1) - 1),
     sample: wanted.get("image"),
     language: wanted.get("lang"),
+    mark: wanted.get("mark"),
     layer: layer ? layer.name : open,
     channel: index(wanted.get("channel"), channels),
     cell: row === null || column === null || column === undefined ? null : [row, column],
@@ -44,16 +49,17 @@ const index = (text, count) => (/^[0-9]{1,6}$/.test(text ?? "") ? Math.min(count
 /** Synchronise URL and state. */
 export function followAddress() {
   subscribe(changed => {
-    if (!touches(changed, "view", "sample", "language", "layer", "channel", "cell")) return;
-    const { model, view, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1));
-    const moved = view !== (before.get("view") ?? "explore"), other = before.get("layer") !== layer;
+    if (!touches(changed, "view", "card", "sample", "language", "layer", "channel", "cell")) return;
+    const { model, view, card, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1));
+    const moved = view !== (before.get("view") ?? "explore") ||
+      (view === "course" && String(card + 1) !== before.get("card")), other = before.get("layer") !== layer;
     if (channel === null && !other && !moved) return; // its strongest channel is still loading
     const known = model?.glass && model.layers.some(each => each.name === before.get("layer"));
     history[known && (moved || other) ? "pushState" : "replaceState"](null, "", address(layer));
   });
   addEventListener("popstate", () => {
-    const { layer: before, model } = get(), { view, sample, layer, channel, cell } = readAddress();
-    patch({ view });
+    const { layer: before, model } = get(), { view, card, sample, layer, channel, cell } = readAddress();
+    patch({ view, card });
     if (sample && sample !== get().sample && model?.glass && model.samples.includes(sample)) {
       patch({ layer, channel: null, cell: null });
       putSample(sample, { channel, cell });

@@ -39,17 +39,19 @@ export function bitmap(colours, width, height) {
   return canvas;
 }
 
+/** From −127 to 127, row by row. @param {import("./api.js").Picture} picture */
+export const levels = picture => new Int8Array(bytes(picture.levels).buffer);
+
 /** Levels from −127 to 127 in the palette's colours. @param {import("./api.js").Picture} picture */
 export function heat(picture) {
-  const levels = new Int8Array(bytes(picture.levels).buffer);
-  return bitmap(coloured(levels, 0, levels.length, LEVELS, picture.signed), picture.width, picture.height);
+  const values = levels(picture);
+  return bitmap(coloured(values, 0, values.length, LEVELS, picture.signed), picture.width, picture.height);
 }
 
 /** The same as an overlay: opacity increases with the level, zero is transparent.
  * @param {import("./api.js").Picture} picture */
 export function glow(picture) {
-  const levels = new Int8Array(bytes(picture.levels).buffer);
-  const colours = Uint32Array.from(levels, level => ((2 * level) << 24) | 0x00d4ff);
+  const colours = Uint32Array.from(levels(picture), level => ((2 * level) << 24) | 0x00d4ff);
   return bitmap(colours, picture.width, picture.height);
 }
 

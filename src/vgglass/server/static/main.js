@@ -5,6 +5,7 @@ import "./answer-bars.js";
 import "./channel-map.js";
 import "./class-attribution.js";
 import "./class-map.js";
+import { markElement } from "./course-view.js";
 import { byId } from "./element.js";
 import "./feature-grid.js";
 import { Refused, setRecovery } from "./http.js";
@@ -68,12 +69,13 @@ async function start() {
     if (body) await putImage(body);
     return;
   }
-  const { view, sample, language, layer, channel, cell } = readAddress();
+  const { view, card, mark, sample, language, layer, channel, cell } = readAddress();
   if (language) setLanguage(language);
-  patch({ view, layer, channel, cell });
+  patch({ view, card, layer, channel, cell });
   followAddress();
   if (body) return putImage(body);
   await putSample(sample && model.samples.includes(sample) ? sample : model.samples[0], { channel, cell });
+  if (mark) markElement(mark);
 }
 
 start();

@@ -36,6 +36,7 @@
 /**
  * @typedef {object} State
  * @property {View} view the one that is open
+ * @property {number} card of the course
  * @property {import("./words.js").Language} language
  * @property {"light" | "dark"} colourScheme
  * @property {string} problem error message for the user; '' if there is none
@@ -77,6 +78,7 @@
 /** @type {State} */
 let state = {
   view: "explore",
+  card: 0,
   language: "en",
   colourScheme: "light",
   problem: "",

@@ -1,0 +1,141 @@
+"""The course in a browser: each card's guess is checked by the numbers that the glass computes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from pages import save_named, visit, watched
+from served import Served
+from vgglass import glass
+from vgglass.glass import Subject
+
+SLOW = pytest.mark.slow  # the product of widths, colours and languages
+CARDS = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_named(tmp_path_factory.mktemp("course"))
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Served]:
+    with Served(folder, folder / "small.safetensors") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def subject(folder: Path) -> Subject:
+    return glass.open_subject(folder / "small.safetensors", folder / "photo.jpg")
+
+
+@pytest.fixture
+def page(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
+    """The course on a photograph."""
+    with watched(browser, server) as page:
+        visit(page, server)
+        with page.expect_response("**/picture"):
+            page.set_input_files("#file", folder / "photo.jpg")
+        page.click("view-tabs a:nth-child(2)")
+        expect(page.locator("course-view .stage button").first).to_be_visible()
+        yield page
+
+
+def opened(page: Page, card: int) -> None:
+    page.click(f"course-view nav a:nth-child({card})")
+    expect(page.locator("course-view article > .note").first).to_have_text(f"{card} of {CARDS}")
+    page.wait_for_selector("course-view .stage > *")
+
+
+def verdict(page: Page, guess: float | str | None) -> tuple[bool, str]:
+    """Whether the guess was right, and what was said."""
+    if isinstance(guess, str):
+        page.get_by_label(guess, exact=True).check()
+    elif guess is not None:
+        page.fill("course-view .guess input", repr(guess))
+    page.click("course-view .guess button")
+    page.wait_for_selector("course-view .verdict.good, course-view .verdict.bad")
+    said = page.locator("course-view .verdict")
+    return said.get_attribute("class") == "verdict good", str(said.text_content())
+
+
+def test_each_guess_is_checked_by_the_networks_own_number(page: Page, subject: Subject) -> None:
+    truths = {1: (11, 10), 3: (9, 8), 6: (2, 3), 7: (subject.layer("conv3_2").receptive_field.size, 3)}
+    relu = next(layer for layer in glass.walk(subject) if layer.name == "relu5_2")
+    truths[8] = (round(100 * float((relu.maps == 0).mean())), 150)
+    for card, (right, wrong) in truths.items():
+        opened(page, card)
+        assert verdict(page, wrong)[0] is False, card
+        assert verdict(page, right)[0] is True, card
+
+
+def test_progress_is_kept_and_forgotten(page: Page) -> None:
+    verdict(page, 11)
+    opened(page, 4)
+    page.reload()
+    expect(page.locator("course-view nav a[aria-current]")).to_contain_text("4")
+    assert page.locator("course-view nav a[data-done=right]").count() == 1
+    assert page.locator("course-view nav a[data-done=seen]").count() == 1
+    page.click("course-view article > .note button")
+    expect(page.locator("course-view nav a[data-done=right]")).to_have_count(0)
+
+
+def test_a_place_is_chosen_by_keys_and_its_products_show_after_the_guess(page: Page) -> None:
+    opened(page, 2)
+    rows = page.locator("course-view .rows .note")
+    expect(rows.first).to_have_text("Input 0: pixels × kernel")
+    before = page.locator("course-view .terms canvas").first.get_attribute("aria-label")
+    page.focus("course-view .place")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("course-view .terms canvas").first).not_to_have_attribute("aria-label", str(before))
+    expect(page.locator("course-view .place")).to_be_focused()
+    verdict(page, "Positive")
+    expect(rows.first).to_contain_text("= products, sum")
+
+
+def test_a_link_opens_the_layer_with_its_target_marked(page: Page, server: Served) -> None:
+    opened(page, 4)
+    link = page.locator("course-view article a.button")
+    address = str(link.get_attribute("href"))
+    link.click()
+    expect(page.locator("#arithmetic.marked")).to_be_visible()
+    expect(page.locator("#arithmetic")).to_have_attribute("data-layer", "pool1")
+    page.goto("about:blank")
+    visit(page, server, address, "pool1")
+    expect(page.locator("#arithmetic.marked")).to_be_visible()
+
+
+def test_a_closed_course_asks_for_nothing(page: Page) -> None:
+    opened(page, 2)
+    page.click("view-tabs a:first-child")
+    page.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+    asked = list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.click("#samples button >> nth=1")
+    page.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+    page.wait_for_timeout(300)
+    assert not [url for url in asked if "row=32" in url], "the place that the course had chosen"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "lang"),
+    [("light", 390, "zh"), pytest.param("dark", 1280, "en", marks=SLOW), pytest.param("light", 1440, "zh", marks=SLOW)],
+)
+def test_every_card_at_every_width(page: Page, server: Served, scheme: str, width: int, lang: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": width, "height": 900})
+    if lang == "zh":
+        page.click("#language")
+    for card in range(1, CARDS + 1):
+        page.click(f"course-view nav a:nth-child({card})")
+        page.wait_for_selector("course-view .stage > *")
+        page.wait_for_timeout(150)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, card
+        text = str(page.text_content("course-view article"))
+        assert "undefined" not in text
+        assert "{" not in text
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
