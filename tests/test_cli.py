@@ -26,7 +26,7 @@ OPTIONS = {
     " --preprocessing --quarantine --recipe --undo --yes",
     "train": "--add --architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size"
     " --keep --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume"
-    " --seed --set --train --workers",
+    " --seed --set --train --watch --workers",
     "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
     " --precision --repeats --robustness --split --views",
     "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",

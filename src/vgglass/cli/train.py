@@ -101,6 +101,9 @@ def train(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; without: what suits.")] = None,
     checkpoint_every: Checkpoints = "5m",
     keep: Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")] = 2,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Record how it learns, for the page and vgglass clip: at most 20 MB.")
+    ] = False,
     download: Download = False,
     max_pixels: MaxPixels = None,
 ) -> None:
@@ -143,8 +146,8 @@ def train(
     try:
         best = workflows.train(
             folder, out=out, recipe=recipe, source=start, preprocessing=preprocessing, add=add, resume=resume,
-            overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every, keep=keep, console=console,
-            **overrides,
+            overwrite=overwrite, workers=workers, checkpoint_every=checkpoint_every, keep=keep, watch=watch,
+            console=console, **overrides,
         )  # fmt: skip
     except InterruptedRunError as interrupted:
         console.print(str(interrupted), soft_wrap=True)

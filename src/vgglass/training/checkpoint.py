@@ -51,6 +51,7 @@ class Run:
                    fresh layers' weights were multiplied by
     adds           classes to those of the model that it started from, whose training features that keeps
     extended       for each change of the number of epochs: epochs done by then, and epochs planned before
+    activation     'relu'; another one only in an experiment, of which no model file is written: none describes it
     """
 
     recipe: Recipe
@@ -70,6 +71,7 @@ class Run:
     factors: dict[str, float] = field(default_factory=dict)
     adds: bool = False
     extended: list[list[int]] = field(default_factory=list)
+    activation: str = "relu"
 
 
 @dataclass

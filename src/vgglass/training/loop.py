@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,12 +28,20 @@ CLIP_EPSILON = 1e-6  # as in torch
 DEAD_CHANNEL_IMAGES = 32  # validation images whose ReLUs are examined
 
 
+class Recorder(Protocol):
+    """Who looks on: see `training.recording`."""
+
+    def after_step(self, loss: float, accuracy: float) -> None:
+        """Called after every step, with its batch's loss and accuracy."""
+
+
 @dataclass
 class Trainer:
     """Trains a network for the epochs of a recipe.
 
     sizes          images of each step of an epoch, over all ranks
     class_weights  (K,) of the loss, or None
+    recorder       that looks at every step, where the run is watched
     """
 
     recipe: Recipe
@@ -44,6 +52,7 @@ class Trainer:
     display: Display
     checkpointer: Checkpointer
     ranks: Ranks = ALONE
+    recorder: Recorder | None = None
 
     def __post_init__(self) -> None:
         self.weights, self.optimizer, self.progress = self.state.weights, self.state.optimizer, self.state.progress
@@ -133,6 +142,8 @@ class Trainer:
             self.display.warn(diagnostics.stuck_loss_warning(done - 1, total_steps, progress.losses, architecture))
             where = f"{progress.epoch + 1}/{recipe.epochs}"
             self.display.step(where, size, loss, correct / size, waited / (time.perf_counter() - began))
+            if self.recorder:  # before the checkpoint, so that the record never lags behind it
+                self.recorder.after_step(loss, correct / size)
             self.checkpointer.after_step(self.steps)
         seconds = time.perf_counter() - began
         return {

@@ -21,11 +21,12 @@ from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, cl
 from vgglass.data.training_loader import TrainingLoader, batch_sizes
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.files import replacing
+from vgglass.learning import FOLDER as LEARNING
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
-from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
+from vgglass.training import activation, checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
 from vgglass.training.batches import BatchSource, FeatureBatches, Features, ImageBatches
 from vgglass.training.checkpoint import Cadence, Checkpoint, Checkpointer, Progress, Run, TrainState
 from vgglass.training.distributed import ALONE, Ranks
@@ -34,13 +35,14 @@ from vgglass.training.loop import Trainer
 from vgglass.training.metrics_log import Display, MetricsLog
 from vgglass.training.precision import Weights, device
 from vgglass.training.recipe import Recipe
+from vgglass.training.recording import Watching, recorded
 from vgglass.training.transfer import Scale
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
 # run.json is removed first and written last: a run that has one is whole.
 FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,
-    metrics_log.TENSORBOARD,
+    metrics_log.TENSORBOARD, LEARNING,
 )  # fmt: skip
 FIRST_LOGIT_IMAGES = 32
 
@@ -51,11 +53,13 @@ class RunOptions:
 
     cadence  when a checkpoint is due, and keep, how many stay
     workers  processes that decode; None for what suits the data
+    watching what to record of its learning; a resumed run goes on with the record that it has
     """
 
     cadence: Cadence
     keep: int = 2
     workers: int | None = None
+    watching: Watching | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,8 @@ def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | No
                 display.warn(_initialisation_warning(trainer))
             if not done and ranks.broadcast_object(lambda: source is not None and _has_whole_head(run, source)):
                 _evaluate_start(context, trainer, data)
-            with display.run(trainer.steps * run.recipe.epochs, done):
+            held_out, watching = context.dataset.split("validation"), options.watching
+            with display.run(trainer.steps * run.recipe.epochs, done), recorded(out, trainer, run, held_out, watching):
                 while not progress.finished:
                     _one_epoch(context, trainer, data, log)
         checkpointer.save(keep=1)
@@ -238,6 +243,7 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
         display.print(transfer.load_matching(network, source, tuple(run.classes)))
         for name, factor in run.factors.items():
             transfer.scale_weights(network, name, factor)
+    activation.replace(network, run.activation)
     network = network.to(device()).to(memory_format=torch.channels_last)
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -321,7 +327,7 @@ def _one_epoch(context: RunContext, trainer: Trainer, data: dict[str, Any], log:
     display.warn(diagnostics.dead_relu_warning(row["dead_channels"]))
     display.warn(diagnostics.data_wait_warning(row["waited"]))
     names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
-    if names:
+    if names and context.run.activation == "relu":
         file = as_model_file(context.run, trainer.weights, data, row)
         for name in names:
             modelfile.save(file, context.out / name)

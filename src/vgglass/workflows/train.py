@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vgglass.training.checkpoint import Checkpoint, Run
     from vgglass.training.metrics_log import Display
     from vgglass.training.recipe import Recipe
+    from vgglass.training.recording import Watching
 
 
 def train(
@@ -33,6 +34,8 @@ def train(
     workers: int | None = None,
     checkpoint_every: str = "5m",
     keep: int = 2,
+    watch: "bool | Watching" = False,
+    activation: str = "relu",
     console: Console | None = None,
     **overrides: Any,
 ) -> Path:
@@ -46,6 +49,8 @@ def train(
     overwrite  remove an earlier run under `out` first
     workers    decoder processes; None chooses by the data
     checkpoint_every  '200' steps or '5m' of time; keep: number of checkpoints to retain
+    watch      record how it learns in the run's folder (see `vgglass.learning`), at most 20 MB; `clip` draws it
+    activation in place of every ReLU, to watch what comes of it: no model file is written then
     Under torchrun the ranks share the work, an unfinished run of the same recipe under `out` is resumed automatically,
     and a finished one is left unchanged.
     Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT, SIGTERM
@@ -55,10 +60,12 @@ def train(
     from vgglass.training import checkpoint, distributed, kept, process, run
     from vgglass.training.metrics_log import Display
     from vgglass.training.plan import plan_run
+    from vgglass.training.recording import Open, Watching
 
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
     display = Display(console)
-    options = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers)
+    watching = Watching(Open()) if watch is True else watch or None
+    options = run.RunOptions(checkpoint.Cadence(checkpoint_every), keep, workers, watching)
     others = overrides.keys() - {"epochs"}
     if resume and (recipe or others or source or preprocessing or overwrite or add):
         raise UsageError("--resume", "goes on with the run's own recipe", "leave all options out but --epochs")
@@ -98,7 +105,11 @@ def train(
                     chosen = replace(chosen, preprocessing=start.record.preprocessing.as_json(), adds=True)
                 if preprocessing:
                     chosen.source["preprocessing"] = preprocessing  # not determined by the file
+                chosen = replace(chosen, activation=activation)
                 display.print(line)
+            if watch and chosen.recipe.train == "head":
+                rule = "records convolutions that learn, and here they are frozen"
+                raise UsageError("--watch", rule, "leave it out, or train all layers")
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.recipe.fits_head:
                 run.require_memory(chosen, display, group)
@@ -151,14 +162,15 @@ def preview(
 def _clearing_failed_start(out: Path) -> Iterator[None]:
     """Remove the files of a run that fails before its first checkpoint, as they would block a second attempt.
 
-    Kept if the error suggests --resume, which needs them.
+    Kept if the error suggests --resume, which needs them, or if there is a record of how it failed.
     """
+    from vgglass.learning import Learning
     from vgglass.training import checkpoint, run
 
     try:
         yield
     except (UserError, OSError) as error:
-        learned = checkpoint.newest_first(out) or (out / run.BEST).exists()
+        learned = checkpoint.newest_first(out) or (out / run.BEST).exists() or Learning(out).steps()
         resumable = isinstance(error, UserError) and "--resume" in error.remedy
         if not learned and not resumable:
             run.clear(out)
