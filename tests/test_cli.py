@@ -27,6 +27,7 @@ OPTIONS = {
     "train": "--add --architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size"
     " --keep --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume"
     " --seed --set --train --watch --workers",
+    "clip": "--lang --out",
     "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
     " --precision --repeats --robustness --split --views",
     "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",
@@ -65,7 +66,7 @@ def test_python_names_are_frozen() -> None:
     import vgglass as package
 
     assert package.__all__ == [
-        "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load",
+        "VGG", "calibrate", "check", "check_labels", "clip", "compare", "curve", "engine", "evaluate", "export", "load",
         "paper", "predict", "pretrained", "report", "shrink", "train", "verify",
     ]  # fmt: skip
     assert all(callable(getattr(package, name)) for name in package.__all__)

@@ -3,6 +3,7 @@
     vgglass.check(folder)                       find broken, unusual, duplicate and leaked images
     vgglass.check_labels(folder, weights)       find labels that are probably wrong
     vgglass.train(folder, out="runs/mine")      train on a folder of class folders
+    vgglass.clip("runs/mine", "learning.gif")   how it learned, of a run trained with watch=True
     vgglass.evaluate(model, folder)             compute metrics on held-out images
     vgglass.report(model, folder, "report.html")   as evaluate, with a page that shows the images behind each metric
     vgglass.curve(folder, weights)              accuracy by images a class, and what more of them would bring
@@ -23,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 __all__ = [
-    "VGG", "calibrate", "check", "check_labels", "compare", "curve", "engine", "evaluate", "export", "load", "paper",
-    "predict", "pretrained", "report", "shrink", "train", "verify",
+    "VGG", "calibrate", "check", "check_labels", "clip", "compare", "curve", "engine", "evaluate", "export", "load",
+    "paper", "predict", "pretrained", "report", "shrink", "train", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from vgglass.model import VGG
     from vgglass.workflows.calibrate import calibrate
     from vgglass.workflows.check import check
+    from vgglass.workflows.clip import clip
     from vgglass.workflows.curve import curve
     from vgglass.workflows.evaluate import compare, evaluate
     from vgglass.workflows.export import export, verify

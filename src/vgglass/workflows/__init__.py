@@ -18,6 +18,7 @@ from vgglass.workflows.check import (
     write_audit_page,
     write_manifest,
 )
+from vgglass.workflows.clip import clip
 from vgglass.workflows.convert import (
     architecture,
     convert_from_foreign,
@@ -67,8 +68,8 @@ from vgglass.workflows.shrink import draw_shrinking, shrink
 from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
-    "Model", "apply_labels", "architecture", "bench", "between_splits", "calibrate", "check", "check_labels", "compare",
-    "convert_from_foreign", "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench",
+    "Model", "apply_labels", "architecture", "bench", "between_splits", "calibrate", "check", "check_labels", "clip",
+    "compare", "convert_from_foreign", "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench",
     "draw_confusion", "draw_shrinking", "drift", "engine", "evaluate", "evaluation_predictor", "export", "features",
     "is_complete", "is_first_process", "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables",
     "limit_pixels", "load", "load_parent", "load_record", "open_source", "paper", "parent_path", "plan_moves",
