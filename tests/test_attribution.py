@@ -93,6 +93,17 @@ def test_maps_repeat_and_stay_finite(here: Subject, method: str) -> None:
     assert np.ptp(first.map) > 0
 
 
+def test_stages_come_nearer_to_the_whole(here: Subject) -> None:
+    for method, count in (("smoothgrad", 8), ("occlusion", 2), ("integrated-gradients", 16)):
+        maps = [stage.attribution.map for stage in attribution.stages(here, method, 2)]
+        assert len(maps) == count
+        distances = [float(np.abs(each - maps[-1]).sum()) for each in (maps[0], maps[count // 2])]
+        assert distances[0] >= distances[1]
+    assert np.array_equal(maps[-1], glass.attribute(here, "integrated-gradients", 2).map)
+    with pytest.raises(UsageError, match="class 99: the classes are numbered"):
+        attribution.stages(here, "smoothgrad", 99)
+
+
 WAYS: dict[str, Callable[[Subject], object]] = {
     **{method: partial(glass.attribute, method=method) for method in methods(PAPER)},
     "class model": lambda here: glass.class_model(here, 1),

@@ -282,6 +282,35 @@ def test_attributions(seen: Seen, path: str, layer: str | None) -> None:
     require_drawn(told, expected.map)
 
 
+def test_the_walk_tells_layer_after_layer_what_all_layers_are(seen: Seen) -> None:
+    reply = seen.get("walk")
+    assert reply.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in reply.body.splitlines()] == seen.json("layers")
+
+
+def test_an_attribution_in_stages_ends_as_the_whole(seen: Seen) -> None:
+    for method in ("saliency", "smoothgrad", "occlusion", "integrated-gradients"):
+        stages = [json.loads(line) for line in seen.get(f"attributions/{method}/stages?target=1").body.splitlines()]
+        assert [stage["done"] for stage in stages] == sorted({stage["done"] for stage in stages})
+        assert stages[-1]["done"] == stages[-1]["total"]
+        last = {name: value for name, value in stages[-1].items() if name not in ("done", "total")}
+        assert last == seen.json(f"attributions/{method}?target=1")
+
+
+def test_fc6_is_told_as_a_kernel_over_pool5(seen: Seen) -> None:
+    terms = seen.json("steps/fc6?channel=5")["terms"]
+    step = glass.step(seen.subject, "fc6", 5, (0, 0)).terms
+    assert isinstance(step, FullyConnected)
+    products = np.asarray(step.products).reshape(len(terms["channel_sums"]), *np.shape(terms["places"]))
+    assert terms["channel_sums"] == pytest.approx(products.sum(axis=(1, 2)), abs=1e-6)
+    assert np.ravel(terms["places"]) == pytest.approx(products.sum(axis=0).ravel(), abs=1e-6)
+    sums = np.abs(terms["channel_sums"])
+    assert [sums[window["channel"]] for window in terms["windows"]] == sorted(sums, reverse=True)[: glass_json.WINDOWS]
+    for window in terms["windows"]:
+        assert np.multiply(window["values"], window["kernel"]) == pytest.approx(np.array(window["products"]), abs=1e-9)
+    assert seen.json("steps/fc8?channel=1")["terms"]["windows"] is None
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_effects_are_the_ranking(seen: Seen, layer: str) -> None:
     reply = seen.get(f"effects/{layer}")

@@ -438,7 +438,7 @@ def test_no_batch_is_computed_for_a_client_who_left(looks: Sessions) -> None:
                 computed.append(index)
                 yield index
 
-        async for _ in looks.iterate_slow(client.request, batches()):
+        async for _ in looks.iterate(client.request, batches()):
             client.leaves.set()
         assert computed == [0]
 
@@ -452,7 +452,7 @@ def test_what_has_begun_to_be_answered_is_not_refused(looks: Sessions) -> None:
         free = threading.Event()
         waiting: list[asyncio.Task[bool]] = []
         found = []
-        async for each in looks.iterate_slow(Client().request, iter(range(5))):
+        async for each in looks.iterate(Client().request, iter(range(5))):
             found.append(each)
             while len(waiting) < WAITING:
                 waiting.append(asyncio.create_task(looks.run(Client().request, free.wait)))

@@ -4,7 +4,7 @@ Every map is (S, S) over the network's input square, larger for more important p
 the subject's tensors is restored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +23,13 @@ from vgglass.glass.subject import Subject, untouched
 from vgglass.images import Pixels
 
 Map = NDArray[np.float32]
+Pass = tuple[int, int, Map]  # passes done, of how many, and the map that they make
+Compute = Callable[[Subject, int, str | None, int], Iterator[Pass]]
 
 SMOOTHGRAD_SAMPLES, SMOOTHGRAD_NOISE = 16, 0.15  # noise as a share of the input's range (Smilkov et al., 2017)
 INTEGRATION_STEPS = 32
 OCCLUSION_PLACES = 14  # positions per side; the patch is twice as wide as the step
-BATCH = 8
+BATCH = 2  # the quickest an image on a CPU; and a map that grows, or is given up, soon
 DREAM_STEPS, DREAM_RATE, DREAM_DECAY = 60, 1.0, 0.01
 SEED = 0
 
@@ -68,12 +70,40 @@ def attribute(
     places  patch positions per side in occlusion: the network runs places² times
     Raises UsageError.
     """
+    *_, last = stages(subject, method, target, layer, places=places)
+    return last.attribution
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """An attribution on its way: what `done` of `total` passes through the network make of it."""
+
+    attribution: Attribution
+    done: int
+    total: int
+
+
+def stages(
+    subject: Subject,
+    method: str,
+    target: int | None = None,
+    layer: str | None = None,
+    *,
+    places: int = OCCLUSION_PLACES,
+) -> Iterator[Stage]:
+    """Return a method's maps, coarse at first; the last is what `attribute` returns. Arguments and errors are its.
+
+    The network is as it was between any two of them.
+    """
     layer = layer_of(subject, method, layer)
     target = predicted(subject) if target is None else target
     subject.require_class(target)
-    with untouched(subject.network):
-        values = METHODS[method].compute(subject, target, layer, places)
-    return Attribution(method, target, values.astype(np.float32), layer, METHODS[method].signed)
+    found = METHODS[method]
+
+    def stage(done: int, total: int, values: Map) -> Stage:
+        return Stage(Attribution(method, target, values.astype(np.float32), layer, found.signed), done, total)
+
+    return (stage(*each) for each in found.compute(subject, target, layer, places))
 
 
 def methods(architecture: Architecture) -> tuple[str, ...]:
@@ -129,17 +159,15 @@ def _saliency(subject: Subject, target: int, layer: str | None, places: int) -> 
     return _flat(gradient.amax(dim=1))
 
 
-def _smoothgrad(subject: Subject, target: int, layer: str | None, places: int) -> Map:
+def _smoothgrad(subject: Subject, target: int, layer: str | None, places: int) -> Iterator[Pass]:
     """Mean saliency of noisy copies of the image (Smilkov et al., 2017)."""
-    attr = _captum()
     noise = SMOOTHGRAD_NOISE * float(subject.input.max() - subject.input.min())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        gradient = attr.NoiseTunnel(attr.Saliency(subject.network)).attribute(
-            _leaf(subject.input), nt_type="smoothgrad", nt_samples=SMOOTHGRAD_SAMPLES,
-            nt_samples_batch_size=BATCH, stdevs=noise, target=target, abs=False,
-        )  # fmt: skip
-    return _flat(gradient.abs().amax(dim=1))
+    random = torch.Generator().manual_seed(SEED)
+    total = torch.zeros_like(subject.input)
+    for done in range(BATCH, SMOOTHGRAD_SAMPLES + 1, BATCH):
+        drawn = torch.randn(BATCH, *subject.input.shape[1:], generator=random)
+        total += _gradient(subject, subject.input + noise * drawn, target).sum(dim=0)
+        yield done, SMOOTHGRAD_SAMPLES, _flat((total / done).abs().amax(dim=1))
 
 
 def _gradcam(subject: Subject, target: int, layer: str | None, places: int) -> Map:
@@ -154,24 +182,48 @@ def _gradcam(subject: Subject, target: int, layer: str | None, places: int) -> M
     return _flat(F.interpolate(weighted, size, mode="bilinear", align_corners=False)[:, 0])
 
 
-def _occlusion(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """Drop of the score when a grey patch covers a position (Zeiler and Fergus, 2014)."""
+def _occlusion(subject: Subject, target: int, layer: str | None, places: int) -> Iterator[Pass]:
+    """Drop of the score when a grey patch covers a position (Zeiler and Fergus, 2014); half as fine at first."""
+    coarse = max(1, places // 2)
+    total = coarse**2 + places**2
+    yield coarse**2, total, _occluded(subject, target, coarse)
+    yield total, total, _occluded(subject, target, places)
+
+
+def _occluded(subject: Subject, target: int, places: int) -> Map:
     channels, size = subject.input.shape[1], subject.input.shape[2]
     step = max(1, size // places)
     side = min(size, 2 * step)
-    fall = _captum().Occlusion(subject.network).attribute(
-        subject.input.clone(), sliding_window_shapes=(channels, side, side), strides=(channels, step, step),
-        baselines=0.0, target=target, perturbations_per_eval=BATCH,
-    )  # fmt: skip
+    with untouched(subject.network):
+        fall = _captum().Occlusion(subject.network).attribute(
+            subject.input.clone(), sliding_window_shapes=(channels, side, side), strides=(channels, step, step),
+            baselines=0.0, target=target, perturbations_per_eval=BATCH,
+        )  # fmt: skip
     return _flat(fall.mean(dim=1))
 
 
-def _integrated_gradients(subject: Subject, target: int, layer: str | None, places: int) -> Map:
-    """Gradients integrated from the mean image to this one, times the difference (Sundararajan et al., 2017)."""
-    parts = _captum().IntegratedGradients(subject.network).attribute(
-        _leaf(subject.input), baselines=0.0, target=target, n_steps=INTEGRATION_STEPS, internal_batch_size=BATCH
-    )  # fmt: skip
-    return _flat(parts.sum(dim=1))
+def _integrated_gradients(subject: Subject, target: int, layer: str | None, places: int) -> Iterator[Pass]:
+    """Gradients integrated from the mean image to this one, times the difference (Sundararajan et al., 2017).
+
+    Gauss-Legendre; points are taken from all along the way by turns, so that the first few already give the picture.
+    """
+    points, weights = np.polynomial.legendre.leggauss(INTEGRATION_STEPS)
+    shares = torch.tensor((points + 1) / 2, dtype=torch.float32)[:, None, None, None]
+    parts = torch.tensor(weights / 2, dtype=torch.float32)[:, None, None, None]
+    total, held, turns = torch.zeros_like(subject.input), 0.0, INTEGRATION_STEPS // BATCH
+    for turn in range(turns):
+        share, part = shares[turn::turns], parts[turn::turns]
+        total += (part * _gradient(subject, share * subject.input, target)).sum(dim=0)
+        held += float(part.sum())
+        yield (turn + 1) * BATCH, INTEGRATION_STEPS, _flat((total / held * subject.input).sum(dim=1))
+
+
+def _gradient(subject: Subject, images: Tensor, target: int) -> Tensor:
+    """The gradient (N, C, S, S) of a class's score in each of some images."""
+    with untouched(subject.network):
+        images = images.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(subject.network(images)[:, target].sum(), images)
+    return gradient
 
 
 def class_model(subject: Subject, target: int, steps: int = DREAM_STEPS) -> Pixels:
@@ -211,27 +263,38 @@ def _flat(maps: Tensor) -> Map:
     return flat
 
 
+def _at_once(compute: Callable[[Subject, int, str | None, int], Map]) -> Compute:
+    """A method whose map comes in one piece."""
+
+    def passes(subject: Subject, target: int, layer: str | None, places: int) -> Iterator[Pass]:
+        with untouched(subject.network):
+            values = compute(subject, target, layer, places)
+        yield 1, 1, values
+
+    return passes
+
+
 @dataclass(frozen=True)
 class Method:
     """An attribution method, with the properties that the commands and the page need.
 
-    compute  (subject, class, layer or None, occlusion's positions per side) -> map (S, S)
+    compute  (subject, class, layer or None, occlusion's positions per side) -> maps (S, S), better and better
     signed   negative values are evidence against the class
     layered  applies to one layer before the head
     pooled   requires the pooled head
     """
 
-    compute: Callable[[Subject, int, str | None, int], Map]
+    compute: Compute
     signed: bool = False
     layered: bool = False
     pooled: bool = False
 
 
 METHODS = {
-    "class-map": Method(_class_map, signed=True, pooled=True),
-    "saliency": Method(_saliency),
+    "class-map": Method(_at_once(_class_map), signed=True, pooled=True),
+    "saliency": Method(_at_once(_saliency)),
     "smoothgrad": Method(_smoothgrad),
-    "gradcam": Method(_gradcam, layered=True),
+    "gradcam": Method(_at_once(_gradcam), layered=True),
     "occlusion": Method(_occlusion, signed=True),
     "integrated-gradients": Method(_integrated_gradients, signed=True),
 }

@@ -58,19 +58,41 @@ class ForwardPass:
     """
 
     def __init__(self, subject: "Subject", apart: "Subject") -> None:
-        import torch
-
         from vgglass.glass import layers
 
         self.subject, self.apart = subject, apart
         self.steps: dict[str, Step] = {}
         self.views: dict[str, LayerView] = {"image": layers.image(subject)}
-        before = subject.input
-        for step in layers.steps(subject):
-            view = layers.view(step.layer, step.output)
-            output = torch.from_numpy(view.maps).reshape(step.output.shape)
-            self.steps[step.name] = replace(step, input=before.reshape(step.input.shape), output=output)
-            self.views[step.name], before = view, output
+        self._before = subject.input
+        self._walk = subject.network.walk(subject.input)
+
+    def advance(self) -> bool:
+        """Compute the next layer; False if there was none left."""
+        import torch
+
+        from vgglass.glass import layers
+        from vgglass.glass.subject import untouched
+
+        with untouched(self.subject.network), torch.inference_mode():
+            step = next(self._walk, None)
+        if step is None:
+            return False
+        view = layers.view(step.layer, step.output)
+        output = torch.from_numpy(view.maps).reshape(step.output.shape)
+        self.steps[step.name] = replace(step, input=self._before.reshape(step.input.shape), output=output)
+        self.views[step.name], self._before = view, output
+        return True
+
+    def complete(self) -> None:
+        while self.advance():
+            pass
+
+    def as_computed(self) -> "Iterator[LayerView]":
+        """Yield every layer's view, and compute what is not there yet: another request may compute it meanwhile."""
+        for name in ("image", *(layer.name for layer in self.subject.layers)):
+            while name not in self.views:
+                self.advance()
+            yield self.views[name]
 
     def view(self, name: str) -> "LayerView":
         """Return the view of a layer, or of the image ('image'). Raises UsageError for an unknown name."""
@@ -151,6 +173,12 @@ class ModelSession:
 
     def walk(self, digest: str) -> ForwardPass:
         """Return a picture's forward pass, from the cache or computed."""
+        walk = self.begin(digest)
+        walk.complete()
+        return walk
+
+    def begin(self, digest: str) -> ForwardPass:
+        """Return a picture's forward pass, of which none, some or all layers are computed."""
         if digest not in self._walks:
             pair = self.subject(digest), self.subject(digest, apart=True)
             while len(self._walks) >= WALKS:  # evict first, to bound peak memory
@@ -227,13 +255,13 @@ class Sessions:
         subject = await self.run(request, lambda: session.subject(digest, apart=True))
         return await self._enqueue(request, lambda: work(subject), slow=True)
 
-    async def iterate_slow(self, request: Request, work: Iterator[T]) -> AsyncIterator[T]:
-        """Yield from a slow iterator, other jobs interleaved between items, until the client disconnects.
+    async def iterate(self, request: Request, work: Iterator[T], *, slow: bool = True) -> AsyncIterator[T]:
+        """Yield from an iterator, other jobs interleaved between items, until the client disconnects.
 
         Never refused for a full queue: the response has already started.
         """
         with suppress(middleware.ClientLeftError):
-            while (found := await self._enqueue(request, lambda: next(work, None), slow=True)) is not None:
+            while (found := await self._enqueue(request, lambda: next(work, None), slow=slow)) is not None:
                 yield found
 
     def stop(self) -> None:

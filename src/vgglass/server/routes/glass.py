@@ -23,6 +23,7 @@ from vgglass.server.sessions import ForwardPass, ModelSession, Sessions
 if TYPE_CHECKING:
     from vgglass.glass import Subject
     from vgglass.glass.ablation import Effect
+    from vgglass.glass.attribution import Stage
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="What POST /glass/images answered as 'id'.")]
 Layer = Annotated[str, Path(max_length=16, description="A layer's name, as conv3_2.")]
@@ -104,6 +105,12 @@ def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
     async def layers(request: Request, digest: Digest) -> Response:
         return json_response(await subjects.run_on_walk(request, digest, glass_json.strip))
 
+    @routes.get("/images/{digest}/walk", summary="Every layer in short, as JSON lines, each as it is computed")
+    async def walk(request: Request, digest: Digest) -> Response:
+        session = subjects.session
+        views = await subjects.run(request, lambda: session.begin(digest).as_computed())
+        return _lines(subjects.iterate(request, map(glass_json.summary, views), slow=False))
+
     @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
     async def limit(request: Request, digest: Digest) -> Response:
         return json_response({"limit": await subjects.run_on_walk(request, digest, glass_json.limit)})
@@ -165,6 +172,20 @@ def _add_attribution(routes: APIRouter, subjects: Sessions) -> None:
             return glass_json.attribution(found, subject.record.classes)
 
         return json_response(await subjects.run_slow(request, digest, attributed))
+
+    @routes.get("/images/{digest}/attributions/{method}/stages", summary="The same as JSON lines, coarse at first")
+    async def stages(
+        request: Request, digest: Digest, method: Annotated[str, Path(max_length=32)], target: Class = None,
+        layer: Annotated[str | None, Query(max_length=16, description="Of Grad-CAM.")] = None,
+    ) -> Response:  # fmt: skip
+        from vgglass.glass.attribution import stages
+
+        def begun(subject: "Subject") -> "Iterator[Stage]":
+            return stages(subject, method, target, layer, places=PLACES)
+
+        found = await subjects.run_slow(request, digest, begun)
+        classes = subjects.session.file.record.classes
+        return _lines(subjects.iterate(request, (glass_json.stage(each, classes) for each in found)))
 
     @routes.get("/images/{digest}/class-map", summary="What each place adds to a logit, exactly (pooled head)")
     async def places(
@@ -245,11 +266,7 @@ def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:
 
         batches = await subjects.run_on_walk(request, digest, batches_of)
 
-        async def lines() -> AsyncIterator[str]:
-            async for batch in subjects.iterate_slow(request, batches):
-                yield json.dumps([plain(vars(effect)) for effect in batch]) + "\n"
-
-        return StreamingResponse(lines(), media_type="application/x-ndjson")
+        return _lines(subjects.iterate(request, ([vars(effect) for effect in batch] for batch in batches)))
 
     @routes.get("/images/{digest}/without", summary="The answer with channels silenced")
     async def without(
@@ -287,6 +304,16 @@ def _add_playground(routes: APIRouter, subjects: Sessions) -> None:
             return glass_json.playground(found, (row, column))
 
         return json_response(await subjects.run(request, played))
+
+
+def _lines(found: AsyncIterator[Any]) -> Response:
+    """Return a stream of JSON lines, one for each item as it comes."""
+
+    async def lines() -> AsyncIterator[str]:
+        async for item in found:
+            yield json.dumps(plain(item)) + "\n"
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
 def _picture_json(session: ModelSession, digest: str, whole: DecodedUpload) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from vgglass.lineage import kin, origins
 
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
-    from vgglass.glass.attribution import Attribution, ClassMap
+    from vgglass.glass.attribution import Attribution, ClassMap, Stage
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
     from vgglass.glass.operations import Play
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TOP = 5
 THUMBNAIL = 56  # maximum side in pixels
+WINDOWS = 16  # channels of pool5 whose kernel to send, of a fully connected output that spans it
 LARGEST = 40  # number of contributions to a fully connected output to send
 LEVELS = 127  # quantisation levels of a picture on either side of zero
 
@@ -69,6 +70,7 @@ def network(record: "Record", palettes: dict[str, bytes], parent: "Record | None
         "temperature": record.temperature,
         "reject_threshold": record.reject_threshold,
         "size": preprocessing.size,
+        "input": {"order": preprocessing.channel_order, "mean": preprocessing.mean, "std": preprocessing.std},
         "layers": [image, *layers],
         "palettes": {name: _base64(colours) for name, colours in palettes.items()},
     }
@@ -85,7 +87,12 @@ def ranked(record: "Record", probabilities: NDArray[np.float64], top: int = TOP)
 
 def strip(walk: "ForwardPass") -> list[dict[str, Any]]:
     """Return the statistics of every layer and a thumbnail of its strongest map."""
-    return [_statistics(layer) | {"thumbnail": _thumbnail(layer)} for layer in walk.views.values()]
+    return [summary(layer) for layer in walk.views.values()]
+
+
+def summary(found: "LayerView") -> dict[str, Any]:
+    """Return the statistics of a layer and a thumbnail of its strongest map."""
+    return _statistics(found) | {"thumbnail": _thumbnail(found)}
 
 
 def layer(found: "LayerView") -> dict[str, Any]:
@@ -199,7 +206,7 @@ def _contributions(walk: "ForwardPass", found: "Arithmetic", terms: Any) -> dict
     before = walk.views[names[names.index(found.layer.name) - 1]]
     places = np.unravel_index(largest, before.maps.shape)
     rows = zip(largest, *places, strict=True)
-    return {
+    return _windows(before.maps, terms) | {
         "before": before.name,
         "count": len(products),
         "largest": [
@@ -213,6 +220,25 @@ def _contributions(walk: "ForwardPass", found: "Arithmetic", terms: Any) -> dict
         "positive": products[products > 0].sum(), "negative": products[products < 0].sum(),
         "sum": products.sum(), "bias": terms.bias,
     }  # fmt: skip
+
+
+def _windows(maps: NDArray[np.float32], terms: Any) -> dict[str, Any]:
+    """Return fc6 as a kernel over pool5: sums of the products by channel and by place, and the largest channels."""
+    if maps.shape[1:] == (1, 1):
+        return {"channel_sums": None, "places": None, "windows": None}
+    values, weights, products = (
+        np.asarray(each).reshape(maps.shape) for each in (terms.inputs, terms.weights, terms.products)
+    )
+    sums = products.sum(axis=(1, 2))
+    largest = np.argsort(-np.abs(sums), kind="stable")[:WINDOWS].tolist()
+    return {
+        "channel_sums": sums,
+        "places": products.sum(axis=0),
+        "windows": [
+            {"channel": index, "values": values[index], "kernel": weights[index], "products": products[index]}
+            for index in largest
+        ],
+    }
 
 
 def softmax(walk: "ForwardPass", temperature: float, channel: int) -> dict[str, Any]:
@@ -245,6 +271,11 @@ def field(found: "EffectiveField") -> dict[str, Any]:
 def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any]:
     about = {"method": found.method, "layer": found.layer, "target": found.target, "class": classes[found.target]}
     return about | picture(found.map, signed=found.signed)
+
+
+def stage(found: "Stage", classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return an attribution on its way, with the number of passes done and their total."""
+    return attribution(found.attribution, classes) | {"done": found.done, "total": found.total}
 
 
 def importance(subject: "Subject", target: int | None) -> dict[str, Any]:
