@@ -80,11 +80,11 @@ def test_pooling_shows_a_window(run: Run, tmp_path: Path) -> None:
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     printed = run("pool", "ramp.png", "--kernel", 2, "--at", "1,0")
     assert "Output 1,0: rows 2 to 3 and columns 0 to 1 of the image" in printed
-    assert f"winner: {13 / 255:.6g} at row 3, column 1 of the image" in printed
+    assert f"maximum {13 / 255:.6g}, at row 3, column 1 of the image" in printed
     printed = run("pool", "ramp.png", "--kernel", 3, "--padding", 1, "--kind", "avg", "--at", "0,0", "--lang", "zh")
     terms = f"0 + 0 + 0 + 0 + 0 + {1 / 255:.5g} + 0 + {4 / 255:.5g} + {5 / 255:.5g}"
     assert f"({terms}) / 9 = {10 / 255 / 9:.6g}" in printed
-    assert "输出 0,0：对应图像的行 -1 至 1" in printed
+    assert "输出 0,0：对应图像的第 -1 至 1 行" in printed
     assert (tmp_path / "avgpool.png").exists()
 
 
@@ -93,7 +93,7 @@ def test_padding_never_wins_and_says_so(run: Run, tmp_path: Path) -> None:
     printed = run("pool", "flat.png", "--kind", "min", "--kernel", 3, "--padding", 1, "--at", "0,0")
     assert "(inf)" in printed
     assert "it never wins" in printed
-    assert f"winner: {200 / 255:.6g} at row 0, column 0 of the image" in printed
+    assert f"minimum {200 / 255:.6g}, at row 0, column 0 of the image" in printed
     assert "(-inf)" in run("pool", "flat.png", "--kernel", 3, "--padding", 1, "--at", "0,0")
 
 
@@ -246,7 +246,7 @@ def test_step_prints_the_arithmetic(run: Run, small: Path, image: Path) -> None:
         assert abs(recomputed - network) <= allowed + 1e-8 * abs(network)
         assert difference <= allowed
     printed = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--lang", "zh")
-    assert "通道 1，行 0、列 0；该层输出为 32×32×16" in printed
+    assert "通道 1，第 0 行第 0 列；该层输出为 32×32×16" in printed
     assert "(0)" in printed  # the padding is marked
     every = run("step", "--model", small, image, "--layer", "conv2_1", "--channel", 1, "--at", "0,0", "--all")
     assert len(re.findall("input channel ", every)) == 8

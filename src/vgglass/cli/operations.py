@@ -297,7 +297,7 @@ def _explain_pooling(x: "Tensor", geometry: "Geometry", kind: str, place: tuple[
             said = text["average"].format(terms=terms, count=seen.inside.size, value=f"{value:.6g}")
         else:
             row, column = winners[channel]
-            said = text["winner"].format(value=f"{value:.6g}", row=seen.top + row, column=seen.left + column)
+            said = text[kind].format(value=f"{value:.6g}", row=seen.top + row, column=seen.left + column)
         console.print(f"  {said}", soft_wrap=True)
 
 
