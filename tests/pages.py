@@ -57,6 +57,23 @@ def foreign(url: str, server: Served) -> bool:
     return parts.scheme not in ("blob", "data") and parts.netloc != f"127.0.0.1:{server.port}"
 
 
+def open_layer(page: Page, layer: str) -> None:
+    """Open a layer as a person does: its unit in the network, then the layer in the unit's switch."""
+    units = (
+        "(await import('/static/units.js')).unitOf((await import('/static/store.js')).get().model.layers, layer).name"
+    )
+    page.wait_for_selector("#strip a", state="attached")
+    unit = page.evaluate(f"async layer => {units}", layer)
+    tile = page.locator(f'#strip a[data-layer="{unit}"]')
+    if not tile.is_visible():  # on a phone, where only the open block shows its layers
+        page.locator(".block", has=page.locator(f'a[data-layer="{unit}"]')).locator(".bracket").click()
+    tile.click()
+    if unit != layer:
+        page.click(f'#unit a[data-layer="{layer}"]')
+    if layer != "image":
+        page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+
+
 def save_named(folder: Path) -> Path:
     """A small network with every kind of layer, and a photograph."""
     file = model("A-LRN")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from conftest import CHROMIUM
 from glass_subjects import photograph
-from pages import CLASSES, DROP, PASTE, save_named, visit, watched
+from pages import CLASSES, DROP, PASTE, open_layer, save_named, visit, watched
 from served import Served, encoded
 from vgglass import glass, workflows
 from vgglass.cli import app
@@ -56,22 +56,22 @@ def dropped(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
 
 
 def drop(page: Page, path: Path) -> None:
-    page.locator("#timing").evaluate("told => told.textContent = ''")  # two images may take as many milliseconds
+    page.locator("#took").evaluate("told => told.textContent = ''")  # two images may take as many milliseconds
     page.evaluate(DROP, [base64.b64encode(path.read_bytes()).decode(), path.name])
-    expect(page.locator("#timing")).not_to_be_empty()
+    expect(page.locator("#took")).to_contain_text("Answered in")
     page.wait_for_selector("#arithmetic[data-layer]")
     page.wait_for_timeout(300)
 
 
 def choose(page: Page, layer: str, row: int, column: int) -> None:
     """Open a layer and click a cell of the channel's map that it opens with."""
-    page.click(f'#strip a[data-layer="{layer}"]')
-    page.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+    open_layer(page, layer)
     canvas = page.locator("#map")
-    box, pixels = canvas.bounding_box(), canvas.evaluate("canvas => [canvas.width, canvas.height]")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
     assert box
     side = int(canvas.get_attribute("aria-label").split(" rows")[0].split()[-1])  # type: ignore[union-attr]
-    cell = pixels[1] / side * box["height"] / pixels[1]
+    cell = box["height"] / side
     canvas.click(position={"x": (column + 0.5) * cell, "y": (row + 0.5) * cell})
     page.wait_for_selector(f'#arithmetic[data-layer={layer}][data-at="{row},{column}"]')
 
@@ -83,7 +83,7 @@ def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Serv
     assert page.locator("#bars .class").all_text_contents() == [name for name, _ in row.top[:5]]
     shown = [float(text) for text in page.locator("#bars .probability").all_text_contents()]
     assert shown == pytest.approx([share for _, share in row.top[:5]], abs=1e-4)
-    assert "openvino" in page.inner_text("#timing")
+    assert "openvino" in str(page.text_content("#timing"))
     assert not page.is_visible("#problem")
 
 
@@ -121,8 +121,7 @@ def test_a_clicked_cell_shows_the_arithmetic_of_step(dropped: Page, folder: Path
 
 def test_single_numbers_too(dropped: Page, folder: Path) -> None:
     for layer in ("fc6", "relu6", "drop6", "fc8", "prob"):
-        dropped.click(f'#strip a[data-layer="{layer}"]')
-        dropped.wait_for_selector(f"#arithmetic[data-layer={layer}]")
+        open_layer(dropped, layer)
         dropped.locator("#grid").press("ArrowRight")
         dropped.wait_for_timeout(300)
         compared(dropped, folder)
@@ -143,7 +142,8 @@ def compared(page: Page, folder: Path) -> None:
 def test_every_product_of_a_convolution_is_there(dropped: Page, subject: Subject) -> None:
     choose(dropped, "conv2_1", 3, 4)
     channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
-    dropped.click("#arithmetic summary")
+    dropped.click("#arithmetic > details > summary")
+    dropped.click("#arithmetic details details > summary")
     tables = dropped.locator("#arithmetic [data-input]")
     terms = glass.step(subject, "conv2_1", channel, (3, 4)).terms
     expect(tables).to_have_count(len(terms.products))  # type: ignore[attr-defined]
@@ -151,6 +151,8 @@ def test_every_product_of_a_convolution_is_there(dropped: Page, subject: Subject
     shown = [float(text.replace("−", "-")) for text in first.locator("table").last.locator("td").all_text_contents()]
     products = terms.products[int(first.get_attribute("data-input") or "")]  # type: ignore[attr-defined]
     assert shown == pytest.approx(products.ravel().tolist(), rel=1e-3)
+    pictured = dropped.locator("#windows table").nth(2).locator("td").evaluate_all("cells => cells.map(c => c.title)")
+    assert [float(text.replace("−", "-")) for text in pictured] == pytest.approx(shown)
 
 
 def test_the_frame_is_the_receptive_field(dropped: Page, subject: Subject) -> None:
@@ -164,8 +166,7 @@ def test_the_frame_is_the_receptive_field(dropped: Page, subject: Subject) -> No
 
 
 def test_what_is_pointed_at_is_read_out(dropped: Page, subject: Subject) -> None:
-    dropped.click('#strip a[data-layer="conv1_1"]')
-    dropped.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+    open_layer(dropped, "conv1_1")
     dropped.locator("#grid").hover(position={"x": 20, "y": 30})
     expect(dropped.locator("#gridSaid")).to_contain_text("channel 0 · row")
     row, column = (int(text.strip(",:")) for text in np.array(dropped.inner_text("#gridSaid").split())[[4, 6]])
@@ -200,22 +201,25 @@ def test_the_window_slides_and_stops(page: Page, server: Served) -> None:
 def test_sorting_scales_and_what_was_before_relu(page: Page, server: Served, folder: Path, subject: Subject) -> None:
     visit(page, server)
     drop(page, folder / "photo.jpg")
-    page.click('#strip a[data-layer="relu2_1"]')
+    open_layer(page, "relu2_1")
     expect(page.locator("#layerFigures")).to_contain_text("zeros: ")
     page.select_option("#by-order", "activation")
     page.locator("#grid").hover(position={"x": 20, "y": 30})
     view = next(view for view in glass.walk(subject) if view.name == "relu2_1")
     expect(page.locator("#gridSaid")).to_contain_text(f"channel {view.maps.mean(axis=(1, 2)).argmax()} ·")
     page.select_option("#by-order", "effect")
-    expect(page.locator("#gridSaid")).to_contain_text("16 of 16")
+    expect(page.locator("#gridSaid")).to_contain_text("All 16 channels have been silenced")
     page.locator("#grid").hover(position={"x": 21, "y": 31})
     first = glass.rank(subject, "relu2_1")[0]
     expect(page.locator("#gridSaid")).to_contain_text(f"channel {first.channel} ·")
     page.select_option("#by-scale", "network")
     expect(page.locator("#gridLegend")).to_contain_text("Whole network")
     assert page.get_attribute("#grid", "data-layer") == "relu2_1"
-    page.click("#beforeRelu")
-    page.wait_for_selector("#grid[data-layer=conv2_1]")
+    place = page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]")
+    page.click('#unit a[data-layer="conv2_1"]')
+    page.wait_for_selector("#arithmetic[data-layer=conv2_1]")
+    assert page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]") == place
+    expect(page.locator("#layer-title")).to_have_text("conv2_1 · convolution")
     expect(page.locator("#legend")).to_have_attribute("aria-label", f"−{limit(subject)} … 0 … {limit(subject)}")
 
 
@@ -227,8 +231,7 @@ def limit(subject: Subject) -> str:
 
 
 def test_a_silenced_channel_moves_the_bars(dropped: Page, subject: Subject) -> None:
-    dropped.click('#strip a[data-layer="conv4_1"]')
-    dropped.wait_for_selector("#arithmetic[data-layer=conv4_1]")
+    open_layer(dropped, "conv4_1")
     channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
     dropped.click("#silence")
     expect(dropped.locator("#silenced button")).to_have_text(f"conv4_1:{channel} ✕")
@@ -246,22 +249,26 @@ def test_a_silenced_channel_moves_the_bars(dropped: Page, subject: Subject) -> N
 def test_why_and_the_classifier_slid_over_the_photograph(page: Page, server: Served) -> None:
     visit(page, server, "#image=temple&layer=conv4_1", "conv4_1")
     top = page.locator("#bars .class").first.text_content()
+    page.click("[data-choice=evidence]")
     for method, sentence in (
         ("saliency", "the brighter"),
-        ("gradcam", "(conv4_1)"),
+        ("gradcam", "(relu5_2)"),
         ("occlusion", "red speaks for it"),
     ):
         plain = page.locator("#photo").screenshot()
-        page.click(f"[data-method={method}]")
+        page.select_option("#method", method)
         expect(page.locator("#whyLegend")).to_contain_text(sentence)
         expect(page.locator("#whyLegend")).to_contain_text(f"“{top}”")
         assert page.locator("#photo").screenshot() != plain
+    page.select_option("#method", "gradcam")
+    page.click("#ofOpen")
+    expect(page.locator("#whyLegend")).to_contain_text("(conv4_1)")
     page.locator("#bars .class").nth(2).click()
     expect(page.locator("#whyLegend")).to_contain_text(f"“{page.locator('#bars .class').nth(2).text_content()}”")
-    page.click("#slide")
+    page.click("[data-choice=sliding]")
     expect(page.locator("#slideLegend")).to_contain_text("both ways give the same 24 numbers")
     page.locator("#photo").hover(position={"x": 200, "y": 150})
-    expect(page.locator("#seen")).to_contain_text("likeliest there")
+    expect(page.locator("#slidePlace")).to_contain_text("likeliest there")
 
 
 def test_the_temperature_of_the_softmax(page: Page, server: Served) -> None:
@@ -335,8 +342,7 @@ def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, ser
     assert page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]") == ["7", "3,2"]
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.get_attribute("[data-sample=temple]", "aria-pressed") == "true"
-    page.click('#strip a[data-layer="pool3"]')
-    page.wait_for_selector("#arithmetic[data-layer=pool3]")
+    open_layer(page, "pool3")
     page.go_back()
     page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
 
@@ -368,9 +374,13 @@ def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
     page = browser.new_page()
     visit(page, server)
     page.evaluate(DROP, [base64.b64encode(encoded(photograph())[:300]).decode(), "broken.jpg"])
-    expect(page.locator("#problem")).to_contain_text("image: damaged")
+    note = page.locator("failure-note[place=photo]")
+    expect(note).to_contain_text("image: damaged")
+    assert page.locator("#bars .class").count() == 5, "the image before and its answer stay"
+    page.click("#language")
+    expect(note).to_contain_text("无法把它作为图片读取")
     page.click("[data-sample=shapes]")
-    expect(page.locator("#problem")).to_be_hidden()
+    expect(note).to_be_hidden()
     page.close()
 
 
@@ -379,7 +389,7 @@ def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     visit(page, server)
     for layer in ("conv5_2", "fc6", "prob", "image"):
-        page.click(f'#strip a[data-layer="{layer}"]')
+        open_layer(page, layer)
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -17,7 +17,7 @@ from vgglass.server.routes.pages import VIEWS
 HERE = Path(__file__).parent.parent
 PACKAGE = Path(str(files("vgglass")))
 WRITTEN = [path for path in sorted(PACKAGE.rglob("*")) if path.suffix in (".js", ".css", ".html")]
-FILLED = re.compile(r"(?<!function )\b(?:fill|total)\(")
+FILLED = re.compile(r"(?<!function )(?<!\.)\b(?:fill|total)\(")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 ELEMENT = re.compile(r'^customElements\.define\("([a-z-]+)", ', re.MULTILINE)
 

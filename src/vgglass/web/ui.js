@@ -21,3 +21,9 @@ export function make(tag, attributes = {}, ...children) {
   element.append(...children.map(child => (typeof child === "number" ? String(child) : child)));
   return element;
 }
+
+/** One colour a kind of layer, on every page. */
+export const KIND_COLOURS = {
+  image: "#777777", conv: "#1a5fd0", batchnorm: "#0e8a8a", relu: "#b85c00", lrn: "#0e8a8a", maxpool: "#7a3fc2",
+  avgpool: "#a0378c", linear: "#14713d", dropout: "#777777", softmax: "#b3261e",
+};

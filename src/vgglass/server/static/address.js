@@ -1,5 +1,5 @@
 // The page's URL: encodes the open layer and selection, and restores them.
-import { chooseCell, putSample } from "./actions.js";
+import { chooseCell, putNamed } from "./actions.js";
 import { CARDS } from "./course-cards.js";
 import { get, patch, subscribe, touches } from "./store.js";
 
@@ -8,11 +8,10 @@ import { get, patch, subscribe, touches } from "./store.js";
 /** URL of a layer in a view, keeping the other parameters.
  * @param {string} layer @param {import("./store.js").View} [view] @param {number} [card] of the course */
 export function address(layer, view = get().view, card = get().card) {
-  const { sample, language, channel, cell, layer: open } = get();
-  const values = new URLSearchParams();
+  const { language, channel, cell, layer: open } = get(), values = new URLSearchParams(), name = imageName();
   if (view !== "explore") values.set("view", view);
   if (view === "course") values.set("card", String(card + 1));
-  if (sample) values.set("image", sample);
+  if (name) values.set("image", name);
   values.set("layer", layer);
   if (layer === open && channel !== null && cell !== null) {
     values.set("channel", String(channel));
@@ -22,8 +21,11 @@ export function address(layer, view = get().view, card = get().card) {
   return "#" + values.toString().replaceAll("%2C", ",");
 }
 
+/** The name of the image that is open: a sample's, or the id of a person's own. */
+const imageName = () => get().sample || get().image?.id || "";
+
 /** Parse the URL; what the model does not have is ignored.
- * @returns {Record<"sample" | "language" | "mark", string | null> &
+ * @returns {Record<"name" | "language" | "mark", string | null> &
  *   Pick<State, "view" | "card" | "layer" | "channel" | "cell">} */
 export function readAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1)), { model, layer: open } = get();
@@ -34,7 +36,7 @@ export function readAddress() {
   return {
     view: model?.views.find(each => each === wanted.get("view")) ?? "explore",
     card: Math.max(0, (index(wanted.get("card"), CARDS.length + 1) ?? 1) - 1),
-    sample: wanted.get("image"),
+    name: wanted.get("image"),
     language: wanted.get("lang"),
     mark: wanted.get("mark"),
     layer: layer ? layer.name : open,
@@ -49,20 +51,21 @@ const index = (text, count) => (/^[0-9]{1,6}$/.test(text ?? "") ? Math.min(count
 /** Synchronise URL and state. */
 export function followAddress() {
   subscribe(changed => {
-    if (!touches(changed, "view", "card", "sample", "language", "layer", "channel", "cell")) return;
+    if (!touches(changed, "view", "card", "image", "language", "layer", "channel", "cell")) return;
     const { model, view, card, layer, channel } = get(), before = new URLSearchParams(location.hash.slice(1));
     const moved = view !== (before.get("view") ?? "explore") ||
       (view === "course" && String(card + 1) !== before.get("card")), other = before.get("layer") !== layer;
-    if (channel === null && !other && !moved) return; // its strongest channel is still loading
+    const another = before.get("image") !== imageName();
+    if (channel === null && !other && !moved && !another) return; // its strongest channel is still loading
     const known = model?.glass && model.layers.some(each => each.name === before.get("layer"));
-    history[known && (moved || other) ? "pushState" : "replaceState"](null, "", address(layer));
+    history[known && (moved || other || another) ? "pushState" : "replaceState"](null, "", address(layer));
   });
   addEventListener("popstate", () => {
-    const { layer: before, model } = get(), { view, card, sample, layer, channel, cell } = readAddress();
+    const { layer: before } = get(), { view, card, name, layer, channel, cell } = readAddress();
     patch({ view, card });
-    if (sample && sample !== get().sample && model?.glass && model.samples.includes(sample)) {
+    if (name && name !== imageName()) {
       patch({ layer, channel: null, cell: null });
-      putSample(sample, { channel, cell });
+      putNamed(name, { channel, cell });
     } else if (layer !== before || channel !== null) {
       patch({ layer, channel, cell });
       if (channel !== null) chooseCell(channel, cell);

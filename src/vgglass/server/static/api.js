@@ -40,6 +40,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {string[]} classes
  * @property {number | null} temperature
  * @property {number} size of the network's square
+ * @property {{order: "L" | "RGB" | "BGR", mean: number[], std: number[]}} input what is taken off each channel, and
+ *   what it is divided by
  * @property {Layer[]} layers
  * @property {Record<string, string>} palettes
  * @property {string[]} samples
@@ -80,6 +82,8 @@ import { floats, json, lines, query, request } from "./http.js";
 /** @typedef {{values: number[][][], inside: boolean[][], top: number, left: number}} Window */
 /** @typedef {{result: number, winner: [number, number] | null}} Pooling */
 /** @typedef {Record<"channel" | "row" | "column" | "input" | "weight" | "product", number>} Contribution */
+/** A channel of pool5 before fc6.
+ * @typedef {{channel: number} & Record<"values" | "kernel" | "products", number[][]>} Kernel */
 
 /** The arithmetic of one number, by the layer's kind.
  * @typedef {object} Terms
@@ -88,7 +92,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {Window & {poolings: Record<"max" | "min" | "avg", Pooling>}} maxpool
  * @property {Window & {total: number, count: number}} avgpool
  * @property {{before: string, count: number, largest: Contribution[], rest: number, positive: number,
- *   negative: number, sum: number, bias: number}} linear
+ *   negative: number, sum: number, bias: number, channel_sums: number[] | null, places: number[][] | null,
+ *   windows: Kernel[] | null}} linear
  * @property {{logit: number, largest: number, exponential: number, total: number}} softmax
  * @property {{x: number}} relu
  * @property {{x: number}} dropout
@@ -116,6 +121,8 @@ import { floats, json, lines, query, request } from "./http.js";
 /** @typedef {{total: number, rows: SoftmaxRow[]}} Softmax */
 /** @typedef {Picture & {side: number}} Field */
 /** @typedef {Picture & {layer: string | null, class: string}} Attribution */
+/** An attribution on its way: after `done` of `total` passes.
+ * @typedef {Attribution & {done: number, total: number}} Stage */
 /** @typedef {{channel: number, move: number, winner: number}} Effect of silencing a channel */
 /** @typedef {{index: number, class: string, before: number, after: number}} AblatedRow */
 /** Shares of a layer's importance, a number a channel, by the layer that the channels come from.
@@ -177,14 +184,17 @@ export async function predict(body) {
 /** @param {Id} image */
 export const fetchPicture = async image => (await request(IMAGES + image.id + "/picture")).blob();
 
-/** @param {Id} image @returns {Promise<LayerSummary[]>} */
-export const fetchSummaries = image => json(IMAGES + image.id + "/layers");
+/** Every layer as it is computed. @param {Id} image @param {AbortSignal} signal
+ * @returns {AsyncGenerator<LayerSummary, void>} */
+export const fetchWalk = (image, signal) => lines(IMAGES + image.id + "/walk", { signal });
 
-/** @param {Id} image @param {string} layer @returns {Promise<LayerFigures>} */
-export const fetchLayer = (image, layer) => json(IMAGES + image.id + "/layers/" + layer);
+/** @param {Id} image @param {string} layer @param {AbortSignal} signal @returns {Promise<LayerFigures>} */
+export const fetchLayer = (image, layer, signal) => json(IMAGES + image.id + "/layers/" + layer, { signal });
 
-/** @param {Id} image @param {string} layer @param {number} [channel] all of them without */
-export const fetchMaps = (image, layer, channel) => floats(IMAGES + image.id + "/maps/" + layer + query({ channel }));
+/** @param {Id} image @param {string} layer @param {{channel?: number, signal?: AbortSignal}} [options] all channels
+ *   without one */
+export const fetchMaps = (image, layer, { channel, signal } = {}) =>
+  floats(IMAGES + image.id + "/maps/" + layer + query({ channel }), { signal });
 
 /** @param {Id} image @param {string} layer of the parent @returns {Promise<LayerFigures>} */
 export const fetchParentLayer = (image, layer) => json(IMAGES + image.id + "/parent/layers/" + layer);
@@ -207,9 +217,9 @@ export const fetchRemoval = (image, layer, target) =>
 export const fetchLimit = image => json(IMAGES + image.id + "/limit");
 
 /** @param {Id} image @param {string} layer @param {number} channel @param {import("./store.js").Cell} cell
- * @returns {Promise<Step>} */
-export const fetchStep = (image, layer, channel, [row, column]) =>
-  json(IMAGES + image.id + "/steps/" + layer + query({ channel, row, column }));
+ * @param {AbortSignal} signal @returns {Promise<Step>} */
+export const fetchStep = (image, layer, channel, [row, column], signal) =>
+  json(IMAGES + image.id + "/steps/" + layer + query({ channel, row, column }), { signal });
 
 /** @param {Id} image @param {number} temperature @param {number} channel @returns {Promise<Softmax>} */
 export const fetchSoftmax = (image, temperature, channel) =>
@@ -221,16 +231,17 @@ export const fetchField = (image, layer, [row, column], signal) =>
   json(IMAGES + image.id + "/fields/" + layer + query({ row, column }), { signal });
 
 /** @param {Id} image @param {string} method @param {number | null} target @param {string | null} layer of Grad-CAM
- * @returns {Promise<Attribution>} */
-export const fetchAttribution = (image, method, target, layer) =>
-  json(IMAGES + image.id + "/attributions/" + method + query({ target, layer }));
+ * @param {AbortSignal} signal @returns {AsyncGenerator<Stage, void>} */
+export const fetchStages = (image, method, target, layer, signal) =>
+  lines(IMAGES + image.id + "/attributions/" + method + "/stages" + query({ target, layer }), { signal });
 
 /** @param {Id} image @param {number} target @param {number | null} against @returns {Promise<ClassMap>} */
 export const fetchClassMap = (image, target, against) =>
   json(IMAGES + image.id + "/class-map" + query({ target, against }));
 
-/** @param {Id} image @param {number} target @returns {Promise<Scores>} */
-export const fetchScores = (image, target) => json(IMAGES + image.id + "/scores" + query({ target }));
+/** @param {Id} image @param {number} target @param {AbortSignal} signal @returns {Promise<Scores>} */
+export const fetchScores = (image, target, signal) =>
+  json(IMAGES + image.id + "/scores" + query({ target }), { signal });
 
 /** @param {Id} image @param {string} layer @param {AbortSignal} signal @returns {AsyncGenerator<Effect[], void>} */
 export const fetchEffects = (image, layer, signal) => lines(IMAGES + image.id + "/effects/" + layer, { signal });

@@ -1,6 +1,7 @@
 // The exact contribution of each pool5 position to a logit, as a table over the photograph; the sum is checked here.
 import { fetchClassMap } from "./api.js";
 import { PageElement } from "./element.js";
+import { attempt } from "./failures.js";
 import { inSquare } from "./geometry.js";
 import { get, patch, touches } from "./store.js";
 import { fill, make } from "./ui.js";
@@ -10,7 +11,7 @@ import { exact, number, words } from "./words.js";
 
 class ClassMap extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
-  watched = ["photo", "method", "target", "against", "language", "classMap", "classMapCell", "photoPoint"];
+  watched = ["photo", "overlay", "method", "target", "against", "language", "classMap", "classMapCell", "photoPoint"];
   #box = this.child("#classMap", HTMLElement);
   #turn = 0;
 
@@ -19,12 +20,12 @@ class ClassMap extends PageElement {
     if (changed.has("photoPoint")) pointAtPhoto();
     if (changed.has("classMap") || changed.has("language")) this.#draw();
     if (changed.has("classMapCell")) this.#describeCell();
-    if (!touches(changed, "photo", "method", "target", "against")) return;
-    const turn = ++this.#turn, { photo, image, method, target, against } = get();
+    if (!touches(changed, "photo", "overlay", "method", "target", "against")) return;
+    const turn = ++this.#turn, { photo, image, overlay, method, target, against } = get();
     patch({ classMap: null, classMapCell: null });
-    if (method !== "class-map" || !image || photo?.image !== image) return;
-    const classMap = await fetchClassMap(image, target ?? image.top[0].index, against);
-    if (turn === this.#turn && image === get().image) patch({ classMap });
+    if (overlay !== "evidence" || method !== "class-map" || !image || photo?.image !== image) return;
+    const classMap = await attempt("overlay", () => fetchClassMap(image, target ?? image.top[0].index, against));
+    if (classMap && turn === this.#turn && image === get().image) patch({ classMap });
   }
 
   #draw() {

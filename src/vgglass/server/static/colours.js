@@ -70,3 +70,13 @@ export function drawLegend(canvas, labels, signed) {
   }
   canvas.setAttribute("aria-label", labels.filter(Boolean).join(" … "));
 }
+
+/** A number's colour, and the one of black and white that can be read on it.
+ * @param {number} value @param {number} end of the scale @param {boolean} signed */
+export function paint(value, end, signed) {
+  const [colour] = coloured([value], 0, 1, end || 1, signed);
+  const [red, green, blue] = [colour & 255, (colour >> 8) & 255, (colour >> 16) & 255];
+  const light = [red, green, blue].map(each => (each / 255) ** 2.2);
+  const luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2];
+  return { back: `rgb(${red} ${green} ${blue})`, ink: luminance > 0.18 ? "#000" : "#fff" };
+}

@@ -1,7 +1,9 @@
 // The course's ten cards, in the study note's order: what one touches, the guess, and the real number that checks it.
-import { fetchAttribution, fetchLayer, fetchSoftmax } from "./api.js";
+import { fetchLayer, fetchSoftmax } from "./api.js";
 import { levels } from "./colours.js";
-import { before, firstConvolution, firstPooling, lastRelu, middle, ofKind, strongest } from "./course-lesson.js";
+import {
+  before, firstConvolution, firstPooling, gradCam, lastRelu, middle, ofKind, strongest,
+} from "./course-lesson.js";
 import * as stages from "./course-stages.js";
 import { compute } from "./operations.js";
 import { number, percent, words } from "./words.js";
@@ -129,8 +131,8 @@ export const CARDS = [
     values: ({ model }) => ({ layer: lastRelu(model).name }),
     stage: stages.relu,
     guess: "number",
-    solve: async ({ image, model }) => {
-      const { zeros } = await fetchLayer(image, lastRelu(model).name);
+    solve: async ({ image, model, signal }) => {
+      const { zeros } = await fetchLayer(image, lastRelu(model).name, signal);
       return { right: guess => Math.abs(guess - 100 * zeros) <= 10, values: { truth: (100 * zeros).toFixed(1) } };
     },
   },
@@ -161,8 +163,8 @@ export const CARDS = [
     values: ({ image }) => ({ class: image.top[0].class }),
     stage: stages.why,
     guess: "place",
-    solve: async ({ image, model, place: [row, column] }) => {
-      const found = await fetchAttribution(image, "gradcam", image.top[0].index, null), values = levels(found);
+    solve: async lesson => {
+      const { model, place: [row, column] } = lesson, found = await gradCam(lesson), values = levels(found);
       const at = (/** @type {number} */ pixel, /** @type {number} */ count) =>
         Math.min(count - 1, Math.floor((pixel / model.size) * count));
       const share = Math.max(0, values[at(row, found.height) * found.width + at(column, found.width)]) / 127;

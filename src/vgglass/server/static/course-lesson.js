@@ -1,5 +1,5 @@
 // A card of the course on a photograph: the layers and numbers that its texts, gestures and answers are about.
-import { fetchStep } from "./api.js";
+import { fetchStages, fetchStep } from "./api.js";
 
 /** @typedef {import("./api.js").GlassModel} Model */
 /** @typedef {import("./api.js").Layer} Layer */
@@ -15,6 +15,7 @@ import { fetchStep } from "./api.js";
  * @property {Cell} place chosen on the photograph, in pixels of the network's square
  * @property {number | null} chosen on a slider or among buttons; null at first
  * @property {boolean} checked whether the guess was made: then the truth may be seen
+ * @property {AbortSignal} signal aborted when the card is left
  * @property {() => void} redraw
  */
 
@@ -57,7 +58,7 @@ export function cellAt({ shape: [width, height], jump, first_centre: first }, [r
 /** The first convolution's number at the chosen place. @param {Lesson} lesson */
 export async function firstConvolution(lesson) {
   const [layer] = ofKind(lesson.model, "conv"), channel = strongest(lesson, layer.name);
-  const step = await fetchStep(lesson.image, layer.name, channel, cellAt(layer, lesson.place));
+  const step = await fetchStep(lesson.image, layer.name, channel, cellAt(layer, lesson.place), lesson.signal);
   if (step.kind !== "conv") throw new TypeError(layer.name + " is no convolution");
   return step;
 }
@@ -66,7 +67,15 @@ export async function firstConvolution(lesson) {
 export async function firstPooling(lesson) {
   const [pool] = ofKind(lesson.model, "maxpool"), [row, middle] = cellAt(pool, lesson.place);
   const column = lesson.chosen ?? middle;
-  const step = await fetchStep(lesson.image, pool.name, strongest(lesson, pool.name), [row, column]);
+  const step = await fetchStep(lesson.image, pool.name, strongest(lesson, pool.name), [row, column], lesson.signal);
   if (step.kind !== "maxpool") throw new TypeError(pool.name + " is no pooling");
   return step;
+}
+
+/** Where the network looked for its answer, once computed. @param {Lesson} lesson */
+export async function gradCam({ image, signal }) {
+  let found;
+  for await (const stage of fetchStages(image, "gradcam", image.top[0].index, null, signal)) found = stage;
+  if (!found) throw new TypeError("no stage of Grad-CAM");
+  return found;
 }

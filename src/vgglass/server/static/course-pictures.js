@@ -1,6 +1,6 @@
 // What a person touches on the course's cards: the photograph with a chosen place, numbers as coloured cells, bars.
 import { bitmap, coloured } from "./colours.js";
-import { ARROWS, clip, context2d, frame } from "./element.js";
+import { ARROWS, clip, frame, sized } from "./element.js";
 import { boxOnPhoto, inSquare } from "./geometry.js";
 import { make } from "./ui.js";
 import { number } from "./words.js";
@@ -10,18 +10,6 @@ import { number } from "./words.js";
 
 const WIDE = 360, CELL = 32; // pixels
 const STEP = 1 / 16; // of a side, an arrow key
-
-/** @param {HTMLCanvasElement} canvas @param {number} width @param {number} height in CSS pixels */
-export function sharp(canvas, width, height) {
-  const ratio = devicePixelRatio;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  canvas.style.width = width + "px";
-  canvas.style.aspectRatio = `${width} / ${height}`;
-  const context = context2d(canvas);
-  context.scale(ratio, ratio);
-  return context;
-}
 
 /** The photograph; a place on it is chosen by a click or by the arrow keys, in pixels of the network's square.
  * @param {{bitmap: ImageBitmap, image: import("./api.js").ImageAnswer}} photo @param {number} size of that square
@@ -34,7 +22,7 @@ export function photograph(photo, size, label, place, choose, boxes = () => [], 
   const placement = image.placement ?? { top: 0, left: 0, rows: size, columns: size };
   const placed = { width, height, placement };
   const draw = () => {
-    const context = sharp(canvas, width * scale, height * scale);
+    const context = sized(canvas, width * scale, height * scale);
     context.scale(scale, scale);
     context.drawImage(picture, 0, 0);
     under(context, boxOnPhoto(placed, { top: 0, left: 0, bottom: size, right: size }));
@@ -69,7 +57,7 @@ export function cells(rows, end, label, marked = () => false) {
   const height = rows.length, width = rows[0].length, values = Float32Array.from(rows.flat());
   const spoken = rows.map(row => row.map(number).join(" ")).join("; ");
   const canvas = make("canvas", { role: "img", "aria-label": `${label}: ${spoken}` });
-  const side = Math.min(CELL, Math.floor(WIDE / width)), context = sharp(canvas, width * side, height * side);
+  const side = Math.min(CELL, Math.floor(WIDE / width)), context = sized(canvas, width * side, height * side);
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap(coloured(values, 0, values.length, end || 1, true), width, height), 0, 0, width * side,
     height * side);
@@ -98,7 +86,7 @@ function short(value) {
 export function map(values, width, height, end, signed, label, box) {
   const zoom = Math.max(1, Math.floor(WIDE / Math.max(width, height)));
   const canvas = make("canvas", { role: "img", "aria-label": label });
-  const context = sharp(canvas, width * zoom, height * zoom);
+  const context = sized(canvas, width * zoom, height * zoom);
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap(coloured(values, 0, width * height, end || 1, signed), width, height), 0, 0, width * zoom,
     height * zoom);

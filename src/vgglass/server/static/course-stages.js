@@ -1,10 +1,11 @@
 // The gestures of the course's cards: each returns what is drawn for a lesson.
-import { fetchAttribution, fetchLayer, fetchMaps, fetchNumbers, fetchSoftmax, fetchStep } from "./api.js";
+import { fetchLayer, fetchMaps, fetchNumbers, fetchSoftmax, fetchStep } from "./api.js";
 import { heat } from "./colours.js";
 import {
-  before, cellAt, firstConvolution, firstPooling, lastOfBlocks, lastRelu, middle, ofKind, strongest,
+  before, cellAt, firstConvolution, firstPooling, gradCam, lastOfBlocks, lastRelu, middle, ofKind, strongest,
 } from "./course-lesson.js";
-import { bars, cells, map, photograph, sharp, slider } from "./course-pictures.js";
+import { bars, cells, map, photograph, slider } from "./course-pictures.js";
+import { sized } from "./element.js";
 import { receptiveField } from "./geometry.js";
 import { compute, weights } from "./operations.js";
 import { fill, make } from "./ui.js";
@@ -46,7 +47,7 @@ export async function structure({ model, summaries }) {
 
 /** @param {import("./api.js").Picture} picture @param {number} side */
 function thumbnail(picture, side) {
-  const canvas = make("canvas", { "aria-hidden": "true" }), context = sharp(canvas, side, side);
+  const canvas = make("canvas", { "aria-hidden": "true" }), context = sized(canvas, side, side);
   context.imageSmoothingEnabled = false;
   context.drawImage(heat(picture), 0, 0, side, side);
   return canvas;
@@ -104,10 +105,10 @@ export async function superposition(lesson) {
 
 /** @param {Lesson} lesson */
 export async function pooling(lesson) {
-  const { model, image } = lesson, { course } = words, [pool] = ofKind(model, "maxpool");
+  const { model, image, signal } = lesson, { course } = words, [pool] = ofKind(model, "maxpool");
   const input = before(model, pool), channel = strongest(lesson, pool.name);
   const [step, values, { ends }] = await Promise.all([
-    firstPooling(lesson), fetchMaps(image, input.name, channel), fetchLayer(image, input.name),
+    firstPooling(lesson), fetchMaps(image, input.name, { channel, signal }), fetchLayer(image, input.name, signal),
   ]);
   const { values: [window], top, left, poolings } = step.terms, [width, height] = input.shape;
   const box = { top, left, bottom: top + window.length, right: left + window[0].length };
@@ -127,7 +128,7 @@ export async function pooling(lesson) {
 /** @param {Lesson} lesson */
 export async function connected(lesson) {
   const { model, image } = lesson, { course } = words, { index } = image.top[lesson.chosen ?? 0];
-  const step = await fetchStep(image, "fc8", index, [0, 0]);
+  const step = await fetchStep(image, "fc8", index, [0, 0], lesson.signal);
   if (step.kind !== "linear") throw new TypeError("fc8 is not fully connected");
   const choices = image.top.map((row, i) => make("button", {
     type: "button", "aria-pressed": String(row.index === index), onclick: () => moved(lesson)(i),
@@ -143,10 +144,10 @@ export async function connected(lesson) {
 
 /** @param {Lesson} lesson */
 export async function featureMap(lesson) {
-  const { model, image } = lesson, layer = middle(model), [width, height, channels] = layer.shape;
+  const { model, image, signal } = lesson, layer = middle(model), [width, height, channels] = layer.shape;
   const channel = lesson.chosen ?? strongest(lesson, layer.name);
   const [values, { ends }] = await Promise.all([
-    fetchMaps(image, layer.name, channel), fetchLayer(image, layer.name),
+    fetchMaps(image, layer.name, { channel, signal }), fetchLayer(image, layer.name, signal),
   ]);
   const label = fill(words.course.controls.channel, { layer: layer.name, channel });
   return [
@@ -170,11 +171,11 @@ export async function field(lesson) {
 
 /** @param {Lesson} lesson */
 export async function relu(lesson) {
-  const { model, image } = lesson, { course } = words, off = lesson.chosen === 1, layer = lastRelu(model);
+  const { model, image, signal } = lesson, { course } = words, off = lesson.chosen === 1, layer = lastRelu(model);
   const shown = off ? before(model, layer) : layer, [width, height] = shown.shape;
   const channel = strongest(lesson, layer.name);
   const [values, { ends }] = await Promise.all([
-    fetchMaps(image, shown.name, channel), fetchLayer(image, shown.name),
+    fetchMaps(image, shown.name, { channel, signal }), fetchLayer(image, shown.name, signal),
   ]);
   const label = fill(course.controls.channel, { layer: shown.name, channel });
   const switches = [course.controls.withRelu, course.controls.withoutRelu].map((text, i) => make("button", {
@@ -201,8 +202,7 @@ export async function softmax(lesson) {
 
 /** @param {Lesson} lesson */
 export async function why(lesson) {
-  const { model, image, photo } = lesson, target = image.top[0].index;
-  const found = lesson.checked ? heat(await fetchAttribution(image, "gradcam", target, null)) : null;
+  const { model, photo } = lesson, found = lesson.checked ? heat(await gradCam(lesson)) : null;
   const spot = { receptive_field: Math.max(4, model.size / 16), jump: 1, first_centre: 0 };
   const point = (/** @type {import("./store.js").Cell} */ place) => [onPhoto(lesson, spot, place)];
   return [photograph(photo, model.size, words.course.controls.photo, lesson.place, place => {

@@ -2,6 +2,7 @@
 import { address } from "./address.js";
 import { CARDS } from "./course-cards.js";
 import { PageElement } from "./element.js";
+import { attempt } from "./failures.js";
 import { get, patch, touches } from "./store.js";
 import { fill, make } from "./ui.js";
 import { words } from "./words.js";
@@ -20,22 +21,30 @@ class CourseView extends PageElement {
   /** @type {Lesson | null} */
   #lesson = null;
   #turn = 0;
+  #left = new AbortController();
 
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
     const { view, card: index, photo, image, summaries, model } = get(), card = CARDS[index];
-    if (view !== "course" || !model?.glass) return;
+    if (view !== "course" || !model?.glass) {
+      this.#left.abort();
+      this.#lesson = null;
+      return;
+    }
     this.#drawCards();
-    if (!photo || photo.image !== image || !summaries.length) {
+    if (!photo || photo.image !== image || summaries.length < model.layers.length) {
       this.#lesson = null;
       const { waiting, needsImage } = words.course.controls;
       this.#article.replaceChildren(make("p", {}, image ? waiting : needsImage));
       return;
     }
     if (!this.#lesson || touches(changed, "card", "photo", "model")) {
+      this.#left.abort();
+      this.#left = new AbortController();
       const middle = Math.round(model.size / 2);
       this.#lesson = {
         model, photo, image, summaries, place: [middle, middle], chosen: null, checked: false,
+        signal: this.#left.signal,
         redraw: () => this.#drawStage(card),
       };
       this.#remember(card, this.#progress()[card.name] ?? false);
@@ -99,8 +108,13 @@ class CourseView extends PageElement {
   async #check(card, lesson, guess, said) {
     said.className = "verdict";
     said.textContent = words.course.controls.waiting;
-    const { right, values } = await card.solve(lesson);
+    const solution = await attempt("course", () => card.solve(lesson));
     if (lesson !== this.#lesson) return;
+    if (!solution) {
+      said.textContent = "";
+      return;
+    }
+    const { right, values } = solution;
     const { course } = words, isRight = right(guess);
     lesson.checked = true;
     said.className = isRight ? "verdict good" : "verdict bad";
@@ -115,9 +129,9 @@ class CourseView extends PageElement {
   async #drawStage(card) {
     const turn = ++this.#turn, lesson = this.#lesson;
     if (!lesson) return;
-    const parts = await card.stage(lesson);
+    const parts = await attempt("course", () => card.stage(lesson));
     const stage = this.#article.querySelector(".stage");
-    if (turn !== this.#turn || !stage) return;
+    if (turn !== this.#turn || !stage || !parts) return;
     const touched = () => [...stage.querySelectorAll("canvas, input, button")];
     const focused = touched().findIndex(each => each === document.activeElement);
     stage.replaceChildren(...parts);

@@ -1,15 +1,23 @@
 // Base of the page's custom elements: they render from the store.
-import { subscribe, touches } from "./store.js";
+import { get, subscribe, touches } from "./store.js";
 
-/** Light DOM: an element enhances the markup that it contains. */
+/** Light DOM: an element enhances the markup that it contains. In a view that is closed it computes nothing; what
+ * changes meanwhile it hears of once the view is opened. */
 export class PageElement extends HTMLElement {
   /** What `update` draws from. @type {readonly (keyof import("./store.js").State)[]} */
   watched = [];
   #unsubscribe = () => {};
+  /** Changes that it has not heard of. @type {Set<keyof import("./store.js").State>} */
+  #missed = new Set();
 
   connectedCallback() {
     this.#unsubscribe = subscribe(changed => {
-      if (touches(changed, ...this.watched)) this.update(changed);
+      for (const name of changed) this.#missed.add(name);
+      const view = this.closest(".view");
+      if (view && view.id !== get().view) return;
+      const heard = this.#missed;
+      this.#missed = new Set();
+      if (touches(heard, ...this.watched)) this.update(heard);
     });
   }
 
@@ -43,6 +51,29 @@ export function context2d(canvas) {
   if (!context) throw new TypeError("this browser draws on no canvas");
   return /** @type {CanvasRenderingContext2D} */ (context);
 }
+
+/** Give a canvas a size in CSS pixels, and as many of the screen's as it has there: it is sharp at any ratio.
+ * @param {HTMLCanvasElement} canvas @param {number} width @param {number} height
+ * @returns {CanvasRenderingContext2D} cleared, in CSS pixels */
+export function sized(canvas, width, height) {
+  const ratio = devicePixelRatio;
+  canvas.width = Math.max(1, Math.round(width * ratio));
+  canvas.height = Math.max(1, Math.round(height * ratio));
+  canvas.style.width = width + "px";
+  canvas.style.height = height + "px";
+  const context = context2d(canvas);
+  context.setTransform(canvas.width / width, 0, 0, canvas.height / height, 0, 0);
+  return context;
+}
+
+/** CSS pixels of a map and of a window among an operation's pictures: they stand in one row, on a phone alone. */
+export const pictureSides = () =>
+  matchMedia("(min-width: 1101px) and (max-width: 1399px)").matches
+    ? { map: 112, window: 84 }
+    : { map: 140, window: 110 };
+
+/** A colour of the page's style. @param {string} name as 'orange' */
+export const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
 /** A light frame with a dark outline, visible on any picture.
  * @param {CanvasRenderingContext2D} context

@@ -4,7 +4,8 @@ import {
   fetchEffects, fetchImportance, fetchLayer, fetchLimit, fetchMaps, fetchParentLayer, fetchParentMaps,
 } from "./api.js";
 import { bitmap, coloured, drawLegend } from "./colours.js";
-import { byId, context2d, PageElement } from "./element.js";
+import { byId, colour, PageElement, sized } from "./element.js";
+import { attempt } from "./failures.js";
 import { deadSentence } from "./layer-summary.js";
 import { get, patch, touches } from "./store.js";
 import { arranged, mark, pitch, sharesOf } from "./tiles.js";
@@ -14,13 +15,14 @@ import { joined, number, percent, words } from "./words.js";
 /** @typedef {import("./store.js").State} State */
 /** @typedef {import("./store.js").Maps} Maps */
 /** @typedef {import("./tiles.js").Layout} Layout */
+/** @typedef {keyof typeof words.colours} Colour */
 
 const SETTLED = 150; // milliseconds to debounce window resizing
 
 class FeatureGrid extends PageElement {
   /** @type {(keyof State)[]} */
   watched = [
-    "photo", "layer", "beforeRelu", "maps", "channel", "ablated", "order", "scale", "language", "colourScheme",
+    "photo", "summaries", "layer", "maps", "channel", "ablated", "order", "scale", "language", "colourScheme",
     "target", "importance",
   ];
   #canvas = this.child("#grid", HTMLCanvasElement);
@@ -30,6 +32,7 @@ class FeatureGrid extends PageElement {
    * @type {(import("./api.js").Effect | undefined)[] | null} */
   #effects = null;
   #request = new AbortController();
+  #waits = false;
   /** @type {Layout} */
   #layout = { zoom: 1, gap: 0, caption: 0, columns: 1, beside: 0 };
   /** Channels in the order of their tiles. @type {readonly number[]} */
@@ -56,7 +59,8 @@ class FeatureGrid extends PageElement {
     if (touches(changed, "photo", "target")) this.#loadImportance();
     if (touches(changed, "maps", "language")) this.#drawTools();
     const { scale, maps, order } = get();
-    if (touches(changed, "photo", "layer", "beforeRelu")) await this.#load();
+    if (changed.has("channel") || changed.has("maps")) this.#reveal();
+    if (touches(changed, "photo", "layer") || (changed.has("summaries") && this.#waits)) await this.#load();
     else if (changed.has("scale") && scale === "network" && maps && maps.limit === null) await this.#loadLimit(maps);
     else if (changed.has("order") && order === "effect" && !this.#effects) await this.#loadEffects();
   }
@@ -65,28 +69,40 @@ class FeatureGrid extends PageElement {
     this.#request.abort();
     const request = (this.#request = new AbortController());
     this.#effects = null;
-    const { model, image, photo, layer: open, order, scale } = get();
+    const { model, image, photo, layer: open, order, scale, summaries } = get();
     const layers = model?.glass ? model.layers : [], layer = layers.find(each => each.name === open);
     if (!layer || !image || photo?.image !== image) return;
-    const beforeRelu = get().beforeRelu && layer.kind === "relu";
+    this.#waits = !summaries.some(each => each.name === open); // until the server has computed it
+    if (this.#waits) return;
     const lost = order === "effect" || (order === "importance" && !hasImportance(layer, layers));
-    patch({ beforeRelu, order: lost ? "channel" : order });
-    const { name, parent: kin } = beforeRelu ? layers[layers.indexOf(layer) - 1] : layer;
-    const [figures, values, whole, theirs, theirMaps] = await Promise.all([
-      fetchLayer(image, name), fetchMaps(image, name), scale === "network" ? fetchLimit(image) : null,
+    patch({ order: lost ? "channel" : order });
+    const { name, parent: kin } = layer, { signal: left } = request;
+    const found = await attempt("grid", () => Promise.all([
+      fetchLayer(image, name, left), fetchMaps(image, name, { signal: left }),
+      scale === "network" ? fetchLimit(image) : null,
       kin && fetchParentLayer(image, kin.layer), kin && fetchParentMaps(image, kin.layer),
-    ]);
+    ]));
+    if (!found || left.aborted || image !== get().image) return;
+    const [figures, values, whole, theirs, theirMaps] = found;
     const parent = kin && theirs && theirMaps && { kin, figures: theirs, values: theirMaps };
-    if (request.signal.aborted || image !== get().image) return;
     const [width, height, channels] = layer.shape, limit = whole && whole.limit, signed = figures.minimum < 0;
     patch({ maps: { image, layer, name, figures, values, width, height, channels, signed, limit, parent } });
     chooseCell(get().channel ?? figures.strongest, get().cell);
   }
 
+  /** Scroll to the chosen map, should it be out of sight. */
+  #reveal() {
+    const { maps, channel } = get(), box = this.#canvas.parentElement;
+    if (!maps || channel === null || !box) return;
+    const [, down] = pitch(this.#layout, maps), room = box.clientHeight;
+    const top = Math.floor(this.#channels.indexOf(channel) / this.#layout.columns) * down;
+    if (top < box.scrollTop || top + down > box.scrollTop + room) box.scrollTop = top - (room - down) / 2;
+  }
+
   /** @param {Maps} maps */
   async #loadLimit(maps) {
-    const { limit } = await fetchLimit(maps.image);
-    if (maps === get().maps) patch({ maps: { ...maps, limit } });
+    const found = await attempt("grid", () => fetchLimit(maps.image));
+    if (found && maps === get().maps) patch({ maps: { ...maps, limit: found.limit } });
   }
 
   /** Fetch the effect of ablating each channel, and sort the tiles as results arrive. */
@@ -96,25 +112,24 @@ class FeatureGrid extends PageElement {
     /** @type {(import("./api.js").Effect | undefined)[]} */
     const effects = (this.#effects = new Array(maps.channels));
     let known = 0;
-    try {
+    await attempt("grid", async () => {
       for await (const batch of fetchEffects(image, layer, signal)) {
         if (this.#effects !== effects) return;
         for (const effect of batch) effects[effect.channel] = effect;
         known += batch.length;
-        this.#text.textContent = fill(words.silencing, { done: known, channels: maps.channels });
+        const text = known < maps.channels ? words.silencing : words.silencedAll;
+        this.#text.textContent = fill(text, { done: known, channels: maps.channels });
         if (get().order === "effect") this.#draw();
       }
-    } catch (error) {
-      if (!(error instanceof DOMException && error.name === "AbortError")) throw error;
-    }
+    });
   }
 
   async #loadImportance() {
     const { image, photo, target } = get();
     if (!image || photo?.image !== image) return;
     patch({ importance: null });
-    const importance = await fetchImportance(image, target);
-    if (image === get().image && target === get().target) patch({ importance });
+    const importance = await attempt("grid", () => fetchImportance(image, target));
+    if (importance && image === get().image && target === get().target) patch({ importance });
   }
 
   /** Channels without a known effect come last. @param {Maps} maps */
@@ -129,27 +144,28 @@ class FeatureGrid extends PageElement {
   }
 
   #draw() {
-    const { maps, ablated, channel: chosen, scale, order } = get();
+    const { maps, ablated, channel: chosen, scale, order, model } = get();
     if (!maps) return;
     const { figures, values, width, height, signed, name, limit, parent } = maps, area = width * height;
     const available = this.#canvas.parentElement?.clientWidth ?? 0;
     const layout = (this.#layout = arranged(maps, maps.channels, available, parent !== null));
     const channels = (this.#channels = this.#sorted(maps)), { zoom, caption, columns } = layout;
     const [across, down] = pitch(layout, maps);
-    this.#canvas.width = columns * across;
-    this.#canvas.height = Math.ceil(channels.length / columns) * down;
-    const context = context2d(this.#canvas), ink = getComputedStyle(this.#canvas).color;
+    const context = sized(this.#canvas, columns * across, Math.ceil(channels.length / columns) * down);
+    const ink = colour("ink"), faint = colour("orange");
     const shared = (scale === "network" && limit) || Math.max(...figures.ends), own = scale === "map" && width > 1;
     const dead = new Set(figures.dead), shares = sharesOf(maps.layer), most = Math.max(...(shares ?? [])) || 1;
-    context.imageSmoothingEnabled = false;
+    context.imageSmoothingEnabled = zoom < 1;
     context.font = "11px system-ui, sans-serif";
     for (const [i, channel] of channels.entries()) {
       const left = (i % columns) * across, top = Math.floor(i / columns) * down + caption;
       const colours = coloured(values, channel * area, area, own ? figures.ends[channel] : shared, signed);
       context.drawImage(bitmap(colours, width, height), left, top, width * zoom, height * zoom);
       if (caption) {
-        context.fillStyle = dead.has(channel) ? "#d9730d" : ink;
-        context.fillText(channel + (dead.has(channel) ? " ✕" : ""), left, top - 7, width * zoom);
+        context.fillStyle = dead.has(channel) ? faint : ink;
+        const letter = name === "image" && model?.glass ? model.input.order[channel] : "";
+        const hue = letter ? " " + words.colours[/** @type {Colour} */ (letter)] : "";
+        context.fillText(channel + hue + (dead.has(channel) ? " ✕" : ""), left, top - 7, width * zoom);
         if (shares) mark(context, left, top, (shares[channel] / most) * width * zoom);
       }
       if (parent) {
@@ -169,7 +185,7 @@ class FeatureGrid extends PageElement {
     drawLegend(this.child("#legend", HTMLCanvasElement), ends, signed);
     this.child("#gridLegend", HTMLElement).textContent =
       joined(words.scales[own || width > 1 ? scale : "layer"], words.orders[order], ...this.#marksSaid(maps));
-    this.child("#dead", HTMLElement).textContent = deadSentence(figures.dead);
+    byId("dead", HTMLElement).textContent = deadSentence(figures.dead);
   }
 
   /** What the bars are, and the maps beside. @param {Maps} maps */
@@ -181,24 +197,23 @@ class FeatureGrid extends PageElement {
 
   /** The controls above the grid. */
   #drawTools() {
-    const { maps, order, scale, beforeRelu, layer, model } = get();
+    const { maps, order, scale, layer, model } = get();
     if (!maps || !model?.glass) return;
     /** @type {State["order"][]} */
     const orders = ["channel", "activation"];
     if (hasImportance(maps.layer, model.layers)) orders.push("importance");
     if (layer !== "image" && layer !== "prob") orders.push("effect");
+    /** @type {State["scale"][]} */
+    const scales = ["map", "layer", "network"];
+    const vector = maps.width === 1; // a vector's numbers have no maximum of their own
     const parts = [
       selection("order", order, orders, words.order, words.orders, name => patch({ order: name })),
-      selection("scale", scale, ["map", "layer", "network"], words.scale, words.scales, name => patch({ scale: name })),
+      selection("scale", scale, scales.slice(vector ? 1 : 0), words.scale, words.scales, name =>
+        patch({ scale: name })),
     ];
     const focused = document.activeElement?.id;
+    this.#tools.setAttribute("aria-label", words.gridTools);
     this.#tools.replaceChildren(...parts);
-    if (maps.layer.kind === "relu") {
-      this.#tools.append(make("button", {
-        type: "button", id: "beforeRelu", "aria-pressed": String(beforeRelu),
-        onclick: () => patch({ beforeRelu: !get().beforeRelu }),
-      }, words.beforeRelu));
-    }
     for (const tool of this.#tools.querySelectorAll("select, button")) {
       if (tool instanceof HTMLElement && tool.id === focused) tool.focus();
     }
@@ -209,8 +224,8 @@ class FeatureGrid extends PageElement {
   #at(event, use) {
     const { maps } = get(), { zoom, caption, columns, beside } = this.#layout;
     if (!maps) return;
-    const frame = this.#canvas.getBoundingClientRect(), stretch = this.#canvas.width / frame.width;
-    const x = (event.clientX - frame.left) * stretch, y = (event.clientY - frame.top) * stretch;
+    const { left: edge, top: upper } = this.#canvas.getBoundingClientRect();
+    const x = event.clientX - edge, y = event.clientY - upper;
     const [across, down] = pitch(this.#layout, maps);
     const i = Math.floor(y / down) * columns + Math.floor(x / across);
     const left = maps.parent && x % across >= beside ? beside : 0; // the parent's map is beside

@@ -29,11 +29,13 @@ export async function request(path, options = {}) {
   for (let attempt = 0; ; attempt++) {
     const token = sessionStorage.getItem("token"), headers = new Headers(options.headers);
     if (token) headers.set("Authorization", "Bearer " + token);
-    const response = await fetch(path, { ...options, headers });
-    if (response.ok) return response;
-    if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
+    const response = await reached(path, { ...options, headers });
+    // The server never answers in HTML: a proxy does, even with status 200.
+    const kind = response.headers.get("Content-Type") ?? "";
+    if (response.ok ? kind.startsWith("text/html") : !kind.startsWith("application/json")) {
       throw new Refused(response.status, "proxy", fill(words.proxy, { status: response.status }));
     }
+    if (response.ok) return response;
     /** @type {{error: string, type: string}} */
     const refusal = await response.json();
     if (response.status === 401 && attempt < 5) {
@@ -43,11 +45,21 @@ export async function request(path, options = {}) {
   }
 }
 
+/** A server that does not answer is a refusal like another. @param {string} path @param {RequestInit} options */
+async function reached(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error instanceof TypeError) throw new Refused(0, "gone", words.gone);
+    throw error;
+  }
+}
+
 /** @template T @param {string} path @param {RequestInit} [options] @returns {Promise<T>} */
 export const json = async (path, options) => (await request(path, options)).json();
 
-/** @param {string} path */
-export const floats = async path => new Float32Array(await (await request(path)).arrayBuffer());
+/** @param {string} path @param {RequestInit} [options] */
+export const floats = async (path, options) => new Float32Array(await (await request(path, options)).arrayBuffer());
 
 /** Stream JSON lines.
  * @template T @param {string} path @param {RequestInit} [options] @returns {AsyncGenerator<T, void>} */

@@ -1,6 +1,6 @@
 // Playground for pooling and convolution with adjustable size, stride and padding, computed in the browser.
 import { fetchNumbers } from "./api.js";
-import { ARROWS, clip, context2d, PageElement } from "./element.js";
+import { ARROWS, clip, PageElement, sized } from "./element.js";
 import { compute, outputOf, windowAt, winner } from "./operations.js";
 import { get, touches } from "./store.js";
 import { fill, make } from "./ui.js";
@@ -163,7 +163,7 @@ class OperationPlayground extends PageElement {
     this.#describe(window);
     this.#drawInput(window, won);
     const side = outputs.length, cell = Math.max(8, Math.min(40, Math.floor(this.#room() / side)));
-    const most = Math.max(...outputs.flat().map(Math.abs), 1), context = sized(this.#output, side, cell);
+    const most = Math.max(...outputs.flat().map(Math.abs), 1), context = grid(this.#output, side, cell);
     for (const [i, row] of outputs.entries()) {
       for (const [j, value] of row.entries()) square(context, j, i, cell, value, most);
     }
@@ -180,7 +180,7 @@ class OperationPlayground extends PageElement {
   #drawInput(window, won) {
     const { padding, kernel, dilation } = this.#settings, { values } = this.#input, size = values.length;
     const room = size + 2 * padding, cell = Math.max(8, Math.floor(this.#room() / room));
-    const canvas = this.child("#playInput", HTMLCanvasElement), context = sized(canvas, room, cell);
+    const canvas = this.child("#playInput", HTMLCanvasElement), context = grid(canvas, room, cell);
     const most = Math.max(...values.flat(), 1);
     for (let i = 0; i < room; i++) {
       for (let j = 0; j < room; j++) square(context, j, i, cell, values[i - padding]?.[j - padding] ?? null, most);
@@ -224,9 +224,8 @@ const label = name => words[name === "kernel" ? "windowSide" : name];
 
 /** Resize a canvas to a square of cells.
  * @param {HTMLCanvasElement} canvas @param {number} side @param {number} cell */
-function sized(canvas, side, cell) {
-  canvas.width = canvas.height = side * cell + 2;
-  const context = context2d(canvas);
+function grid(canvas, side, cell) {
+  const context = sized(canvas, side * cell + 2, side * cell + 2);
   context.font = Math.min(14, Math.floor(cell / 2.3)) + "px system-ui, sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";

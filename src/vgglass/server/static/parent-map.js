@@ -1,11 +1,9 @@
 // The parent's map of the chosen channel, for a shrunk model, with the same cell framed.
 import { bitmap, coloured } from "./colours.js";
-import { context2d, frame, PageElement } from "./element.js";
+import { frame, PageElement, pictureSides, sized } from "./element.js";
 import { get } from "./store.js";
 import { fill } from "./ui.js";
 import { number, words } from "./words.js";
-
-const LARGE = 336;
 
 class ParentMap extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -22,13 +20,11 @@ class ParentMap extends PageElement {
       layer: kin.layer, channel: there, value: number(value),
     });
     this.#canvas.hidden = area === 1;
-    const zoom = Math.max(1, Math.floor(LARGE / Math.max(width, height))), side = Math.max(zoom, 5);
-    this.#canvas.width = width * zoom;
-    this.#canvas.height = height * zoom;
-    const context = context2d(this.#canvas), shift = (zoom - side) / 2;
+    const zoom = pictureSides().map / Math.max(width, height), side = Math.max(zoom, 5), shift = (zoom - side) / 2;
+    const context = sized(this.#canvas, width * zoom, height * zoom);
     context.imageSmoothingEnabled = false;
     const picture = bitmap(coloured(values, there * area, area, figures.ends[there], signed), width, height);
-    context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
+    context.drawImage(picture, 0, 0, width * zoom, height * zoom);
     frame(context, column * zoom + shift, row * zoom + shift, side, side);
     this.#canvas.setAttribute("aria-label", fill(words.parentLabel, { layer: kin.layer, channel: there }));
   }

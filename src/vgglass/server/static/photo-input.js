@@ -1,6 +1,7 @@
 // Image input: file, drag and drop, paste, camera, samples.
 import { putImage, putSample } from "./actions.js";
 import { context2d, PageElement } from "./element.js";
+import { rove, settle } from "./roving.js";
 import { get, patch } from "./store.js";
 import { fill, make } from "./ui.js";
 import { words } from "./words.js";
@@ -13,6 +14,7 @@ class PhotoInput extends PageElement {
   #webcam = this.child("#webcam", HTMLElement);
   #video = this.child("video", HTMLVideoElement);
   #samples = this.child("#samples", HTMLElement);
+  #tools = this.child("#photoTools", HTMLElement);
 
   connectedCallback() {
     super.connectedCallback();
@@ -20,11 +22,8 @@ class PhotoInput extends PageElement {
       put(this.#file.files?.[0]);
       this.#file.value = "";
     });
-    this.child("#choose", HTMLElement).addEventListener("keydown", event => {
-      if (event.key !== "Enter" && event.key !== " ") return;
-      event.preventDefault();
-      this.#file.click();
-    });
+    this.child("#choose", HTMLElement).addEventListener("click", () => this.#file.click());
+    rove(this.#tools);
     this.child("#camera", HTMLElement).addEventListener("click", () => this.#openCamera());
     this.child("#cameraStop", HTMLElement).addEventListener("click", () => this.#closeCamera());
     this.child("#shoot", HTMLElement).addEventListener("click", () => this.#takePicture());
@@ -53,10 +52,12 @@ class PhotoInput extends PageElement {
     const { model, sample } = get();
     if (!model?.glass) return;
     this.#samples.setAttribute("aria-label", words.samples);
+    this.#tools.setAttribute("aria-label", words.image);
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.sample : undefined;
     this.#samples.replaceChildren(...model.samples.map(name => make("button", {
       type: "button", "data-sample": name, "aria-pressed": String(name === sample), onclick: () => putSample(name),
     }, sampleName(name))));
+    settle(this.#tools);
     if (focused) this.child(`[data-sample="${CSS.escape(focused)}"]`, HTMLElement).focus();
   }
 

@@ -1,21 +1,23 @@
 // The photograph with overlays: heat map, receptive field, positions of the sliding classifier.
 import { glow, heat } from "./colours.js";
-import { context2d, frame, PageElement } from "./element.js";
-import { boxOnPhoto, isEmpty, receptiveField } from "./geometry.js";
+import { frame, PageElement, sized } from "./element.js";
+import { boxOnPhoto, isEmpty } from "./geometry.js";
+import { litField, shownField } from "./seen.js";
 import { get, patch } from "./store.js";
 import { fill } from "./ui.js";
 import { words } from "./words.js";
 
-const ENLARGED = 240; // pixels to which the longer side of a tiny image is enlarged
+/** CSS pixels. */
+const tallest = () => (innerHeight < 800 ? 150 : 210);
 
 class PhotoView extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = [
-    "photo", "position", "field", "attribution", "classMap", "classMapCell", "scores", "scoreCell", "opacity",
-    "language", "image",
+    "photo", "awaited", "overlay", "position", "field", "lit", "attribution", "classMap", "classMapCell", "scores",
+    "scoreCell", "opacity", "language", "image",
   ];
   #canvas = this.child("canvas", HTMLCanvasElement);
-  #largest = Number(this.getAttribute("largest")); // pixels of the longer side
+  #largest = Number(this.getAttribute("largest")); // CSS pixels of the longer side
 
   connectedCallback() {
     super.connectedCallback();
@@ -29,44 +31,42 @@ class PhotoView extends PageElement {
   }
 
   update() {
-    const { photo, image, model } = get();
-    if (!photo) return;
-    const { bitmap: { width, height }, image: { placement } } = photo, longer = Math.max(width, height);
-    const scale = Math.max(1, Math.floor(ENLARGED / longer)) * Math.min(1, this.#largest / longer);
-    this.#canvas.width = Math.max(1, Math.round(width * scale));
-    this.#canvas.height = Math.max(1, Math.round(height * scale));
-    const context = context2d(this.#canvas);
-    context.imageSmoothingEnabled = scale < 1;
-    context.drawImage(photo.bitmap, 0, 0, this.#canvas.width, this.#canvas.height);
-    if (!placement || !model?.glass) return;
+    const { photo, awaited, image, model } = get(), bitmap = awaited ?? photo?.bitmap;
+    if (!bitmap) return;
+    const { width, height } = bitmap;
+    const scale = Math.min(this.#largest / width, Math.min(this.#largest, tallest()) / height);
+    const context = sized(this.#canvas, Math.max(1, width * scale), Math.max(1, height * scale));
+    context.imageSmoothingEnabled = scale < 3; // a tiny image shows its pixels
+    context.drawImage(bitmap, 0, 0, width * scale, height * scale);
     const label = fill(words.photoLabel, { width, height });
     if (this.hasAttribute("pointable")) this.#canvas.setAttribute("aria-label", label);
-    context.scale(this.#canvas.width / width, this.#canvas.height / height);
+    const placement = photo?.image.placement;
+    if (awaited || !photo || !placement || !model?.glass || image !== photo.image) return;
+    context.scale(scale, scale);
     context.imageSmoothingEnabled = true;
-    if (image === photo.image) overlay(context, { width, height, placement }, model.size, 3 / scale);
+    overlay(context, { width, height, placement }, model.size, 2 / scale);
   }
 }
 
 /** @param {CanvasRenderingContext2D} context in the photograph's pixels
  * @param {import("./geometry.js").Placed} photo @param {number} size of the network's square @param {number} line */
 function overlay(context, photo, size, line) {
-  const { position, field, attribution, classMap, classMapCell, scores, scoreCell, opacity } = get();
+  const { overlay: shown, field, attribution, classMap, classMapCell, scores, scoreCell, opacity, method } = get();
   const square = boxOnPhoto(photo, { top: 0, left: 0, bottom: size, right: size });
-  const picture = attribution ?? classMap?.picture;
-  if (picture) {
+  const picture = method === "class-map" ? classMap?.picture : attribution;
+  if (shown === "evidence" && picture) {
     context.globalAlpha = opacity;
     fillBox(context, heat(picture), square);
     context.globalAlpha = 1;
+    if (classMap && classMapCell) frameBox(context, boxOnPhoto(photo, cellBox(classMapCell, classMap.cell)), line);
   }
-  if (scores) {
+  if (shown === "sliding" && scores) {
     drawScores(context, photo, scores);
     if (scoreCell) frameBox(context, scoreBox(photo, scores, scoreCell), line);
-    return;
   }
+  if (shown !== "field") return;
   if (field) fillBox(context, glow(field), square);
-  const seen = position && receptiveField(photo, size, position.layer, position.cell);
-  if (seen && !isEmpty(seen)) frameBox(context, seen, line);
-  if (classMap && classMapCell) frameBox(context, boxOnPhoto(photo, cellBox(classMapCell, classMap.cell)), line);
+  for (const box of [shownField(), litField()]) if (box && !isEmpty(box)) frameBox(context, box, line);
 }
 
 /** A cell of the grid that divides the network's square.

@@ -1,7 +1,8 @@
 // What the channels did that a shrunk model's parent has and it has not: the parent's maps, and how the class moves.
 import { fetchParentImportance, fetchRemoval } from "./api.js";
 import { bitmap, coloured } from "./colours.js";
-import { context2d, PageElement } from "./element.js";
+import { PageElement, sized } from "./element.js";
+import { attempt } from "./failures.js";
 import { get, touches } from "./store.js";
 import { arranged, mark, pitch } from "./tiles.js";
 import { fill } from "./ui.js";
@@ -36,10 +37,13 @@ class RemovedChannels extends PageElement {
     const relu = model.layers.find(each => each.kind === "relu" && each.origin === origin)?.parent;
     const source = model.layers.find(each => each.name === origin)?.parent;
     if (!relu || !source) return;
-    const [whole, removal] = await Promise.all([
+    const found = await attempt("grid", () => Promise.all([
       this.#key === key && this.#importance ? this.#importance : fetchParentImportance(image, target),
       fetchRemoval(image, relu.layer, target),
-    ]);
+    ]));
+    this.#note.textContent = "";
+    if (!found) return;
+    const [whole, removal] = found;
     if (maps !== get().maps || importance !== get().importance) return;
     this.#importance = whole;
     this.#key = key;
@@ -55,9 +59,8 @@ class RemovedChannels extends PageElement {
     const most = shares[channels[0]] || 1, share = channels.reduce((sum, channel) => sum + shares[channel], 0);
     const layout = arranged(maps, channels.length, this.#canvas.parentElement?.clientWidth ?? 0, false);
     const [across, down] = pitch(layout, maps), { zoom, columns, caption } = layout;
-    this.#canvas.width = columns * across;
-    this.#canvas.height = Math.ceil(channels.length / columns) * down;
-    const context = context2d(this.#canvas), ink = getComputedStyle(this.#canvas).color;
+    const context = sized(this.#canvas, columns * across, Math.ceil(channels.length / columns) * down);
+    const ink = getComputedStyle(this.#canvas).color;
     context.imageSmoothingEnabled = false;
     context.font = "11px system-ui, sans-serif";
     for (const [i, channel] of channels.entries()) {

@@ -1,42 +1,65 @@
 // The classifier as a convolution: scores at every position of the whole photograph.
 import { fetchScores } from "./api.js";
 import { PageElement } from "./element.js";
+import { attempt } from "./failures.js";
 import { get, patch, touches } from "./store.js";
 import { fill } from "./ui.js";
 import { joined, number, percent, words } from "./words.js";
 
+const STRIDE = 32; // pixels of the network's input from one place of pool5 to the next
+
 class SlidingClassifier extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
-  watched = ["model", "language", "photo", "sliding", "target", "scores", "photoPoint"];
-  #button = this.child("#slide", HTMLButtonElement);
-  #turn = 0;
+  watched = ["model", "language", "photo", "overlay", "target", "scores", "scoreCell", "photoPoint"];
+  #request = new AbortController();
 
   connectedCallback() {
     super.connectedCallback();
-    this.#button.addEventListener("click", () => {
-      if (get().model?.glass) patch({ sliding: !get().sliding, method: "" });
-    });
+    this.child("#slideCancel", HTMLElement).addEventListener("click", () => patch({ overlay: "field" }));
   }
 
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
-    const { model, sliding, scores } = get();
+    const { model, scores, overlay, photo } = get();
     if (!model?.glass) return;
     if (changed.has("photoPoint")) pointAtPhoto();
-    const pooled = model.head === "pooled";
+    const pooled = model.head === "pooled", small = overlay === "sliding" && photo ? tooSmall(photo, model.size) : "";
     this.child("#denseNote", HTMLElement).textContent = pooled ? words.denseNotePooled : words.denseNote;
-    this.#button.setAttribute("aria-pressed", String(sliding));
-    this.child("#slideLegend", HTMLElement).textContent = scores ? legend(scores) : sliding ? words.working : "";
-    if (touches(changed, "photo", "sliding", "target")) await this.#fetch();
+    this.child("#slideLegend", HTMLElement).textContent = scores ? legend(scores) : small;
+    this.child("#slidePlace", HTMLElement).textContent = scores ? place(scores) : "";
+    if (touches(changed, "photo", "overlay", "target")) await this.#fetch(Boolean(small));
   }
 
-  async #fetch() {
-    const turn = ++this.#turn, { photo, image, sliding, target } = get();
+  /** @param {boolean} small whether the classifier does not fit on the photograph */
+  async #fetch(small) {
+    this.#request.abort();
+    const { signal } = (this.#request = new AbortController()), working = this.child("#slideWorking", HTMLElement);
+    const { photo, image, overlay, target } = get();
     patch({ scores: null, scoreCell: null });
-    if (!sliding || !image || photo?.image !== image) return;
-    const scores = await fetchScores(image, target ?? image.top[0].index);
-    if (turn === this.#turn && image === get().image) patch({ scores });
+    working.hidden = true;
+    if (small || overlay !== "sliding" || !image || photo?.image !== image) return;
+    working.hidden = false;
+    this.child("progress", HTMLElement).setAttribute("aria-label", words.working);
+    const scores = await attempt("overlay", () => fetchScores(image, target ?? image.top[0].index, signal));
+    if (signal.aborted) return;
+    working.hidden = true;
+    if (scores && image === get().image) patch({ scores });
   }
+}
+
+/** Why the classifier can't slide over a photograph that is smaller than it; '' if it can.
+ * @param {{bitmap: {width: number, height: number}}} photo @param {number} size of the network's square */
+function tooSmall({ bitmap: { width, height } }, size) {
+  const side = STRIDE * Math.floor(size / STRIDE);
+  return Math.min(width, height) < side ? fill(words.slideTooSmall, { width, height, side }) : "";
+}
+
+/** @param {import("./api.js").Scores} scores */
+function place({ probabilities, likeliest, names, class: name }) {
+  const { scoreCell } = get();
+  if (!scoreCell) return "";
+  const [row, column] = scoreCell, probability = percent(probabilities[row][column]);
+  return fill(words.slidePlace, { row, column, class: name, probability, likeliest: names[likeliest[row][column]] });
 }
 
 /** @param {import("./api.js").Scores} scores */

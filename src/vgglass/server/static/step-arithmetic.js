@@ -2,15 +2,20 @@
 import { fetchStep } from "./api.js";
 import { termsOf, total } from "./arithmetic-terms.js";
 import { PageElement } from "./element.js";
+import { attempt } from "./failures.js";
 import { SoftmaxTable } from "./softmax-table.js";
 import { get, patch, touches } from "./store.js";
 import { fill, make } from "./ui.js";
 import { exact, number, words } from "./words.js";
 
+/** Kinds whose terms the pictures show: their numbers stand ready. @type {import("./api.js").Step["kind"][]} */
+const FOLDED = ["conv", "maxpool", "avgpool", "linear"];
+
 class StepArithmetic extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = ["photo", "layer", "channel", "cell", "step", "language"];
   #box = this.child("#arithmetic", HTMLElement);
+  #request = new AbortController();
 
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
@@ -19,22 +24,24 @@ class StepArithmetic extends PageElement {
     const { image, photo, layer, channel, cell } = get();
     if (!image || photo?.image !== image || channel === null || !cell) return;
     if (layer === "image") {
-      patch({ step: null });
-      this.#box.replaceChildren(make("p", {}, words.noArithmetic));
-      return;
+      this.#box.dataset.layer = layer;
+      this.#box.replaceChildren();
+      return patch({ step: null });
     }
-    const step = await fetchStep(image, layer, channel, cell), now = get();
-    if (image === now.image && layer === now.layer && channel === now.channel && cell === now.cell) patch({ step });
+    this.#request.abort();
+    const { signal } = (this.#request = new AbortController());
+    const step = await attempt("step", () => fetchStep(image, layer, channel, cell, signal)), now = get();
+    const same = layer === now.layer && channel === now.channel && cell === now.cell;
+    if (step && same && image === now.image) patch({ step });
   }
 
   #draw() {
     const { step, image, layer } = get();
-    if (layer === "image" && this.#box.hasChildNodes()) this.#box.replaceChildren(make("p", {}, words.noArithmetic));
     if (!step || !image || step.layer !== layer) return;
-    const open = this.#box.querySelector("details")?.open, [row, column] = step.position;
+    const open = this.#box.querySelector("details")?.open;
     this.#box.replaceChildren(
-      make("p", {}, fill(words.stepTitle, { layer: step.layer, channel: step.channel, row, column })),
-      ...termsOf(step),
+      ...(FOLDED.includes(step.kind) ? [make("details", {}, make("summary", {}, words.everyNumber), ...termsOf(step))]
+        : termsOf(step)),
       ...(step.kind === "softmax" ? [softmax(step)] : []),
       ...afterRelu(step),
       verdict(step),

@@ -2,6 +2,13 @@
 
 /** @typedef {readonly [row: number, column: number]} Cell */
 
+/** What lies over the photograph: one thing at a time.
+ * @typedef {keyof import("./words.js").Words["overlays"]} Overlay */
+
+/** Where a refusal is told: beside what was asked for.
+ * @typedef {"photo" | "answer" | "overlay" | "grid" | "step" | "course" | "page"} Place */
+/** @typedef {Partial<Record<Place, import("./http.js").Refused>>} Failures */
+
 /** A view of the page, one a tab. @typedef {keyof import("./words.js").Words["views"]} View */
 
 /**
@@ -33,21 +40,27 @@
  * @property {Float32Array} values channel by channel, row by row
  */
 
+/** The map of the input channel that is shown, for the step that takes it in.
+ * @typedef {{step: import("./api.js").Step, layer: string, channel: number, values: Float32Array, width: number,
+ *   height: number}} InputMap */
+
 /**
  * @typedef {object} State
  * @property {View} view the one that is open
  * @property {number} card of the course
  * @property {import("./words.js").Language} language
  * @property {"light" | "dark"} colourScheme
- * @property {string} problem error message for the user; '' if there is none
+ * @property {string} problem what concerns the whole page; '' if there is nothing
  * @property {import("./api.js").Model | null} model
+ * @property {Failures} failures what was refused, by where it is told
  * @property {Blob | ArrayBuffer | null} body the image's own bytes
  * @property {string} sample the name of the sample that is open; '' for a person's own image
- * @property {import("./api.js").ImageAnswer | null} image null while the answer is awaited
+ * @property {ImageBitmap | null} awaited an image that has been put and is not answered yet
+ * @property {import("./api.js").ImageAnswer | null} image null until the first is answered
  * @property {number} latency milliseconds from the bytes to the answer
  * @property {{bitmap: ImageBitmap, image: import("./api.js").ImageAnswer} | null} photo what is drawn; the one before
  *   stays until the next is decoded
- * @property {import("./api.js").LayerSummary[]} summaries of all layers, for the image of `photo`
+ * @property {readonly import("./api.js").LayerSummary[]} summaries of the layers computed so far, for `image`
  * @property {string} layer
  * @property {number | null} channel null until the layer's maps are there: then its strongest
  * @property {Cell | null} cell null until then: then the largest number of the channel's map
@@ -56,17 +69,20 @@
  * @property {Maps | null} maps
  * @property {"channel" | "activation" | "importance" | "effect"} order of the maps
  * @property {"map" | "layer" | "network"} scale of the maps' colours
- * @property {boolean} beforeRelu whether a ReLU's input is in the grid
  * @property {ReadonlySet<string>} ablated channels set to zero, as 'conv3_2:17'
  * @property {import("./api.js").Importance | null} importance of all channels for the class explained
  * @property {import("./api.js").Step | null} step the arithmetic of the chosen cell
- * @property {import("./words.js").Method | "" | null} method of attribution; '' for none, null before there is a model
+ * @property {number | null} inputChannel whose window and kernel are shown; null for the one that adds most
+ * @property {InputMap | null} inputMap
+ * @property {Cell | null} lit row and column in the window under the pointer
+ * @property {Overlay} overlay what lies over the photograph
+ * @property {import("./words.js").Method | null} method of attribution; null before there is a model
+ * @property {boolean} ofOpenLayer whether Grad-CAM looks at the open layer and not at the last before pool5
  * @property {number | null} target class to explain; null for the likeliest
  * @property {number | null} against class that it is compared with in the class map
  * @property {import("./api.js").Attribution | null} attribution
  * @property {import("./api.js").ClassMap | null} classMap
  * @property {Cell | null} classMapCell pointed at
- * @property {boolean} sliding whether the classifier slides over the photograph
  * @property {import("./api.js").Scores | null} scores
  * @property {Cell | null} scoreCell pointed at
  * @property {Cell | null} photoPoint row and column of the photograph under the pointer
@@ -83,8 +99,10 @@ let state = {
   colourScheme: "light",
   problem: "",
   model: null,
+  failures: {},
   body: null,
   sample: "",
+  awaited: null,
   image: null,
   latency: 0,
   photo: null,
@@ -97,17 +115,20 @@ let state = {
   maps: null,
   order: "channel",
   scale: "map",
-  beforeRelu: false,
   ablated: new Set(),
   importance: null,
   step: null,
+  inputChannel: null,
+  inputMap: null,
+  lit: null,
+  overlay: "field",
   method: null,
+  ofOpenLayer: false,
   target: null,
   against: null,
   attribution: null,
   classMap: null,
   classMapCell: null,
-  sliding: false,
   scores: null,
   scoreCell: null,
   photoPoint: null,

@@ -6,7 +6,8 @@ import { get } from "./store.js";
  * @typedef {{zoom: number, gap: number, caption: number, columns: number, beside: number}} Layout */
 /** @typedef {{width: number, height: number}} Size of a map in numbers */
 
-const GAP = 4, CAPTION = 17, SMALLEST = 40, CELL = 12, LARGE_CELL = 30, MARK = 3, PAIR = 2; // pixels
+const GAP = 4, CAPTION = 17, SMALLEST = 40, CELL = 12, LARGE_CELL = 30, MARK = 3, PAIR = 2; // CSS pixels
+const LARGEST = 88; // side of one of many maps, in CSS pixels
 
 /** 1x1 maps as bare cells; others at least SMALLEST pixels wide, with a caption.
  * @param {Size} size @param {number} channels @param {number} available pixels of width
@@ -19,8 +20,9 @@ export function arranged({ width }, channels, available, paired) {
     const columns = Math.min(channels, Math.floor(room / (zoom * maps + gap)));
     return { zoom, gap, caption: 0, columns, beside: paired ? zoom : 0 };
   }
-  const few = channels < 9 ? Math.floor(Math.min(220, room / 3 / maps) / width) : 0;
-  const zoom = Math.max(1, Math.ceil(SMALLEST / width), few), beside = paired ? width * zoom + PAIR : 0;
+  const few = channels < 9 ? Math.min(200, room / 3 / maps - GAP) / width : 0;
+  const zoom = few || Math.min(LARGEST / width, Math.max(1, Math.ceil(SMALLEST / width)));
+  const beside = paired ? width * zoom + PAIR : 0;
   const gap = paired ? 2 * GAP : GAP, across = width * zoom + beside + gap;
   const columns = Math.min(channels, Math.max(4 - maps, Math.floor(room / across)));
   return { zoom, gap, caption: CAPTION, columns, beside };

@@ -1,6 +1,7 @@
 // The tabs of the page's views; the open view is shown, the others are hidden.
 import { address } from "./address.js";
 import { PageElement } from "./element.js";
+import { rove, settle } from "./roving.js";
 import { get, patch } from "./store.js";
 import { make } from "./ui.js";
 import { words } from "./words.js";
@@ -9,6 +10,11 @@ class ViewTabs extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = ["model", "language", "view", "sample", "layer", "channel", "cell"];
   #tabs = this.child("nav", HTMLElement);
+
+  connectedCallback() {
+    super.connectedCallback();
+    rove(this.#tabs);
+  }
 
   update() {
     const { model, view, layer } = get(), views = model?.views ?? [];
@@ -22,6 +28,7 @@ class ViewTabs extends PageElement {
         this.#tabs.querySelector("a[aria-current=page]")?.scrollIntoView({ block: "nearest" });
       },
     }, words.views[each])));
+    settle(this.#tabs);
     for (const part of document.querySelectorAll(".view")) {
       if (part instanceof HTMLElement) part.hidden = part.id !== view;
     }
