@@ -44,8 +44,8 @@ OPTIONS = {
     "bench": "--batch --download --engine --json --no-peers --out --precision --seconds",
     "shrink": "--baseline --checkpoint-every --download --head --json --largest-loss --max-pixels --multiply-adds --out"
     " --overwrite --set --speed --workers",
-    "serve": "--allow-host --allow-origin --download --engine --host --insecure --max-pixels --model --parent --port"
-    " --precision --queue --root-path --timeout --token-file --views",
+    "serve": "--allow-host --allow-origin --data --download --engine --host --insecure --max-pixels --model --parent"
+    " --port --precision --queue --root-path --timeout --token-file --views",
     "look": "--arrays --at --attribution --class-model --dense --download --json --lang --layers --max-pixels"
     " --model --order --out --parent --rank --sanity --scale --target --without",
     "step": "--all --at --channel --download --json --lang --layer --max-pixels --model --parent",

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 import vgglass
 from vgglass import locale
 from vgglass.glass.attribution import METHODS
-from vgglass.server.routes.pages import page_router
+from vgglass.server.routes.pages import VIEWS, page_router
 
 ROOT = Path(vgglass.__file__).parent
 SUBJECTS = sorted(path.stem for path in (ROOT / "locale" / "en").glob("*.json"))
@@ -74,8 +74,8 @@ def test_the_server_gives_its_page_both_languages() -> None:
     app.include_router(page_router())
     reply = TestClient(app).get("/static/words.json")
     assert reply.headers["Content-Type"] == "application/json"
-    course = locale.of_page("course")
-    assert reply.json() == {lang: texts | {"course": course[lang]} for lang, texts in locale.of_page("page").items()}
+    for lang, texts in locale.of_page("page").items():
+        assert reply.json()[lang] == texts | {view: locale.words(lang, view) for view in VIEWS}
     assert reply.json()["zh"]["value"] == "第 {row} 行第 {column} 列：{value}"
 
 

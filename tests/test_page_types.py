@@ -81,6 +81,7 @@ def parts(text: str) -> list[str]:
     ("subject", "room"),
     [
         ("page", "server/static"),
+        ("watch", "server/static/watch-"),
         ("report", "evaluation/report"),
         ("labels", "evaluation/labels"),
         ("glass", "glass"),
@@ -97,7 +98,7 @@ def test_a_script_fills_in_what_its_sentence_asks_for(subject: str, room: str) -
     checked = set[str]()
     for sentence, values, *_ in calls:
         given = {part.split(":")[0] for part in parts(values[1:])} if values.startswith("{") else set()
-        named = re.findall(r"(?:words|say)\.([\w.]+)", sentence)
+        named = re.findall(r"told\.(\w+)" if subject == "watch" else r"(?:words|say)\.([\w.]+)", sentence)
         texts = {name: reduce(getitem, name.split("."), sentences) for name in named}
         wanted = {name: set(PLACEHOLDER.findall(json.dumps(text))) for name, text in texts.items()}
         assert all(placeholders <= given for placeholders in wanted.values()), (sentence, given)

@@ -42,6 +42,9 @@ def serve(
     engine: Annotated[str, typer.Option(help="auto, openvino, torch or onnxruntime.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (the quicker here), float32, bfloat16 or int8.")] = "auto",
     parent: Parent = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Images that the page may train on, one subfolder a class.")
+    ] = None,
     download: Download = False,
     max_pixels: MaxPixels = None,
 ) -> None:
@@ -52,16 +55,20 @@ def serve(
     from vgglass.server import access, app, monitoring, process
     from vgglass.server.admission import Service
     from vgglass.server.model_store import Options
+    from vgglass.server.training import Training
 
     token = access.read_token(token_file)
     names = access.access_rules(host, allow_host or (), token, allow_origin or ())
     if token is None and not insecure and not access.is_loopback(host):
         rule = "lets others than this machine ask, and asks them for no token"
         raise UsageError(f"--host {host}", rule, "add --token-file FILE, or --insecure if that is meant")
+    if data and not data.is_dir():
+        raise UsageError(f"--data {data}", "is no folder", "name one with a subfolder for each class")
     path = Path(fetched(model, download))
     with process.bind(host, port) as bound:
         monitoring.start()
-        service = Service.of(path, Options(views, engine, precision, parent), queue, timeout)
+        training = Training(data and data.resolve(), allowed=token is not None or access.is_loopback(host))
+        service = Service.of(path, Options(views, engine, precision, parent), queue, timeout, training)
         about = service.models.current.about
         output.console().print(f"{process.address(bound)} serves {path} ({about})", soft_wrap=True)
         process.run(app.create(service, names, root_path), bound, timeout, service.models.reload)

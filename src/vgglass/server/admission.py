@@ -24,6 +24,7 @@ from vgglass.server.model_store import ModelStore, Options
 from vgglass.server.monitoring import Metrics
 from vgglass.server.refusals import RefusedError
 from vgglass.server.sessions import Sessions
+from vgglass.server.training import Training
 from vgglass.server.watch import Watch
 
 
@@ -195,15 +196,22 @@ class Service:
     metrics: Metrics
     subjects: Sessions
     watch: Watch
+    training: Training
     timeout: float
 
     @classmethod
-    def of(cls, path: Path, options: Options, queue: int, timeout: float) -> "Service":
-        """Create the service of a model file with default limits and a queue of `queue` images. Raises UserError."""
+    def of(
+        cls, path: Path, options: Options, queue: int, timeout: float, training: Training | None = None
+    ) -> "Service":
+        """Create the service of a model file with default limits and a queue of `queue` images. Raises UserError.
+
+        training  what clients may train; without, nothing
+        """
         metrics = Metrics()
         models = ModelStore(path, options, metrics)
         batcher, decoders, subjects = Batcher(queue, metrics), Decoders(metrics), Sessions(models)
-        return cls(models, batcher, decoders, Bodies(), metrics, subjects, Watch(metrics), timeout)
+        training = training or Training(None, allowed=False)
+        return cls(models, batcher, decoders, Bodies(), metrics, subjects, Watch(metrics), training, timeout)
 
     async def body(self, request: Request) -> bytes:
         """Read the request's body within its deadline. Raises RefusedError."""

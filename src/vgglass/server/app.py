@@ -18,7 +18,7 @@ from vgglass.server.access import Access, with_access_checks, with_root_path
 from vgglass.server.admission import Service
 from vgglass.server.middleware import with_body_limits, with_monitoring
 from vgglass.server.refusals import RefusedError
-from vgglass.server.routes import glass, inference_protocol, pages, predict
+from vgglass.server.routes import glass, inference_protocol, pages, predict, watch
 
 
 def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
@@ -35,6 +35,7 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
         inference_protocol.router(service),
         pages.health_router(service.metrics),
         glass.router(service),
+        watch.router(service),
         pages.page_router(),
     ):
         app.include_router(router)
@@ -55,6 +56,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
         for task in tasks:
             task.add_done_callback(_exit_on_failure)
         yield
+        await service.training.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,6 +14,7 @@ from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
 from vgglass.server import monitoring
 from vgglass.server.monitoring import Metrics
+from vgglass.server.refusals import RefusedError
 
 LOOKING = 1.0  # seconds between two checks of the file
 State = tuple[tuple[int, int, int], ...]
@@ -43,6 +44,7 @@ class ModelStore:
 
     def __init__(self, path: Path, options: Options, metrics: Metrics) -> None:
         self.path, self.options = path, options
+        self._first, self._name = path, path.stem
         self._metrics = metrics
         self._reloading = asyncio.Lock()
         self._fingerprint = _fingerprint(path)
@@ -55,7 +57,27 @@ class ModelStore:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return self._name
+
+    async def open(self, path: Path, name: str) -> None:
+        """Serve a copy of another model file, by a name of its own. Raises RefusedError where it can't be opened."""
+        folder = tempfile.mkdtemp(prefix="vgglass-opened-")
+        copy = Path(await asyncio.to_thread(shutil.copyfile, path, Path(folder) / path.name))
+        try:
+            await self._switch(copy, name)
+        finally:  # what serves is the copy that `open_model` made
+            await asyncio.to_thread(shutil.rmtree, folder)
+
+    async def close(self) -> None:
+        """Serve the first file again."""
+        await self._switch(self._first, self._first.stem)
+
+    async def _switch(self, path: Path, name: str) -> None:
+        before = self.path, self._name
+        self.path, self._name = path, name
+        if not await self.reload():
+            self.path, self._name = before
+            raise RefusedError(503, "not opened", f"model {name!r}", "can't be opened", "see the server's log")
 
     async def reload(self) -> bool:
         """Load the file again and serve it; if that fails, log the error, keep the old model and return False."""

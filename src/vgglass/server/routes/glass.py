@@ -67,7 +67,8 @@ def _add_model(routes: APIRouter, service: Service) -> None:
         parent = session.parent.file.record if session.parent else None
         ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes(), parent))
         await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
-        shown = {"glass": True, "views": ["explore", "course"], "samples": samples.names(record.classes)}
+        views = ["explore", "course", *(["watch"] if service.training.available else [])]
+        shown = {"glass": True, "views": views, "samples": samples.names(record.classes)}
         return json_response(about | ablated | shown)
 
     @routes.get("/samples/{name}", summary="A picture to begin with")

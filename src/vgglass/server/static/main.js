@@ -35,6 +35,16 @@ import { TokenForm } from "./token-form.js";
 import { fill } from "./ui.js";
 import "./unit-switch.js";
 import "./view-tabs.js";
+import "./watch-confusion.js";
+import "./watch-controls.js";
+import "./watch-curves.js";
+import "./watch-guess.js";
+import "./watch-images.js";
+import "./watch-kernels.js";
+import "./watch-playhead.js";
+import { followTraining } from "./watch-state.js";
+import "./watch-story.js";
+import "./watch-weight.js";
 import "./window-pictures.js";
 import { loadWords, preferredLanguage, setLanguage, words } from "./words.js";
 
@@ -95,6 +105,7 @@ async function start() {
   if (language) setLanguage(language);
   patch({ view, card, layer, channel, cell });
   followAddress();
+  followTraining();
   if (body) return putImage(body);
   if (!name || !(await putNamed(name, { channel, cell }))) await putSample(model.samples[0], { channel, cell });
   if (mark) markElement(mark);

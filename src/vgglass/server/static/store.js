@@ -87,6 +87,7 @@
  * @property {Cell | null} scoreCell pointed at
  * @property {Cell | null} photoPoint row and column of the photograph under the pointer
  * @property {number} opacity of what lies over the photograph, 0 to 1
+ * @property {import("./watch-state.js").Watch} watch the run that the page trains, and its record
  */
 
 /** @typedef {ReadonlySet<keyof State>} Changed */
@@ -133,6 +134,7 @@ let state = {
   scoreCell: null,
   photoPoint: null,
   opacity: 0.6,
+  watch: { status: null, losses: new Float32Array(), playhead: null, point: null, pinned: null, guesses: {} },
 };
 
 /** @type {Set<(changed: Changed) => void>} */

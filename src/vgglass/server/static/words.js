@@ -1,9 +1,12 @@
 // The page's texts in English and Chinese, served from locale/, and number formatting.
 import { get, patch } from "./store.js";
 
-/** @typedef {typeof import("../../locale/en/page.json")} PageWords */
-/** Those of the page, and of each other view by its name.
- * @typedef {PageWords & {course: typeof import("../../locale/en/course.json")}} Words */
+/**
+ * @typedef {object} OfViews texts of views, in files of their own
+ * @property {typeof import("../../locale/en/course.json")} course
+ * @property {typeof import("../../locale/en/watch.json")} watch
+ */
+/** @typedef {typeof import("../../locale/en/page.json") & OfViews} Words */
 /** @typedef {"en" | "zh"} Language */
 /** @typedef {keyof Words["kinds"]} Kind of a layer */
 /** @typedef {keyof Words["methods"]} Method of attribution */

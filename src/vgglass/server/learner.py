@@ -1,0 +1,76 @@
+"""The process that trains for the page: `python -m vgglass.server.learner`.
+
+Its first line on standard input is the job as JSON, each later one a command: pause, go, step. Where standard input
+ends, the server has gone: it removes the run's folder and leaves. A line of JSON on standard output says how it ended.
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+from typing import Any
+
+from rich.console import Console
+
+from vgglass import workflows
+from vgglass.errors import InterruptedRunError, UserError
+from vgglass.training.recording import Watching
+
+POINTS = 90  # more than a run of one's own records: here to be looked at is all that it is for
+NICE = 10  # the server's own answers come first
+CHECKPOINTS = "10m"
+
+
+class Valve:
+    """A gate that commands open and shut; it begins shut, so that the first point can be looked at."""
+
+    def __init__(self) -> None:
+        self._until: float = 0
+        self._done = 0
+
+    def opens(self, done: int) -> bool:
+        self._done = done
+        return done < self._until
+
+    def wants(self, done: int) -> bool:
+        return done >= self._until
+
+    def obey(self, command: str) -> None:
+        self._until = {"pause": 0, "go": math.inf, "step": self._done + 1}[command]
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.readline())
+    os.nice(NICE)
+    valve = Valve()
+    threading.Thread(target=_listen, args=(valve, job["out"]), daemon=True).start()
+    print(json.dumps(_train(job, valve)), flush=True)
+
+
+def _train(job: dict[str, Any], valve: Valve) -> dict[str, str]:
+    """How it ended: 'finished', 'stopped', or 'failed' with the sentence that says why."""
+    workflows.prepare_process()
+    try:
+        workflows.train(
+            job["folder"], out=job["out"], recipe=job["recipe"], activation=job["activation"],
+            watch=Watching(valve, POINTS), checkpoint_every=CHECKPOINTS, console=Console(quiet=True), **job["fields"],
+        )  # fmt: skip
+    except InterruptedRunError:
+        return {"state": "stopped", "error": ""}
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
+        return {"state": "failed", "error": str(error)}
+    return {"state": "finished", "error": ""}
+
+
+def _listen(valve: Valve, out: str) -> None:
+    """Obey until standard input ends."""
+    for line in sys.stdin:
+        valve.obey(line.strip())
+    shutil.rmtree(out, ignore_errors=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
