@@ -27,6 +27,7 @@ LEVELS = (
     ("benchmark", "inference", "training", "glass"),
     ("evaluation", "decoder"),
     ("replication", "shrinking"),
+    ("teaching",),
     ("workflows",),
     ("server",),
     ("cluster",),

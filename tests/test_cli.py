@@ -54,6 +54,7 @@ OPTIONS = {
     "conv": "--as --at --dilation --flip --kernel --lang --max-pixels --out --padding --per-channel --stride",
     "relu": "--channel --depth --lang --max-pixels --out",
     "softmax": "--lang --temperature",
+    "teach": "--download --from --port --preprocessing --token-file",
 }
 
 

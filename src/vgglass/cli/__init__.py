@@ -25,6 +25,7 @@ from vgglass.cli import (
     shrink,
     step,
     streams,
+    teach,
     train,
 )
 from vgglass.errors import UserError
@@ -40,7 +41,7 @@ app = typer.Typer(
 for command in (
     train.demo, check.check, train.train, clip.clip, evaluate.evaluate, evaluate.compare,
     curve.curve, calibrate.calibrate, paper.paper, predict.predict, drift.drift, convert.summary, convert.convert,
-    export.export, export.verify, bench.bench, shrink.shrink, serve.serve,
+    export.export, export.verify, bench.bench, shrink.shrink, serve.serve, teach.teach,
     look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,
 ):  # fmt: skip
     app.command()(command)

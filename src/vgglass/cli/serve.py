@@ -49,9 +49,7 @@ def serve(
     max_pixels: MaxPixels = None,
 ) -> None:
     """A page that opens every layer; /predict, the Open Inference Protocol, /metrics; SIGHUP reloads the model."""
-    for package in PACKAGES:
-        if not find_spec(package):
-            raise MissingExtraError(package, "serve", "serving")
+    require_packages()
     from vgglass.server import access, app, monitoring, process
     from vgglass.server.admission import Service
     from vgglass.server.model_store import Options
@@ -72,3 +70,10 @@ def serve(
         about = service.models.current.about
         output.console().print(f"{process.address(bound)} serves {path} ({about})", soft_wrap=True)
         process.run(app.create(service, names, root_path), bound, timeout, service.models.reload)
+
+
+def require_packages() -> None:
+    """Raises MissingExtraError unless what the server needs is installed."""
+    for package in PACKAGES:
+        if not find_spec(package):
+            raise MissingExtraError(package, "serve", "serving")

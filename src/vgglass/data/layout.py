@@ -181,7 +181,7 @@ SHOWN = 5  # names
 
 def part_of(name: str) -> str | None:
     """The part that a folder's name denotes by itself: 'train', 'validation', 'test' or None."""
-    return _part_names([name]).get(name)
+    return part_names([name]).get(name)
 
 
 def says_nothing(name: str) -> bool:
@@ -199,7 +199,7 @@ def parts_named(folder: Folder) -> tuple[dict[str, Folder], list[str]]:
 
     Raises DataError if the layout is ambiguous.
     """
-    named = _part_names([inner.name for inner in folder.folders])
+    named = part_names([inner.name for inner in folder.folders])
     parts = [inner for inner in _without_links(folder.folders) if inner.name in named and inner.holds_images]
     classed = [inner for inner in parts if _has_class_folders(inner)]
     others = [inner.name for inner in folder.folders if inner.name not in named and inner.holds_images]
@@ -232,7 +232,7 @@ def parts_named(folder: Folder) -> tuple[dict[str, Folder], list[str]]:
     return found, remarks
 
 
-def _part_names(names: Sequence[str]) -> dict[str, str]:
+def part_names(names: Sequence[str]) -> dict[str, str]:
     """Names that denote a part; a prefix ('flowers' of flowers_train) must be shared by two parts."""
     split: dict[str, tuple[str, str]] = {}
     for name in names:
@@ -264,7 +264,7 @@ def _require_unambiguous(folder: Folder, parts: Sequence[Folder], named: dict[st
         rule = f"can be read in two ways: its classes are {name_some([*others, *loose])}, or {parted}"
         raise DataError(folder.path, rule, f"move {name_some(loose)} out of it, or, if these are classes, {APART}")
     for inner in folder.folders:
-        within = _part_names([name.name for name in inner.folders])
+        within = part_names([name.name for name in inner.folders])
         holding = [below.name for below in inner.folders if below.name in within and below.holds_images]
         if len({within[name] for name in holding}) > 1:
             rule = f"can be read in two ways: {inner.name} is a class, or holds the parts {name_some(holding)}"

@@ -19,6 +19,7 @@ from vgglass.images import Pixels
 from vgglass.inference.predictor import Answer, Predictor
 from vgglass.server import middleware, monitoring
 from vgglass.server.decoding import DecodedUpload, Decoders
+from vgglass.server.lessons import Lessons
 from vgglass.server.middleware import Bodies
 from vgglass.server.model_store import ModelStore, Options
 from vgglass.server.monitoring import Metrics
@@ -187,6 +188,7 @@ class Service:
     """State shared by the routes.
 
     timeout  seconds from a request's head to its response
+    lessons  of the folder that is taught by; None on a server that was started without one
     """
 
     models: ModelStore
@@ -198,20 +200,23 @@ class Service:
     watch: Watch
     training: Training
     timeout: float
+    lessons: Lessons | None = None
 
     @classmethod
     def of(
-        cls, path: Path, options: Options, queue: int, timeout: float, training: Training | None = None
-    ) -> "Service":
+        cls, path: Path, options: Options, queue: int, timeout: float, training: Training | None = None,
+        lessons: Lessons | None = None,
+    ) -> "Service":  # fmt: skip
         """Create the service of a model file with default limits and a queue of `queue` images. Raises UserError.
 
         training  what clients may train; without, nothing
+        lessons   the folder that clients may teach; without, none
         """
         metrics = Metrics()
         models = ModelStore(path, options, metrics)
         batcher, decoders, subjects = Batcher(queue, metrics), Decoders(metrics), Sessions(models)
         training = training or Training(None, allowed=False)
-        return cls(models, batcher, decoders, Bodies(), metrics, subjects, Watch(metrics), training, timeout)
+        return cls(models, batcher, decoders, Bodies(), metrics, subjects, Watch(metrics), training, timeout, lessons)
 
     async def body(self, request: Request) -> bytes:
         """Read the request's body within its deadline. Raises RefusedError."""

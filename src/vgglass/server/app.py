@@ -18,7 +18,7 @@ from vgglass.server.access import Access, with_access_checks, with_root_path
 from vgglass.server.admission import Service
 from vgglass.server.middleware import with_body_limits, with_monitoring
 from vgglass.server.refusals import RefusedError
-from vgglass.server.routes import glass, inference_protocol, pages, predict, watch
+from vgglass.server.routes import glass, inference_protocol, pages, predict, teach, watch
 
 
 def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
@@ -39,6 +39,8 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
         pages.page_router(),
     ):
         app.include_router(router)
+    if service.lessons:
+        app.include_router(teach.router(service, service.lessons))
     _add_documentation(app)
     _add_exception_handlers(app)
     paths = frozenset(app.openapi()["paths"])
@@ -53,6 +55,8 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.decoders.start()
         tasks = [asyncio.create_task(service.batcher.run()), asyncio.create_task(service.models.watch())]
+        if service.lessons:
+            tasks.append(asyncio.create_task(service.lessons.run(service.decoders)))
         for task in tasks:
             task.add_done_callback(_exit_on_failure)
         yield
@@ -61,6 +65,8 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         service.batcher.stop()
+        if service.lessons:
+            service.lessons.stop()
         service.subjects.stop()
         service.decoders.stop()
 

@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
     """uvicorn's server with our signal handlers, and a pause on shutdown to read requests already sent."""
 
     reload: Callable[[], Any]
+    closing: Callable[[], Any]  # ends streams that would else last as long as their readers
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -71,6 +72,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        self.closing()
         await asyncio.sleep(0.2)  # for requests in flight on accepted connections
         await super().shutdown(sockets)
         monitoring.log("stopped")
@@ -111,13 +113,16 @@ def address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def run(app: ASGIApp, bound: socket.socket, timeout: float, reload: Callable[[], Any]) -> None:
+def run(
+    app: ASGIApp, bound: socket.socket, timeout: float, reload: Callable[[], Any],
+    closing: Callable[[], Any] = lambda: None,
+) -> None:  # fmt: skip
     """Serve until a signal stops the process."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # a connection takes a descriptor; the soft limit is often 1,024
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = Server(config(app, timeout))
-    server.reload = reload
+    server.reload, server.closing = reload, closing
     server.run([bound])
 
 

@@ -65,17 +65,18 @@ from vgglass.workflows.paper import paper
 from vgglass.workflows.predict import predict, stream_predictions
 from vgglass.workflows.report import report
 from vgglass.workflows.shrink import draw_shrinking, shrink
+from vgglass.workflows.teach import Classroom, cached_weights, classroom, files_of
 from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
-    "Model", "apply_labels", "architecture", "bench", "between_splits", "calibrate", "check", "check_labels", "clip",
-    "compare", "convert_from_foreign", "convert_to_foreign", "curve", "describe_lab", "describe_machine", "draw_bench",
-    "draw_confusion", "draw_shrinking", "drift", "engine", "evaluate", "evaluation_predictor", "export", "features",
-    "is_complete", "is_first_process", "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables",
-    "limit_pixels", "load", "load_parent", "load_record", "open_source", "paper", "parent_path", "plan_moves",
-    "predict", "predictions_of", "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview",
-    "quarantine", "read_training_data", "report", "require_manifest_place", "require_pictures",
-    "require_quarantine_place", "require_torch", "shrink", "starting_model", "stream_predictions", "train",
-    "undo_moves", "verify", "write_audit_page", "write_curve", "write_digits", "write_label_page", "write_manifest",
-    "write_rows", "write_suspects",
+    "Classroom", "Model", "apply_labels", "architecture", "bench", "between_splits", "cached_weights", "calibrate",
+    "check", "check_labels", "classroom", "clip", "compare", "convert_from_foreign", "convert_to_foreign", "curve",
+    "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking", "drift", "engine", "evaluate",
+    "evaluation_predictor", "export", "features", "files_of", "is_complete", "is_first_process", "is_foreign",
+    "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_parent",
+    "load_record", "open_source", "paper", "parent_path", "plan_moves", "predict", "predictions_of",
+    "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview", "quarantine", "read_training_data",
+    "report", "require_manifest_place", "require_pictures", "require_quarantine_place", "require_torch", "shrink",
+    "starting_model", "stream_predictions", "train", "undo_moves", "verify", "write_audit_page", "write_curve",
+    "write_digits", "write_label_page", "write_manifest", "write_rows", "write_suspects",
 ]  # fmt: skip

@@ -58,16 +58,17 @@ def _add_model(routes: APIRouter, service: Service) -> None:
     async def model(request: Request) -> Response:
         predictor = service.models.current
         about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
+        taught = ["teach"] if service.lessons else []
         if subjects.missing:
             record = predictor.record
-            left = {"glass": False, "views": ["explore"], "missing": subjects.missing, "digest": record.digest}
+            left = {"glass": False, "views": ["explore", *taught], "missing": subjects.missing, "digest": record.digest}
             return json_response(about | left)
         session = subjects.session
         record = session.file.record
         parent = session.parent.file.record if session.parent else None
         ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes(), parent))
         await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
-        views = ["explore", "course", *(["watch"] if service.training.available else [])]
+        views = ["explore", "course", *(["watch"] if service.training.available else []), *taught]
         shown = {"glass": True, "views": views, "samples": samples.names(record.classes)}
         return json_response(about | ablated | shown)
 
