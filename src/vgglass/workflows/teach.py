@@ -104,7 +104,7 @@ def _model_file(source: Path, start: ModelFile) -> Path:
         return zoo.cached(str(source))
     if not is_foreign(source):
         return source
-    path = cache_folder() / f"converted-{start.record.digest[:16]}.safetensors"
+    path = cache_folder() / "converted" / start.record.digest[:16] / f"{source.name.partition('.')[0]}.safetensors"
     try:
         modelfile.load_record(path)
     except UserError:

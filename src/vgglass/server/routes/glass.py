@@ -67,7 +67,8 @@ def _add_model(routes: APIRouter, service: Service) -> None:
         record = session.file.record
         parent = session.parent.file.record if session.parent else None
         ablated = await subjects.run(request, lambda: glass_json.network(record, _palettes(), parent))
-        await subjects.run(request, session.prepare)  # loading torch takes a second or two: now, not on the first image
+        if service.lessons is None:  # which needs no torch as long as only Teach is open
+            await subjects.run(request, session.prepare)  # torch takes a second or two: now, not on the first image
         views = ["explore", "course", *(["watch"] if service.training.available else []), *taught]
         shown = {"glass": True, "views": views, "samples": samples.names(record.classes)}
         return json_response(about | ablated | shown)

@@ -37,7 +37,7 @@ def health_router(metrics: Metrics) -> APIRouter:
     return routes
 
 
-VIEWS = ("course", "watch")  # with texts of their own
+VIEWS = ("course", "watch", "teach")  # with texts of their own
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "json": "application/json"}
 
 

@@ -31,6 +31,7 @@ import "./sliding-classifier.js";
 import "./step-arithmetic.js";
 import "./superposition-view.js";
 import { get, patch, subscribe, touches } from "./store.js";
+import "./teach-view.js";
 import { TokenForm } from "./token-form.js";
 import { fill } from "./ui.js";
 import "./unit-switch.js";
@@ -47,6 +48,9 @@ import "./watch-story.js";
 import "./watch-weight.js";
 import "./window-pictures.js";
 import { loadWords, preferredLanguage, setLanguage, words } from "./words.js";
+
+/** Views that show a photograph in the network. @type {readonly import("./store.js").View[]} */
+const OF_A_PHOTOGRAPH = ["explore", "course"];
 
 function followProblem() {
   const alert = byId("problem", HTMLElement);
@@ -97,6 +101,7 @@ async function start() {
   const { model, body } = get();
   if (!model) return;
   if (!model.glass) {
+    patch({ view: readAddress().view });
     hideGlass(model.missing);
     if (body) await putImage(body);
     return;
@@ -106,9 +111,17 @@ async function start() {
   patch({ view, card, layer, channel, cell });
   followAddress();
   followTraining();
-  if (body) return putImage(body);
-  if (!name || !(await putNamed(name, { channel, cell }))) await putSample(model.samples[0], { channel, cell });
-  if (mark) markElement(mark);
+  const open = async () => {
+    if (body) return putImage(body);
+    if (!name || !(await putNamed(name, { channel, cell }))) await putSample(model.samples[0], { channel, cell });
+    if (mark) markElement(mark);
+  };
+  if (OF_A_PHOTOGRAPH.includes(view)) return open();
+  const opened = subscribe(changed => { // nothing is computed for a view that is closed
+    if (!changed.has("view") || !OF_A_PHOTOGRAPH.includes(get().view)) return;
+    opened();
+    if (!get().body) open();
+  });
 }
 
 start();

@@ -28,7 +28,9 @@ class PhotoInput extends PageElement {
     this.child("#cameraStop", HTMLElement).addEventListener("click", () => this.#closeCamera());
     this.child("#shoot", HTMLElement).addEventListener("click", () => this.#takePicture());
     this.#acceptDrops();
-    addEventListener("paste", event => put(event.clipboardData?.files[0]));
+    addEventListener("paste", event => {
+      if (get().view === "explore") put(event.clipboardData?.files[0]);
+    });
   }
 
   #acceptDrops() {
@@ -44,7 +46,7 @@ class PhotoInput extends PageElement {
     addEventListener("drop", event => {
       event.preventDefault();
       this.#drop.classList.remove("over");
-      put(event.dataTransfer?.files[0]);
+      if (get().view === "explore") put(event.dataTransfer?.files[0]);
     });
   }
 

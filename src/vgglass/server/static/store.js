@@ -88,12 +88,18 @@
  * @property {Cell | null} photoPoint row and column of the photograph under the pointer
  * @property {number} opacity of what lies over the photograph, 0 to 1
  * @property {import("./watch-state.js").Watch} watch the run that the page trains, and its record
+ * @property {import("./teach-api.js").Lesson | null} lesson of the folder that is taught by
+ * @property {ReadonlySet<number>} picked images of the lesson
+ * @property {import("./teach-api.js").Tried | null} tried the photograph whose answer Teach explains
  */
 
 /** @typedef {ReadonlySet<keyof State>} Changed */
 
 /** @type {State} */
 let state = {
+  lesson: null,
+  picked: new Set(),
+  tried: null,
   view: "explore",
   card: 0,
   language: "en",

@@ -5,6 +5,7 @@ import { get, patch } from "./store.js";
  * @typedef {object} OfViews texts of views, in files of their own
  * @property {typeof import("../../locale/en/course.json")} course
  * @property {typeof import("../../locale/en/watch.json")} watch
+ * @property {typeof import("../../locale/en/teach.json")} teach
  */
 /** @typedef {typeof import("../../locale/en/page.json") & OfViews} Words */
 /** @typedef {"en" | "zh"} Language */
