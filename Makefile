@@ -6,7 +6,7 @@ WORKERS ?= 2
 # A file's tests share their fixtures, and so a worker; in the order of their names the last files are short ones.
 SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow check mutants bench readme soak wheel lock
+.PHONY: setup demo test test-slow check docs mutants bench readme soak wheel lock
 
 setup: $(READY)
 
@@ -32,6 +32,9 @@ check: setup ## format, lint, types, and which room may import which
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --quiet tests/test_arrows.py
+
+docs: setup ## the site in build/docs/html and the notebooks beside it, English and Chinese: every cell is run
+	$(BIN)/python docs/build.py build/docs
 
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
 	$(BIN)/vgglass bench

@@ -29,7 +29,7 @@ LEVELS = (
     ("replication", "shrinking"),
     ("teaching",),
     ("workflows",),
-    ("server",),
+    ("course", "server"),
     ("cluster",),
     ("cli",),
     ("__main__",),
