@@ -1,9 +1,9 @@
 """Build the site and the notebooks: pairs of pages in, HTML and .ipynb in two languages out.
 
-A page is a pair, X.md in English and X.zh-CN.md in Chinese. Its code stands once, in X.md; a line '% cell' of the Chinese
-page stands for the next of its cells. (Sphinx's own translation, by .po files, changes the parsed document and not its
-source: the notebooks for download would stay English.) A line '% commands' or '% python' stands for what `reference`
-writes.
+A page is a pair, X.md in English and X.zh-CN.md in Chinese. Its code stands once, in X.md; a line '% cell' of the
+Chinese page stands for the next of its cells. (Sphinx's own translation, by .po files, changes the parsed document and
+not its source: the notebooks for download would stay English.) A line '% commands' or '% python' stands for what
+`reference` writes.
 
     python docs/build.py OUT [PAGE ...]     PAGE: course/02-convolution; without: all
 
@@ -36,7 +36,7 @@ CELL = re.compile(r"^```\{code-cell\}\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r"^% cell\n", re.MULTILINE)
 GENERATED = re.compile(r"^% (commands|python)\n", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+?)(?:\.zh-CN)?\.md(#[^)]*)?\)")
-SECONDS = 120  # the longest that one cell may take
+SECONDS = 600  # the longest that one cell may take, on a busy machine
 
 
 @dataclass(frozen=True)
