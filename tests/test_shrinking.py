@@ -1,6 +1,7 @@
 """The parts of shrinking: what is removed, what a channel is worth, what a layer costs, how the rest is fitted anew."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from vgglass.shrinking.costs import Milliseconds, measured, multiply_adds
 from vgglass.shrinking.distillation import distance
 from vgglass.shrinking.importance import taylor
 from vgglass.shrinking.rounds import Goal
-from vgglass.shrinking.selection import group_of, groups_of, least_widths, select
+from vgglass.shrinking.selection import group_of, groups_of, least_widths, select, select_as_quick
 
 
 def tiny(name: str = "A", **options: object) -> Architecture:
@@ -169,6 +170,34 @@ def test_no_network_is_narrower_than_the_least() -> None:
     kept = select(importance, lambda counts: float(counts["a"]), 1, ONE, ONE)
     assert kept is not None
     assert len(kept["a"]) == 1
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_the_widest_network_that_measures_as_quick(factor: float) -> None:
+    """Planned at 25 of 100; measured, a network takes `factor` of its plan and 2 more."""
+    importance, least = {"a": np.arange(1.0, 101)}, {"a": 1}
+    measured: list[int] = []
+
+    def quickness(counts: Mapping[str, int]) -> float:
+        measured.append(counts["a"])
+        return 25 / (factor * counts["a"] + 2)
+
+    kept = select_as_quick(importance, lambda counts: float(counts["a"]), 25, ONE, least, quickness)
+    assert kept is not None
+    assert 1 <= quickness({"a": len(kept["a"])}) <= 1.05
+    assert len(measured) <= 5
+
+
+def test_where_none_is_just_as_quick_the_nearest_that_is_quick_enough() -> None:
+    """Half of the channels or all: 4 take 1.5 times what is wanted, 2 take 0.75 of it."""
+    kept = select_as_quick(
+        {"a": np.arange(1.0, 5)}, lambda counts: float(counts["a"]), 3, {"a": 2}, {"a": 2},
+        lambda counts: {4: 0.67, 2: 1.33}[counts["a"]],
+    )  # fmt: skip
+    assert kept is not None
+    assert len(kept["a"]) == 2
+    one = {"a": np.ones(4)}
+    assert select_as_quick(one, lambda counts: float(counts["a"]), 0.5, ONE, ONE, lambda counts: 1.0) is None
 
 
 def test_wide_layers_lose_whole_groups() -> None:

@@ -7,7 +7,7 @@ on where a killed one stopped, to the same bits.
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from vgglass.shrinking.child import descendant, kept_of
 from vgglass.shrinking.distillation import Distillation
 from vgglass.shrinking.importance import Importance, taylor
 from vgglass.shrinking.reconstruction import Targets
-from vgglass.shrinking.selection import Cost, groups_of, least_widths, select
+from vgglass.shrinking.selection import Cost, groups_of, least_widths, select, select_as_quick
 from vgglass.training.feature_cache import Extractor
 from vgglass.training.metrics_log import Display
 from vgglass.training.precision import device
@@ -41,8 +41,6 @@ STEP_OF_LOSS = 1.4  # likewise, where the smallest network with an allowed loss 
 EPOCHS_BETWEEN = 0
 # All activations and gradients of a batch are held at once: 200 MB an image of VGG-16.
 TAYLOR_IMAGES, TAYLOR_BATCH = 128, 2
-CORRECTIONS = 4  # of the planned cost, until the measured one is what was wanted
-MARGIN = 0.98
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class Shrinking:
         path, start = self.folder / f"round-{number}.safetensors", self.folder / f"round-{number}-start.safetensors"
         if not path.exists():
             if not start.exists():
-                narrow = self._narrowed(number, ratio, last, before, fitting)
+                narrow = self._narrowed(number, ratio, before, fitting)
                 if narrow is None:
                     return None
                 modelfile.save(narrow, start)
@@ -169,15 +167,13 @@ class Shrinking:
         self.display.print(_line(number, ratio, model, missed, accuracy))
         return Round(model, ratio, missed, accuracy)
 
-    def _narrowed(
-        self, number: int, ratio: float, last: bool, before: ModelFile, fitting: "Fitting"
-    ) -> ModelFile | None:
+    def _narrowed(self, number: int, ratio: float, before: ModelFile, fitting: "Fitting") -> ModelFile | None:
         """The network of a round before it learns."""
         network = VGG.from_file(before).to(device())
         images = self.chosen(TAYLOR_IMAGES)
         with self.display.counting(f"round {number}: importance of channels", len(images)) as count:
             importance = taylor(network, self.batches(images, count))
-        kept = self._select(importance, before.record.architecture, ratio, last)
+        kept = self._select(importance, before.record.architecture, ratio)
         if kept is None:
             return None
         architecture, weights = narrowed(before.record.architecture, before.weights, kept)
@@ -187,21 +183,16 @@ class Shrinking:
         gone = removed(widths(self.parent.record.architecture), whole)
         return self._as_file(child, {"missed": missed, "removed": gone}, {})
 
-    def _select(
-        self, importance: Importance, architecture: Architecture, ratio: float, last: bool
-    ) -> dict[str, Indices] | None:
+    def _select(self, importance: Importance, architecture: Architecture, ratio: float) -> dict[str, Indices] | None:
         whole = widths(self.parent.record.architecture)
-        target = self.cost(whole) / ratio
-        groups, least, kept = groups_of(whole, self.group), least_widths(whole, self.group), None
-        for _ in range(CORRECTIONS):
-            kept = select(importance, self.cost, target, groups, least)
-            if kept is None or self.speedup is None or not last:
-                break
-            found = self.speedup(with_widths(architecture, {name: len(kept[name]) for name in kept}))
-            if found >= ratio:
-                break
-            target *= MARGIN * found / ratio
-        return kept
+        target, groups, least = self.cost(whole) / ratio, groups_of(whole, self.group), least_widths(whole, self.group)
+        if (speedup := self.speedup) is None:
+            return select(importance, self.cost, target, groups, least)
+
+        def quickness(counts: Mapping[str, int]) -> float:
+            return speedup(with_widths(architecture, counts)) / ratio
+
+        return select_as_quick(importance, self.cost, target, groups, least, quickness)
 
     def _taught(self, number: int, narrow: ModelFile, epochs: int) -> ModelFile:
         """The network of a round after it learned from the parent."""

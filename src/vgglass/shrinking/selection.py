@@ -11,6 +11,9 @@ from vgglass.shrinking.importance import Importance
 LEAST_SHARE = 1 / 16  # of a layer's channels, which it keeps
 NARROW = 4  # groups: a layer of fewer loses an eighth of its channels at a time
 
+CORRECTIONS = 6  # of the planned cost at most, until the measured one is what was wanted
+TOLERANCE = 0.03  # by which a network may be quicker than that
+
 TINY = 1e-300
 
 Cost = Callable[[Mapping[str, int]], float]  # of a network with so many channels, by removable layer
@@ -60,6 +63,33 @@ def select(
             return None
         _, counts, now = best
     return {name: np.sort(places[len(places) - counts[name] :]) for name, places in order.items()}
+
+
+def select_as_quick(
+    importance: Importance, cost: Cost, target: float, groups: Mapping[str, int], least: Mapping[str, int],
+    quickness: Cost,
+) -> dict[str, Indices] | None:  # fmt: skip
+    """As `select`, in the widest network that measures as quick as is wanted.
+
+    quickness  of a network: how many times as quick as is wanted, measured
+    A whole network takes less than its layers do one by one, and not by the same share at every width. So the target is
+    corrected by what was measured. Where none is just as quick, the nearest that is quick enough is taken, or else the
+    nearest.
+    """
+    found: list[tuple[bool, float, dict[str, Indices]]] = []
+    seen: list[dict[str, int]] = []
+    for _ in range(CORRECTIONS):
+        kept = select(importance, cost, target, groups, least)
+        counts = {name: len(channels) for name, channels in (kept or {}).items()}
+        if kept is None or counts in seen:
+            break
+        seen.append(counts)
+        measured = quickness(counts)
+        found.append((measured < 1, abs(measured - 1), kept))
+        if 1 <= measured <= 1 + TOLERANCE:
+            break
+        target *= measured / (1 + TOLERANCE / 2)
+    return min(found, key=lambda each: each[:2])[2] if found else None
 
 
 def _share(worth: NDArray[np.float64], gone: int, going: int) -> float:

@@ -32,7 +32,7 @@ WORK, GOAL, COSTS, LOCK = ".shrink", "goal.json", "costs.json", "run.lock"
 STATISTICS = 1000  # images that the components of colours are measured on
 GROUP = 16  # channels that the engine computes at once: 8, 16 and 32 are measured in benchmarks/shrink.py
 CHOOSING = 5  # of the training images every fifth chooses, where an allowed loss is sought and nothing else is there
-REPEATS, ROUNDS = 3, 10  # of a layer's time, and of a whole network's beside its parent
+REPEATS, ROUNDS = 3, 40  # of a layer's time, and of a whole network's beside its parent
 
 
 def shrink_channels(
