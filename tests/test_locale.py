@@ -57,7 +57,7 @@ def test_both_languages_say_the_same(subject: str) -> None:
 
 def test_the_files_are_alike() -> None:
     names = {lang: sorted(path.name for path in (ROOT / "locale" / lang).iterdir()) for lang in locale.LANGUAGES}
-    assert names["en"] == names["zh"]
+    assert names["en"] == [name for name in names["zh"] if name != "messages.json"], "its English is in the code"
     for path in (ROOT / "locale").rglob("*.json"):
         text = path.read_text(encoding="utf-8")
         assert text == json.dumps(json.loads(text), ensure_ascii=False, indent=2) + "\n", f"{path}: a key twice?"

@@ -19,6 +19,7 @@ from vgglass.cli import (
     export,
     look,
     operations,
+    output,
     paper,
     predict,
     serve,
@@ -29,6 +30,8 @@ from vgglass.cli import (
     train,
 )
 from vgglass.errors import UserError
+from vgglass.locale import language, speak
+from vgglass.locale.messages import of_error
 
 app = typer.Typer(
     name="vgglass",
@@ -66,6 +69,7 @@ def options(
 def main() -> None:
     """Run one command; a UserError is one line on standard error and its exit status."""
     streams.prepare()
+    speak(language(None))
     warnings.filterwarnings("ignore", module="PIL")  # our own limits and errors cover what Pillow warns about
     os.environ["MPLBACKEND"] = "agg"  # only files are drawn, and a configured GUI or notebook backend may be missing
     try:
@@ -74,11 +78,11 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # or the interpreter would report a full disk, at exit
     except UserError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        output.warn(f"error: {of_error(error)}", "red")
         sys.exit(error.exit_status)
     except OSError as error:  # reading is each room's own to explain; what is left is a place that can't be written
         if error.filename is None:
             raise
         reason = f"{error.filename}: {error.strerror}; check that it can be written, or choose another place"
-        typer.secho(f"error: {reason}.", fg="red", err=True)
+        output.warn(f"error: {reason}.", "red")
         sys.exit(1)

@@ -11,6 +11,7 @@ from vgglass.cli import output
 from vgglass.cli.output import Language
 from vgglass.errors import UsageError
 from vgglass.locale import language, words
+from vgglass.locale.messages import translated
 
 Download = Annotated[bool, typer.Option("--download", help="Fetch pretrained weights without asking.")]
 Preprocessing = Annotated[
@@ -149,7 +150,7 @@ def fetched(model: str, download: bool) -> str:
 
     def approve(address: str, size: int) -> bool:
         console.print(f"{model}: {size / 1e6:,.0f} MB from {address}", soft_wrap=True)
-        agreed = download or (sys.stdin.isatty() and typer.confirm("Download it?"))
+        agreed = download or (sys.stdin.isatty() and typer.confirm(translated("Download it?")))
         if agreed:
             bar.start()
         return agreed

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgglass.cli import output
+from vgglass.locale.messages import translated
 
 if TYPE_CHECKING:
     from vgglass.workflows.drift import Quantity
@@ -43,4 +44,4 @@ def drift(
 def _cells(each: "Quantity") -> list[str]:
     name = f"answer: share of {output.visible(each.about)}" if each.about else f"median {each.name}"
     figures = [f"{number:.3f}" for number in (each.before, each.now)]
-    return [name, *figures, f"{each.evidence:+.1f}", "moved" if each.moved else ""]
+    return [translated(name), *figures, f"{each.evidence:+.1f}", "moved" if each.moved else ""]

@@ -189,7 +189,7 @@ def picture(evaluation: "Evaluation", model: Path, path: Path | None = None) -> 
 
     path, sentences = workflows.draw_confusion(evaluation, model, path)
     for sentence in sentences:
-        typer.secho(sentence, fg="yellow", err=True)
+        output.warn(sentence)
     return path
 
 

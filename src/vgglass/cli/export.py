@@ -8,6 +8,7 @@ import typer
 from vgglass.cli import output
 from vgglass.cli.convert import Download, fetched
 from vgglass.errors import UsageError, UserError
+from vgglass.locale.messages import of_error
 
 if TYPE_CHECKING:
     from vgglass.engines.verify import Check
@@ -58,7 +59,7 @@ def verify(
         try:
             checks += [(name, check) for check in workflows.verify(fetched(name, download))]
         except UserError as error:
-            typer.secho(f"error: {error}", fg="red", err=True)
+            output.warn(f"error: {of_error(error)}", "red")
             unread += 1
     if json:
         output.print_json([_as_json(name, check) for name, check in checks])
@@ -66,7 +67,7 @@ def verify(
         output.console().print(_table([check for _, check in checks], [name for name, _ in checks]))
     wrong = sum(not check.passed for _, check in checks)
     if wrong:
-        typer.secho(f"{wrong} of {len(checks)} out of tolerance", fg="red", err=True)
+        output.warn(f"{wrong} of {len(checks)} out of tolerance", "red")
     if wrong or unread:
         raise typer.Exit(1)
 

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vgglass.errors import UsageError
+from vgglass.locale import LANGUAGES, speak
+from vgglass.locale.messages import translated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,13 +22,27 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 160  # columns of output to a file or pipe
 
-Language = Annotated[str | None, typer.Option(help="en or zh; by the locale without.")]
+
+def _speak(lang: str | None) -> str | None:
+    if lang in LANGUAGES:
+        speak(lang)
+    return lang
+
+
+Language = Annotated[str | None, typer.Option(callback=_speak, help="en or zh; by the locale without.")]
+
+
+class SpokenConsole(Console):
+    """A console that prints sentences in the language of the command."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(translated(each) if isinstance(each, str) else each for each in objects), **options)
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return a console on standard output or error without markup, as file and class names may contain brackets."""
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, stderr=stderr, quiet=quiet)
+    return SpokenConsole(width=width, highlight=False, markup=False, stderr=stderr, quiet=quiet)
 
 
 def visible(name: str) -> str:
@@ -56,10 +72,10 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"), indent=2)
 
 
-def warn(sentence: str) -> None:
+def warn(sentence: str, colour: str = "yellow") -> None:
     """Print a non-empty message on standard error."""
     if sentence:
-        typer.secho(sentence, fg="yellow", err=True)
+        typer.secho(translated(sentence), fg=colour, err=True)
 
 
 def matrix(values: "NDArray[np.float64]", inside: "NDArray[np.bool_] | None" = None) -> str:
@@ -93,7 +109,7 @@ def require_png(option: str, path: Path | None) -> None:
 def table(columns: str, rows: Sequence[Sequence[str]], failed: Sequence[bool] | None = None) -> Table:
     """Build a plain table; columns with a leading '>' are right-aligned, failed rows are red."""
     result = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns.split("|"):
+    for column in translated(columns).split("|"):
         result.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row, bad in zip(rows, failed or [False] * len(rows), strict=True):
         result.add_row(*map(Text, row), style="red" if bad else None)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from vgglass.cli import output
 from vgglass.cli.convert import Download, fetched
@@ -68,7 +67,7 @@ def predict(
     complete = resume and out is not None and workflows.is_complete(out)
 
     scrolling = json and sys.stdout.isatty()  # rows scrolling by on a terminal need no progress bar
-    console = Console(stderr=True, force_terminal=False if scrolling else None)
+    console = output.SpokenConsole(stderr=True, force_terminal=False if scrolling else None)
     tally = Tally()
     rows = tally.counted(
         workflows.stream_predictions(
@@ -106,7 +105,7 @@ def _require_compatible(ray: str | None, out: Path | None, with_ray: dict[str, A
 def _predict_on_cluster(model: str, paths: list[str], out: Path, *, shard: int | None, **how: Any) -> None:
     from vgglass.cluster import predict as on_cluster
 
-    console = Console(stderr=True)
+    console = output.SpokenConsole(stderr=True)
     done = on_cluster.predict(model, paths, out, shard=shard or on_cluster.SHARD, console=console, **how)
     parts = f"{done.made} part{'s' * (done.made != 1)} made" if done.made else "nothing was left to do"
     output.console().print(f"{done.rows:,} row{'s' * (done.rows != 1)}: {out} ({parts})", soft_wrap=True)
@@ -115,7 +114,7 @@ def _predict_on_cluster(model: str, paths: list[str], out: Path, *, shard: int |
 
 def _exit_on_failures(failed: int, rows: int) -> None:
     if failed:
-        typer.secho(f"{failed} of {rows} images could not be read", fg="red", err=True)
+        output.warn(f"{failed} of {rows} images could not be read", "red")
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@ from vgglass.cli.evaluate import CAUTIONS
 from vgglass.cli.output import MaxPixels
 from vgglass.cli.train import Checkpoints, Fields, fields
 from vgglass.errors import InterruptedRunError
+from vgglass.locale.messages import translated
 
 if TYPE_CHECKING:
     from vgglass.shrinking.judgement import Judgement
@@ -119,6 +120,7 @@ def _compare(found: "Judgement", name: str, console: Console) -> None:
     )
     points, low, high = (100 * share for share in comparison.difference)
     rows.append(["top-1", *(f"{top1:.4f}" for top1 in comparison.top1), f"{points:+.2f} points"])
+    rows = [[translated(label), *figures, translated(ratio)] for label, *figures, ratio in rows]
     console.print(output.table(f"|>parent|>{name}|>", rows))
     images = f"{comparison.images:,} {comparison.split} images"
     console.print(

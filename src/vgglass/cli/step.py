@@ -60,7 +60,7 @@ def step(
     if there and not json:
         output.console().print(words(chosen, "commands")["step"]["parent"].format(**vars(there)), soft_wrap=True)
     if not found.agrees:
-        typer.secho(f"the difference {found.difference:.3g} is more than {found.bound:.3g}", fg="red", err=True)
+        output.warn(f"the difference {found.difference:.3g} is more than {found.bound:.3g}", "red")
         raise typer.Exit(1)
 
 

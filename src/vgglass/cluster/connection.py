@@ -128,8 +128,8 @@ def _nodes() -> list[Node]:
 def _require_version(nodes: list[Node]) -> None:
     other = [node for node in nodes if node.version != __version__]
     if other:
-        rule = f"has {other[0].version} vgglass" if other[0].version == ABSENT else f"has vgglass {other[0].version}"
-        rule += f" ({len(other)} of {len(nodes)} machines differ), and this is {__version__}"
+        version = f"has {other[0].version} vgglass" if other[0].version == ABSENT else f"has vgglass {other[0].version}"
+        rule = f"{version} ({len(other)} of {len(nodes)} machines differ), and this is {__version__}"
         raise UsageError(f"machine {other[0].address}", rule, f"install vgglass {__version__} on every machine")
 
 

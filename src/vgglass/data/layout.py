@@ -41,8 +41,10 @@ class Layout:
             place = printable(root.path.relative_to(self.top)) if root.path != self.top else ""
             held = [label for label in self.classes if self._has_images(name, label)]
             count = f"{len(held)} class{'es' * (len(held) != 1)}, {counts[name]:,} image{'s' * (counts[name] != 1)}"
-            prefix = f"{place}, " * bool(place) if undivided else f"{name} from {place}, "
-            clauses.append(f"{prefix}{count}{f' ({name_some(held)})' * undivided}")
+            if undivided:
+                clauses.append(f"{f'{place}, ' * bool(place)}{count} ({name_some(held)})")
+            else:
+                clauses.append(f"{name} from {place}, {count}")
         how = "not divided" if undivided else "divided by its folders"
         return f"{printable(self.top)} is understood as {how}: {'; '.join([*clauses, *self.remarks])}."
 

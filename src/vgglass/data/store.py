@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.files import cache_folder
+from vgglass.locale.messages import translated
 
 PATIENCE = 30.0  # seconds to wait for the lock of another process
 AT_ONCE = 500  # keys per query; older versions of SQLite allow 999 parameters
@@ -86,15 +87,15 @@ class Store:
         """Recreate a damaged file; stop using one that is locked, read-only or on a full disk."""
         self.close()
         if isinstance(error, OSError | sqlite3.OperationalError):
-            _log.warning("%s can't be used (%s): what it would hold is computed anew.", self.path, error)
+            _log.warning(translated("%s can't be used (%s): what it would hold is computed anew."), self.path, error)
             return
-        _log.warning("%s is damaged (%s): what it held is computed again.", self.path, error)
+        _log.warning(translated("%s is damaged (%s): what it held is computed again."), self.path, error)
         try:
             self.path.unlink()
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)  # or SQLite would replay it
             self._open()
         except (OSError, sqlite3.DatabaseError) as again:
-            _log.warning("%s can't be used (%s): what it would hold is computed anew.", self.path, again)
+            _log.warning(translated("%s can't be used (%s): what it would hold is computed anew."), self.path, again)
             self.close()
 
 

@@ -90,9 +90,9 @@ class Access:
                 remedy = "ask from its own page, or from no page"
                 if name:
                     remedy = (
-                        f"{PROXY}, or start with --allow-host {place} if that is this server, --allow-origin {name}"
+                        f"{PROXY}, or start with --allow-host {place} if that is this server,"
+                        f" --allow-origin {name} if it is a page elsewhere"
                     )
-                    remedy += " if it is a page elsewhere"
                 raise RefusedError(403, "foreign origin", shown, rule, remedy)
         if "cross-site" in _header_values(scope["headers"], b"sec-fetch-site"):
             shown, rule = "Sec-Fetch-Site: cross-site", "comes from another site's page"

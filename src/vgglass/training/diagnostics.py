@@ -64,7 +64,7 @@ def beats_chance(losses: Sequence[float], images: Sequence[int]) -> bool:
 
 def remedies(architecture: Architecture) -> list[str]:
     """What makes a network start to learn, without what this one has already."""
-    found = ["more epochs, longer warm-up", "another learning rate"]
+    found = ["more epochs", "longer warm-up", "another learning rate"]
     if architecture.column not in ("A", "A-LRN"):
         found.insert(0, "fewer layers (vgg11)")
     if not architecture.batch_norm:

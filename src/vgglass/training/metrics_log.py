@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from vgglass import plotting
 from vgglass.errors import TrainingError
 from vgglass.files import replacing
+from vgglass.locale.messages import translated
 
 METRICS, CURVES, TENSORBOARD = "metrics.jsonl", "curves.png", "tensorboard"
 TIMINGS = ("seconds", "images_per_second", "waited")  # fields of a row that differ between two runs of one seed
@@ -74,12 +75,12 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn(translated("epoch {task.fields[epoch]}")),
             BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}"),
-            TextColumn("{task.fields[speed]:,.0f} images/s  {task.fields[waited]:.0%} waiting for data"),
+            TextColumn(translated("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}")),
+            TextColumn(translated("{task.fields[speed]:,.0f} images/s  {task.fields[waited]:.0%} waiting for data")),
             TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn(translated("left")),
             console=console,
             transient=True,
         )
@@ -108,7 +109,7 @@ class Display:
         """A bar for `total` items; it gives a function that counts more of them as done."""
         quiet = not self.console.is_terminal
         with Progress(*Progress.get_default_columns(), console=self.console, transient=True, disable=quiet) as progress:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(translated(what), total=total)
             yield lambda more: progress.update(task, advance=more)
 
     def step(self, epoch: str, images: int, loss: float, accuracy: float, waited: float) -> None:

@@ -114,11 +114,11 @@ def _summary(network: VGG, source: ModelFile, kept: list[str], head: list[str]) 
     if head or wanted.head == "pooled":
         kept_head = f", {_listed(head)}" if head else ""
         return f"kept: {convolutions}{kept_head}; new: {_listed(new)}, for {wanted.classes} classes"
-    sides = f"after pool5 there are {wanted.head_kernel}x{wanted.head_kernel} places here, {given.head_kernel}x"
     if wanted.head != given.head:
         return f"kept: {convolutions}; new: the whole head (there it is a {given.head} head)"
     widths = "its ranks differ" if wanted.ranks != given.ranks else "its widths differ"
-    reason = f"{sides}{given.head_kernel} there" if wanted.head_kernel != given.head_kernel else widths
+    here, there = wanted.head_kernel, given.head_kernel
+    reason = f"after pool5 there are {here}x{here} places here, {there}x{there} there" if here != there else widths
     return f"kept: {convolutions}; new: the whole head ({reason})"
 
 

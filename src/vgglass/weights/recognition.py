@@ -138,10 +138,11 @@ def _not_a_vgg(path: Path, contents: Contents, modules: Mapping[str, Part]) -> W
     kinds = [part.kind for part in contents.parts]
     if contents.framework != "torch" or not modules:
         rule = (
-            f"not the weights of a VGG: it has {kinds.count('conv')} convolutions and {kinds.count('batchnorm')} batch"
+            f"not the weights of a VGG: it has {kinds.count('conv')} convolutions"
+            f" and {kinds.count('batchnorm')} batch norms"
         )
         hint = "VGG-16 has 13 and VGG-19 has 16, without batch norm" if contents.framework == "keras" else ""
-        return WeightsError(path, f"{rule} norms{', and ' + hint if hint else ''}", remedy)
+        return WeightsError(path, f"{rule}{', and ' + hint if hint else ''}", remedy)
     tables = {name: set(_numbers(name)) for name in PUBLISHED["torchvision"]}
     keys = set(modules)
     nearest = max(tables, key=lambda name: len(keys & tables[name]) / len(keys | tables[name]))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from vgglass.locale.messages import translated
+
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
 
@@ -35,7 +37,7 @@ def reading_progress(console: Console, doing: str = "reading images") -> Iterato
         disable=not console.is_terminal,
         redirect_stdout=sys.stdout.isatty(),  # print above the bar only what goes to the same terminal
     ) as progress:
-        task = progress.add_task(doing, total=None)
+        task = progress.add_task(translated(doing), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
