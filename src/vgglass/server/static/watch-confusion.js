@@ -13,9 +13,10 @@ class WatchConfusion extends PageElement {
   #canvas = this.child("#watchConfusion", HTMLCanvasElement);
 
   update() {
-    const { watch: { status, point }, view } = get(), told = words.watch;
+    const { watch: { status, point }, view } = get();
+    if (!status?.about || !point || view !== "watch") return; // also before the texts are there
+    const told = words.watch;
     byId("watch-confusion-title", HTMLElement).textContent = told.confusion;
-    if (!status?.about || !point || view !== "watch") return;
     const { confusion } = point.tensors, note = byId("watchConfusionNote", HTMLElement);
     this.#canvas.hidden = !confusion;
     note.textContent = confusion ? told.confusionNote : told.noConfusion;

@@ -43,9 +43,10 @@ class WatchCurves extends PageElement {
   }
 
   update() {
-    const { watch, view } = get(), { status, losses } = watch, told = words.watch;
+    const { watch, view } = get(), { status, losses } = watch;
+    if (!status?.about || view !== "watch") return; // also before the texts are there
+    const told = words.watch;
     byId("watch-curves-title", HTMLElement).textContent = told.curves;
-    if (!status?.about || view !== "watch") return;
     const { about, points } = status, guessing = Math.log(about.classes.length);
     const now = points.find(point => point.step === lookedAt(watch));
     draw(this.#loss, watch, {

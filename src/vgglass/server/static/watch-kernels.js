@@ -6,7 +6,7 @@ import { fill } from "./ui.js";
 import { sized } from "./watch-canvas.js";
 import { number, words } from "./words.js";
 
-const SIDE = 42, GAP = 5; // pixels
+const COLUMNS = 8, SIDES = [28, 64], GAP = 5; // side of a kernel in pixels: between these
 
 class WatchKernels extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -19,12 +19,12 @@ class WatchKernels extends PageElement {
     if (!point || view !== "watch") return;
     const { shape: [count, channels, height, width], values } = point.tensors.kernels;
     const room = Math.max(240, this.clientWidth);
-    const columns = Math.max(1, Math.min(count, Math.floor(room / (SIDE + GAP)))), rows = Math.ceil(count / columns);
-    const context = sized(this.#canvas, columns * (SIDE + GAP), rows * (SIDE + GAP));
+    const side = Math.max(SIDES[0], Math.min(SIDES[1], Math.floor(room / COLUMNS) - GAP)), pitch = side + GAP;
+    const columns = Math.min(count, Math.floor(room / pitch)), rows = Math.ceil(count / columns);
+    const context = sized(this.#canvas, columns * pitch, rows * pitch);
     for (let index = 0; index < count; index++) {
       const size = channels * height * width, image = picture(values, index * size, channels, height, width);
-      const [left, top] = [(index % columns) * (SIDE + GAP), Math.floor(index / columns) * (SIDE + GAP)];
-      context.drawImage(image, left, top, SIDE, SIDE);
+      context.drawImage(image, (index % columns) * pitch, Math.floor(index / columns) * pitch, side, side);
     }
     const said = fill(told.kernelsNote, { count, height, width, norm: number(point.numbers.norm) });
     byId("watchKernelsNote", HTMLElement).textContent = said;
