@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,14 @@ class Served:
 
     def __init__(self, folder: Path, file: Path, *options: object, code: str = MAIN, ready: bool = True) -> None:
         self.log = folder / f"{file.stem}-{time.monotonic_ns()}.log"
-        command = [sys.executable, "-c", code, "serve", "--model", file, "--port", 0, *options]
+        command = [sys.executable, "-c", code, *self.command(file), "--port", 0, *options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=log)
         started = self.lines("serving", 1) if ready else []
         self.port = int(started[0]["addresses"][0].rstrip("/").rpartition(":")[2]) if started else 0
+
+    def command(self, file: Path) -> list[object]:
+        return ["serve", "--model", file]
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -98,6 +102,37 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+
+
+class Teaching(Served):
+    """`vgglass teach` with this folder, whose convolutions are the model's."""
+
+    def __init__(self, folder: Path, file: Path, taught: Path, *options: object) -> None:
+        self.taught = taught
+        super().__init__(folder, file, *options)
+
+    def command(self, file: Path) -> list[object]:
+        return ["teach", self.taught, "--from", file]
+
+    def post(self, path: str, body: object = None) -> Reply:
+        return self.ask("POST", f"/teach/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def act(self, what: str, **about: object) -> Reply:
+        return self.post("actions", {"what": what, **about})
+
+    def add(self, image: bytes, label: str | None = None, name: str = "photo.jpg", gesture: str = "") -> Reply:
+        given = {"name": name, "gesture": gesture} | ({} if label is None else {"label": label})
+        return self.ask("POST", f"/teach/images?{urlencode(given)}", image)
+
+    def state(self) -> dict[str, Any]:
+        """Once all images are seen, and what was learned is of now."""
+        until = time.monotonic() + 60
+        while True:
+            found: dict[str, Any] = self.ask("GET", "/teach/state").json
+            if found["current"] and not found["waiting"]:
+                return found
+            assert time.monotonic() < until, found
+            time.sleep(0.02)
 
 
 def save_model(path: Path, seed: int = 0, threshold: float | None = None, **options: object) -> Path:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from vgglass.statistics import wilson
 from vgglass.teaching import choosing, ridge
-from vgglass.teaching.lesson import Accuracy
+from vgglass.teaching.judging import Accuracy, Taught, curve, familiarity_of
 
 K = 3
 
@@ -89,8 +89,18 @@ def test_copies_and_bursts_are_one_group() -> None:
 
 def test_near_duplicates_are_pairs_by_their_cosine() -> None:
     rows = choosing.unit(np.array([[1, 0], [1, 0.2], [1, 0.4], [0, 0]], np.float32))
-    assert choosing.near_pairs(rows, 0) == [(1, 0), (2, 1)]  # cosines 0.981, 0.982; of the ends 0.928
-    assert choosing.near_pairs(rows, 2) == [(2, 1)]
+    same, other = np.ones((4, 1), np.float32), np.array([[1], [-1], [1], [1]], np.float32)
+    assert choosing.near_pairs(rows, same, 0) == [(1, 0), (2, 1)]  # cosines 0.981, 0.982; of the ends 0.928
+    assert choosing.near_pairs(rows, same, 2) == [(2, 1)]
+    assert choosing.near_pairs(rows, other, 0) == []  # alike to the network alone
+
+
+def test_a_small_picture_is_of_mean_0_and_length_1() -> None:
+    square = np.zeros((40, 40, 3), np.uint8)
+    square[:20] = 100
+    found = choosing.small_picture(square).reshape(choosing.SMALL, choosing.SMALL)
+    np.testing.assert_allclose(found, np.where(np.arange(16) < 8, 1 / 16, -1 / 16)[:, None] * np.ones(16), rtol=1e-5)
+    assert not choosing.small_picture(np.full((40, 40, 1), 7, np.uint8)).any()
 
 
 def test_who_is_asked_about_is_uncertain_and_apart() -> None:
@@ -113,3 +123,24 @@ def test_suspects_come_by_how_sure_the_other_class_is() -> None:
 def test_accuracy_is_known_once_its_interval_is_narrow(right: float, groups: int, known: bool) -> None:
     low, high = wilson(right, groups)
     assert (high - low <= 0.3, Accuracy(right, groups).known) == (known, known)
+
+
+def test_too_few_images_and_copies_tell_nothing_of_what_is_unfamiliar() -> None:
+    x, labels = images(60, 12)
+    whole = Taught(x, labels, np.arange(60), ("a", "b", "c"), None)
+    known = familiarity_of(whole)
+    assert known is not None
+    assert (known.distances(x) > 1).mean() < 0.15
+    assert known.distances(x[:1, ::-1])[0] > 1
+    few, copies = np.flatnonzero(labels == 0)[:2], np.repeat(x[:1], 60, axis=0)
+    assert familiarity_of(Taught(x[few], labels[few], few, ("a",), None)) is None
+    assert familiarity_of(Taught(copies, labels, np.arange(60), whole.classes, None)) is None
+
+
+def test_the_curve_ends_where_all_but_one_group_were_taught() -> None:
+    x, labels = images(60, 12)
+    found = curve(Taught(x, labels, np.arange(60), ("a", "b", "c"), Accuracy(54, 60)))
+    least = int(np.bincount(labels).min())
+    assert [size for size, _ in found] == [size for size in (1, 2, 3, 5, 8, 13) if size < least] + [least]
+    assert found[-1][1] == pytest.approx(0.9)
+    assert curve(Taught(x, labels, np.arange(60), ("a", "b", "c"), None)) == []

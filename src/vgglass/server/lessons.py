@@ -15,6 +15,8 @@ from vgglass.errors import ImageError
 from vgglass.images import Pixels
 from vgglass.server import monitoring
 from vgglass.server.decoding import Decoders
+from vgglass.server.refusals import RefusedError
+from vgglass.teaching import choosing, judging
 from vgglass.teaching.folder import Item
 
 if TYPE_CHECKING:
@@ -39,15 +41,19 @@ class Lessons:
         self.classroom, self.version = classroom, 0
         self.unreadable: dict[int, str] = {}
         self._teaching, self._seeing = ThreadPoolExecutor(1, "teach"), ThreadPoolExecutor(1, "see")
+        self._changes, self._learned, self._drawing = 0, 0, asyncio.Lock()
+        self._curve: tuple[int, list[tuple[int, float]]] = 0, []
         self._dirty, self._news, self._closed = asyncio.Event(), asyncio.Event(), False
 
     async def run(self, decoders: Decoders) -> None:
         """Learn after every change, then see the images that wait, then judge what is unfamiliar; until cancelled."""
-        self._dirty.set()
+        self.changed()
         while True:
             await self._dirty.wait()
             self._dirty.clear()
+            changes = self._changes
             await self.do(self._learn)
+            self._learned = changes
             self._tell()
             waiting = [item for item in await self.do(self.classroom.recall) if item.number not in self.unreadable]
             if waiting:
@@ -56,8 +62,7 @@ class Lessons:
                 continue
             await asyncio.sleep(IDLE)
             if not self._dirty.is_set():
-                await self.do(self.classroom.lesson.judge_familiarity)
-                self._tell()
+                await self._judge_familiarity()
 
     async def do(self, work: Callable[[], T]) -> T:
         """Run `work` on the folder and the lesson, in the order asked."""
@@ -65,7 +70,13 @@ class Lessons:
 
     def changed(self) -> None:
         """Learn anew."""
+        self._changes += 1
         self._dirty.set()
+
+    @property
+    def current(self) -> bool:
+        """Whether what was learned is of the folder as it is."""
+        return self._learned == self._changes
 
     async def see(self, decoders: Decoders, data: bytes) -> tuple[Pixels, NDArray[np.float32]]:
         """The network's square (S, S, C) of an encoded image, and its pool5 (D, side, side). Raises ImageError."""
@@ -77,10 +88,10 @@ class Lessons:
 
     async def keep(self, digest: bytes, square: Pixels, pool5: NDArray[np.float32]) -> None:
         """Keep what was seen of an image: its features and its thumbnail."""
-        average = pool5.mean(axis=(1, 2))[None]
+        average, picture = pool5.mean(axis=(1, 2)), choosing.small_picture(square)
         small = await asyncio.to_thread(jpeg, square, SIDE)
         await asyncio.to_thread(self.classroom.thumbnails.put, {digest: small})
-        await self.do(lambda: self.classroom.keep([digest], average))
+        await self.do(lambda: self.classroom.keep(digest, average, picture))
 
     async def thumbnail(self, decoders: Decoders, item: Item) -> bytes:
         """Raises ImageError."""
@@ -110,6 +121,25 @@ class Lessons:
                 after = self.version
                 yield after
 
+    async def curve(self) -> list[tuple[int, float]]:
+        """The learning curve, computed once a version and beside what a person does."""
+        async with self._drawing:
+            taught = await self.do(self.classroom.lesson.taught)
+            if self._curve[0] != self._learned:
+                self._curve = self._learned, await asyncio.to_thread(judging.curve, taught)
+            return self._curve[1]
+
+    async def _judge_familiarity(self) -> None:
+        """Beside what a person does; while it is judged, what was judged before holds."""
+        learned, lesson = self._learned, self.classroom.lesson
+        known = None
+        if lesson.learned.head is not None:
+            known = await asyncio.to_thread(judging.familiarity_of, await self.do(lesson.taught))
+        if learned == self._learned and (known is not None or lesson.familiarity is not None):
+            lesson.familiarity = known
+            await self.do(lesson.find_unfamiliar)
+            self._tell()
+
     def close(self) -> None:
         """End the streams, so that the server can stop."""
         self._closed = True
@@ -124,6 +154,7 @@ class Lessons:
         lesson = self.classroom.lesson
         self.classroom.recall()
         lesson.learn()
+        lesson.find_unfamiliar()
         try:
             lesson.folder.write_manifest()
         except OSError as error:  # it is written again after the next change
@@ -132,7 +163,7 @@ class Lessons:
     async def _see_item(self, decoders: Decoders, item: Item) -> None:
         try:
             square, pool5 = await self.see(decoders, await self.read(item))
-        except ImageError as error:
+        except (ImageError, RefusedError) as error:
             self.unreadable[item.number] = error.rule
             return
         await self.keep(item.digest, square, pool5)

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass.images import Pixels
 from vgglass.teaching.ridge import Features, Integers, Numbers
 
-# Cosine of two averages from which images are near duplicates. Of 1,000 photographs of ten ImageNet classes the largest
-# of two different ones is 0.953.
-ALIKE = 0.96
+# Near duplicates: the cosine of two averages (of 1,000 photographs of ten ImageNet classes the largest is 0.953), and
+# the correlation of two small grey pictures, for to a network that has learned little all images look alike.
+ALIKE, CORRELATED = 0.96, 0.8
+SMALL = 16  # side of the small picture
 ASKED = 12  # images asked about at a time
 AMONG = 8  # times as many of the least certain are those they are chosen from
 ROWS = 512  # compared at once
@@ -25,12 +27,24 @@ def unit(features: Features) -> Features:
     return found
 
 
-def near_pairs(rows: Features, new: int) -> list[tuple[int, int]]:
-    """Pairs of near duplicates among rows (n, D) of length 1, one at least from `new` on."""
+def small_picture(square: Pixels) -> Features:
+    """What is left of the network's square (S, S, C) in SMALL x SMALL places of grey, of mean 0 and length 1."""
+    grey = square.mean(axis=2)
+    edges = np.linspace(0, len(grey), SMALL + 1).astype(int)[:-1]
+    places = np.add.reduceat(np.add.reduceat(grey, edges, 0), edges, 1)
+    counts = np.diff(np.append(edges, len(grey)))
+    places /= np.outer(counts, counts)
+    return unit((places - places.mean()).astype(np.float32).reshape(1, -1))[0]
+
+
+def near_pairs(rows: Features, pictures: Features, new: int) -> list[tuple[int, int]]:
+    """Pairs of near duplicates, one at least from `new` on, by averages (n, D) of length 1 and small pictures."""
     found = []
     for start in range(new, len(rows), ROWS):
         stop = min(start + ROWS, len(rows))
-        one, other = np.nonzero(rows[start:stop] @ rows[:stop].T >= ALIKE)
+        alike = rows[start:stop] @ rows[:stop].T >= ALIKE
+        alike &= pictures[start:stop] @ pictures[:stop].T >= CORRELATED
+        one, other = np.nonzero(alike)
         found += [(i, j) for i, j in zip((one + start).tolist(), other.tolist(), strict=True) if j < i]
     return found
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vgglass import __version__, familiarity
 from vgglass.errors import UsageError
 from vgglass.modelfile import ModelFile, Record, golden_images
+from vgglass.teaching.judging import familiarity_of
 from vgglass.teaching.lesson import Lesson
 from vgglass.teaching.ridge import Features, Numbers
 
@@ -40,10 +41,11 @@ def model_of(lesson: Lesson, start: ModelFile, run: Run) -> ModelFile:
     images = golden_images(record.preprocessing)
     model = ModelFile(record, weights, images, np.empty((0, 0), np.float32))
     model = replace(model, golden_logits=run(model)(images))
-    if lesson.familiarity is None:
+    known = familiarity_of(lesson.taught())
+    if known is None:
         return model
     how = {"false_alarm_rate": familiarity.FALSE_ALARMS, "images": len(taught), "judged_on": "out of fold"}
-    return familiarity.attach(model, lesson.familiarity, **how)
+    return familiarity.attach(model, known, **how)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from vgglass.files import cache_folder
 from vgglass.inference.views import View, parse
 from vgglass.modelfile import ModelFile
 from vgglass.teaching import taught
+from vgglass.teaching.choosing import SMALL
 from vgglass.teaching.folder import HIDDEN, Item, TaughtFolder
 from vgglass.teaching.lesson import Lesson
 from vgglass.weights import zoo
@@ -32,7 +33,7 @@ class Classroom:
 
     start       the model whose convolutions see, by `path`
     see         squares (n, S, S, C) to pool5 (n, D, side, side)
-    vectors     pool5's averages by SHA-256, in the user's cache
+    vectors     pool5's averages and small pictures by SHA-256, in the user's cache
     thumbnails  JPEG by SHA-256, in the folder
     """
 
@@ -49,13 +50,18 @@ class Classroom:
         lacking = self.lesson.lacking()
         found = self.vectors.get([item.digest for item in lacking])
         if found:
-            self.lesson.know(list(found), np.stack(list(found.values())))
+            self._know(list(found), np.stack(list(found.values())))
         return [item for item in lacking if item.digest not in found]
 
-    def keep(self, digests: Sequence[bytes], averages: NDArray[np.float32]) -> None:
-        """Take features (n, D), also into the cache."""
-        self.vectors.put(list(digests), averages)
-        self.lesson.know(digests, averages)
+    def keep(self, digest: bytes, average: NDArray[np.float32], picture: NDArray[np.float32]) -> None:
+        """Take an image's features (D,) and small picture, also into the cache."""
+        vector = np.concatenate([average, picture])[None]
+        self.vectors.put([digest], vector)
+        self._know([digest], vector)
+
+    def _know(self, digests: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+        size = vectors.shape[1] - SMALL**2
+        self.lesson.know(digests, vectors[:, :size], vectors[:, size:])
 
     def model(self) -> ModelFile:
         """The model that was taught. Raises UsageError for fewer than two classes."""
@@ -92,7 +98,7 @@ def classroom(folder: str | Path, source: str | Path, preprocessing: str | None 
         "pool5": start.record.architecture.name, "weights": modelfile.weights_digest(frozen),
         "preprocessing": start.record.preprocessing.as_json(), "computed": [choice.engine, choice.precision],
     }  # fmt: skip
-    vectors = VectorStore(about, size)
+    vectors = VectorStore(about | {"picture": SMALL}, size + SMALL**2)
     thumbnails = Store(Path(folder) / HIDDEN / "thumbnails.sqlite3")
     see = open_engine(start, choice, "pool5")
     return Classroom(lesson, start, path, see, parse("centre", start.record), vectors, thumbnails)

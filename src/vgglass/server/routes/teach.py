@@ -72,7 +72,7 @@ def _add_state(routes: APIRouter, lessons: Lessons) -> None:
 
     @routes.get("/curve", summary="Accuracy by the number of images a class")
     async def curve() -> Response:
-        points = await lessons.do(lessons.classroom.lesson.curve)
+        points = await lessons.curve()
         return json_response({"points": [{"images": size, "accuracy": share} for size, share in points]})
 
 

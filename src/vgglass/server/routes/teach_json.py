@@ -18,10 +18,6 @@ def state(lessons: Lessons) -> dict[str, Any]:
     heard = [index[name] for name in learned.heard]
     answered = len(learned.answers) > 0
     items = [*learned.items, *learned.waiting]
-    unfamiliar: list[int] = []
-    if lesson.familiarity and (tray := [item for item in learned.items if item.label is None]):
-        distances = lesson.familiarity.distances(lesson.features(tray))
-        unfamiliar = [item.number for item, distance in zip(tray, distances, strict=True) if distance > 1]
     counts = dict.fromkeys(learned.classes, 0)
     for item in items:
         if item.label in counts:
@@ -30,6 +26,7 @@ def state(lessons: Lessons) -> dict[str, Any]:
     waiting = len(learned.waiting)
     return {
         "version": lessons.version,
+        "current": lessons.current,
         "folder": str(folder.top),
         "classes": [{"name": name, "images": counts[name]} for name in learned.classes],
         "numbers": [item.number for item in items],
@@ -41,7 +38,7 @@ def state(lessons: Lessons) -> dict[str, Any]:
         "unreadable": {str(number): reason for number, reason in lessons.unreadable.items()},
         "asked": learned.asked,
         "suspects": learned.suspects,
-        "unfamiliar": unfamiliar,
+        "unfamiliar": lesson.unfamiliar,
         "accuracy": accuracy(lessons),
         "undo": last and {"what": last.what, **last.about},
     }

@@ -6,6 +6,7 @@ import { json, lines, query, request } from "./http.js";
  * that were seen. labels and answers index `classes`; -1 is the tray, or no answer yet.
  * @typedef {object} Lesson
  * @property {number} version
+ * @property {boolean} current whether what was learned is of the folder as it is
  * @property {string} folder
  * @property {{name: string, images: number}[]} classes
  * @property {number[]} numbers

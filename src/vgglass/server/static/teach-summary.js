@@ -8,6 +8,7 @@ import { percent, words } from "./words.js";
 
 const WIDE = 0.3; // of an interval that says something, as teaching/lesson.py has it
 const WIDTH = 260, HEIGHT = 96, LEFT = 40, BOTTOM = 22;
+const CALM = 700; // milliseconds without a change until the curve is asked for
 const FLAT = 0.01; // gain of the last doubling
 
 class TeachSummary extends PageElement {
@@ -87,6 +88,8 @@ class TeachSummary extends PageElement {
   /** @param {number} version */
   async #drawCurve(version) {
     this.#version = version;
+    await new Promise(resolve => setTimeout(resolve, CALM));
+    if (version !== this.#version) return;
     const { points } = await fetchCurve(), texts = words.teach;
     if (version !== this.#version) return;
     this.#curve.hidden = points.length < 3;
