@@ -203,7 +203,7 @@ def test_the_language_is_remembered_and_changes_everything(page: Page) -> None:
     page.reload()
     assert page.get_attribute("html", "lang") == "zh-CN"
     chinese = page.locator("h2").all_text_contents()
-    assert len(chinese) == len(english) == 6
+    assert len(chinese) == len(english) == 7
     assert not any(text.isascii() for text in chinese)
     said = page.locator("p, dt, svg text, summary, button, h3").all_text_contents()
     assert [text for text in said if text.isascii() and len(text) > 16] == []

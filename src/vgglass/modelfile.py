@@ -53,7 +53,8 @@ class Record:
 
     temperature, reject_threshold  None until calibrated
     metrics   by split: {'validation': {'top1': 0.98, ...}}
-    data      digest of the training data, digests and sizes of its splits, and the split used for model selection
+    data      digest of the training data, digests and sizes of its splits, how many images were left out of them, and
+              the split used for model selection
     recipe    fields of the training recipe
     versions  of vgglass and the libraries that wrote the file
     familiarity  how the attached 'familiarity.' arrays are used; empty without them
@@ -261,6 +262,11 @@ def load_record(path: Path) -> Record:
         raise ModelFileError(path, "its record is not the one that was saved", "write or fetch the file again")
     _check_tensors(path, record, header)
     return record
+
+
+def attached_names(path: Path) -> set[str]:
+    """Names of the arrays attached to a model file, by its header. Raises ModelFileError."""
+    return {name for name in _read_header(path) if name.startswith(ATTACHED)}
 
 
 def is_one(path: Path) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image
 from vgglass.data.dataset import Dataset, Sample
 from vgglass.errors import DataError, MissingExtraError
 
+DIGITS = "the embedded digits"  # the name of that data set
 TEST_IMAGES, VALIDATION_DIGITS = 360, 180
 
 
@@ -26,7 +27,7 @@ def digits() -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ModuleNotFoundError as error:
-        raise MissingExtraError("scikit-learn", "torch", "the embedded digits") from error
+        raise MissingExtraError("scikit-learn", "torch", DIGITS) from error
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # stored as 0..16
     samples = [
@@ -42,7 +43,7 @@ def digits() -> Dataset:
     rest, test = part(samples, TEST_IMAGES)
     train, validation = part(rest, VALIDATION_DIGITS)
     splits = {"train": tuple(train), "validation": tuple(validation), "test": tuple(test)}
-    return Dataset("the embedded digits", tuple(str(digit) for digit in range(10)), splits)
+    return Dataset(DIGITS, tuple(str(digit) for digit in range(10)), splits)
 
 
 def write_images(split: str, folder: Path) -> Path:

@@ -346,6 +346,7 @@ function drawPage() {
   languageButton?.setAttribute("lang", lang === "zh" ? "en" : "zh-CN");
   const sections = [
     shrinking(), training(), learningCurve(), confusion(), mistakes(), classes(), calibration(), robustness(),
+    modelCard(),
   ];
   const parts = sections.filter(part => part !== null);
   const names = /** @type {Record<string, string>} */ (words.sections);

@@ -98,12 +98,14 @@ def facts(
     explainer: Explainer | None = None,
     robustness: Robustness | None = None,
     curve: Mapping[str, Any] | None = None,
+    cards: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the data that the page draws, as JSON types.
 
     about     names and digests of model and data, and how the predictions were computed
     training  the rows of the run's metrics.jsonl; None if there are none
     curve     a `Curve` as JSON
+    cards     the model's card by language, as `card.as_html` makes it
     """
     record = predictions.record
     wrong = np.flatnonzero(~predictions.right)
@@ -139,6 +141,7 @@ def facts(
         },
         "few": FEW,
         "curve": curve,
+        "cards": cards,
         "robustness": robustness and asdict(robustness),
         "coarse": max(_pixels(predictions.sources[0], 0).shape[:2]) < COARSE,
     }

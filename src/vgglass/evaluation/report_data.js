@@ -37,6 +37,13 @@ function learningCurve() {
   );
 }
 
+// The model's card: HTML in which no text is markup, and the parser runs no script.
+function modelCard() {
+  if (!facts.cards) return null;
+  const parsed = new DOMParser().parseFromString(facts.cards[lang], "text/html");
+  return section("card", words.cardNote, make("div", { class: "chart" }, ...parsed.body.childNodes));
+}
+
 // The training run.
 /** @param {number | null} value */
 const decimal = value => (value === null ? "–" : number(value));

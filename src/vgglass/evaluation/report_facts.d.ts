@@ -150,4 +150,6 @@ interface Facts {
   few: number;
   robustness: { images: number; split_images: number; curves: Record<Disturbance, Point[]> } | null;
   coarse: boolean;
+  /** The model's card as HTML; null where several models or none answered. */
+  cards: Record<Language, string> | null;
 }

@@ -18,7 +18,7 @@ from vgglass.server.access import Access, with_access_checks, with_root_path
 from vgglass.server.admission import Service
 from vgglass.server.middleware import with_body_limits, with_monitoring
 from vgglass.server.refusals import RefusedError
-from vgglass.server.routes import glass, inference_protocol, pages, predict, teach, watch
+from vgglass.server.routes import card, glass, inference_protocol, pages, predict, teach, watch
 
 
 def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
@@ -36,6 +36,7 @@ def create(service: Service, access: Access, root_path: str = "") -> ASGIApp:
         pages.health_router(service.metrics),
         glass.router(service),
         watch.router(service),
+        card.router(service.models),
         pages.page_router(),
     ):
         app.include_router(router)

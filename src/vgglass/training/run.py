@@ -18,6 +18,7 @@ from torch.optim import SGD
 from vgglass import __version__, modelfile
 from vgglass.data import manifest
 from vgglass.data.dataset import Dataset, Sample, balance_line, class_counts, class_weights, sample_weights
+from vgglass.data.split import BETWEEN
 from vgglass.data.training_loader import TrainingLoader, batch_sizes
 from vgglass.errors import InterruptedRunError, TrainingError, UsageError
 from vgglass.files import replacing
@@ -336,11 +337,13 @@ def _one_epoch(context: RunContext, trainer: Trainer, data: dict[str, Any], log:
 
 def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any]:
     """A model file's record of its training data, and of the split that its weights were selected on."""
+    between = sum(reason.startswith(BETWEEN) for _, reason in dataset.left_out)
     return {
         "name": dataset.name,
         "manifest": manifest.digest(dataset),
         "digests": {split: dataset.digest(split) for split in dataset.splits},
         "images": {split: len(samples) for split, samples in dataset.splits.items()},
+        "left_out": {"unreadable": len(dataset.left_out) - between, "between": between},
         "selected_on": selected_on,
     }
 

@@ -9,6 +9,7 @@ from vgglass.training.process import first as is_first_process
 from vgglass.training.process import prepare as prepare_process
 from vgglass.workflows.bench import bench, describe_machine, draw_bench, require_pictures
 from vgglass.workflows.calibrate import calibrate
+from vgglass.workflows.card import card_page, has_card
 from vgglass.workflows.check import (
     between_splits,
     check,
@@ -70,11 +71,11 @@ from vgglass.workflows.train import preview, train, write_digits
 
 __all__ = [
     "Classroom", "Model", "apply_labels", "architecture", "bench", "between_splits", "cached_weights", "calibrate",
-    "check", "check_labels", "classroom", "clip", "compare", "convert_from_foreign", "convert_to_foreign", "curve",
-    "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking", "drift", "engine", "evaluate",
-    "evaluation_predictor", "export", "features", "files_of", "is_complete", "is_first_process", "is_foreign",
-    "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load", "load_parent",
-    "load_record", "open_source", "paper", "parent_path", "plan_moves", "predict", "predictions_of",
+    "card_page", "check", "check_labels", "classroom", "clip", "compare", "convert_from_foreign", "convert_to_foreign",
+    "curve", "describe_lab", "describe_machine", "draw_bench", "draw_confusion", "draw_shrinking", "drift", "engine",
+    "evaluate", "evaluation_predictor", "export", "features", "files_of", "has_card", "is_complete", "is_first_process",
+    "is_foreign", "is_model_file", "is_pretrained_name", "lab_costs", "lab_tables", "limit_pixels", "load",
+    "load_parent", "load_record", "open_source", "paper", "parent_path", "plan_moves", "predict", "predictions_of",
     "predictions_on_split", "predictor", "prepare_process", "pretrained", "preview", "quarantine", "read_training_data",
     "report", "require_manifest_place", "require_pictures", "require_quarantine_place", "require_torch", "shrink",
     "starting_model", "stream_predictions", "train", "undo_moves", "verify", "write_audit_page", "write_curve",

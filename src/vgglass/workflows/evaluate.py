@@ -14,6 +14,7 @@ from vgglass.errors import DataError, UsageError
 from vgglass.inference.predictor import Answer, Predictor
 from vgglass.modelfile import ModelFile, Record
 from vgglass.names import casefolded, group_by_case, normalised
+from vgglass.workflows.card import card_folder, judged_card
 from vgglass.workflows.data import open_data_set, report_line
 from vgglass.workflows.models import Model, features, open_source, predictor, require_torch
 
@@ -36,6 +37,7 @@ def evaluate(
     """Compute a model's metrics on one split of a folder (default: the digits); arguments: `predictions_on_split`.
 
     folds, repeats  judge the fit of the model's head in place of the model: arguments then as `predictions_in_folds`
+    The cards of a single model are renewed, where `card_folder` says so.
     """
     from vgglass.evaluation import metrics
 
@@ -43,11 +45,16 @@ def evaluate(
     if folds:
         assert not isinstance(model, Predictor), "folds are of a model file"
         return metrics.evaluate(predictions_in_folds(model, folder, folds, repeats, **how))
-    return metrics.evaluate(predictions_on_split(model, folder, **how))
+    source = model if isinstance(model, Predictor) else open_source(model)
+    place = None if how.get("ensemble") else card_folder(model, source.record)
+    found = metrics.evaluate(predictions_on_split(source, folder, **how))
+    if place:
+        judged_card(model, source.record, folder, found)
+    return found
 
 
 def predictions_on_split(
-    model: Model | Predictor,
+    model: Model | Source,
     folder: str | Path | None = None,
     *,
     split: str | None = None,

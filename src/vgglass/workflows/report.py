@@ -12,6 +12,7 @@ from vgglass.engines import Engine
 from vgglass.engines.artifact import Artifact
 from vgglass.errors import DataError
 from vgglass.modelfile import ModelFile, Record
+from vgglass.workflows.card import card_folder, judged_card
 from vgglass.workflows.curve import CURVE, SHOWN
 from vgglass.workflows.data import reading_progress
 from vgglass.workflows.evaluate import (
@@ -72,6 +73,7 @@ def report(
     if explain:
         require_torch("explaining mistakes")
     rows = training_rows(model, source.record)
+    card_folder(model, source.record)  # a broken card is an error before the work
     dataset, name = open_split(source.record, folder, split, console)
     predictions = predictions_of([chosen, *map(open_source, ensemble)], dataset, name, console, **how)
     evaluation = metrics.evaluate(predictions)
@@ -83,9 +85,10 @@ def report(
         "how": ", ".join(settings.values()),
     }
     found = _robustness(predictions, squares, console) if squares else None
+    cards = None if ensemble else judged_card(model, source.record, folder, evaluation, found)
     with reading_progress(console, "explaining mistakes") as progress:
         explainer = _explainer(source, dataset, embed, progress) if embed else None
-        facts = page.facts(predictions, evaluation, about, rows, explainer, found, learning_curve(model))
+        facts = page.facts(predictions, evaluation, about, rows, explainer, found, learning_curve(model), cards)
     page.write(facts, Path(path))
     return evaluation
 

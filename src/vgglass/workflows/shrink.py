@@ -9,6 +9,7 @@ from rich.console import Console
 
 from vgglass import modelfile
 from vgglass.architecture import Architecture
+from vgglass.data.sources import DIGITS
 from vgglass.engines import Precision
 from vgglass.errors import DataError, UsageError
 from vgglass.modelfile import ModelFile, Record
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 HEADS = ("auto", "pooled")
 SPEED = 4.0
-DIGITS = "the embedded digits"  # the name of the embedded data set
 BASELINE = ".baseline"  # the folder of its run, beside the model
 
 

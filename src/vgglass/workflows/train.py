@@ -10,6 +10,7 @@ from rich.console import Console
 
 from vgglass.errors import TrainingError, UsageError, UserError
 from vgglass.modelfile import ModelFile
+from vgglass.workflows.card import require_card, write_card
 from vgglass.workflows.data import read_training_data
 from vgglass.workflows.models import Model, features, recipe_of, require_torch, starting_model
 
@@ -40,6 +41,8 @@ def train(
     **overrides: Any,
 ) -> Path:
     """Train on a folder of class folders (default: the embedded digits); return the path of the best model file.
+
+    Beside it, its cards are written, or renewed where an earlier run left them.
 
     recipe     a shipped recipe's name, a .toml path or a Recipe; `overrides` replace single fields of it
     source     a model file, a pretrained name or another framework's weights to start from
@@ -113,6 +116,7 @@ def train(
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.recipe.fits_head:
                 run.require_memory(chosen, display, group)
+            require_card(out)
             if not goes_on:
                 held.enter_context(checkpoint.exclusive(out))
                 held.enter_context(_clearing_failed_start(out))
@@ -125,7 +129,10 @@ def train(
         if begun is None:
             display.print(f"{out} holds this run, finished")
             return out / run.BEST
-        return run.train(run.RunContext(*begun, out, options, display, features, group), start, newest)
+        best = run.train(run.RunContext(*begun, out, options, display, features, group), start, newest)
+        if group.first and best.exists():
+            write_card(best)
+        return best
 
 
 def preview(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from vgglass import workflows
 from vgglass.errors import ImageError
 from vgglass.server import samples
 from vgglass.server.admission import Row, Service
@@ -58,6 +59,7 @@ def _add_model(routes: APIRouter, service: Service) -> None:
     async def model(request: Request) -> Response:
         predictor = service.models.current
         about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
+        about["card"] = workflows.has_card(service.models.path)
         taught = ["teach"] if service.lessons else []
         if subjects.missing:
             record = predictor.record

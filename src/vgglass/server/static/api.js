@@ -31,6 +31,7 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {string} name
  * @property {import("./store.js").View[]} views that the server has
  * @property {Settings} settings
+ * @property {boolean} card whether it has one
  * @property {string} digest
  * @property {string} architecture
  * @property {"vgg" | "pooled"} head
@@ -48,7 +49,7 @@ import { floats, json, lines, query, request } from "./http.js";
  */
 
 /** @typedef {{glass: false, missing: string, name: string, views: import("./store.js").View[], settings: Settings,
- *   digest: string}} PredictingModel */
+ *   card: boolean, digest: string}} PredictingModel */
 /** @typedef {GlassModel | PredictingModel} Model */
 
 /** @typedef {{index: number, class: string, probability: number}} Ranked */

@@ -16,6 +16,7 @@ import { Refused, setRecovery } from "./http.js";
 import "./input-map.js";
 import "./layer-strip.js";
 import "./layer-summary.js";
+import "./model-card.js";
 import "./number-formula.js";
 import "./operation-playground.js";
 import "./operation-view.js";
