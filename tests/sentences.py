@@ -24,8 +24,8 @@ UNSAID_FILES = {
 }  # fmt: skip
 PICTURES = {"plotting.py", "benchmark/picture.py"}  # labels are drawn in one language; whole sentences are printed
 UNSAID_CALLS = {
-    "Annotated", "Console", "FastAPI", "Query", "TypeVar", "cast", "execute", "executemany", "getLogger", "search", "compile",
-    "log", "Typer", "Option", "Argument", "open_group", "startswith", "encode", "Literal", "FastAPIPath",
+    "Annotated", "Console", "FastAPI", "Query", "TypeVar", "cast", "execute", "executemany", "getLogger", "search",
+    "compile", "log", "Typer", "Option", "Argument", "open_group", "startswith", "encode", "Literal", "FastAPIPath",
 }  # fmt: skip
 UNSAID_KEYWORDS = {"style", "header_style", "help", "summary", "description"}
 UNSAID = {

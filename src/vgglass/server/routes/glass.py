@@ -58,8 +58,8 @@ def _add_model(routes: APIRouter, service: Service) -> None:
     @routes.get("/model", summary="The model that serves, layer by layer")
     async def model(request: Request) -> Response:
         predictor = service.models.current
-        about = {"name": service.models.name, "settings": predictor.settings, "about": predictor.about}
-        about["card"] = workflows.has_card(service.models.path)
+        name, has_card = service.models.name, workflows.has_card(service.models.path)
+        about = {"name": name, "card": has_card, "settings": predictor.settings, "about": predictor.about}
         taught = ["teach"] if service.lessons else []
         if subjects.missing:
             record = predictor.record
