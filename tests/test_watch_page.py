@@ -140,7 +140,7 @@ def test_a_guess_is_held_beside_the_real_number_and_two_see_the_same(
         page.fill("#watchGuess input", "5")
         page.click("#watchGuess button")
         page.wait_for_selector("#watchGuess[hidden]", state="attached")
-        page.select_option("#watchExperiment", "sigmoid")
+        page.select_option("#watchExperiment", "norm")
         page.click("#watchStart button")
         page.wait_for_selector("#watchVerdict:text-matches('You guessed 5; it starts at 2.')", timeout=120_000)
         assert "ln 10 = 2.303" in page.locator("#watchVerdict").inner_text()

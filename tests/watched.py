@@ -21,7 +21,7 @@ def status(server: Served) -> dict[str, Any]:
         connection.close()  # the stream would go on for seconds
 
 
-def wait(server: Served, name: str, wanted: object, within: float = 240) -> dict[str, Any]:
+def wait(server: Served, name: str, wanted: object, within: float = 600) -> dict[str, Any]:
     """The status, once its field is at least so large, or is that."""
     until = time.monotonic() + within
     while True:
@@ -40,12 +40,15 @@ def command(server: Served, name: str) -> dict[str, Any]:
 
 
 def started(server: Served, query: str = "") -> int:
-    """The number of a new run, once its first point is there."""
+    """The number of a new run, once its first point is there; one that goes on is stopped first."""
+    if status(server)["state"] in ("running", "paused"):
+        command(server, "stop")
     reply = server.ask("POST", f"/watch/runs{query}")
     assert reply.status == 200, reply.body
     until = time.monotonic() + 120
-    while not status(server)["points"]:
-        assert time.monotonic() < until
+    while not (found := status(server))["points"]:
+        assert time.monotonic() < until, found
+        assert found["state"] != "failed", found
     return int(reply.json["number"])
 
 

@@ -72,8 +72,8 @@ class WatchGuess extends PageElement {
     if (!status) return [];
     const first = status.points[0], last = status.points.at(-1), classes = status.about?.classes.length ?? 0;
     if (first?.step === 0 && first.loss !== null && guesses.start !== undefined) {
-      const right = Math.abs(Number(guesses.start) - first.loss) <= NEAR;
-      sentences.push(fill(right ? told.startRight : told.startWrong, {
+      const right = Math.abs(Number(guesses.start) - first.loss) <= NEAR, even = first.loss - Math.log(classes) <= NEAR;
+      sentences.push(fill(!even ? told.startUneven : right ? told.startRight : told.startWrong, {
         guess: guesses.start, loss: first.loss.toFixed(3), classes, log: Math.log(classes).toFixed(3),
       }));
     }
