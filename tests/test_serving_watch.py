@@ -13,6 +13,7 @@ from PIL import Image
 
 from glass_subjects import photograph
 from served import Served, encoded, save_model
+from vgglass.learning import Learning, Point
 from vgglass.server import learner as child
 from vgglass.server import training
 from vgglass.server.refusals import RefusedError
@@ -67,6 +68,33 @@ def test_before_the_first_run_there_is_nothing(server: Served) -> None:
     for path in ("/watch/runs/1/points/0", "/watch/runs/1/pinned", "/watch/runs/1/losses"):
         reply = server.ask("GET", path)
         assert (reply.status, reply.json["error"]) == (404, "run 1: is not the last one; see /watch/events.")
+
+
+def test_the_record_of_the_model_that_serves_is_shown_and_stays(tmp_path: Path) -> None:
+    place = Learning(tmp_path)
+    place.begin({"steps": 5, "classes": ["a", "b"]}, {"pixels": np.zeros((1, 4, 4, 1), np.uint8)})
+    numbers = {"validation": {"loss": 0.7, "accuracy": 0.5}, "dead": {"relu6": 0.25, "relu7": 0.5}}
+    place.write(Point(3, numbers, {"kernels": np.zeros((1, 1, 3, 3), np.float32)}))
+    (tmp_path / "best.safetensors").touch()
+    shown = training.Training(None, served=tmp_path)
+    found = shown.status()
+    assert (found["number"], found["state"], found["model"]) == (1, "recorded", False)
+    assert found["points"] == [{"step": 3, "loss": 0.7, "accuracy": 0.5, "dead": 0.5}]
+    asyncio.run(shown.close())
+    assert place.steps() == [3]
+    assert training.Training(None, served=tmp_path / "learning").status()["state"] == "none"
+
+
+@pytest.mark.slow
+def test_a_run_beside_a_record_leaves_it_alone(tmp_path: Path) -> None:
+    place = Learning(tmp_path)
+    place.begin({"steps": 5, "classes": ["a", "b"]}, {"pixels": np.zeros((1, 4, 4, 1), np.uint8)})
+    with Served(tmp_path, save_model(tmp_path / "small.safetensors")) as server:
+        assert status(server)["state"] == "recorded"
+        assert started(server) == 2
+        assert started(server) == 3
+        server.stop()
+    assert place.about()["steps"] == 5
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def serve(
     path = Path(fetched(model, download))
     with process.bind(host, port) as bound:
         monitoring.start()
-        training = Training(data and data.resolve(), allowed=token is not None or access.is_loopback(host))
+        training = Training(data and data.resolve(), token is not None or access.is_loopback(host), path.parent)
         service = Service.of(path, Options(views, engine, precision, parent), queue, timeout, training)
         about = service.models.current.about
         output.console().print(f"{process.address(bound)} serves {path} ({about})", soft_wrap=True)

@@ -38,7 +38,7 @@ class Lesson:
     """One run as the page knows it.
 
     number  of the run, from 1; 0 before the first
-    state   none, running, paused, finished, stopped or failed
+    state   none, running, paused, finished, stopped or failed; recorded: trained elsewhere with --watch
     error   why it failed: 'late', 'killed', or training's own sentence
     """
 
@@ -58,11 +58,14 @@ class Training:
 
     folder   whose images the page may train on, beside the digits; None for none
     allowed  whether clients may train at all: who listens to everybody without a token may not
+    served   the folder of the model that serves: its own run's record is shown first, if there is one
     """
 
-    def __init__(self, folder: Path | None, allowed: bool = True) -> None:
+    def __init__(self, folder: Path | None, allowed: bool = True, served: Path | None = None) -> None:
         self.folder, self._allowed = folder, allowed
-        self.lesson = Lesson()
+        recorded = served is not None and Learning(served).exists()
+        self.lesson = Lesson(1, state="recorded") if recorded else Lesson()
+        self._run = served if recorded else None
         self._home: Path | None = None
         self._process: Process | None = None
         self._end: asyncio.Task[None] | None = None
@@ -75,15 +78,15 @@ class Training:
     @property
     def run(self) -> Path:
         """The run's folder. Raises RefusedError (404) before the first."""
-        if self._home is None or not self.lesson.number:
+        if self._run is None:
             raise RefusedError(404, "no run", "the server", "has trained nothing yet", "start a run first")
-        return self._home / f"run-{self.lesson.number}"
+        return self._run
 
     @property
     def model(self) -> Path | None:
-        """The file of the best epoch so far, where there is one."""
+        """The file of the best epoch so far, where a run of the server's own has one."""
         path = self.run / BEST
-        return path if path.exists() else None
+        return path if self.lesson.state != "recorded" and path.exists() else None
 
     async def start(self, data: str, experiment: str) -> None:
         """Start a run, shut before its first step. Raises RefusedError: 409 while another goes on."""
@@ -95,10 +98,11 @@ class Training:
             raise RefusedError(422, "bad parameter", "data folder", "none was given", "start serve with --data FOLDER")
         if self._home is None:
             self._home = Path(tempfile.mkdtemp(prefix="vgglass-learning-"))
-        elif self.lesson.number:
+        else:  # the run before is the server's own too
             shutil.rmtree(self.run, ignore_errors=True)
         self._told = {}
         self.lesson = Lesson(self.lesson.number + 1, experiment, data, "paused")
+        self._run = self._home / f"run-{self.lesson.number}"
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "vgglass.server.learner", stdin=PIPE, stdout=PIPE, stderr=DEVNULL,

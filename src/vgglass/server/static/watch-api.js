@@ -3,7 +3,7 @@ import { floats, json, lines, query, request } from "./http.js";
 
 /** @typedef {keyof import("./words.js").Words["watch"]["experiments"]} Experiment */
 /** @typedef {"digits" | "folder"} Data */
-/** @typedef {"none" | "running" | "paused" | "finished" | "stopped" | "failed"} RunState */
+/** @typedef {"none" | "running" | "paused" | "finished" | "stopped" | "failed" | "recorded"} RunState */
 /** @typedef {"pause" | "go" | "step" | "stop"} Command */
 /** What the curves show of a point; a loss that is not finite is null.
  * @typedef {{step: number, loss: number | null, accuracy: number, dead: number}} Judged */
