@@ -1,7 +1,7 @@
 """The process that trains for the page: `python -m vgglass.server.learner`.
 
-Its first line on standard input is the job as JSON, each later one a command: pause, go, step. Where standard input
-ends, the server has gone: it removes the run's folder and leaves. A line of JSON on standard output says how it ended.
+Its first line on standard input is the job as JSON, each later one a command: pause, go, step. Standard input ends with
+the server: then the server's folder is removed, and this process leaves. It prints one line of JSON: how it ended.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -68,7 +69,7 @@ def _listen(valve: Valve, out: str) -> None:
     """Obey until standard input ends."""
     for line in sys.stdin:
         valve.obey(line.strip())
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(Path(out).parent, ignore_errors=True)
     os._exit(1)
 
 
