@@ -8,8 +8,9 @@ import json
 import math
 import os
 import shutil
-import sys
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ class Valve:
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.readline())
+    lines = _lines()
+    job = json.loads(next(lines))
     os.nice(NICE)
     valve = Valve()
-    threading.Thread(target=_listen, args=(valve, job["out"]), daemon=True).start()
+    threading.Thread(target=_listen, args=(lines, valve, job["out"]), daemon=True).start()
     print(json.dumps(_train(job, valve)), flush=True)
 
 
@@ -65,12 +67,22 @@ def _train(job: dict[str, Any], valve: Valve) -> dict[str, str]:
     return {"state": "finished", "error": ""}
 
 
-def _listen(valve: Valve, out: str) -> None:
-    """Obey until standard input ends."""
-    for line in sys.stdin:
-        valve.obey(line.strip())
+def _lines() -> Iterator[str]:
+    """The lines of standard input, read past sys.stdin: a thread that waits in it holds its lock, and a forked worker,
+    which closes it, would wait for that for ever.
+    """
+    rest = b""
+    while data := os.read(0, 4096):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode() for line in whole)
+
+
+def _listen(lines: Iterator[str], valve: Valve, out: str) -> None:
+    """Obey until standard input ends; then end with all workers, whose group this process leads."""
+    for line in lines:
+        valve.obey(line)
     shutil.rmtree(Path(out).parent, ignore_errors=True)
-    os._exit(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
