@@ -34,7 +34,8 @@ def small_picture(square: Pixels) -> Features:
     places = np.add.reduceat(np.add.reduceat(grey, edges, 0), edges, 1)
     counts = np.diff(np.append(edges, len(grey)))
     places /= np.outer(counts, counts)
-    return unit((places - places.mean()).astype(np.float32).reshape(1, -1))[0]
+    found: Features = unit((places - places.mean()).astype(np.float32).reshape(1, -1))[0]
+    return found
 
 
 def near_pairs(rows: Features, pictures: Features, new: int) -> list[tuple[int, int]]:

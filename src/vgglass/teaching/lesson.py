@@ -86,15 +86,16 @@ class Lesson:
         items = tuple(item for item in here if item.digest in self._rows)
         waiting = tuple(item for item in here if item.digest not in self._rows)
         classes = tuple(self.folder.classes)
-        counts = {item.label for item in items}
-        heard = tuple(name for name in classes if name in counts)
+        present = {item.label for item in items}
+        heard = tuple(name for name in classes if name in present)
         if heard != self.learned.heard:
             self.familiarity = None  # it is judged anew
         if len(heard) < 2:
             self.learned = Learned(items, waiting, classes, heard, asked=self._first(items))
             return self.learned
         taught = [index for index, item in enumerate(items) if item.label is not None]
-        labels = np.array([heard.index(items[index].label or "") for index in taught], np.int64)
+        rows = {name: row for row, name in enumerate(heard)}
+        labels = np.array([rows[items[index].label or ""] for index in taught], np.int64)
         groups = self._groups([items[index] for index in taught])
         features = self.features(items)
         head = ridge.fit(features[taught], labels, groups, len(heard))

@@ -57,8 +57,8 @@ def fit(features: Features, labels: Integers, groups: Integers, classes: int) ->
     share = vectors.T @ y
     penalty, left_out, temperature = USUAL, None, USUAL_TEMPERATURE
     if _can_leave_out(labels, groups, classes):
-        several = _several(groups)
-        tried = {penalty: _residuals(vectors, values, share, y, several, penalty) for penalty in PENALTIES}
+        squares, several = vectors**2, _several(groups)
+        tried = {penalty: _residuals(vectors, squares, values, share, y, several, penalty) for penalty in PENALTIES}
         penalty = min(tried, key=lambda each: float((tried[each] ** 2).sum()))
         left_out = (targets - tried[penalty] / roots) * (lengths / lengths.mean())
         temperature = _temperature(left_out, labels)
@@ -91,12 +91,13 @@ def _several(groups: Integers) -> list[NDArray[np.intp]]:
 
 
 def _residuals(
-    vectors: Numbers, values: Numbers, share: Numbers, y: Numbers, several: list[NDArray[np.intp]], penalty: float
-) -> Numbers:
+    vectors: Numbers, squares: Numbers, values: Numbers, share: Numbers, y: Numbers, several: list[NDArray[np.intp]],
+    penalty: float,
+) -> Numbers:  # fmt: skip
     """Residuals (n, K) of each group by the fit without it: (I - H_gg)^-1 times those of the fit with it."""
     kept = values / (values + penalty)
     residual = y - vectors @ (kept[:, None] * share)
-    found: Numbers = residual / (1 - (vectors**2) @ kept)[:, None]
+    found: Numbers = residual / (1 - squares @ kept)[:, None]
     for members in several:
         part = vectors[members]
         found[members] = np.linalg.solve(np.eye(len(members)) - (part * kept) @ part.T, residual[members])
