@@ -115,8 +115,8 @@ def test_who_is_asked_about_is_uncertain_and_apart() -> None:
 
 
 def test_suspects_come_by_how_sure_the_other_class_is() -> None:
-    logits = np.log([[0.2, 0.8], [0.9, 0.1], [0.45, 0.55], [0.5, 0.5]])
-    assert choosing.suspects(logits, np.zeros(4, np.int64)).tolist() == [0, 2]
+    logits = np.log([[0.45, 0.55, 0.001], [0.9, 0.05, 0.05], [0.2, 0.8, 0.001], [0.3, 0.4, 0.3]])
+    assert choosing.suspects(logits, np.zeros(4, np.int64)).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(("right", "groups", "known"), [(8, 8, False), (9, 9, True), (15, 30, False), (20, 40, True)])

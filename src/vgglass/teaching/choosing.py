@@ -16,6 +16,7 @@ from vgglass.teaching.ridge import Features, Integers, Numbers
 ALIKE, CORRELATED = 0.96, 0.8
 SMALL = 16  # side of the small picture
 ASKED = 12  # images asked about at a time
+SURE = 0.5  # probability from which another class makes a label doubtful
 AMONG = 8  # times as many of the least certain are those they are chosen from
 ROWS = 512  # compared at once
 
@@ -104,12 +105,12 @@ def to_ask(rows: Features, certainty: Numbers) -> list[int]:
 
 
 def suspects(left_out: Numbers, labels: Integers) -> NDArray[np.intp]:
-    """Images that a head fitted without them puts in another class, the most certain first."""
+    """Images for which a head fitted without them says another class rather than all others, the surest first."""
     shares = probabilities(left_out)
     rows = np.arange(len(labels))
-    excess = shares.max(axis=1) - shares[rows, labels]
-    order = np.argsort(-excess, kind="stable")
-    found: NDArray[np.intp] = order[excess[order] > 0]
+    largest = np.where(shares.argmax(axis=1) == labels, 0, shares.max(axis=1))
+    order = np.argsort(shares[rows, labels] - largest, kind="stable")
+    found: NDArray[np.intp] = order[largest[order] > SURE]
     return found
 
 
