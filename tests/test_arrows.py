@@ -18,7 +18,7 @@ ROOT = Path(vgglass.__file__).parent
 LEVELS = (
     ("errors",),
     ("architecture", "files", "images", "locale", "signals", "names", "statistics", "web"),
-    ("learning", "plotting", "preprocess"),
+    ("learning", "notebook", "plotting", "preprocess"),
     ("isolation",),
     ("modelfile",),
     ("drift", "familiarity", "lineage", "model"),

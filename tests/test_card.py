@@ -33,7 +33,11 @@ DATA = {
 
 def record(**about: Any) -> Record:
     found = answers(120, 7).record
-    values = {"data": DATA, "metrics": {"validation": {"top1": 0.9}, "epoch": 3}, "recipe": {"epochs": 5}}
+    values: dict[str, Any] = {
+        "data": DATA,
+        "metrics": {"validation": {"top1": 0.9}, "epoch": 3},
+        "recipe": {"epochs": 5},
+    }
     return replace(found, digest="d" * 64, **(values | about))
 
 

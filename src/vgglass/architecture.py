@@ -6,7 +6,7 @@ Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -355,3 +355,14 @@ def _unknown(name: str) -> UsageError:
     near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3)
     remedy = f"did you mean {' or '.join(near)}" if near else "see the list"
     return UsageError(f"architecture {name!r}", f"not one of {', '.join(names())}", remedy)
+
+
+def options_of_version_1(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A model file's of version 1 as of 2: one multiplier was for all convolutions, and the head was the paper's."""
+    kept = {name: value for name, value in options.items() if name != "width"}
+    return kept | {"widths": scaled_widths(options["column"], options["width"]), "head": "vgg"}
+
+
+def options_of_version_2(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of version 2 as of 3: one number was the outputs of both fc6 and fc7, and neither was factorised."""
+    return dict(options) | {"hidden": (options["hidden"],) * 2, "ranks": (0, 0)}

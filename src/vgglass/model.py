@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vgglass import architecture as family
+from vgglass import notebook
 from vgglass.architecture import SMALLEST_IMAGE, Architecture, Layer
 from vgglass.errors import UsageError
 from vgglass.modelfile import ModelFile, Record, Weights, golden_images
@@ -44,6 +45,12 @@ class VGG(nn.Module):
 
     `initialisation` is a key of INITIALISATIONS. The softmax `prob` is a module as well, but `forward` and `dense`
     return logits.
+
+    >>> import torch
+    >>> from vgglass.architecture import Architecture
+    >>> network = vgglass.VGG(Architecture.named("vgg11", width=0.125, classes=10, image_size=32))
+    >>> network(torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 10])
     """
 
     def __init__(self, architecture: Architecture, initialisation: str = "kaiming") -> None:
@@ -56,6 +63,21 @@ class VGG(nn.Module):
         for layer in architecture.layers():
             self.add_module(layer.name, _module(layer, architecture.dropout))
         INITIALISATIONS[initialisation](self)
+
+    def _repr_html_(self) -> str:
+        layers = self.architecture.layers()
+        table = [
+            [layer.name, layer.kind, "×".join(map(str, reversed(layer.output_shape))), layer.parameters]
+            for layer in layers
+            if layer.parameters
+        ]
+        rows = {
+            "architecture": self.architecture.name,
+            "layers": len(layers),
+            "parameters": self.architecture.parameters,
+            "work": self.architecture.multiply_adds,
+        }
+        return notebook.panel("network", rows, [["layer", "kind", "output", "parameters"], *table])
 
     @classmethod
     def from_file(cls, model: ModelFile, *, shared: bool = False) -> "VGG":

@@ -24,7 +24,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from vgglass.architecture import Architecture, Shape, scaled_widths
+from vgglass import notebook
+from vgglass.architecture import Architecture, Shape, options_of_version_1, options_of_version_2
 from vgglass.errors import ModelFileError, UserError
 from vgglass.files import replacing
 from vgglass.images import Pixels
@@ -119,9 +120,9 @@ class Record:
             record = {"familiarity": {}, "attached_digest": "", **record}
         _check_types(cls, record)
         if record["format_version"] == 1:
-            record = {**record, "architecture": _architecture_of_version_1(record["architecture"])}
+            record = {**record, "architecture": options_of_version_1(record["architecture"])}
         if record["format_version"] < 3:
-            record = {**record, "architecture": _architecture_of_version_2(record["architecture"])}
+            record = {**record, "architecture": options_of_version_2(record["architecture"])}
         _check_types(Architecture, record["architecture"])
         _check_types(Preprocessing, record["preprocessing"])
         values = {name: record[name] for name in cls.__dataclass_fields__}
@@ -135,17 +136,6 @@ class Record:
                 "classes": tuple(values["classes"]),
             }
         )
-
-
-def _architecture_of_version_1(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert to version 2: version 1 had one multiplier for all convolutions, and only the paper's head."""
-    kept = {name: value for name, value in options.items() if name != "width"}
-    return kept | {"widths": scaled_widths(options["column"], options["width"]), "head": "vgg"}
-
-
-def _architecture_of_version_2(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert to version 3: version 2 had one number of outputs for fc6 and fc7, and factorised neither."""
-    return dict(options) | {"hidden": (options["hidden"],) * 2, "ranks": (0, 0)}
 
 
 class Mapped:
@@ -192,6 +182,18 @@ class ModelFile:
     golden_logits: NDArray[np.float32]  # N K
     mapped: Mapped | None = None
     attached: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        record, side = self.record, self.record.preprocessing.size
+        rows = {
+            "architecture": record.architecture.name,
+            "classes": f"{len(record.classes):,} ({notebook.listed(record.classes)})",
+            "input": f"{side}×{side}×{record.preprocessing.channels}",
+            "parameters": record.architecture.parameters,
+            "selected": notebook.percent(record.metrics.get("validation", {}).get("top1")),
+            "digest": record.digest or None,
+        }
+        return notebook.panel("model", rows)
 
 
 def save(model: ModelFile, path: Path) -> Record:
@@ -262,11 +264,6 @@ def load_record(path: Path) -> Record:
         raise ModelFileError(path, "its record is not the one that was saved", "write or fetch the file again")
     _check_tensors(path, record, header)
     return record
-
-
-def attached_names(path: Path) -> set[str]:
-    """Names of the arrays attached to a model file, by its header. Raises ModelFileError."""
-    return {name for name in _read_header(path) if name.startswith(ATTACHED)}
 
 
 def is_one(path: Path) -> bool:

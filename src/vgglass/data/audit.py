@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vgglass import images, names
+from vgglass import images, locale, names, notebook
 from vgglass.data.dataset import SPLITS, effective_numbers
 from vgglass.data.duplicates import DuplicateGroups, find_duplicates
 from vgglass.data.examination import Facts
@@ -102,6 +102,12 @@ class Audit:
     @cached_property
     def readable(self) -> list[Entry]:
         return _readable(self.survey)
+
+    def _repr_html_(self) -> str:
+        files, kinds = len(self.survey.entries), locale.words(locale.language(None), "audit")["kinds"]
+        rows = {"folder": self.survey.name, "files": files, "readable": len(self.readable)}
+        found = ([kinds[kind], len(cases), self.is_serious(kind)] for kind, cases in self.findings.items())
+        return notebook.panel("audit", rows, [["finding", "cases", "serious"], *found])
 
     def as_json(self) -> dict[str, Any]:
         counted = Counter(entry.split for entry in self.readable)

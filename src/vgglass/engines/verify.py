@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vgglass import notebook
 from vgglass.engines import NAMES, Engine, Precision
 from vgglass.engines.artifact import Artifact
 from vgglass.engines.selection import Choice, Source, missing, open_engine, runs, supported_precisions
@@ -32,6 +33,16 @@ class Check:
     difference: float
     agreement: float
     speed: float
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "engine": f"{self.engine}, {self.precision}",
+            "difference": self.difference,
+            "bound": self.tolerance,
+            "speed": self.speed,
+            "passed": self.passed,
+        }
+        return notebook.panel("check", rows)
 
     @property
     def tolerance(self) -> float:

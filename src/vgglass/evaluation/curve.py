@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass import notebook
 from vgglass.statistics import RESAMPLES, percentiles
 
 Numbers = NDArray[np.float64]
@@ -60,6 +61,15 @@ class Curve:
     most: str | None
     judged: int
     draws: int
+
+    def _repr_html_(self) -> str:
+        gain, low, high = self.gain
+        forecast = notebook.words()["forecast"]
+        table: list[list[object]] = [["perClass", "top1"]]
+        for point in self.points:
+            images = forecast.format(images=point.images) if point.forecast else f"{point.images:g}"
+            table.append([images, notebook.percent(point.top1, (point.low, point.high))])
+        return notebook.panel("curve", {"gain": notebook.percent(gain, (low, high)), "most": self.most}, table)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

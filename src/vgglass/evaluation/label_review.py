@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass import locale, web
+from vgglass import locale, notebook, web
 from vgglass.data.corrections import COLUMNS, DECISIONS, row_of
 from vgglass.data.dataset import Sample
 from vgglass.errors import ImageError
@@ -82,6 +82,16 @@ class LabelReview:
     def doubtful(self) -> bool:
         """Whether the judges are wrong so often that their suspicions say little."""
         return self.agreeing < DOUBTFUL * self.images
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "folder": self.name,
+            "images": self.images,
+            "agreeing": notebook.percent(self.agreeing / self.images),
+            "suspects": len(self.suspects),
+        }
+        found = ([each.sample.id, each.label, each.suggested, each.score] for each in self.suspects)
+        return notebook.panel("labels", rows, [["file", "label", "suggested", "score"], *found])
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass import notebook
 from vgglass.errors import ImageError, MissingExtraError
 from vgglass.evaluation.headline import Protocol, headline
 from vgglass.evaluation.predictions import Predictions
@@ -71,6 +72,26 @@ class Evaluation:
     selective: Selective | None = None
     folds: "FoldFigures | None" = None
     familiar: Familiar | None = None
+
+    def _repr_html_(self) -> str:
+        caution = notebook.words()["cautions"].get(self.used_for)
+        rows: dict[str, object] = {"judged": f"{self.split}, {self.images:,}", "caution": caution}
+        rows |= {
+            name: notebook.percent(getattr(self, name), self.intervals.get(name))
+            for name in ("top1", "top5", "balanced_accuracy")
+        }
+        rows |= {"macro_f1": self.macro_f1, "auc": self.auc, "ece": notebook.percent(self.calibration.ece)}
+        return notebook.panel("evaluation", rows, self._class_table())
+
+    def _class_table(self) -> list[list[object]]:
+        """The confusion matrix of few classes; of many the recall, the lowest first."""
+        if len(self.per_class) <= notebook.MOST_ROWS:
+            names = [row.name for row in self.per_class]
+            counts = [[name, *row] for name, row in zip(names, self.confusion.tolist(), strict=True)]
+            return [["truth", *names], *counts]
+        known = sorted((row for row in self.per_class if row.recall is not None), key=lambda row: row.recall or 0)
+        rows: list[list[object]] = [[row.name, notebook.percent(row.recall), row.images] for row in known]
+        return [["class", "recall", "images"], *rows]
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"confusion": self.confusion.tolist()}

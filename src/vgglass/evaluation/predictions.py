@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vgglass import notebook
 from vgglass.images import Pixels
 from vgglass.inference.views import View
 from vgglass.modelfile import Record
@@ -107,6 +108,18 @@ class Comparison:
     @property
     def is_larger_than_chance(self) -> bool:
         return self.p < CHANCE
+
+    def _repr_html_(self) -> str:
+        gain, low, high = self.difference
+        rows = {
+            "judged": f"{self.split}, {self.images:,}",
+            "first": notebook.percent(self.top1[0]),
+            "second": notebook.percent(self.top1[1]),
+            "difference": notebook.percent(gain, (low, high)),
+            "p": self.p,
+            "chance": self.is_larger_than_chance,
+        }
+        return notebook.panel("comparison", rows)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"larger_than_chance": self.is_larger_than_chance, "unknown": dict(self.unknown)}

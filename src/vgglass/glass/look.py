@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass.glass import attribution, sanity, sheets
+from vgglass import notebook
+from vgglass.glass import attribution, sanity
 from vgglass.glass.ablation import Ablation, Effect, rank, require_before_prob
 from vgglass.glass.attribution import Attribution, ClassMap, class_map
 from vgglass.glass.dense import ScoreMap, score_map, scored_size
@@ -123,8 +124,15 @@ class Look:
             result["parent"] = self.parent.as_json()
         return result
 
-    def _repr_png_(self) -> bytes:
-        return sheets.as_png(sheets.photograph(self.subject.square))
+    def _repr_html_(self) -> str:
+        rows = {
+            "image": self.subject.name,
+            "architecture": self.subject.network.architecture.name,
+            "layers": len(self.layers),
+            "target": self.subject.record.classes[self.target],
+        }
+        top = [[name, notebook.percent(share)] for name, share in self.top]
+        return notebook.panel("look", rows, [["class", "probability"], *top], self.subject.square)
 
 
 def look(subject: Subject, wanted: LookOptions | None = None) -> Look:

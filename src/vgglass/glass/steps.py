@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vgglass import architecture as family
+from vgglass import notebook
 from vgglass.architecture import Layer
 from vgglass.glass.operations import Geometry, Numbers, Window, pooled, window, winners
 from vgglass.glass.subject import Subject, untouched
@@ -260,6 +261,16 @@ class Arithmetic:
     def agrees(self) -> bool:
         return self.difference <= self.bound
 
+    def _repr_html_(self) -> str:
+        row, column = self.position
+        rows: dict[str, object] = {"layer": self.layer.name, "channel": self.channel, "position": f"{row}, {column}"}
+        rows |= {name: value for name, value in vars(self.terms).items() if isinstance(value, float)}
+        rows |= {"recomputed": f"{self.recomputed:.9g}", "network": f"{self.network:.9g}", "agrees": self.agrees}
+        if not isinstance(self.terms, Convolution):
+            return notebook.panel("step", rows)
+        caption, products = _products(self.terms)
+        return notebook.panel("step", rows | {caption: ""}, [[""] * len(products[0]), *products])
+
     def as_json(self) -> dict[str, Any]:
         """Return every term and figure."""
         return {
@@ -276,6 +287,14 @@ class Arithmetic:
 
     def __str__(self) -> str:
         return f"recomputed = {self.recomputed:.9g}  network = {self.network:.9g}  difference = {self.difference:.2g}"
+
+
+def _products(terms: Convolution) -> tuple[str, list[list[str]]]:
+    """A convolution's products in the channel that contributes most, as a notebook shows them; and a caption."""
+    channel = int(np.abs(terms.channel_sums).argmax())
+    pairs = zip(terms.seen.values[channel], terms.kernel[channel], strict=True)
+    rows = [[f"{value:.3g} × {weight:.3g}" for value, weight in zip(*pair, strict=True)] for pair in pairs]
+    return notebook.words()["labels"]["strongest"].format(channel=channel), rows
 
 
 def step(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgglass import drift
+from vgglass import drift, notebook
 from vgglass.data.loader import prefetch
 from vgglass.drift import TrainingRecord
 from vgglass.engines import Engine
@@ -203,6 +203,13 @@ class Prediction:
     distance: float | None = None
     brightness: float | None = None
     sharpness: float | None = None
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "image": self.shown, "error": self.error or None, "unsure": self.unsure, "unfamiliar": self.unfamiliar
+        }  # fmt: skip
+        top = [[name, notebook.percent(share)] for name, share in self.top]
+        return notebook.panel("prediction", rows, [["class", "probability"], *top])
 
     def as_json(self) -> dict[str, Any]:
         """Without what the model can't tell."""

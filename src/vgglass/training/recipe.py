@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from vgglass import notebook
 from vgglass.architecture import Architecture
 from vgglass.data.augment import AUGMENTATIONS
 from vgglass.engines import NAMES
@@ -135,6 +136,12 @@ class Recipe:
     all_reduce: str = "plain"
     sync_batch_norm: bool = False
     seed: int = 0
+
+    def _repr_html_(self) -> str:
+        usual = Recipe()
+        rows = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        changed = [[name, str(value)] for name, value in rows if value != getattr(usual, name)]
+        return notebook.panel("recipe", {"usual": ""}, [["field", "value"], *changed])
 
     def __post_init__(self) -> None:
         for field in fields(self):

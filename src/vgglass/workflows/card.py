@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import safetensors
+
 from vgglass import drift, modelfile
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile, Record
@@ -94,7 +96,14 @@ def _subject(
     if isinstance(model, ModelFile):
         known, name = set(model.attached), record.architecture.name
     else:
-        known = modelfile.attached_names(Path(model)) if Path(model).suffix == ".safetensors" else set()
-        name = Path(model).name
+        known, name = _tensors(Path(model)), Path(model).name
     drifts = any(each.startswith(drift.PREFIX) for each in known)
     return Subject(name, record, drifts, data, evaluation, robustness)
+
+
+def _tensors(path: Path) -> set[str]:
+    """The names of a model file's arrays, by its header; none of a pretrained name or an exported graph."""
+    if path.suffix != ".safetensors":
+        return set()
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return set(file.keys())

@@ -26,6 +26,10 @@ def check(
     """Audit a folder of class folders, an idx folder or a manifest before training.
 
     recipe, image_size  determine the crop to check; default: the default recipe. Raises DataError, UsageError.
+
+    >>> audit = vgglass.check("photos")
+    >>> len(audit.readable), audit.serious
+    (360, False)
     """
     from vgglass.data import sources
     from vgglass.data.audit import audit

@@ -27,6 +27,9 @@ def clip(run: str | Path, out: str | Path, *, lang: str | None = None) -> Path:
     """Draw the record that `train --watch` left in a run's folder as a GIF; return its path.
 
     Raises UsageError for a name that does not end in .gif, TrainingError where there is no record.
+
+    >>> vgglass.clip("runs/mine", "learning.gif").name
+    'learning.gif'
     """
     out, place = Path(out), Learning(Path(run))
     if out.suffix.lower() != ".gif":

@@ -38,6 +38,10 @@ def curve(
     source  as `labelled_features` takes it, with preprocessing and workers
     seed    of the draws
     The folder is divided as for training; validation and test images judge. Raises DataError for too few images.
+
+    >>> found = vgglass.curve("photos", "runs/digits/best.safetensors")
+    >>> [point.images for point in found.points if not point.forecast]
+    [2.0, 4.0, 8.0, 16.0, 25.6]
     """
     require_torch("learning curves")
     from vgglass.evaluation.curve import learning_curve

@@ -38,6 +38,10 @@ def evaluate(
 
     folds, repeats  judge the fit of the model's head in place of the model: arguments then as `predictions_in_folds`
     The cards of a single model are renewed, where `card_folder` says so.
+
+    >>> found = vgglass.evaluate("runs/digits/best.safetensors", "photos", split="all")
+    >>> found.images, found.top1 > 0.5
+    (360, True)
     """
     from vgglass.evaluation import metrics
 
@@ -180,7 +184,12 @@ def compare(
     console: Console | None = None,
     **how: Any,
 ) -> "Comparison":
-    """Compare two models on the same images of their common classes; arguments: `predictions_on_split`."""
+    """Compare two models on the same images of their common classes; arguments: `predictions_on_split`.
+
+    >>> found = vgglass.compare("runs/mine/best.safetensors", "runs/digits/best.safetensors", "photos", split="all")
+    >>> found.images, found.is_larger_than_chance
+    (360, True)
+    """
     from vgglass.data.loader import original
     from vgglass.evaluation import metrics
     from vgglass.evaluation.predictions import compare_predictions

@@ -73,6 +73,10 @@ def export(
     int8_images  a folder of images to calibrate an int8 graph; its agreement with float32 on held-out ones is returned
     force      keep an int8 graph even below LEAST_AGREEMENT
     Raises UsageError, DataError, ModelFileError, MissingExtraError.
+
+    >>> checks, _ = vgglass.export("runs/digits/best.safetensors", "digits.xml")
+    >>> all(check.passed for check in checks)
+    True
     """
     from vgglass.engines import export
 
@@ -85,7 +89,11 @@ def export(
 
 
 def verify(model: Model | Artifact) -> "Iterator[Check]":
-    """Replay the golden inputs of a model file or an exported graph on every installed runtime."""
+    """Replay the golden inputs of a model file or an exported graph on every installed runtime.
+
+    >>> [check.passed for check in vgglass.verify("runs/digits/best.safetensors") if check.engine == "openvino"][0]
+    True
+    """
     from vgglass.engines.verify import verify
 
     return verify(open_source(model))

@@ -39,6 +39,10 @@ def check_labels(
     preprocessing  of those weights, as `starting_model` takes it
     Every image of every split is judged by models that were fitted without it and its near duplicates.
     Raises DataError, ModelFileError, WeightsError, UsageError, TrainingError.
+
+    >>> review = vgglass.check_labels("photos", "runs/digits/best.safetensors")
+    >>> review.images, review.folds
+    (360, 10)
     """
     require_torch("judging labels")
     from vgglass.evaluation import label_review, labels

@@ -28,6 +28,9 @@ def load(model: Model) -> ModelFile:
     """Load a model file by path, or ImageNet weights by name ('vgg16') if already downloaded.
 
     Raises ModelFileError, or WeightsError for weights that are not on this machine (see `pretrained`).
+
+    >>> vgglass.load("runs/digits/best.safetensors").record.architecture.name
+    'vgg11_bn'
     """
     return model if isinstance(model, ModelFile) else modelfile.load(_model_path(model))
 
@@ -119,6 +122,9 @@ def pretrained(name: str, *, download: bool = False, **hooks: Callable[..., Any]
     """Return the cached model file of torchvision's ImageNet weights, downloading and verifying it if allowed.
 
     hooks: approve(address, bytes) -> bool instead of `download`; progress(bytes done, total bytes).
+
+    >>> vgglass.pretrained("vgg16").name
+    'vgg16.safetensors'
     """
     approve = hooks.pop("approve", lambda address, size: download)
     return zoo.pretrained(name, approve, **hooks)
@@ -135,6 +141,11 @@ def engine(
     """Return the function that runs a model: uint8 images (N, H, W, C) in, float32 'fc8', 'fc7' or 'pool5' out.
 
     dense  accept images of any size, with fully connected layers as convolutions: fc8 is then (N, K, rows, columns)
+
+    >>> import numpy as np
+    >>> run = vgglass.engine("runs/digits/best.safetensors")
+    >>> run(np.zeros((2, 32, 32, 1), np.uint8)).shape
+    (2, 10)
     """
     from vgglass.engines.selection import choose, open_engine
 

@@ -52,6 +52,10 @@ def paper(
             all results, paper.md the tables in the language `lang`
     Raises UsageError, DataError or TrainingError before anything is trained; InterruptedRunError on SIGINT and SIGTERM,
     after saving.
+
+    >>> lab = vgglass.paper(columns=["A"], epochs=1, out="runs/paper")
+    >>> [trained.trial.column for trained in lab.trained]
+    ['A']
     """
     require_torch("the paper lab")
     from vgglass.replication.lab import Lab

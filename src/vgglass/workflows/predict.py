@@ -21,6 +21,11 @@ def predict(model: Model | Predictor, paths: Sequence[str | Path], *, top: int =
     """Return one row per image of the given files and folders, in order; an unreadable image's row has the error.
 
     how  views, engine and precision, as `predictor` takes them
+
+    >>> rows = vgglass.predict("runs/digits/best.safetensors", ["photos/3"], top=1)
+    >>> len(rows)
+    37
+    >>> name, probability = rows[0].top[0]
     """
     return list(stream_predictions(model, paths, top=top, **how))
 

@@ -55,6 +55,10 @@ def report(
     robustness  include the accuracy under disturbances
     For an ensemble, explanations and robustness are of the first model.
     Raises DataError, UsageError, MissingExtraError or ModelFileError, and OSError if `path` can't be written.
+
+    >>> found = vgglass.report("runs/digits/best.safetensors", "photos", "report.html", split="all")
+    >>> found.images
+    360
     """
     from vgglass.evaluation import metrics
     from vgglass.evaluation import report as page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from vgglass import modelfile
+from vgglass import modelfile, notebook
 from vgglass.architecture import Architecture
 from vgglass.data.sources import DIGITS
 from vgglass.engines import Precision
@@ -49,6 +49,17 @@ class Shrunk:
     judgement: "Judgement"
     baseline: "Judgement | None"
 
+    def _repr_html_(self) -> str:
+        before, after = self.parent.record.architecture, self.child.record.architecture
+        top1, labels = self.judgement.comparison.top1, notebook.words()["labels"]
+        table = [
+            ["", "parent", "child"],
+            [labels["top1"], *map(notebook.percent, top1)],
+            [labels["parameters"], before.parameters, after.parameters],
+            [labels["work"], before.multiply_adds, after.multiply_adds],
+        ]
+        return notebook.panel("shrunk", {"written": self.path}, table)
+
     def as_json(self) -> dict[str, Any]:
         baseline = {"baseline": self.baseline.as_json()} if self.baseline else {}
         shrunk = self.child.record.recipe["shrunk"]
@@ -85,6 +96,10 @@ def shrink(
     overrides      fields of the recipe 'shrink', by which the narrow network learns from its parent
     Removing channels goes on where a call that was interrupted or killed stopped. Raises UsageError, DataError,
     ModelFileError, TrainingError, MissingExtraError, InterruptedRunError.
+
+    >>> found = vgglass.shrink("runs/digits/best.safetensors", head="pooled", out="small.safetensors")
+    >>> found.child.record.architecture.parameters < found.parent.record.architecture.parameters
+    True
     """
     require_torch("shrinking")
     from vgglass.shrinking.judgement import judge

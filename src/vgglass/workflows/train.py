@@ -58,6 +58,10 @@ def train(
     and a finished one is left unchanged.
     Raises DataError, UsageError or TrainingError before anything is written; InterruptedRunError on SIGINT, SIGTERM
     and SIGHUP, after saving.
+
+    >>> best = vgglass.train("photos", out="runs/mine", image_size=32, width=0.125, epochs=1, watch=True)
+    >>> best.as_posix()
+    'runs/mine/best.safetensors'
     """
     require_torch("training")
     from vgglass.training import checkpoint, distributed, kept, process, run
