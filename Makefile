@@ -6,7 +6,7 @@ WORKERS ?= 2
 # A file's tests share their fixtures, and so a worker; in the order of their names the last files are short ones.
 SHARED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup demo test test-slow check docs mutants bench readme soak wheel lock
+.PHONY: setup demo test test-slow check docs pictures mutants bench readme soak wheel lock
 
 setup: $(READY)
 
@@ -35,6 +35,9 @@ check: setup ## format, lint, types, and which room may import which
 
 docs: setup ## the site in build/docs/html and the notebooks beside it, English and Chinese: every cell is run
 	$(BIN)/python docs/build.py build/docs
+
+pictures: setup ## those of README.md and README.zh-CN.md, taken of the program at work (needs Chromium)
+	$(BIN)/python docs/pictures.py
 
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
 	$(BIN)/vgglass bench

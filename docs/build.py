@@ -1,8 +1,8 @@
 """Build the site and the notebooks: pairs of pages in, HTML and .ipynb in two languages out.
 
-A page is a pair, X.md in English and X.zh-CN.md in Chinese. Its code stands once, in X.md; a line '% cell' of the
-Chinese page stands for the next of its cells. (Sphinx's own translation, by .po files, changes the parsed document and
-not its source: the notebooks for download would stay English.) A line '% commands' or '% python' stands for what
+A page is a pair, X.md in English and X.zh-CN.md in Chinese. Its code stands once, in X.md; a line '% cell' of
+X.zh-CN.md stands for the next of its cells. (Sphinx's own translation, by .po files, changes the parsed document and
+not its source: notebooks for download would stay English.) A line '% commands' or '% python' stands for what
 `reference` writes.
 
     python docs/build.py OUT [PAGE ...]     PAGE: course/02-convolution; without: all
@@ -36,6 +36,7 @@ CELL = re.compile(r"^```\{code-cell\}\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r"^% cell\n", re.MULTILINE)
 GENERATED = re.compile(r"^% (commands|python)\n", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)#:]+?)(?:\.zh-CN)?\.md(#[^)]*)?\)")
+OTHER = re.compile(r" ?\[(?:中文|English)\]\([^)]*\)\n?")  # the sidebar has that link
 SECONDS = 600  # the longest that one cell may take, on a busy machine
 
 
@@ -73,7 +74,7 @@ def linked(text: str, name: str) -> str:
         suffix = ".ipynb" if CELL.search(place.read_text("utf-8")) else ".md"
         return f"]({found[1]}{suffix}{found[2] or ''})"
 
-    return LINK.sub(target, text)
+    return LINK.sub(target, OTHER.sub("", text))
 
 
 def notebook(page: Page, language: str) -> NotebookNode:
