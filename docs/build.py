@@ -16,7 +16,10 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +31,7 @@ from sphinx.cmd.build import build_main
 from traitlets.config import Config
 
 import reference
+from vgglass import course
 
 DOCS = Path(__file__).parent
 LANGUAGES = {"en": ".md", "zh": ".zh-CN.md"}
@@ -118,8 +122,8 @@ def write(name: str, language: str, out: Path) -> None:
         source.with_suffix(".md").write_text(linked(text, name), "utf-8")
         return
     print(f"{name} ({language})", flush=True)
-    blank, work = notebook(page, language), out / "work"
-    work.mkdir(exist_ok=True)
+    blank, work = notebook(page, language), out / "work" / language
+    work.mkdir(parents=True, exist_ok=True)
     place = out / "notebooks" / language / f"{name}.ipynb"
     place.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(blank, place)
@@ -131,30 +135,24 @@ def write(name: str, language: str, out: Path) -> None:
 def build(out: Path, chosen: list[str]) -> int:
     """Build everything, or the chosen pages and those that run nothing. Returns the exit status."""
     shutil.rmtree(out, ignore_errors=True)
-    status = 0
-    for language in LANGUAGES:
-        for name in names():
-            if not chosen or name in chosen or not read(name, language).cells:
-                write(name, language, out)
-        pages = out / "source" / language
-        for notebooks in (out / "notebooks" / language).glob("*"):
-            shutil.copytree(notebooks, pages / "notebooks" / notebooks.name)
-        strict = [] if chosen else ["--fail-on-warning", "--nitpicky"]
-        arguments = [
-            *strict,
-            "--keep-going",
-            "--quiet",
-            "-b",
-            "html",
-            "-c",
-            str(DOCS),
-            "-d",
-            str(out / f"doctrees-{language}"),
-        ]
-        status |= build_main([*arguments, "-D", f"language={'zh_CN' if language == 'zh' else 'en'}", str(pages),
-                              str(out / "html" / language)])  # fmt: skip
+    course.model()  # trained before both languages ask for it
+    with ProcessPoolExecutor(len(LANGUAGES), get_context("spawn")) as pool:
+        states = list(pool.map(partial(build_language, out, chosen), LANGUAGES))
     shutil.copy(DOCS / "static" / "first.html", out / "html" / "index.html")
-    return status
+    return max(states)
+
+
+def build_language(out: Path, chosen: list[str], language: str) -> int:
+    """Build the pages of one language. Returns the exit status."""
+    for name in names():
+        if not chosen or name in chosen or not read(name, language).cells:
+            write(name, language, out)
+    pages = out / "source" / language
+    shutil.copytree(out / "notebooks" / language, pages / "notebooks")
+    strict = [] if chosen else ["--fail-on-warning", "--nitpicky"]
+    options = ["--keep-going", "--quiet", "-b", "html", "-c", str(DOCS), "-d", str(out / f"doctrees-{language}")]
+    code = "zh_CN" if language == "zh" else language
+    return build_main([*strict, *options, "-D", f"language={code}", str(pages), str(out / "html" / language)])
 
 
 def paragraphs(page: Page) -> Iterator[str]:
