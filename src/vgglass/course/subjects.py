@@ -55,5 +55,11 @@ def model() -> Path:
         modelfile.load_record(best)
         return best
     return workflows.train(
-        None, out=folder, overwrite=folder.exists(), console=Console(quiet=True), epochs=EPOCHS, width=WIDTH
+        None,
+        out=folder,
+        overwrite=folder.exists(),
+        console=Console(quiet=True),
+        epochs=EPOCHS,
+        width=WIDTH,
+        precision="float32",
     )
