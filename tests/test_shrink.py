@@ -20,7 +20,8 @@ import vgglass
 from vgglass import modelfile, workflows
 from vgglass.errors import DataError, TrainingError, UsageError
 from vgglass.model import VGG
-from vgglass.shrinking import rounds
+from vgglass.modelfile import ModelFile
+from vgglass.shrinking import heads, rounds
 from vgglass.shrinking.channels import widths
 from vgglass.shrinking.child import kept_of
 
@@ -91,6 +92,29 @@ def test_the_same_call_again_changes_nothing(shrunk: Any, parent: Path) -> None:
     before = shrunk.path.read_bytes()
     again = vgglass.shrink(parent, out=shrunk.path, multiply_adds=0.25, console=QUIET, **SHORT)
     assert again.path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_pooled_head_is_fitted_to_the_features_that_are_left(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[ModelFile, VGG]] = []
+    original = heads.fitted_anew
+
+    def watched(model: ModelFile, *given: Any, **named: Any) -> VGG:
+        seen.append((model, original(model, *given, **named)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(heads, "fitted_anew", watched)
+    pooled = vgglass.shrink(parent, out=tmp_path / "pooled.safetensors", head="pooled", console=QUIET)
+    found = vgglass.shrink(
+        pooled.path, out=tmp_path / "small.safetensors", multiply_adds=0.3, console=QUIET, **(SHORT | {"epochs": 1})
+    )
+    ((learned, network),) = seen  # the last round alone
+    weights = found.child.weights
+    changed = {name for name, array in weights.items() if not np.array_equal(array, learned.weights[name])}
+    assert changed == {"fc8.weight", "fc8.bias"}
+    assert all(np.array_equal(weights[name], array) for name, array in network.weights().items())
 
 
 @pytest.mark.slow

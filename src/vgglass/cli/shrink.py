@@ -59,7 +59,7 @@ def shrink(
     """
     from vgglass import workflows
 
-    workflows.prepare_process()
+    workflows.prepare_process(keep_memory=False)
     streams.narrate()
     source = fetched(model, download)
     said = output.console(stderr=json)

@@ -16,9 +16,11 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile, Weights
 from vgglass.shrinking.child import descendant
 from vgglass.training import fitted, transfer
-from vgglass.training.feature_cache import Extractors
+from vgglass.training.checkpoint import Run
+from vgglass.training.feature_cache import Averages, Extractors
 from vgglass.training.metrics_log import Display
 from vgglass.training.plan import plan_run
+from vgglass.training.probe import fit_probe
 from vgglass.training.recipe import Recipe
 from vgglass.training.run import describe
 
@@ -112,6 +114,19 @@ def pooled(model: ModelFile, dataset: Dataset, extractors: Extractors, display: 
     found = fitted.fit(dataset, run, model, extractors, None, display)
     about = {"metrics": found.metrics, "data": describe(dataset, selected_on="train")}
     return descendant(model, found.network, {"head": "pooled"}, **about)
+
+
+def fitted_anew(
+    model: ModelFile, samples: Sequence[Sample], run: Run, extractors: Extractors, workers: int | None, display: Display
+) -> VGG:
+    """The network of a model with a pooled head, and fc8 fitted to the labels on the features that it has itself.
+
+    Raises TrainingError for features that do not differ between images.
+    """
+    averages = Averages(model, run, extractors, workers, display)
+    found = fit_probe(*fitted.given_to_fit(samples, averages), run.recipe.seed)
+    weights = model.weights | {"fc8.weight": found.weight, "fc8.bias": found.bias}
+    return VGG.from_weights(model.record.architecture, weights)
 
 
 def whole(weights: Weights, name: str) -> tuple[Matrix, Matrix]:

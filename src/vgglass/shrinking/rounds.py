@@ -104,6 +104,7 @@ class Shrinking:
     speedup      of an architecture beside the parent, measured; None where the cost is not a time
     group        channels that go together
     answers      of a model file, what computes its logits
+    head         of a model file, its network with a head fitted to its own features; None where the head is not pooled
     """
 
     parent: ModelFile
@@ -117,6 +118,7 @@ class Shrinking:
     seed: int
     distillation: Distillation
     answers: Callable[[ModelFile], Extractor]
+    head: Callable[[ModelFile], VGG] | None
     folder: Path
     display: Display
 
@@ -204,6 +206,8 @@ class Shrinking:
             child = self.distillation.train(child, channels, epochs, folder, what)
         about = {name: narrow.record.recipe["shrunk"][name] for name in ("missed", "removed")}
         taught = self._as_file(child, about, {})
+        if epochs and self.head:
+            taught = self._as_file(self.head(taught), about, {})
         if not self.choosing:
             return taught
         return self._as_file(child, about, {"choosing": {"top1": self._accuracy(taught)}})

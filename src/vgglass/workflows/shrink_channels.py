@@ -126,7 +126,7 @@ def _shrinking(
     display: "Display",
 ) -> "Shrinking":  # fmt: skip
     from vgglass.model import VGG
-    from vgglass.shrinking import costs, distillation
+    from vgglass.shrinking import costs, distillation, heads
     from vgglass.shrinking.rounds import Shrinking
     from vgglass.training.feature_cache import Cache
 
@@ -143,10 +143,15 @@ def _shrinking(
         cost, speedup = _milliseconds(work, run, parent, display), partial(_speedup, run, parent)
     cache = Cache(parent, run, features, options.workers, display)
     taught = distillation.teacher(VGG.from_file(parent), learning, cache, run.recipe)
+    head = None
+    if parent.record.architecture.head == "pooled":
+        head = partial(
+            heads.fitted_anew, samples=learning, run=run, extractors=features, workers=options.workers, display=display
+        )
     learn = distillation.Distillation(run, learning, taught, options, display, "the same command")
     return Shrinking(
         parent, learning, choosing, goal, cost, speedup, GROUP, run.recipe.epochs, run.recipe.seed, learn,
-        lambda model: features(model, run.feature_engine, run.feature_precision, "fc8"), work, display,
+        lambda model: features(model, run.feature_engine, run.feature_precision, "fc8"), head, work, display,
     )  # fmt: skip
 
 
