@@ -21,9 +21,16 @@ from vgglass import modelfile, workflows
 from vgglass.errors import DataError, TrainingError, UsageError
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
+from vgglass.preprocess import Preprocessing, normalise
 from vgglass.shrinking import heads, rounds
 from vgglass.shrinking.channels import widths
 from vgglass.shrinking.child import kept_of
+from vgglass.shrinking.distillation import Distillation, Teacher
+from vgglass.training.checkpoint import Cadence
+from vgglass.training.metrics_log import Display
+from vgglass.training.run import RunOptions
+from vgglass.workflows import shrink_channels
+from vgglass.workflows.data import read_training_data
 
 QUIET = Console(quiet=True)
 SHORT: dict[str, Any] = {"epochs": 2, "feature_views": 1}
@@ -92,6 +99,21 @@ def test_the_same_call_again_changes_nothing(shrunk: Any, parent: Path) -> None:
     before = shrunk.path.read_bytes()
     again = vgglass.shrink(parent, out=shrunk.path, multiply_adds=0.25, console=QUIET, **SHORT)
     assert again.path.read_bytes() == before
+
+
+def test_few_images_are_drawn_again_to_fit_layers_to(parent: Path) -> None:
+    """Five images twelve times: two whole views after the two that it learns from, and two images of a third."""
+    dataset, display = read_training_data(None, QUIET), Display(QUIET)
+    run = shrink_channels._planned(modelfile.load(parent), "parent", dataset, {}, display)
+    samples, teacher = dataset.split("train")[:5], Teacher([np.zeros((5, 64, 1, 1), np.float32)] * 2, [])
+    learn = Distillation(run, samples, teacher, RunOptions(Cadence("5m"), workers=0), display, "")
+    found = torch.cat(list(learn.drawn(samples, 12)))
+    with learn._loader(samples, Preprocessing.from_json(run.preprocessing)) as loader:
+        views = [torch.from_numpy(np.concatenate([b.images for b in loader.in_order(view)])) for view in range(5)]
+    assert not any(torch.equal(views[2], other) for other in (*views[:2], *views[3:]))
+    wanted = torch.from_numpy(normalise(torch.cat(views[2:]).numpy(), Preprocessing.from_json(run.preprocessing)))
+    assert torch.equal(found, wanted[:12])
+    assert list(learn.drawn(samples, 0)) == []
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network (arXiv 
 2015, FitNets (arXiv 1412.6550), for the layer in between. n images, N of a batch, K classes, k side of pool5's output.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,17 +108,31 @@ class Distillation:
                     progress.epoch, progress.step, progress.loss = progress.epoch + 1, 0, 0.0
         return weights.as_network()
 
+    def drawn(self, samples: Sequence[Sample], count: int) -> Iterator[Tensor]:
+        """So many augmented views of samples in turn, normalised (N, C, S, S); other ones than it learns from."""
+        record = Preprocessing.from_json(self.run.preprocessing)
+        for view in itertools.count(len(self.teacher.pool5)):
+            part = samples[:count]
+            if not part:
+                return
+            with self._loader(part, record) as loader:
+                for batch in loader.in_order(view):
+                    yield torch.from_numpy(normalise(batch.images, record)).to(device())
+            count -= len(part)
+
     def _first_images(self, record: Preprocessing) -> Tensor:
         batch = next(evaluation_batches(self.samples[: transfer.SCALE_IMAGES], record, transfer.SCALE_IMAGES))
         return torch.from_numpy(normalise(batch.images, record))
 
     def _feed(self, record: Preprocessing, weights: Weights) -> ImageBatches:
+        return ImageBatches(self._loader(self.samples, record), (), record, device(), weights.dtype)
+
+    def _loader(self, samples: Sequence[Sample], record: Preprocessing) -> TrainingLoader:
         recipe = self.run.recipe
-        loader = TrainingLoader(
-            self.samples, record, self.run.batch_size, recipe.augmentation, recipe.seed,
+        return TrainingLoader(
+            samples, record, self.run.batch_size, recipe.augmentation, recipe.seed,
             colours=feature_cache.colours(self.run), workers=self.options.workers,
         )  # fmt: skip
-        return ImageBatches(loader, (), record, device(), weights.dtype)
 
     def _batches(
         self, feed: ImageBatches, progress: Progress, channels: Indices
