@@ -110,11 +110,11 @@ def _add_layers(routes: APIRouter, subjects: Sessions) -> None:
     async def layers(request: Request, digest: Digest) -> Response:
         return json_response(await subjects.run_on_walk(request, digest, glass_json.strip))
 
-    @routes.get("/images/{digest}/walk", summary="Every layer in short, as JSON lines, each as it is computed")
+    @routes.get("/images/{digest}/walk", summary="Every layer in short, as JSON lines: lists of those just computed")
     async def walk(request: Request, digest: Digest) -> Response:
         session = subjects.session
         views = await subjects.run(request, lambda: session.begin(digest).as_computed())
-        return _lines(subjects.iterate(request, map(glass_json.summary, views), slow=False))
+        return _lines(subjects.iterate(request, glass_json.summaries(views), slow=False))
 
     @routes.get("/images/{digest}/limit", summary="The end of a colour scale that all layers share")
     async def limit(request: Request, digest: Digest) -> Response:

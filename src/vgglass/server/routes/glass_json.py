@@ -5,7 +5,8 @@ Every number that the page shows is computed on the server.
 
 import base64
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ TOP = 5
 THUMBNAIL = 56  # maximum side in pixels
 WINDOWS = 16  # channels of pool5 whose kernel to send, of a fully connected output that spans it
 LARGEST = 40  # number of contributions to a fully connected output to send
+TOGETHER = 0.03  # seconds
 LEVELS = 127  # quantisation levels of a picture on either side of zero
 
 
@@ -93,6 +95,18 @@ def strip(walk: "ForwardPass") -> list[dict[str, Any]]:
 def summary(found: "LayerView") -> dict[str, Any]:
     """Return the statistics of a layer and a thumbnail of its strongest map."""
     return _statistics(found) | {"thumbnail": _thumbnail(found)}
+
+
+def summaries(views: "Iterator[LayerView]") -> "Iterator[list[dict[str, Any]]]":
+    """Yield the layers computed within TOGETHER seconds: a turn of the thread for each would take longer than it."""
+    found, began = list[dict[str, Any]](), time.perf_counter()
+    for view in views:
+        found.append(summary(view))
+        if time.perf_counter() - began > TOGETHER:
+            yield found
+            found, began = [], time.perf_counter()
+    if found:
+        yield found
 
 
 def layer(found: "LayerView") -> dict[str, Any]:

@@ -66,10 +66,9 @@ export async function putImage(body, sample = "", chosen = STRONGEST) {
 /** Take in each layer as the server has computed it. @param {import("./api.js").ImageAnswer} image
  * @param {AbortSignal} signal */
 const followWalk = (image, signal) => attempt("photo", async () => {
-  for await (const summary of fetchWalk(image, signal)) {
+  for await (const computed of fetchWalk(image, signal)) {
     if (image !== get().image) return;
-    patch({ summaries: [...get().summaries, summary] });
-    if (summary.name === "prob") performance.mark("walked");
+    patch({ summaries: [...get().summaries, ...computed] });
   }
 });
 

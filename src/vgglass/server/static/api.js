@@ -186,7 +186,7 @@ export async function predict(body) {
 export const fetchPicture = async image => (await request(IMAGES + image.id + "/picture")).blob();
 
 /** Every layer as it is computed. @param {Id} image @param {AbortSignal} signal
- * @returns {AsyncGenerator<LayerSummary, void>} */
+ * @returns {AsyncGenerator<LayerSummary[], void>} */
 export const fetchWalk = (image, signal) => lines(IMAGES + image.id + "/walk", { signal });
 
 /** @param {Id} image @param {string} layer @param {AbortSignal} signal @returns {Promise<LayerFigures>} */

@@ -1,5 +1,5 @@
 // Colour mapping with the same palettes as the server's pictures.
-import { context2d } from "./element.js";
+import { context2d, sized } from "./element.js";
 
 const COLOURS = 224;
 const LEVELS = 127;
@@ -58,8 +58,7 @@ export function glow(picture) {
 /** @param {HTMLCanvasElement} canvas
  * @param {readonly string[]} labels of the left end, the middle, the right end @param {boolean} signed */
 export function drawLegend(canvas, labels, signed) {
-  const context = context2d(canvas), { width, height } = canvas, ink = getComputedStyle(canvas).color;
-  context.clearRect(0, 0, width, height);
+  const [width, height] = [200, 30], context = sized(canvas, width, height), ink = getComputedStyle(canvas).color;
   const ramp = Float32Array.from({ length: width }, (_, i) => (signed ? (2 * i) / (width - 1) - 1 : i / (width - 1)));
   context.drawImage(bitmap(coloured(ramp, 0, width, 1, signed), width, 1), 0, 0, width, 14);
   context.fillStyle = ink;

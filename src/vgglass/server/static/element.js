@@ -57,8 +57,8 @@ export function context2d(canvas) {
  * @returns {CanvasRenderingContext2D} cleared, in CSS pixels */
 export function sized(canvas, width, height) {
   const ratio = devicePixelRatio;
-  canvas.width = Math.max(1, Math.round(width * ratio));
-  canvas.height = Math.max(1, Math.round(height * ratio));
+  canvas.width = Math.max(1, Math.ceil(width * ratio));
+  canvas.height = Math.max(1, Math.ceil(height * ratio));
   canvas.style.width = width + "px";
   canvas.style.height = height + "px";
   const context = context2d(canvas);

@@ -45,6 +45,7 @@ class FeatureGrid extends PageElement {
     });
     this.#canvas.addEventListener("click", event => this.#at(event, chooseCell));
     this.#canvas.addEventListener("keydown", event => this.#move(event));
+    new ResizeObserver(() => this.#reveal()).observe(this.child(".scroller", HTMLElement));
     let timer = 0;
     addEventListener("resize", () => {
       clearTimeout(timer);

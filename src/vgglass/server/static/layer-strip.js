@@ -80,7 +80,9 @@ class LayerStrip extends PageElement {
   }
 
   #arrive() {
-    byId("opened", HTMLElement).focus({ preventScroll: innerWidth > 1100 });
+    const opened = byId("opened", HTMLElement);
+    opened.focus({ preventScroll: true });
+    if (innerWidth <= 1100) opened.scrollIntoView();
     this.#focused = "";
   }
 
