@@ -37,7 +37,7 @@ docs: setup ## the site in build/docs/html and the notebooks beside it, English 
 	$(BIN)/python docs/build.py build/docs
 
 pictures: setup ## those of README.md and README.zh-CN.md, taken of the program at work (needs Chromium)
-	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/screenshots.py
 
 bench: setup ## this machine against torchvision and a bare decode loop, in one run; what the glass takes, and the server
 	$(BIN)/vgglass bench

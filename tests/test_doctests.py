@@ -33,7 +33,7 @@ def folder(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in NAMES])
 def test_the_example_runs(folder: Path, name: str) -> None:
     finder = doctest.DocTestFinder(recurse=False)
-    found = finder.find(getattr(vgglass, name), name, module=False, globs={"vgglass": vgglass})  # type: ignore[arg-type]
+    found = finder.find(getattr(vgglass, name), name, module=False, globs={"vgglass": vgglass})
     assert sum(len(each.examples) for each in found) > 0, "a public name has an example"
     said: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from pages import DROP, open_layer, save_named, visit
+from pages import DROP, open_layer, save_named, visit, watched
 from served import Served
-from test_glass_page import watched
 from vgglass import glass
 from vgglass.glass import Subject
 from vgglass.glass.steps import Convolution
