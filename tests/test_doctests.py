@@ -12,7 +12,7 @@ from vgglass import workflows
 
 # Those that use what an earlier one wrote come after it.
 NAMES = ["train", *(name for name in vgglass.__all__ if name != "train")]
-LONG = {"curve", "paper", "shrink"}
+LONG = {"check_labels", "curve", "paper", "shrink"}
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,14 @@
 """Objects in notebooks: their figures as text, names escaped, no request, both languages, light and dark."""
 
 import re
+import warnings
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
+from rich.console import Console
 
 from glass_subjects import CLASSES, model, subject
 from judgements import answers
@@ -15,6 +18,7 @@ from vgglass.evaluation.curve import Curve, Point
 from vgglass.evaluation.predictions import compare_predictions
 from vgglass.inference.predictor import Prediction
 from vgglass.model import VGG
+from vgglass.training.metrics_log import Display
 from vgglass.training.recipe import Recipe
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
@@ -121,6 +125,31 @@ def test_a_long_table_says_how_much_more() -> None:
 def test_a_picture_of_noise_is_within_200_kilobytes() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)
     assert len(notebook.panel("look", {}, picture=noise)) < 200_000
+
+
+def test_a_run_in_jupyter_has_no_bar() -> None:
+    """Without ipywidgets rich would warn at each refresh, which is an error here."""
+    display = Display(Console(force_jupyter=True))
+    with display.run(2, 0):
+        display.step("1/1", 8, 2.3, 0.1, 0.0)
+        display.step("1/1", 8, 2.2, 0.2, 0.0)
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_lines_once_and_objects_as_tables(tmp_path: Path) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    train = f"best = vgglass.train(out={str(tmp_path / 'run')!r}, epochs=2, width=0.0625, batch_size=128)"
+    cells = [nbformat.v4.new_code_cell(code) for code in ("import vgglass", train, "vgglass.load(best)")]
+    found = nbformat.v4.new_notebook(cells=cells)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the kernel's own
+        nbclient.NotebookClient(found, timeout=300, kernel_name="python3").execute()
+    _, trained, loaded = found.cells
+    said = "".join(each.data["text/plain"] for each in trained.outputs if "data" in each)
+    assert [said.count(f"epoch   {number}/2") for number in (1, 2)] == [1, 1]
+    assert "UserWarning" not in said
+    assert "vgg11_bn" in loaded.outputs[0].data["text/html"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

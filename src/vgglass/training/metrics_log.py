@@ -83,6 +83,7 @@ class Display:
             TextColumn(translated("left")),
             console=console,
             transient=True,
+            disable=console.is_jupyter,  # rich would warn at each refresh without ipywidgets; lines are enough
         )
         self._warned: set[str] = set()
         self._recent: deque[tuple[float, int, float, float]] = deque(maxlen=20)

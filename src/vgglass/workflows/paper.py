@@ -54,7 +54,7 @@ def paper(
     after saving.
 
     >>> lab = vgglass.paper(columns=["A"], epochs=1, out="runs/paper")
-    >>> [trained.trial.column for trained in lab.trained]
+    >>> [trained.column for trained in lab.trained]
     ['A']
     """
     require_torch("the paper lab")
