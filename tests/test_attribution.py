@@ -15,6 +15,7 @@ from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, attribution, sanity
 from vgglass.glass.attribution import methods
+from vgglass.glass.preference import preferred, strongest
 from vgglass.glass.subject import untouched
 
 PAPER = Architecture.named("vgg11")
@@ -102,6 +103,21 @@ def test_stages_come_nearer_to_the_whole(here: Subject) -> None:
     assert np.array_equal(maps[-1], glass.attribute(here, "integrated-gradients", 2).map)
     with pytest.raises(UsageError, match="class 99: the classes are numbered"):
         attribution.stages(here, "smoothgrad", 99)
+
+
+def test_an_image_made_for_a_channel_excites_it(here: Subject) -> None:
+    """More than any of the photograph's places does; and it is as large as the field, or the square."""
+    made = preferred(here, "conv2_1", 4)
+    side = glass.receptive_field(here.network.architecture, "conv2_1").size
+    assert made.shape == (side, side, 3)
+    (patch,) = strongest([here], "conv2_1", 4)
+    maps = next(view for view in glass.walk(here) if view.name == "conv2_1").maps[4]
+    assert patch.value == pytest.approx(float(maps.max()), rel=1e-4)
+    assert maps[patch.position] == maps.max()
+    square = np.full((64, 64, 3), 128, np.uint8)
+    square[32 - side // 2 :, 32 - side // 2 :][:side, :side] = made
+    excited = glass.open_subject(model("A", seed=11), square)
+    assert next(view for view in glass.walk(excited) if view.name == "conv2_1").maps[4].max() > maps.mean()
 
 
 WAYS: dict[str, Callable[[Subject], object]] = {

@@ -162,6 +162,7 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text))
         visit(page, server, "#layer=avgpool", "avgpool")
+        page.click("[data-choice=evidence]")
         added = re.compile(r"^✓ mean of 9 places .* = .* logit = ")
         expect(page.locator("#placesSum")).to_have_text(added)
         of_the_sample = page.locator("#placesSum").inner_text()
@@ -182,14 +183,14 @@ def test_the_page_adds_the_places_up(browser: Browser, folder: Path) -> None:
         page.locator("#classMap .choices button").first.click()
         expect(page.locator("#whyLegend")).to_contain_text("” and not “")
         expect(page.locator("#placesSum")).to_contain_text("✓")
-        page.locator("#slide").click()
+        page.click("[data-choice=sliding]")
         expect(page.locator("#slideLegend")).to_contain_text(
             "averaging first and scoring each place first give the same 7"
         )
         expect(page.locator("#classMap")).to_be_hidden()
         page.locator("#language").click()
         expect(page.locator("#denseNote")).to_contain_text("先平均再相乘")
-        page.locator("[data-method=class-map]").click()
+        page.click("[data-choice=evidence]")
         expect(page.locator("#placesSum")).to_contain_text("✓ 9 个位置的平均")
         assert problems == []
         page.close()

@@ -355,3 +355,14 @@ def test_a_phone_keeps_the_photograph_and_opens_a_layer_below_it(browser: Browse
       .filter(([box]) => box.height < 43.5 || box.width < 43.5).map(([, name]) => name)""")
     assert small == []
     context.close()
+
+
+def test_what_a_channel_looks_for_is_shown_on_request(page: Page, server: Served) -> None:
+    visit(page, server, "#layer=conv3_1&channel=2", "conv3_1")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert not any("preferences" in url for url in asked)
+    page.click("#preference")
+    expect(page.locator("#preferred figure").first).to_contain_text("made to excite it")
+    assert page.locator("#preferred figure").count() > 3
+    assert sum("preferences" in url for url in asked) == 1

@@ -19,9 +19,11 @@ from served import JPEG, Reply, Served, encoded
 from vgglass import glass, modelfile
 from vgglass.architecture import Box
 from vgglass.glass import Subject, sheets
+from vgglass.glass.preference import preferred
 from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
+from vgglass.server import samples
 from vgglass.server.refusals import json_response
 from vgglass.server.routes import glass_json
 
@@ -295,6 +297,21 @@ def test_an_attribution_in_stages_ends_as_the_whole(seen: Seen) -> None:
         assert stages[-1]["done"] == stages[-1]["total"]
         last = {name: value for name, value in stages[-1].items() if name not in ("done", "total")}
         assert last == seen.json(f"attributions/{method}?target=1")
+
+
+def test_what_a_channel_looks_for(seen: Seen) -> None:
+    told = seen.json("preferences/conv3_1?channel=2")
+    values = [patch["value"] for patch in told["patches"]]
+    assert values == sorted(values, reverse=True)
+    assert {patch["name"] for patch in told["patches"]} == set(samples.names(CLASSES))
+    sample = told["patches"][0]
+    there = replace(glass.open_subject(seen.file, samples.read(sample["name"])), network=seen.subject.network)
+    maps = next(view for view in glass.walk(there) if view.name == "conv3_1").maps
+    assert sample["value"] == pytest.approx(float(maps[2].max()), rel=1e-3)
+    excited = preferred(seen.subject, "conv3_1", 2)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["png"]))))
+    assert shown.shape[:2] == excited.shape[:2]
+    assert seen.get("preferences/conv3_1?channel=9999").status == 422
 
 
 def test_fc6_is_told_as_a_kernel_over_pool5(seen: Seen) -> None:

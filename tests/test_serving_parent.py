@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from glass_subjects import CLASSES, every_other, model, photograph, shrunk
-from pages import visit
+from pages import open_layer, visit
 from served import JPEG, Served, encoded
 from vgglass import glass, modelfile
 from vgglass.engines.export import export
@@ -129,8 +129,8 @@ def test_the_page_shows_parent_and_child(page: Page, server: Served, folder: Pat
     expect(note).to_contain_text("Without the 8 channels of relu2_1 that were removed")
     expect(note).to_contain_text(f"{100 * parent[::2].sum():.1f} % of the layer's importance")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.click('#strip a[data-layer="fc6"]')
+    open_layer(page, "fc6")
     expect(page.locator("#removed")).to_have_attribute("data-layer", "fc6")
-    page.click('#strip a[data-layer="prob"]')
+    open_layer(page, "prob")
     expect(page.locator("removed-channels")).to_be_hidden()
     expect(page.locator("#by-order")).to_have_value("channel")

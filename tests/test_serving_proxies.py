@@ -134,7 +134,10 @@ def test_the_page_works_below_a_prefix(browser: Browser, local: Served) -> None:
         expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
         noise = np.random.default_rng(0).integers(0, 256, (650, 650, 3), np.uint8)
         page.evaluate(DROP, [base64.b64encode(encoded(noise, "PNG")).decode(), "large.png"])
-        expect(page.locator("#problem")).to_contain_text("A proxy before the server answered 413: its limit on bodies")
+        expect(page.locator("failure-note[place=photo]")).to_contain_text(
+            "A proxy before the server answered 413: its limit on bodies"
+        )
+        page.click("#info")
         page.click("a[data-text=docs]")
         page.click("text=openapi.json")
         assert page.url == f"http://127.0.0.1:{port}/vgg/openapi.json"

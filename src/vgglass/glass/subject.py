@@ -103,8 +103,12 @@ def untouched(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires)
 
 
-def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Path) -> Subject:
+def open_subject(
+    model: ModelFile | str | Path, image: Pixels | bytes | str | Path, *, network: VGG | None = None
+) -> Subject:
     """Decode and preprocess an image (a path, a file's bytes, or uint8 (H, W, C)) as the model does.
+
+    network  the model's, where it is built already
 
     Raises ModelFileError, ImageError, or UsageError for an array of another type or shape.
     """
@@ -123,7 +127,7 @@ def open_subject(model: ModelFile | str | Path, image: Pixels | bytes | str | Pa
         original = read(source, replace(record, jpeg_scaled=False), DECODERS.decode)
     name = source.name if isinstance(source, Path) else "image"
     place = placement(fitted.shape[0], fitted.shape[1], record)
-    return put(VGG.from_file(file), file.record, name, original, place, fit(fitted, record))
+    return put(network or VGG.from_file(file), file.record, name, original, place, fit(fitted, record))
 
 
 def put(network: VGG, record: Record, name: str, original: Pixels, place: Placement, square: Pixels) -> Subject:

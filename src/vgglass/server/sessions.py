@@ -20,7 +20,7 @@ from starlette.requests import Request
 from vgglass.inference.predictor import Predictor
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import placement
-from vgglass.server import middleware
+from vgglass.server import middleware, samples
 from vgglass.server.decoding import DecodedUpload
 from vgglass.server.model_store import ModelStore
 from vgglass.server.refusals import RefusedError
@@ -28,10 +28,13 @@ from vgglass.server.refusals import RefusedError
 if TYPE_CHECKING:
     from vgglass.glass import Subject
     from vgglass.glass.layers import LayerView
+    from vgglass.glass.preference import Patch
+    from vgglass.images import Pixels
     from vgglass.model import VGG, Step
 
 PICTURES = 64 << 20  # bytes of decoded pictures to keep
 WALKS = 2  # images whose layer outputs are kept: the current one and the previous one, or another user's
+PREFERENCES = 256  # channels of which to keep what they look for
 WAITING = 32  # maximum requests queued for a thread
 EXTRA = ("torch", "matplotlib", "captum")
 
@@ -121,6 +124,8 @@ class ModelSession:
             self.parent = ModelSession(predictor, parent, abandoned)
             self.parent._pictures = self._pictures
         self._walks: OrderedDict[str, ForwardPass] = OrderedDict()
+        self._samples: list[Subject] = []
+        self._preferences: OrderedDict[tuple[str, int], tuple[list[Patch], Pixels]] = OrderedDict()
 
     @cached_property
     def networks(self) -> "tuple[VGG, VGG]":
@@ -170,6 +175,23 @@ class ModelSession:
         whole, record = self.picture(digest).whole, self.file.record
         place = placement(*whole.fitted, record.preprocessing)
         return put(self.networks[apart], record, digest, whole.original, place, whole.square)
+
+    def preference(self, layer: str, channel: int) -> "tuple[list[Patch], Pixels]":
+        """Return what a channel looks for, on the samples; computed once, in the slow thread."""
+        from vgglass.glass.preference import preferred, strongest
+        from vgglass.glass.subject import open_subject
+
+        if (layer, channel) not in self._preferences:
+            network = self.networks[True]
+            if not self._samples:
+                for name in samples.names(self.file.record.classes):
+                    opened = open_subject(self.file, samples.read(name), network=network)
+                    self._samples.append(replace(opened, name=name))
+            found = strongest(self._samples, layer, channel), preferred(self._samples[0], layer, channel)
+            self._preferences[layer, channel] = found
+            while len(self._preferences) > PREFERENCES:
+                self._preferences.popitem(last=False)
+        return self._preferences[layer, channel]
 
     def walk(self, digest: str) -> ForwardPass:
         """Return a picture's forward pass, from the cache or computed."""

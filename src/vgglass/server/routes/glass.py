@@ -44,6 +44,7 @@ def router(service: Service) -> APIRouter:
         _add_steps,
         _add_attribution,
         _add_importance,
+        _add_preference,
         _add_parent,
         _add_ablation,
         _add_playground,
@@ -218,6 +219,18 @@ def _add_importance(routes: APIRouter, subjects: Sessions) -> None:
     @routes.get("/images/{digest}/importance", summary="Each channel's share of its layer's importance for a class")
     async def importance(request: Request, digest: Digest, target: Class = None) -> Response:
         return json_response(await subjects.run_slow(request, digest, lambda one: glass_json.importance(one, target)))
+
+
+def _add_preference(routes: APIRouter, subjects: Sessions) -> None:
+    @routes.get("/images/{digest}/preferences/{layer}", summary="What a channel looks for, on the samples")
+    async def preference(request: Request, digest: Digest, layer: Layer, channel: Channel) -> Response:
+        """The strongest patch of each sample, and an image made to excite the channel; the image named matters not."""
+        session = subjects.session
+
+        def found(_: "Subject") -> dict[str, Any]:
+            return glass_json.preference(*session.preference(layer, channel))
+
+        return json_response(await subjects.run_slow(request, digest, found))
 
 
 def _add_parent(routes: APIRouter, subjects: Sessions) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgglass.architecture import SMALLEST_IMAGE, ReceptiveField
+from vgglass.images import Pixels
 from vgglass.lineage import kin, origins
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
     from vgglass.glass.operations import Play
+    from vgglass.glass.preference import Patch
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.steps import Arithmetic
     from vgglass.glass.subject import Subject
@@ -285,6 +287,20 @@ def field(found: "EffectiveField") -> dict[str, Any]:
 def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any]:
     about = {"method": found.method, "layer": found.layer, "target": found.target, "class": classes[found.target]}
     return about | picture(found.map, signed=found.signed)
+
+
+def preference(patches: "list[Patch]", image: Pixels) -> dict[str, Any]:
+    """Return the patches and the image as PNG, in base64; red first."""
+    return {
+        "patches": [{"name": each.name, "value": each.value, "png": _png(each.pixels)} for each in patches],
+        "png": _png(image),
+    }
+
+
+def _png(pixels: Pixels) -> str:
+    from vgglass.glass import sheets
+
+    return _base64(sheets.as_png(sheets.photograph(pixels)))
 
 
 def stage(found: "Stage", classes: tuple[str, ...]) -> dict[str, Any]:

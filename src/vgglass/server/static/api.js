@@ -231,6 +231,14 @@ export const fetchSoftmax = (image, temperature, channel) =>
 export const fetchField = (image, layer, [row, column], signal) =>
   json(IMAGES + image.id + "/fields/" + layer + query({ row, column }), { signal });
 
+/** Patches and an image as PNG in base64.
+ * @typedef {{patches: {name: string, value: number, png: string}[], png: string}} Preference */
+
+/** @param {Id} image @param {string} layer @param {number} channel @param {AbortSignal} signal
+ * @returns {Promise<Preference>} */
+export const fetchPreference = (image, layer, channel, signal) =>
+  json(IMAGES + image.id + "/preferences/" + layer + query({ channel }), { signal });
+
 /** @param {Id} image @param {string} method @param {number | null} target @param {string | null} layer of Grad-CAM
  * @param {AbortSignal} signal @returns {AsyncGenerator<Stage, void>} */
 export const fetchStages = (image, method, target, layer, signal) =>

@@ -3,6 +3,7 @@ import { loadModel, putImage, putNamed, putSample, restoreImage } from "./action
 import { followAddress, readAddress } from "./address.js";
 import "./answer-bars.js";
 import "./channel-map.js";
+import "./channel-preference.js";
 import "./class-attribution.js";
 import "./class-map.js";
 import { markElement } from "./course-view.js";

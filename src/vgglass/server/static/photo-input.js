@@ -4,7 +4,7 @@ import { context2d, PageElement } from "./element.js";
 import { rove, settle } from "./roving.js";
 import { get, patch } from "./store.js";
 import { fill, make } from "./ui.js";
-import { words } from "./words.js";
+import { sampleName, words } from "./words.js";
 
 class PhotoInput extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
@@ -89,12 +89,6 @@ class PhotoInput extends PageElement {
     put(blob);
   }
 }
-
-/** @param {string} name */
-const sampleName = name =>
-  name in words.sampleNames
-    ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
-    : fill(words.digit, { digit: name.split("-")[1] });
 
 /** Open the user's image; one that comes before the model is opened once that has loaded, see main.js.
  * @param {Blob | null | undefined} file */

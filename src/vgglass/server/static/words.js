@@ -1,5 +1,6 @@
 // The page's texts in English and Chinese, served from locale/, and number formatting.
 import { get, patch } from "./store.js";
+import { fill } from "./ui.js";
 
 /**
  * @typedef {object} OfViews texts of views, in files of their own
@@ -52,3 +53,9 @@ export const percent = share => (100 * share).toFixed(1) + (get().language === "
 
 /** @param {readonly number[]} shape W, H, C */
 export const sides = shape => shape.join("×");
+
+/** A sample's name for a person. @param {string} name */
+export const sampleName = name =>
+  name in words.sampleNames
+    ? words.sampleNames[/** @type {keyof typeof words.sampleNames} */ (name)]
+    : fill(words.digit, { digit: name.split("-")[1] });
