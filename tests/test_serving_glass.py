@@ -25,7 +25,7 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.server import samples
 from vgglass.server.refusals import json_response
-from vgglass.server.routes import glass_json
+from vgglass.server.routes import glass_json, step_json
 
 LAYERS = ["conv2_1", "pool2", "fc6", "fc8"]
 
@@ -322,7 +322,7 @@ def test_fc6_is_told_as_a_kernel_over_pool5(seen: Seen) -> None:
     assert terms["channel_sums"] == pytest.approx(products.sum(axis=(1, 2)), abs=1e-6)
     assert np.ravel(terms["places"]) == pytest.approx(products.sum(axis=0).ravel(), abs=1e-6)
     sums = np.abs(terms["channel_sums"])
-    assert [sums[window["channel"]] for window in terms["windows"]] == sorted(sums, reverse=True)[: glass_json.WINDOWS]
+    assert [sums[window["channel"]] for window in terms["windows"]] == sorted(sums, reverse=True)[: step_json.WINDOWS]
     for window in terms["windows"]:
         assert np.multiply(window["values"], window["kernel"]) == pytest.approx(np.array(window["products"]), abs=1e-9)
     assert seen.json("steps/fc8?channel=1")["terms"]["windows"] is None

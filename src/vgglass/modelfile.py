@@ -380,11 +380,8 @@ def _check_tensors(path: Path, record: Record, header: Mapping[str, Any]) -> Non
             continue
         found = (entry["dtype"], tuple(entry["shape"])) if entry else "nothing"
         if found != expected.get(name, "nothing"):
-            raise ModelFileError(
-                path,
-                f"tensor {name!r} should be {expected.get(name, 'absent')} and is {found}",
-                "write or fetch the file again",
-            )
+            rule = f"tensor {name!r} should be {expected.get(name, 'absent')} and is {found}"
+            raise ModelFileError(path, rule, "write or fetch the file again")
 
 
 def golden_images(preprocessing: Preprocessing) -> Pixels:

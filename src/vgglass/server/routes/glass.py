@@ -18,7 +18,7 @@ from vgglass.server.admission import Row, Service
 from vgglass.server.decoding import DecodedUpload
 from vgglass.server.documentation import GLASS_ERRORS, IMAGE
 from vgglass.server.refusals import RefusedError, json_response, plain
-from vgglass.server.routes import glass_json
+from vgglass.server.routes import glass_json, step_json
 from vgglass.server.sessions import ForwardPass, ModelSession, Sessions
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _add_steps(routes: APIRouter, subjects: Sessions) -> None:
     ) -> Response:
         return json_response(
             await subjects.run_on_walk(
-                request, digest, lambda walk: glass_json.arithmetic(walk, layer, channel, (row, column))
+                request, digest, lambda walk: step_json.arithmetic(walk, layer, channel, (row, column))
             )
         )
 
@@ -152,7 +152,7 @@ def _add_steps(routes: APIRouter, subjects: Sessions) -> None:
         temperature: Annotated[float, Query(gt=0, le=1000)] = 1.0, channel: Channel = 0,
     ) -> Response:  # fmt: skip
         return json_response(
-            await subjects.run_on_walk(request, digest, lambda walk: glass_json.softmax(walk, temperature, channel))
+            await subjects.run_on_walk(request, digest, lambda walk: step_json.softmax(walk, temperature, channel))
         )
 
     @routes.get("/images/{digest}/fields/{layer}", summary="Where a position's gradient falls")
