@@ -97,6 +97,7 @@ def notebook(page: Page, language: str) -> NotebookNode:
 def execute(page: Page, blank: NotebookNode, folder: Path) -> NotebookNode:
     """Run a notebook's cells in a folder. An error, a failed assertion or a warning ends the build."""
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm, by way of captum, would like ipywidgets
     with TemporaryDirectory() as sockets:  # no port that others could reach
         config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
         at = {"metadata": {"path": str(folder)}}
