@@ -15,7 +15,7 @@ from string import Formatter
 import vgglass
 
 ROOT = Path(vgglass.__file__).parent
-WORD = re.compile(r"\(?[\"']?[A-Za-z]{2,}(-?[0-9]+|'s|-[a-z]+)?[\"']?[,.:;?)]*")  # no option, no file name
+WORD = re.compile(r"\(?[\"']?([A-Za-z]{2,}|a)(-?[0-9]+|'s|-[a-z]+)?[\"']?[,.:;?)]*")  # no option, no file name
 Part = str | ast.expr  # literal text, or what is put in its place when the program runs
 
 # What no reader of a command sees: help (English alone), OpenAPI's page, SQL, patterns.
@@ -24,8 +24,8 @@ UNSAID_FILES = {
 }  # fmt: skip
 PICTURES = {"plotting.py", "benchmark/picture.py"}  # labels are drawn in one language; whole sentences are printed
 UNSAID_CALLS = {
-    "Annotated", "Console", "FastAPI", "Query", "TypeVar", "cast", "execute", "executemany", "getLogger", "search",
-    "compile", "log", "Typer", "Option", "Argument", "open_group", "startswith", "encode", "Literal", "FastAPIPath",
+    "FastAPI", "Query", "execute", "executemany", "search", "compile", "log", "Typer", "Option", "Argument",
+    "startswith",
 }  # fmt: skip
 UNSAID_KEYWORDS = {"style", "header_style", "help", "summary", "description"}
 UNSAID = {

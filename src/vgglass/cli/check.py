@@ -10,7 +10,7 @@ from vgglass.cli import labels, output
 from vgglass.cli.convert import Download, Preprocessing
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
-from vgglass.locale import words
+from vgglass.locale import spoken, words
 
 if TYPE_CHECKING:
     from vgglass.data.audit import Audit, Case
@@ -139,7 +139,7 @@ def _audit(
 
 
 def _show(audit: "Audit", console: Console) -> None:
-    text, facts = words("en", "audit"), audit.as_json()
+    text, facts = words(spoken(), "audit"), audit.as_json()
     console.print(
         f"{facts['name']}: {facts['files']:,} files, {facts['readable']:,} readable, {facts['bytes'] / 1e6:,.1f} MB",
         style="bold", soft_wrap=True,
@@ -183,5 +183,5 @@ def _line(audit: "Audit", case: "Case", template: str) -> str:
         names = [f"{entry.id} ({audit.label(entry)})" for entry in case.entries[:FILES]]
     more = f" and {len(case.entries) - FILES} more" if len(case.entries) > FILES else ""
     detail = template.format(detail=case.detail) if case.detail else ""
-    changes = ", ".join(words("en", "audit")["copies"][change] for change in case.changes)
+    changes = ", ".join(words(spoken(), "audit")["copies"][change] for change in case.changes)
     return ": ".join(part for part in (" = ".join(names) + more, detail, changes) if part)

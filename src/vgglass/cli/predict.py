@@ -12,6 +12,7 @@ from vgglass.cli import output
 from vgglass.cli.convert import Download, fetched
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
+from vgglass.locale.messages import translated
 
 if TYPE_CHECKING:
     from vgglass.inference import Prediction
@@ -127,7 +128,7 @@ def _show(rows: "Iterator[Prediction]") -> None:
 
 def _cells(row: "Prediction") -> list[str]:
     if row.error:
-        return [row.error, "", ""]
+        return [translated(row.error), "", ""]
     others = ", ".join(f"{output.visible(name)} {share:.3f}" for name, share in row.top[1:3])
     doubt = "unfamiliar: " if row.unfamiliar else "unsure: " if row.unsure else ""
     return [f"{doubt}{output.visible(row.label)}", f"{row.probability:.3f}", others]

@@ -1,25 +1,28 @@
 """What commands and the server say, in Chinese: each sentence by the English template that it was made from.
 
 The English stays where it is said. zh/messages.json maps its template, with the f-string's expressions as {0}, {1}, …,
-to the Chinese one, in which a hole {0:word} takes a word of the program's own, such as the name of a split.
+to the Chinese one, in which a hole {0:own} takes words of the program's own, such as the name of a split.
 tests/test_messages.py holds that no sentence of the source is missing.
 """
 
 import json
 import re
+from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 
 from vgglass.errors import UserError
 from vgglass.locale import spoken
 
-HOLE, HOLES = re.compile(r"\{([0-9])(:word)?\}"), re.compile(r"((?:\{[0-9]\})+)")
+HOLE, HOLES = re.compile(r"\{([0-9])(:own)?\}"), re.compile(r"((?:\{[0-9]\})+)")
+JOINING = {"and", "or", "to", "of", "in"}
 ASIDE = re.compile(r"; |, | \(")
-PLAIN = re.compile(r"[-+]?[\d.,]+[%×]?|(['\"]).*\1")  # a number, or in quotes: no piece of a longer name
-NAME = re.compile(r"[\w ]*")  # what a folder may be called: 'cats and dogs', 'layer 2'
+QUOTED = re.compile(r"(['\"])[^'\"]*\1")  # no piece of a longer name
+PLAIN = re.compile(rf"[-+]?[\d.,]+[%×]?|{QUOTED.pattern}")  # or a number
+NAME = re.compile(r"(\w| (?! ))*")  # what a folder may be called: 'cats and dogs', 'layer 2'
 HAN, LATIN = re.compile("[\u4e00-\u9fff]"), re.compile("[A-Za-z0-9]")
-DEEPEST = 5  # sentences within sentences
+DEEPEST = 6  # sentences within sentences
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,26 @@ class Template:
         pieces = HOLES.split(english)
         return Template(tuple(pieces[::2]), tuple(holes.count("{") for holes in pieces[1::2]), chinese)
 
-    @property
+    @cached_property
     def letters(self) -> int:
-        return sum(letter.isalpha() for text in self.texts for letter in text)
+        """How much of a sentence it accounts for; nothing where it only joins, as '{0} and {1}'."""
+        return 0 if self.only_joins else sum(letter.isalpha() for text in self.texts for letter in text)
 
-    @property
+    @cached_property
     def length(self) -> int:
         return sum(map(len, self.texts))
 
-    @property
+    @cached_property
+    def only_joins(self) -> bool:
+        return len(self.texts) > 1 and all(
+            word in JOINING for text in self.texts for word in re.findall("[A-Za-z]+", text)
+        )
+
+    @cached_property
     def may_be_a_name(self) -> bool:
-        """Whether it has fewer than two words and no punctuation."""
+        """Whether it has fewer than two words and no punctuation, as 'layer {0}'."""
         text = "".join(self.texts)
-        return len(re.findall("[A-Za-z]{2,}", text)) < 2 and bool(NAME.fullmatch(text))
+        return len(re.findall(r"[A-Za-z]{2,}|\ba\b", text)) < 2 and bool(NAME.fullmatch(text))
 
     def values(self, sentence: str) -> list[str] | None:
         """What fills the holes where `sentence` was made from this template, each as short as can be; None if not."""
@@ -82,7 +92,7 @@ def _parted(value: str, holes: int) -> list[str]:
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """Return the Chinese template by the English one, by room; 'joins' of sentences, and 'words' for {0:word}."""
+    """Return the Chinese template by the English one, by room; 'joins' of sentences, and 'words' for {0:own}."""
     found: dict[str, dict[str, str]] = json.loads(
         (files("vgglass.locale") / "zh" / "messages.json").read_text(encoding="utf-8")
     )
@@ -90,9 +100,14 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 @cache
-def _templates() -> list[Template]:
+def _templates() -> dict[str, list[Template]]:
+    """Return the templates by their first letter, '' if they begin with a hole, or by the whole text without one."""
     rooms = catalogue()
-    return [Template.of(*pair) for room in rooms if room != "words" for pair in rooms[room].items()]
+    found: dict[str, list[Template]] = defaultdict(list)
+    for english, chinese in (pair for room in rooms if room != "words" for pair in rooms[room].items()):
+        template = Template.of(english, chinese)
+        found[english if len(template.texts) == 1 else template.texts[0][:1]].append(template)
+    return found
 
 
 def translated(text: str, lang: str | None = None) -> str:
@@ -121,19 +136,25 @@ def _line(line: str, depth: int = 0) -> str:
 def _sentence(english: str, depth: int) -> tuple[str, int]:
     """Return a sentence in Chinese, or as it is if no template made it, and how many letters templates account for.
 
-    depth  in how many sentences it fills a hole: there it might also be a name
+    depth  0; 1 for the value of an error, 2 and more where it fills a hole of another sentence: all these may be names
     """
-    best, length = (english, 0), 0
-    for template in _templates() if depth < DEEPEST else ():
+    best = _list(english, depth)
+    length = 999 if "；" in best[0] else 0  # of two readings that say as much, the list of sentences
+    known = _templates()
+    for template in known.get(english, []) + known.get(english[:1], []) + known[""] if depth < DEEPEST else ():
         values = template.values(english)
         if values is None:
             continue
-        if (depth or not english.isascii()) and template.may_be_a_name and not all(map(PLAIN.fullmatch, values)):
-            continue
-        letters = template.letters + sum(_sentence(value.strip(), depth + 1)[1] for value in values)
+        inside = sum(_sentence(value.strip(), max(depth, 1) + 1)[1] for value in values)
+        plain = bool(values) and all(map((QUOTED if depth > 1 else PLAIN).fullmatch, values))
+        if template.may_be_a_name and not plain:
+            if depth or not english.isascii():
+                continue
+            inside = 0  # no sentence follows upon it: 'layer 2 holds no images' is of a folder of that name
+        letters = template.letters + inside or int(template.only_joins and plain)
         if letters and (letters, template.length) > (best[1], length):
-            best, length = (_filled(template.chinese, values, depth + 1), letters), template.length
-    return best if best[1] or not depth else _list(english, depth)
+            best, length = (_filled(template.chinese, values, max(depth, 1) + 1), letters), template.length
+    return best
 
 
 def _filled(chinese: str, values: list[str], depth: int) -> str:
@@ -141,7 +162,9 @@ def _filled(chinese: str, values: list[str], depth: int) -> str:
 
     def said(hole: re.Match[str]) -> str:
         value = values[int(hole[1])]
-        value = words.get(value, value) if hole[2] else _line(value, depth)
+        if hole[2] and (own := _line(value)) == value:
+            own = " ".join(words.get(word, word) for word in value.split(" "))
+        value = own if hole[2] else _line(value, depth)
         before, after = hole.string[: hole.start()][-1:], hole.string[hole.end() :][:1]
         if before in ("或", "并"):
             value = value.removeprefix("请")  # one 'please' is enough
@@ -159,7 +182,7 @@ def _list(english: str, depth: int) -> tuple[str, int]:
     """Return a list with those of its items in Chinese that are sentences."""
     for mark, chinese_mark in (("; ", "；"), (", ", "，")):
         items = english.split(mark)
-        said = [_sentence(item, depth + 1) for item in items] if len(items) > 1 else []
+        said = [_sentence(item, depth + 1) for item in items] if len(items) > 1 and all(items) else []
         letters = sum(count for _, count in said)
         if letters:
             return (chinese_mark if all(count for _, count in said) else mark).join(text for text, _ in said), letters

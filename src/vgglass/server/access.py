@@ -128,7 +128,7 @@ def with_access_checks(app: ASGIApp, access: Access) -> ASGIApp:
             access.check(scope)
         except RefusedError as refusal:
             scope["state"]["log_fields"]["reason"] = refusal.reason
-            await refusal.response()(scope, receive, sending)
+            await refusal.response(scope)(scope, receive, sending)
             return
         if guest and is_preflight(scope):
             await Response(status_code=204, headers=PREFLIGHT)(scope, receive, sending)

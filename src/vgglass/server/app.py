@@ -108,7 +108,7 @@ def _add_exception_handlers(app: FastAPI) -> None:
     def refuse(request: Request, error: Exception) -> Response:
         refusal = _refusal(request, error)
         request.state.log_fields["reason"] = refusal.reason
-        return refusal.response()
+        return refusal.response(request.scope)
 
     for kind in (RefusedError, UsageError, MissingExtraError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refuse)

@@ -112,7 +112,7 @@ def with_body_limits(app: ASGIApp, bodies: Bodies, require_room: Callable[[], No
                 require_room()
         except RefusedError as refusal:
             scope["state"]["log_fields"]["reason"] = refusal.reason
-            await refusal.response()(scope, receive_tracked, sending)
+            await refusal.response(scope)(scope, receive_tracked, sending)
             return
         try:
             await app(scope, receive_tracked, sending)

@@ -1,4 +1,7 @@
-"""Error responses: an HTTP status, a reason for the metrics, and a sentence with value, rule and remedy."""
+"""Error responses: an HTTP status, a reason for the metrics, and a sentence with value, rule and remedy.
+
+The sentence is English, or Chinese where Accept-Language asks for it first.
+"""
 
 import json
 import math
@@ -6,9 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Scope
 
 from vgglass.errors import UserError
+from vgglass.locale.messages import of_error
 
 
 class RefusedError(UserError):
@@ -24,9 +30,15 @@ class RefusedError(UserError):
         super().__init__(value, rule, remedy)
         self.status, self.reason, self.headers = status, reason, headers or {}
 
-    def response(self) -> Response:
-        """Return the JSON response; 'error' is a string, as the Open Inference Protocol requires."""
-        return json_response({"error": str(self), "type": self.reason}, self.status, self.headers)
+    def response(self, scope: Scope) -> Response:
+        """Return the JSON response to a request; 'error' is a string, as the Open Inference Protocol requires."""
+        sentence = of_error(self, asked_language(scope))
+        return json_response({"error": sentence, "type": self.reason}, self.status, self.headers)
+
+
+def asked_language(scope: Scope) -> str:
+    """Return 'zh' if Accept-Language names Chinese first, else 'en'."""
+    return "zh" if Headers(scope=scope).get("accept-language", "").strip().lower().startswith("zh") else "en"
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

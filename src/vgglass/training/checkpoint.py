@@ -189,7 +189,7 @@ def require_space(out: Path, weights: Weights, keep: int) -> str:
     free = shutil.disk_usage(out).free
     models = 2 * state  # the best and the last
     need = f"disk: checkpoints of {decimal(size)} each, the last {keep} kept, and two models of {decimal(state)}"
-    need += f"; {decimal(free)} are free"
+    need = "; ".join((need, f"{decimal(free)} are free"))
     if free < size + models:
         raise TrainingError(out, need, "free space or choose another --out")
     return need

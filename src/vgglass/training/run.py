@@ -217,7 +217,7 @@ def _restored(context: RunContext, weights: Weights, optimizer: SGD, newest: Che
     out, recipe, options, display = context.out, context.run.recipe, context.options, context.display
     progress = newest.restore(weights, optimizer, display.warn) if newest else Progress()
     progress.finished = progress.is_finished(recipe.epochs, recipe.patience)  # epochs may have been added
-    display.print(f"{checkpoint.require_space(out, weights, options.keep)}; one every {options.cadence}")
+    display.print("; ".join((checkpoint.require_space(out, weights, options.keep), f"one every {options.cadence}")))
     return progress
 
 

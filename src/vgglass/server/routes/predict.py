@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from vgglass.errors import ImageError
 from vgglass.inference.predictor import Predictor
+from vgglass.locale.messages import translated
 from vgglass.modelfile import Record
 from vgglass.server.admission import Row, Service
 from vgglass.server.documentation import PREDICTION, PREDICTIONS
-from vgglass.server.refusals import RefusedError, json_response
+from vgglass.server.refusals import RefusedError, asked_language, json_response
 
 FORM = "multipart/form-data"
 REMEDY = f"send {FORM} as curl -F image=@photo.jpg does"
@@ -59,11 +60,13 @@ def router(service: Service) -> APIRouter:
         else:
             images = [_raw_upload(kind, body)]
         predictor = service.models.current
+        lang = asked_language(request.scope)
         rows = await service.answer(request, predictor, [image.data for image in images])
         answer = {
             "model": _model_json(service.models.name, predictor),
             "images": [
-                _image_json(image.name, row, predictor.record, top) for image, row in zip(images, rows, strict=True)
+                _image_json(image.name, row, predictor.record, top, lang)
+                for image, row in zip(images, rows, strict=True)
             ],
             "timings": _timings(rows) | {"received": received, "total": time.perf_counter() - began},
         }
@@ -134,9 +137,10 @@ def _model_json(name: str, predictor: Predictor) -> dict[str, Any]:
     return about | ({} if record.reject_threshold is None else {"reject_threshold": record.reject_threshold})
 
 
-def _image_json(name: str, row: Row | ImageError, record: Record, top: int) -> dict[str, Any]:
+def _image_json(name: str, row: Row | ImageError, record: Record, top: int, lang: str) -> dict[str, Any]:
     if isinstance(row, ImageError):
-        return {"name": name, "error": {"type": "ImageError", "message": f"{row.rule}; {row.remedy}"}}
+        message = translated(f"{row.rule}; {row.remedy}", lang)
+        return {"name": name, "error": {"type": "ImageError", "message": message}}
     probabilities = row.probabilities
     ranked = np.argsort(-probabilities, kind="stable")[:top]
     answers = [{"class": record.classes[index], "probability": float(probabilities[index])} for index in ranked]

@@ -28,6 +28,7 @@ export function setRecovery(restore, ask) {
 export async function request(path, options = {}) {
   for (let attempt = 0; ; attempt++) {
     const token = sessionStorage.getItem("token"), headers = new Headers(options.headers);
+    headers.set("Accept-Language", document.documentElement.lang); // the page's, which may not be the browser's
     if (token) headers.set("Authorization", "Bearer " + token);
     const response = await reached(path, { ...options, headers });
     // The server never answers in HTML: a proxy does, even with status 200.
