@@ -33,7 +33,9 @@ UNSAID = {
     "system volume information", "network trash folder", "temporary items", "Ankle boot",  # folders and a class
     "premature end", "unexpected end", "unknown pixel mode", "The least populated class",  # sought in others' messages
     "near duplicate of", "3, Pillow {0}, simplejpeg {1}", "object {0}", "done {0} by {1}",  # kept in files and stores
-    "a node's output is named as its layer",  # an assertion
+    "a node's output is named as its layer", "a step has just been made",  # assertions
+    "<!-- vgglass: {0} -->", "`vgglass evaluate FOLDER --model {0}{1}`", "vgglass predict photo.jpg --model {0}",
+    "vgglass look photo.jpg --model {0}", "vgglass serve --model {0}", "import vgglass",  # of a model card, in both
     "engine failed", "client left",  # the metrics' reasons
     "SELECT key, checksum, value FROM entries WHERE key IN ({0})",
     "GET, HEAD, POST",  # headers
