@@ -3,7 +3,7 @@
 import http.client
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KEPT = ("content-type", "origin", "authorization", "access-control-request-method", "accept")
@@ -29,15 +29,15 @@ def proxied(backend: int, prefix: str, *, stripped: bool) -> Iterator[int]:
             headers = {name: value for name, value in self.headers.items() if name.lower() in KEPT}
             headers["Host"] = self.headers["Host"]
             asking = http.client.HTTPConnection("127.0.0.1", backend, timeout=60)
-            asking.request(self.command, self.path.removeprefix(prefix) if stripped else self.path, body, headers)
-            answer = asking.getresponse()
-            data = answer.read()
-            self.send_response_only(answer.status)
-            for name, value in answer.getheaders():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-            asking.close()
+            with closing(asking), suppress(BrokenPipeError, ConnectionResetError):  # a page that gave the request up
+                asking.request(self.command, self.path.removeprefix(prefix) if stripped else self.path, body, headers)
+                answer = asking.getresponse()
+                data = answer.read()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
 
         do_GET = do_HEAD = do_POST = do_OPTIONS = passed  # noqa: N815 (http.server's names)
 

@@ -325,11 +325,11 @@ def test_the_playground_asks_the_server_for_nothing_that_it_can_compute(page: Pa
 
 def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> None:
     visit(page, server)
-    english = page.locator("h2").all_text_contents()
+    english = page.locator("#explore h2").all_text_contents()
     page.click("#language")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(page.locator("#layer-title")).to_have_text("conv1_1 · 卷积")
-    chinese = page.locator("h2").all_text_contents()
+    chinese = page.locator("#explore h2").all_text_contents()
     assert all(one != other for one, other in zip(english, chinese, strict=True))
     expect(page).to_have_url(re.compile("lang=zh"))
     page.goto(f"http://127.0.0.1:{server.port}/")

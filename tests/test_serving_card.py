@@ -68,6 +68,7 @@ def test_the_page_opens_it_with_the_token(server: Served, browser: Browser) -> N
     with watched(browser, server) as page:
         page.add_init_script("sessionStorage.setItem('token', 'a-long-secret-of-a-test')")
         page.goto(f"http://127.0.0.1:{server.port}/")
+        page.click("#info")
         page.click("model-card a:not([hidden])")
         assert page.inner_text("dialog[open] h1") == "Model card: small.safetensors"
         assert "<b>For</b> apples." in page.inner_text("dialog article")

@@ -31,9 +31,9 @@ export async function request(path, options = {}) {
     headers.set("Accept-Language", document.documentElement.lang); // the page's, which may not be the browser's
     if (token) headers.set("Authorization", "Bearer " + token);
     const response = await reached(path, { ...options, headers });
-    // The server never answers in HTML: a proxy does, even with status 200.
-    const kind = response.headers.get("Content-Type") ?? "";
-    if (response.ok ? kind.startsWith("text/html") : !kind.startsWith("application/json")) {
+    // The server answers in HTML where it is asked to: a proxy does by itself, even with status 200.
+    const kind = response.headers.get("Content-Type") ?? "", asked = headers.get("Accept") === "text/html";
+    if (response.ok ? kind.startsWith("text/html") && !asked : !kind.startsWith("application/json")) {
       throw new Refused(response.status, "proxy", fill(words.proxy, { status: response.status }));
     }
     if (response.ok) return response;

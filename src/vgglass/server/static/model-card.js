@@ -26,7 +26,7 @@ class ModelCard extends PageElement {
 
   /** What the server made of the card has no script, and the parser would run none. */
   async #open() {
-    const page = await (await request(this.#link.href)).text();
+    const page = await (await request(this.#link.href, { headers: { Accept: "text/html" } })).text();
     const main = new DOMParser().parseFromString(page, "text/html").querySelector("main");
     this.#text.replaceChildren(...(main?.childNodes ?? []));
     this.#dialog.showModal();
