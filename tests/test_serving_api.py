@@ -154,6 +154,25 @@ def test_refusals_name_value_rule_and_remedy(
     assert set(reply.json) == {"error", "type"}
 
 
+def test_refusals_are_chinese_where_that_is_asked_for(server: Served) -> None:
+    chinese = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
+    for path, sentence in {
+        "/nothing": "GET '/nothing'：不存在；请见 /docs。",
+        "/v2/models/other": "模型 'other'：不在这里提供；请用 'tiny'。",
+    }.items():
+        reply = server.ask("GET", path, None, chinese)
+        assert (reply.status, reply.json["error"]) == (404, sentence)
+    foreign = server.ask(
+        "POST", "/predict", b"x", JPEG | chinese | {"Sec-Fetch-Site": "cross-site"}
+    )  # before any route
+    assert foreign.json["error"] == "Sec-Fetch-Site: cross-site：来自其他网站的页面；请不要从页面访问。"
+    parts = form([("a.jpg", photographs(1)[0]), ("b.jpg", b"\xff\xd8\xff\xe0")])
+    told = server.ask("POST", "/predict", parts[0], {**parts[1], **chinese}).json["images"][1]["error"]["message"]
+    assert told.startswith("已损坏（第一次扫描之前没有帧）；请替换或删除它")
+    english = server.ask("GET", "/nothing", None, {"Accept-Language": "en-GB,zh;q=0.5"})
+    assert english.json["error"] == "GET '/nothing': Not Found; see /docs."
+
+
 def test_documents_ask_no_other_machine(server: Served) -> None:
     paths = set(server.ask("GET", "/openapi.json").json["paths"])
     assert {path for path in paths if not path.startswith(("/glass/", "/watch/"))} == {
