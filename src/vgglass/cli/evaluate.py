@@ -10,6 +10,7 @@ from vgglass.cli import output
 from vgglass.cli.convert import Download, fetched
 from vgglass.cli.output import MaxPixels
 from vgglass.errors import UsageError
+from vgglass.locale.messages import translated
 
 if TYPE_CHECKING:
     from vgglass.evaluation.metrics import Evaluation
@@ -154,7 +155,8 @@ def _share(figure: float | None) -> str:
 
 
 def _headline(evaluation: "Evaluation", name: str) -> str:
-    return f"{NAMES[name]} {getattr(evaluation, name):.4f}{_interval(evaluation.intervals.get(name))}"
+    interval = translated(_interval(evaluation.intervals.get(name)))
+    return f"{translated(NAMES[name])} {getattr(evaluation, name):.4f}{interval}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -99,10 +99,11 @@ def _compare(found: "Judgement", name: str, console: Console) -> None:
     """Print costs, time and accuracy of parent and child, and what the number of images can prove."""
     parent, child, comparison = found.parent, found.child, found.comparison
     rows = [
-        ["multiply-adds", f"{parent.multiply_adds:,}", f"{child.multiply_adds:,}",
+        [translated("multiply-adds"), f"{parent.multiply_adds:,}", f"{child.multiply_adds:,}",
          _share(child.multiply_adds, parent.multiply_adds)],
-        ["parameters", f"{parent.parameters:,}", f"{child.parameters:,}", _share(child.parameters, parent.parameters)],
-        ["file", decimal(parent.size), decimal(child.size), _share(child.size, parent.size)],
+        [translated("parameters"), f"{parent.parameters:,}", f"{child.parameters:,}",
+         _share(child.parameters, parent.parameters)],
+        [translated("file"), decimal(parent.size), decimal(child.size), _share(child.size, parent.size)],
     ]  # fmt: skip
     for precision, taken in parent.milliseconds.items():
         less = child.milliseconds[precision]

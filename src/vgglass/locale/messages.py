@@ -47,8 +47,8 @@ class Template:
         return 0 if self.only_joins else sum(letter.isalpha() for text in self.texts for letter in text)
 
     @cached_property
-    def length(self) -> int:
-        return sum(map(len, self.texts))
+    def rank(self) -> tuple[bool, int]:
+        return bool(self.texts[0]), sum(map(len, self.texts))
 
     @cached_property
     def only_joins(self) -> bool:
@@ -139,7 +139,8 @@ def _sentence(english: str, depth: int) -> tuple[str, int]:
     depth  0; 1 for the value of an error, 2 and more where it fills a hole of another sentence: all these may be names
     """
     best = _list(english, depth)
-    length = 999 if "；" in best[0] else 0  # of two readings that say as much, the list of sentences
+    # Of two readings that say as much: a list of sentences, what begins with words, the longer one.
+    rank = (True, 999) if "；" in best[0] else (False, 0)
     known = _templates()
     for template in known.get(english, []) + known.get(english[:1], []) + known[""] if depth < DEEPEST else ():
         values = template.values(english)
@@ -152,8 +153,8 @@ def _sentence(english: str, depth: int) -> tuple[str, int]:
                 continue
             inside = 0  # no sentence follows upon it: 'layer 2 holds no images' is of a folder of that name
         letters = template.letters + inside or int(template.only_joins and plain)
-        if letters and (letters, template.length) > (best[1], length):
-            best, length = (_filled(template.chinese, values, max(depth, 1) + 1), letters), template.length
+        if letters and (letters, template.rank) > (best[1], rank):
+            best, rank = (_filled(template.chinese, values, max(depth, 1) + 1), letters), template.rank
     return best
 
 
