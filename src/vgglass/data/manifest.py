@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", *lists.SUFFIXES)
 COLUMNS = ("id", "path", "bytes", "height", "width", "mode", "label", "split", "sha256")
+OF_A_RUN = "manifest.parquet"  # what training writes beside its model files
 KEY = b"vgglass"  # key in the Parquet metadata
 AGAIN = "write the manifest again with vgglass check FOLDER --manifest"
 REMOVE = "remove it and write another with vgglass check FOLDER --manifest"
@@ -70,6 +71,12 @@ def read(path: Path, progress: Progress | None = None) -> Dataset:
         samples, name = _archive_samples(path, rows, archive, classes), archive.name
     left_out = tuple((name, reason) for name, reason in about["left_out"])
     return Dataset(name, classes, _by_split([row["split"] for row in rows], samples), left_out)
+
+
+def files(path: Path) -> dict[bytes, Path]:
+    """By SHA-256, the files that a Parquet manifest names, unexamined. Raises DataError, MissingExtraError."""
+    rows, about = _table(path)
+    return {bytes.fromhex(row["sha256"]): Path(about["root"]) / row["path"] for row in rows if row["path"]}
 
 
 def sides(path: Path) -> dict[bytes, str]:

@@ -39,7 +39,7 @@ from vgglass.training.recipe import Recipe
 from vgglass.training.recording import Watching, recorded
 from vgglass.training.transfer import Scale
 
-BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", "manifest.parquet"
+BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", manifest.OF_A_RUN
 # run.json is removed first and written last: a run that has one is whole.
 FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,

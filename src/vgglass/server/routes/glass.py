@@ -18,7 +18,7 @@ from vgglass.server.admission import Row, Service
 from vgglass.server.decoding import DecodedUpload
 from vgglass.server.documentation import GLASS_ERRORS, IMAGE
 from vgglass.server.refusals import RefusedError, json_response, plain
-from vgglass.server.routes import glass_json, step_json
+from vgglass.server.routes import glass_json, known, step_json
 from vgglass.server.sessions import ForwardPass, ModelSession, Sessions
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/glass", responses=GLASS_ERRORS, default_response_class=Response)
     _add_model(routes, service)
     _add_images(routes, service)
+    known.add(routes, service)
     for add in (
         _add_layers,
         _add_steps,

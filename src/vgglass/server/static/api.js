@@ -62,6 +62,8 @@ import { floats, json, lines, query, request } from "./http.js";
  * @property {boolean} [unfamiliar]
  * @property {number} [distance]
  */
+/** A training image; its picture, if it is at hand, as a data URI.
+ * @typedef {{class: string, similarity: number, picture: string | null}} Known */
 /** @typedef {import("./geometry.js").Placement} Placement */
 /** @typedef {{id: string, width: number, height: number, placement: Placement | null}} Placed */
 /** @typedef {Answer & Settings & Placed} ImageAnswer */
@@ -184,6 +186,10 @@ export async function predict(body) {
 
 /** @param {Id} image */
 export const fetchPicture = async image => (await request(IMAGES + image.id + "/picture")).blob();
+
+/** The training images that are nearest; none where the model keeps no features. @param {Id} image
+ * @returns {Promise<{known: Known[]}>} */
+export const fetchKnown = image => json(IMAGES + image.id + "/known");
 
 /** Every layer as it is computed. @param {Id} image @param {AbortSignal} signal
  * @returns {AsyncGenerator<LayerSummary[], void>} */

@@ -18,6 +18,7 @@ import "./input-map.js";
 import "./layer-strip.js";
 import "./layer-summary.js";
 import "./model-card.js";
+import "./nearest-known.js";
 import "./number-formula.js";
 import "./operation-playground.js";
 import "./operation-view.js";
