@@ -108,6 +108,7 @@ def test_a_link_opens_the_layer_with_its_target_marked(page: Page, server: Serve
     expect(page.locator("#arithmetic.marked")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_closed_course_asks_for_nothing(page: Page) -> None:
     opened(page, 2)
     page.click("view-tabs a:first-child")
@@ -120,6 +121,7 @@ def test_a_closed_course_asks_for_nothing(page: Page) -> None:
     assert not [url for url in asked if "row=32" in url], "the place that the course had chosen"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "width", "lang"),
     [("light", 390, "zh"), pytest.param("dark", 1280, "en", marks=SLOW), pytest.param("light", 1440, "zh", marks=SLOW)],

@@ -88,6 +88,7 @@ def test_blocks_light_up_as_they_are_computed(page: Page, server: Served, folder
     expect(page.locator(".tile.waiting")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_dropped_photograph_shows_before_its_answer(page: Page, server: Served, folder: Path) -> None:
     visit(page, server)
     held: list[Route] = []
@@ -100,6 +101,7 @@ def test_a_dropped_photograph_shows_before_its_answer(page: Page, server: Served
     expect(page.locator("#took")).to_contain_text("Answered in")
 
 
+@pytest.mark.slow
 def test_the_cells_of_an_operation_light_up_together(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
     page.locator("#windows table").first.locator('td[data-cell="0,2"]').hover()
@@ -109,6 +111,7 @@ def test_the_cells_of_an_operation_light_up_together(page: Page, server: Served)
     expect(page.locator("#windows td.lit")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_the_sum_over_depth_brings_a_channels_window(
     page: Page, server: Served, folder: Path, subject: Subject
 ) -> None:
@@ -134,6 +137,7 @@ def test_the_sum_over_depth_brings_a_channels_window(
     expect(page.locator("#depthSaid")).to_contain_text(f"Channel {count - 2} adds")
 
 
+@pytest.mark.slow
 def test_unit_responses_laid_down_make_what_the_window_makes(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
     page.click("#superpose")
@@ -148,6 +152,7 @@ def test_unit_responses_laid_down_make_what_the_window_makes(page: Page, server:
     assert made != 0
 
 
+@pytest.mark.slow
 def test_a_clipped_cell_is_shown_as_readily_as_the_largest(page: Page, server: Served) -> None:
     visit(page, server, "#layer=relu2_1&channel=3", "relu2_1")
     page.click("#smallest")
@@ -162,12 +167,14 @@ def test_a_clipped_cell_is_shown_as_readily_as_the_largest(page: Page, server: S
     expect(page.locator("#windows figcaption")).to_contain_text("clipped to 0")
 
 
+@pytest.mark.slow
 def test_pooling_says_that_it_has_no_weights(page: Page, server: Served) -> None:
     visit(page, server, "#layer=pool3&channel=1&at=0,1", "pool3")
     expect(page.locator(".noWeights")).to_contain_text("No weights here.")
     assert page.locator("#windows td.winner").count() == 1
 
 
+@pytest.mark.slow
 def test_fc6_is_a_kernel_over_pool5(page: Page, server: Served) -> None:
     visit(page, server, "#layer=fc6&channel=2", "fc6")
     assert page.locator("#windows table").count() == 4  # window, kernel, products, and the sum over depth
@@ -178,6 +185,7 @@ def test_fc6_is_a_kernel_over_pool5(page: Page, server: Served) -> None:
     assert sum(float(text.replace("−", "-")) for text in places) + value == pytest.approx(result, rel=1e-2, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_one_overlay_at_a_time_and_none_computed_for_a_closed_one(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
     page.wait_for_timeout(500)
@@ -197,6 +205,7 @@ def test_one_overlay_at_a_time_and_none_computed_for_a_closed_one(page: Page, se
         ) == [overlay]
 
 
+@pytest.mark.slow
 def test_evidence_switched_off_stops_at_the_server_too(page: Page, server: Served) -> None:
     visit(page, server, "#image=temple")
     page.click("[data-choice=evidence]")
@@ -209,6 +218,7 @@ def test_evidence_switched_off_stops_at_the_server_too(page: Page, server: Serve
     expect(page.locator("#whyProgress")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_text_file_leaves_the_photograph_and_its_answer(browser: Browser, server: Served, folder: Path) -> None:
     page = browser.new_page(locale="en-US")
     problems: list[str] = []
@@ -226,6 +236,7 @@ def test_a_text_file_leaves_the_photograph_and_its_answer(browser: Browser, serv
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "proxy"])
 def test_a_server_that_is_gone_is_said_where_it_was_asked(browser: Browser, server: Served, how: str) -> None:
     page = browser.new_page(locale="en-US")
@@ -247,6 +258,7 @@ def test_a_server_that_is_gone_is_said_where_it_was_asked(browser: Browser, serv
     page.close()
 
 
+@pytest.mark.slow
 def test_an_image_smaller_than_the_classifier_is_told_without_asking(page: Page, server: Served, folder: Path) -> None:
     from glass_subjects import photograph
     from served import encoded
@@ -275,6 +287,7 @@ def test_reload_and_back_bring_ones_own_photograph(page: Page, server: Served, f
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
 
 
+@pytest.mark.slow
 def test_the_image_as_the_network_takes_it_in(page: Page, server: Served, folder: Path, subject: Subject) -> None:
     visit(page, server)
     put(page, folder / "photo.jpg")
@@ -289,6 +302,7 @@ def test_the_image_as_the_network_takes_it_in(page: Page, server: Served, folder
     assert shown == pytest.approx(subject.input[0, :, row, column].tolist(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_first_map_is_twelve_tab_stops_away(page: Page, server: Served) -> None:
     visit(page, server)
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
@@ -299,6 +313,7 @@ def test_the_first_map_is_twelve_tab_stops_away(page: Page, server: Served) -> N
     assert len(stops) <= 12, stops
 
 
+@pytest.mark.slow
 def test_the_skip_link_keeps_the_address(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv3_1&channel=1&at=2,3", "conv3_1")
     address = page.url
@@ -308,6 +323,7 @@ def test_the_skip_link_keeps_the_address(page: Page, server: Served) -> None:
     assert page.url == address
 
 
+@pytest.mark.slow
 def test_a_vectors_scale_is_one_that_it_has(page: Page, server: Served) -> None:
     visit(page, server, "#layer=fc6", "fc6")
     assert page.locator("#by-scale option").all_text_contents() == ["Per layer", "Whole network"]
@@ -315,6 +331,7 @@ def test_a_vectors_scale_is_one_that_it_has(page: Page, server: Served) -> None:
     expect(page.locator("#seen")).to_contain_text("larger than the input of 64 × 64")
 
 
+@pytest.mark.slow
 def test_canvases_have_the_screens_pixels(browser: Browser, server: Served) -> None:
     context = browser.new_context(device_scale_factor=2, viewport={"width": 1280, "height": 800})
     page = context.new_page()
@@ -326,6 +343,7 @@ def test_canvases_have_the_screens_pixels(browser: Browser, server: Served) -> N
     context.close()
 
 
+@pytest.mark.slow
 def test_a_chosen_map_is_scrolled_to(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv5_1&channel=31&at=0,0", "conv5_1")
     page.wait_for_timeout(500)
@@ -335,6 +353,7 @@ def test_a_chosen_map_is_scrolled_to(page: Page, server: Served) -> None:
     }""")
 
 
+@pytest.mark.slow
 def test_a_phone_keeps_the_photograph_and_opens_a_layer_below_it(browser: Browser, server: Served) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, locale="en-US")
     page = context.new_page()
@@ -357,6 +376,7 @@ def test_a_phone_keeps_the_photograph_and_opens_a_layer_below_it(browser: Browse
     context.close()
 
 
+@pytest.mark.slow
 def test_what_a_channel_looks_for_is_shown_on_request(page: Page, server: Served) -> None:
     visit(page, server, "#layer=conv3_1&channel=2", "conv3_1")
     asked: list[str] = []

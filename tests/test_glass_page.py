@@ -355,6 +355,7 @@ def test_a_file_is_chosen_and_pasted(page: Page, server: Served, folder: Path) -
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
 
 
+@pytest.mark.slow
 @SLOW
 def test_the_camera_photographs(browser: Browser, server: Served) -> None:
     flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
@@ -394,6 +395,7 @@ def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "width", "lang", "layer"),
     [

@@ -64,6 +64,7 @@ def test_a_card_that_is_not_there_is_404(server: Served, folder: Path, contents:
         shutil.move(kept, folder / "card.zh.md")
 
 
+@pytest.mark.slow
 def test_the_page_opens_it_with_the_token(server: Served, browser: Browser) -> None:
     with watched(browser, server) as page:
         page.add_init_script("sessionStorage.setItem('token', 'a-long-secret-of-a-test')")

@@ -161,6 +161,7 @@ def test_figures_of_every_layer(seen: Seen) -> None:
     assert seen.json("limit") == {"limit": limit}
 
 
+@pytest.mark.slow
 def test_what_is_no_number_has_no_say_in_a_scale() -> None:
     maps = np.array([[[np.nan, 1, -2]], [[np.inf, -np.inf, 3]], [[np.nan, np.nan, np.inf]]], np.float32)
     assert sheets.reach(maps).tolist() == [2, 3, 1]

@@ -475,6 +475,7 @@ def decoded() -> DecodedUpload:
 # Numbers that are none
 
 
+@pytest.mark.slow
 def test_weights_that_overflow_on_an_image_are_no_answer(tmp_path: Path) -> None:
     """One number of fc7 is zero on the golden inputs and 5 on a white image, and 5 times 3e38 is infinite."""
     small = model("A")

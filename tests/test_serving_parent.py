@@ -107,6 +107,7 @@ def page(browser: Browser) -> Iterator[Page]:
     assert problems == []
 
 
+@pytest.mark.slow
 def test_the_page_shows_parent_and_child(page: Page, server: Served, folder: Path) -> None:
     visit(page, server, "#image=temple&layer=relu2_1", "relu2_1")
     page.select_option("#by-order", "importance")

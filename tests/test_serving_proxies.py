@@ -322,6 +322,7 @@ http {{
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="no nginx on this machine")
 def test_behind_nginx_as_the_documentation_has_it(local: Served, tmp_path: Path) -> None:
     key = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=photos.example", "-days", "2")

@@ -107,6 +107,7 @@ def test_a_file_that_went_and_came_back(server: Served, good: Path) -> None:
     assert server.ask("GET", f"/glass/images/{image}/maps/fc8").status == 404, "another model has not seen it"
 
 
+@pytest.mark.slow
 def test_an_exported_graph_serves_too_and_has_no_glass(good: Path, tmp_path: Path) -> None:
     workflows.export(good, tmp_path / "graph.xml")
     with Served(tmp_path, tmp_path / "graph.xml") as server:

@@ -350,6 +350,7 @@ def _quietly(person: Person, server: Teaching) -> None:
         person.gesture(server)
 
 
+@pytest.mark.slow
 def test_gestures_at_random_and_a_kill_lose_nothing(model: Path, tmp_path: Path) -> None:
     live_through(tmp_path, model, 40, 1, 1)
 

@@ -47,6 +47,7 @@ def shrunk(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return vgglass.shrink(parent, out=out, multiply_adds=0.25, console=QUIET, **SHORT)
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_work_and_nearly_the_accuracy(shrunk: Any) -> None:
     before, after = shrunk.parent.record.architecture, shrunk.child.record.architecture
     assert after.multiply_adds <= before.multiply_adds / 4

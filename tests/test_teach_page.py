@@ -96,6 +96,7 @@ def test_a_lesson_by_hand(page: Page, server: Teaching) -> None:
         expect(each.locator("teach-ask h3 small")).to_have_text("1 photograph")
 
 
+@pytest.mark.slow
 def test_a_wrong_label_is_moved_by_a_click(page: Page) -> None:
     fill_baskets(page, 6)
     page.fill(".newClass input", "purple")
@@ -107,6 +108,7 @@ def test_a_wrong_label_is_moved_by_a_click(page: Page) -> None:
     expect(page.locator(basket(page, "red") + " h3 small")).to_have_text("7 photographs")
 
 
+@pytest.mark.slow
 def test_the_keys_alone_move_and_remove(page: Page) -> None:
     fill_baskets(page, 2)
     grid = page.locator(basket(page, "red") + " teach-grid")
@@ -121,6 +123,7 @@ def test_the_keys_alone_move_and_remove(page: Page) -> None:
     expect(page.locator(basket(page, "red") + " h3 small")).to_have_text("1 photograph")
 
 
+@pytest.mark.slow
 def test_faults_are_told_in_the_pages_language(page: Page, server: Teaching) -> None:
     opened(page, server, "zh")
     page.reload()
@@ -137,6 +140,7 @@ def test_faults_are_told_in_the_pages_language(page: Page, server: Teaching) -> 
     expect(page.locator(".said")).to_have_text(said)
 
 
+@pytest.mark.slow
 def test_thousands_of_thumbnails_are_not_in_the_document(page: Page) -> None:
     page.fill(".newClass input", "many")
     page.keyboard.press("Enter")
@@ -154,6 +158,7 @@ def test_thousands_of_thumbnails_are_not_in_the_document(page: Page) -> None:
     assert found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_page(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})

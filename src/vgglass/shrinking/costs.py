@@ -13,6 +13,7 @@ from vgglass.shrinking.selection import group_of
 Widths = Mapping[str, int]
 LayerTimes = Callable[[Architecture], dict[str, float]]  # milliseconds an image, by layer with weights, measured
 
+LEAST = 1e-4  # milliseconds: what a clock says of a layer that it does not see
 # Shares of the channels of the networks that are measured: of layers at even places and at odd ones, so that inputs and
 # outputs vary apart.
 SHARES = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0), (0.5, 0.5), (0.5, 0.25), (0.25, 0.5), (0.25, 0.25), (0.125, 0.125))
@@ -55,7 +56,7 @@ def measured(architecture: Architecture, times: LayerTimes, group: int, count: C
         count(1)
     # Weighted by the time itself: a narrow network's tenth of a millisecond counts as a wide one's ten.
     fitted = {
-        name: nnls(np.array(rows[name]) / np.array(found[name])[:, None], np.ones(len(SHARES)))[0].tolist()
+        name: nnls(np.array(rows[name]) / np.maximum(found[name], LEAST)[:, None], np.ones(len(SHARES)))[0].tolist()
         for name in rows
     }
     return Milliseconds(architecture, fitted)
