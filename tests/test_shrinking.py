@@ -234,6 +234,13 @@ def test_the_time_of_layers_is_found_from_some_networks() -> None:
     )
 
 
+def test_a_layer_that_the_clock_does_not_see_is_quick_and_no_division_by_zero() -> None:
+    architecture = tiny()
+    names = [layer.name for layer in architecture.layers() if layer.kind in ("conv", "linear")]
+    found = measured(architecture, lambda network: dict.fromkeys(names, 0.0), 16, lambda count: None)
+    assert found(widths(architecture)) == pytest.approx(len(names) * costs.LEAST, rel=0.2)
+
+
 def test_multiply_adds_of_widths() -> None:
     architecture = tiny()
     assert multiply_adds(architecture, widths(architecture)) == architecture.multiply_adds
