@@ -140,7 +140,7 @@ def test_a_server_that_may_not_train_refuses() -> None:
 def test_who_listens_to_everybody_without_a_token_trains_nothing(tmp_path: Path) -> None:
     file = save_model(tmp_path / "small.safetensors")
     with Served(tmp_path, file, "--host", "::", "--insecure") as open_to_all:
-        assert open_to_all.ask("GET", "/glass/model").json["views"] == ["explore"]
+        assert open_to_all.ask("GET", "/glass/model").json["views"] == ["explore", "course"]
         reply = open_to_all.ask("POST", "/watch/runs")
         assert reply.status == 501
         assert reply.json["error"].startswith("this server: does not train: it asks for no token")
@@ -148,7 +148,7 @@ def test_who_listens_to_everybody_without_a_token_trains_nothing(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_run_from_its_first_point_to_its_model(server: Served) -> None:
-    assert server.ask("GET", "/glass/model").json["views"] == ["explore", "watch"]
+    assert server.ask("GET", "/glass/model").json["views"] == ["explore", "course", "watch"]
     number = started(server)
     first = status(server)
     assert (first["state"], first["done"], [point["step"] for point in first["points"]]) == ("paused", 0, [0])
