@@ -5,12 +5,17 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
 from typed import vgglass
+
+if TYPE_CHECKING:
+    from served import Served
+    from vgglass.glass import Subject
 
 # Two workers of pytest-xdist share two cores: before torch is loaded, here and in what the tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -49,6 +54,31 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             printed = vgglass("train", "--out", out, "--epochs", 3, "--set", "width=0.125", "--batch-size", 32).stdout
             assert f"vgglass evaluate --model {out / 'best.safetensors'}" in printed
     return out
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with every kind of layer, small.safetensors, and a photograph, photo.jpg."""
+    from pages import save_named
+
+    return save_named(tmp_path_factory.mktemp("page folder"))
+
+
+@pytest.fixture(scope="session")
+def page_server(page_folder: Path) -> "Iterator[Served]":
+    """That network, served; one for all files of a worker, whose tests leave it as it was."""
+    from served import Served
+
+    with Served(page_folder, page_folder / "small.safetensors") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def page_subject(page_folder: Path) -> "Subject":
+    """That network and photograph, opened."""
+    from vgglass import glass
+
+    return glass.open_subject(page_folder / "small.safetensors", page_folder / "photo.jpg")
 
 
 @pytest.fixture(scope="module")

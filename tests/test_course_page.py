@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from pages import save_named, visit, watched
+from pages import visit, watched
 from served import Served
 from vgglass import glass
 from vgglass.glass import Subject
@@ -16,29 +16,13 @@ SLOW = pytest.mark.slow  # the product of widths, colours and languages
 CARDS = 10
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_named(tmp_path_factory.mktemp("course"))
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Served]:
-    with Served(folder, folder / "small.safetensors") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def subject(folder: Path) -> Subject:
-    return glass.open_subject(folder / "small.safetensors", folder / "photo.jpg")
-
-
 @pytest.fixture
-def page(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
+def page(browser: Browser, page_server: Served, page_folder: Path) -> Iterator[Page]:
     """The course on a photograph."""
-    with watched(browser, server) as page:
-        visit(page, server)
+    with watched(browser, page_server) as page:
+        visit(page, page_server)
         with page.expect_response("**/picture"):
-            page.set_input_files("#file", folder / "photo.jpg")
+            page.set_input_files("#file", page_folder / "photo.jpg")
         page.click("view-tabs a:nth-child(2)")
         expect(page.locator("course-view .stage button").first).to_be_visible()
         yield page
@@ -62,9 +46,9 @@ def verdict(page: Page, guess: float | str | None) -> tuple[bool, str]:
     return said.get_attribute("class") == "verdict good", str(said.text_content())
 
 
-def test_each_guess_is_checked_by_the_networks_own_number(page: Page, subject: Subject) -> None:
-    truths = {1: (11, 10), 3: (9, 8), 6: (2, 3), 7: (subject.layer("conv3_2").receptive_field.size, 3)}
-    relu = next(layer for layer in glass.walk(subject) if layer.name == "relu5_2")
+def test_each_guess_is_checked_by_the_networks_own_number(page: Page, page_subject: Subject) -> None:
+    truths = {1: (11, 10), 3: (9, 8), 6: (2, 3), 7: (page_subject.layer("conv3_2").receptive_field.size, 3)}
+    relu = next(layer for layer in glass.walk(page_subject) if layer.name == "relu5_2")
     truths[8] = (round(100 * float((relu.maps == 0).mean())), 150)
     for card, (right, wrong) in truths.items():
         opened(page, card)
@@ -96,7 +80,7 @@ def test_a_place_is_chosen_by_keys_and_its_products_show_after_the_guess(page: P
     expect(rows.first).to_contain_text("= products, sum")
 
 
-def test_a_link_opens_the_layer_with_its_target_marked(page: Page, server: Served) -> None:
+def test_a_link_opens_the_layer_with_its_target_marked(page: Page, page_server: Served) -> None:
     opened(page, 4)
     link = page.locator("course-view article a.button")
     address = str(link.get_attribute("href"))
@@ -104,7 +88,7 @@ def test_a_link_opens_the_layer_with_its_target_marked(page: Page, server: Serve
     expect(page.locator("#arithmetic.marked")).to_be_visible()
     expect(page.locator("#arithmetic")).to_have_attribute("data-layer", "pool1")
     page.goto("about:blank")
-    visit(page, server, address, "pool1")
+    visit(page, page_server, address, "pool1")
     expect(page.locator("#arithmetic.marked")).to_be_visible()
 
 
@@ -126,7 +110,7 @@ def test_a_closed_course_asks_for_nothing(page: Page) -> None:
     ("scheme", "width", "lang"),
     [("light", 390, "zh"), pytest.param("dark", 1280, "en", marks=SLOW), pytest.param("light", 1440, "zh", marks=SLOW)],
 )
-def test_every_card_at_every_width(page: Page, server: Served, scheme: str, width: int, lang: str) -> None:
+def test_every_card_at_every_width(page: Page, page_server: Served, scheme: str, width: int, lang: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})
     if lang == "zh":

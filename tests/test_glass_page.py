@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from conftest import CHROMIUM
 from glass_subjects import photograph
-from pages import CLASSES, DROP, PASTE, open_layer, save_named, visit, watched
+from pages import CLASSES, DROP, PASTE, open_layer, visit, watched
 from served import Served, encoded
 from vgglass import glass, workflows
 from vgglass.cli import app
@@ -24,34 +24,18 @@ from vgglass.glass import Subject
 SLOW = pytest.mark.slow  # the product of widths, colours, languages and layers
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_named(tmp_path_factory.mktemp("glass page"))
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Served]:
-    with Served(folder, folder / "small.safetensors") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def subject(folder: Path) -> Subject:
-    return glass.open_subject(folder / "small.safetensors", folder / "photo.jpg")
-
-
 @pytest.fixture
-def page(browser: Browser, server: Served) -> Iterator[Page]:
-    with watched(browser, server) as page:
+def page(browser: Browser, page_server: Served) -> Iterator[Page]:
+    with watched(browser, page_server) as page:
         yield page
 
 
 @pytest.fixture(scope="module")
-def dropped(browser: Browser, server: Served, folder: Path) -> Iterator[Page]:
+def dropped(browser: Browser, page_server: Served, page_folder: Path) -> Iterator[Page]:
     """A page on which the photograph lies, for tests that choose a layer and leave the rest as it was."""
-    with watched(browser, server) as page:
-        visit(page, server)
-        drop(page, folder / "photo.jpg")
+    with watched(browser, page_server) as page:
+        visit(page, page_server)
+        drop(page, page_folder / "photo.jpg")
         yield page
 
 
@@ -76,10 +60,10 @@ def choose(page: Page, layer: str, row: int, column: int) -> None:
     page.wait_for_selector(f'#arithmetic[data-layer={layer}][data-at="{row},{column}"]')
 
 
-def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Served, folder: Path) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
-    (row,) = workflows.predict(folder / "small.safetensors", [folder / "photo.jpg"])
+def test_a_dropped_image_is_answered_as_predict_answers(page: Page, page_server: Served, page_folder: Path) -> None:
+    visit(page, page_server)
+    drop(page, page_folder / "photo.jpg")
+    (row,) = workflows.predict(page_folder / "small.safetensors", [page_folder / "photo.jpg"])
     assert page.locator("#bars .class").all_text_contents() == [name for name, _ in row.top[:5]]
     shown = [float(text) for text in page.locator("#bars .probability").all_text_contents()]
     assert shown == pytest.approx([share for _, share in row.top[:5]], abs=1e-4)
@@ -87,12 +71,12 @@ def test_a_dropped_image_is_answered_as_predict_answers(page: Page, server: Serv
     assert not page.is_visible("#problem")
 
 
-def test_an_image_dropped_while_a_sample_comes_stays(page: Page, server: Served, folder: Path) -> None:
-    visit(page, server)
+def test_an_image_dropped_while_a_sample_comes_stays(page: Page, page_server: Served, page_folder: Path) -> None:
+    visit(page, page_server)
     held: list[Route] = []
     page.route("**/glass/samples/temple", lambda route: held.append(route))
     page.click("[data-sample=temple]")
-    drop(page, folder / "photo.jpg")
+    drop(page, page_folder / "photo.jpg")
     label = page.get_attribute("#photo", "aria-label")
     with page.expect_response("**/glass/samples/temple"):
         held[0].continue_()
@@ -101,36 +85,45 @@ def test_an_image_dropped_while_a_sample_comes_stays(page: Page, server: Served,
     assert "120" in str(label)
 
 
-def test_an_image_dropped_before_the_model_is_there_is_opened(page: Page, server: Served, folder: Path) -> None:
+def test_an_image_dropped_before_the_model_is_there_is_opened(
+    page: Page, page_server: Served, page_folder: Path
+) -> None:
     held: list[Route] = []
     page.route("**/glass/model", lambda route: held.append(route))
     with page.expect_request("**/glass/model"):
-        page.goto(f"http://127.0.0.1:{server.port}/")
-    page.evaluate(DROP, [base64.b64encode((folder / "photo.jpg").read_bytes()).decode(), "photo.jpg"])
+        page.goto(f"http://127.0.0.1:{page_server.port}/")
+    page.evaluate(DROP, [base64.b64encode((page_folder / "photo.jpg").read_bytes()).decode(), "photo.jpg"])
     held[0].continue_()
     page.wait_for_selector("#arithmetic[data-layer]")
     assert "120" in str(page.get_attribute("#photo", "aria-label"))
     assert page.locator("[data-sample][aria-pressed=true]").count() == 0
 
 
-def test_a_clicked_cell_shows_the_arithmetic_of_step(dropped: Page, folder: Path) -> None:
+def test_a_clicked_cell_shows_the_arithmetic_of_step(dropped: Page, page_folder: Path) -> None:
     for layer in ("conv1_1", "relu1_1", "norm1", "pool1", "conv3_2", "pool4", "conv5_2"):
         choose(dropped, layer, 1, 2)
-        compared(dropped, folder)
+        compared(dropped, page_folder)
 
 
-def test_single_numbers_too(dropped: Page, folder: Path) -> None:
+def test_single_numbers_too(dropped: Page, page_folder: Path) -> None:
     for layer in ("fc6", "relu6", "drop6", "fc8", "prob"):
         open_layer(dropped, layer)
         dropped.locator("#grid").press("ArrowRight")
         dropped.wait_for_timeout(300)
-        compared(dropped, folder)
+        compared(dropped, page_folder)
 
 
-def compared(page: Page, folder: Path) -> None:
+def compared(page: Page, page_folder: Path) -> None:
     """What the page shows is what `vgglass step --json` prints."""
     data = page.locator("#arithmetic").evaluate("box => ({...box.dataset})")
-    command = ["step", "--model", folder / "small.safetensors", folder / "photo.jpg", "--layer", data["layer"]]
+    command = [
+        "step",
+        "--model",
+        page_folder / "small.safetensors",
+        page_folder / "photo.jpg",
+        "--layer",
+        data["layer"],
+    ]
     command += ["--channel", data["channel"], "--at", data["at"], "--json"]
     told = json.loads(CliRunner().invoke(app, [str(word) for word in command]).stdout)
     # Not to the last digit: another number of threads adds in another order.
@@ -139,13 +132,13 @@ def compared(page: Page, folder: Path) -> None:
     assert page.inner_text("#verdict").startswith("✓ recomputed = ")
 
 
-def test_every_product_of_a_convolution_is_there(dropped: Page, subject: Subject) -> None:
+def test_every_product_of_a_convolution_is_there(dropped: Page, page_subject: Subject) -> None:
     choose(dropped, "conv2_1", 3, 4)
     channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
     dropped.click("#arithmetic > details > summary")
     dropped.click("#arithmetic details details > summary")
     tables = dropped.locator("#arithmetic [data-input]")
-    terms = glass.step(subject, "conv2_1", channel, (3, 4)).terms
+    terms = glass.step(page_subject, "conv2_1", channel, (3, 4)).terms
     expect(tables).to_have_count(len(terms.products))  # type: ignore[attr-defined]
     first = tables.first
     shown = [float(text.replace("−", "-")) for text in first.locator("table").last.locator("td").all_text_contents()]
@@ -155,28 +148,28 @@ def test_every_product_of_a_convolution_is_there(dropped: Page, subject: Subject
     assert [float(text.replace("−", "-")) for text in pictured] == pytest.approx(shown)
 
 
-def test_the_frame_is_the_receptive_field(dropped: Page, subject: Subject) -> None:
+def test_the_frame_is_the_receptive_field(dropped: Page, page_subject: Subject) -> None:
     choose(dropped, "conv3_1", 2, 5)
-    found = glass.receptive_field(subject.network.architecture, "conv3_1").box((2, 5))
-    box = glass.on_original(subject, found)
+    found = glass.receptive_field(page_subject.network.architecture, "conv3_1").box((2, 5))
+    box = glass.on_original(page_subject, found)
     shown = [float(text) for text in (dropped.get_attribute("#seen", "data-box") or "").split(",")]
     assert shown == pytest.approx([box.top, box.left, box.bottom, box.right], abs=1e-3)
-    side = glass.effective_field(subject, "conv3_1", (2, 5)).side
+    side = glass.effective_field(page_subject, "conv3_1", (2, 5)).side
     expect(dropped.locator("#seen")).to_contain_text(f"95 % of their influence lies within the {side} × {side}")
 
 
-def test_what_is_pointed_at_is_read_out(dropped: Page, subject: Subject) -> None:
+def test_what_is_pointed_at_is_read_out(dropped: Page, page_subject: Subject) -> None:
     open_layer(dropped, "conv1_1")
     dropped.locator("#grid").hover(position={"x": 20, "y": 30})
     expect(dropped.locator("#gridSaid")).to_contain_text("channel 0 · row")
     row, column = (int(text.strip(",:")) for text in np.array(dropped.inner_text("#gridSaid").split())[[4, 6]])
     shown = float(dropped.inner_text("#gridSaid").split(": ")[1].split(" ")[0].replace("−", "-"))
-    value = next(view for view in glass.walk(subject) if view.name == "conv1_1").maps[0, row, column]
+    value = next(view for view in glass.walk(page_subject) if view.name == "conv1_1").maps[0, row, column]
     assert shown == pytest.approx(float(value), rel=1e-3)
 
 
-def test_arrow_keys_move_the_cell_and_the_channel(page: Page, server: Served) -> None:
-    visit(page, server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
+def test_arrow_keys_move_the_cell_and_the_channel(page: Page, page_server: Served) -> None:
+    visit(page, page_server, "#layer=conv2_1&channel=3&at=4,5", "conv2_1")
     shown = page.locator("#arithmetic")
     for key, place in (("ArrowDown", "5,5"), ("ArrowLeft", "5,4"), ("ArrowUp", "4,4"), ("ArrowRight", "4,5")):
         page.locator("#map").press(key)
@@ -186,8 +179,8 @@ def test_arrow_keys_move_the_cell_and_the_channel(page: Page, server: Served) ->
     assert "channel=4" in page.url
 
 
-def test_the_window_slides_and_stops(page: Page, server: Served) -> None:
-    visit(page, server, "#layer=pool1&channel=1&at=0,0", "pool1")
+def test_the_window_slides_and_stops(page: Page, page_server: Served) -> None:
+    visit(page, page_server, "#layer=pool1&channel=1&at=0,0", "pool1")
     page.click("#play")
     page.wait_for_selector('#arithmetic[data-at="0,1"]')
     page.wait_for_selector('#arithmetic[data-at="0,2"]')
@@ -198,19 +191,21 @@ def test_the_window_slides_and_stops(page: Page, server: Served) -> None:
     assert page.locator("#arithmetic td.winner").count() == 2  # of the maximum and of the minimum
 
 
-def test_sorting_scales_and_what_was_before_relu(page: Page, server: Served, folder: Path, subject: Subject) -> None:
-    visit(page, server)
-    drop(page, folder / "photo.jpg")
+def test_sorting_scales_and_what_was_before_relu(
+    page: Page, page_server: Served, page_folder: Path, page_subject: Subject
+) -> None:
+    visit(page, page_server)
+    drop(page, page_folder / "photo.jpg")
     open_layer(page, "relu2_1")
     expect(page.locator("#layerFigures")).to_contain_text("zeros: ")
     page.select_option("#by-order", "activation")
     page.locator("#grid").hover(position={"x": 20, "y": 30})
-    view = next(view for view in glass.walk(subject) if view.name == "relu2_1")
+    view = next(view for view in glass.walk(page_subject) if view.name == "relu2_1")
     expect(page.locator("#gridSaid")).to_contain_text(f"channel {view.maps.mean(axis=(1, 2)).argmax()} ·")
     page.select_option("#by-order", "effect")
     expect(page.locator("#gridSaid")).to_contain_text("All 16 channels have been silenced")
     page.locator("#grid").hover(position={"x": 21, "y": 31})
-    first = glass.rank(subject, "relu2_1")[0]
+    first = glass.rank(page_subject, "relu2_1")[0]
     expect(page.locator("#gridSaid")).to_contain_text(f"channel {first.channel} ·")
     page.select_option("#by-scale", "network")
     expect(page.locator("#gridLegend")).to_contain_text("Whole network")
@@ -220,22 +215,23 @@ def test_sorting_scales_and_what_was_before_relu(page: Page, server: Served, fol
     page.wait_for_selector("#arithmetic[data-layer=conv2_1]")
     assert page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]") == place
     expect(page.locator("#layer-title")).to_have_text("conv2_1 · convolution")
-    expect(page.locator("#legend")).to_have_attribute("aria-label", f"−{limit(subject)} … 0 … {limit(subject)}")
+    end = limit(page_subject)
+    expect(page.locator("#legend")).to_have_attribute("aria-label", f"−{end} … 0 … {end}")
 
 
-def limit(subject: Subject) -> str:
+def limit(page_subject: Subject) -> str:
     from vgglass.glass.sheets import reach
 
-    views = [view for view in glass.walk(subject) if view.kind not in ("image", "softmax")]
+    views = [view for view in glass.walk(page_subject) if view.kind not in ("image", "softmax")]
     return f"{max(float(reach(view.maps).max()) for view in views):.4g}"
 
 
-def test_a_silenced_channel_moves_the_bars(dropped: Page, subject: Subject) -> None:
+def test_a_silenced_channel_moves_the_bars(dropped: Page, page_subject: Subject) -> None:
     open_layer(dropped, "conv4_1")
     channel = int(dropped.get_attribute("#arithmetic", "data-channel") or "")
     dropped.click("#silence")
     expect(dropped.locator("#silenced button")).to_have_text(f"conv4_1:{channel} ✕")
-    after = subject.record.probabilities(glass.ablate(subject, {"conv4_1": [channel]}).after)
+    after = page_subject.record.probabilities(glass.ablate(page_subject, {"conv4_1": [channel]}).after)
     for name, text in zip(
         dropped.locator("#bars .class").all_text_contents(),
         dropped.locator("#bars .probability").all_text_contents(),
@@ -246,8 +242,8 @@ def test_a_silenced_channel_moves_the_bars(dropped: Page, subject: Subject) -> N
     expect(dropped.locator("#silenced")).to_be_hidden()
 
 
-def test_why_and_the_classifier_slid_over_the_photograph(page: Page, server: Served) -> None:
-    visit(page, server, "#image=temple&layer=conv4_1", "conv4_1")
+def test_why_and_the_classifier_slid_over_the_photograph(page: Page, page_server: Served) -> None:
+    visit(page, page_server, "#image=temple&layer=conv4_1", "conv4_1")
     top = page.locator("#bars .class").first.text_content()
     page.click("[data-choice=evidence]")
     for method, sentence in (
@@ -271,8 +267,8 @@ def test_why_and_the_classifier_slid_over_the_photograph(page: Page, server: Ser
     expect(page.locator("#slidePlace")).to_contain_text("likeliest there")
 
 
-def test_the_temperature_of_the_softmax(page: Page, server: Served) -> None:
-    visit(page, server, "#layer=prob", "prob")
+def test_the_temperature_of_the_softmax(page: Page, page_server: Served) -> None:
+    visit(page, page_server, "#layer=prob", "prob")
     rows = page.locator("#softmax tbody tr, #softmax table > tr")
     expect(rows.first).to_be_visible()
     cold = [float(row.locator("td").last.inner_text()) for row in rows.all()]
@@ -283,8 +279,8 @@ def test_the_temperature_of_the_softmax(page: Page, server: Served) -> None:
     assert max(hot) - min(hot) < max(cold) - min(cold)
 
 
-def test_the_playground(page: Page, server: Served) -> None:
-    visit(page, server)
+def test_the_playground(page: Page, page_server: Served) -> None:
+    visit(page, page_server)
     expect(page.locator("#formula")).to_contain_text("⌊(12 + 2×0 − 1×(6 − 1) − 1) / 2⌋ + 1 = 4")
     page.locator("#playOutput").press("ArrowRight")
     expect(page.locator("#playSaid")).to_contain_text("Row 0, column 1: the largest of")
@@ -305,8 +301,8 @@ def test_the_playground(page: Page, server: Served) -> None:
     expect(page.locator("#own")).to_have_attribute("aria-pressed", "true")
 
 
-def test_the_playground_asks_the_server_for_nothing_that_it_can_compute(page: Page, server: Served) -> None:
-    visit(page, server)
+def test_the_playground_asks_the_server_for_nothing_that_it_can_compute(page: Page, page_server: Served) -> None:
+    visit(page, page_server)
     expect(page.locator("#playSaid")).to_contain_text("Row 0, column 0: the largest of")
     page.wait_for_timeout(1000)
     asked: list[str] = []
@@ -323,8 +319,8 @@ def test_the_playground_asks_the_server_for_nothing_that_it_can_compute(page: Pa
     assert [urlsplit(url).path for url in asked] == ["/glass/playground"]
 
 
-def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> None:
-    visit(page, server)
+def test_the_language_is_switched_and_remembered(page: Page, page_server: Served) -> None:
+    visit(page, page_server)
     english = page.locator("#explore h2").all_text_contents()
     page.click("#language")
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
@@ -332,13 +328,13 @@ def test_the_language_is_switched_and_remembered(page: Page, server: Served) -> 
     chinese = page.locator("#explore h2").all_text_contents()
     assert all(one != other for one, other in zip(english, chinese, strict=True))
     expect(page).to_have_url(re.compile("lang=zh"))
-    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.goto(f"http://127.0.0.1:{page_server.port}/")
     expect(page.locator("#image-title")).to_have_text("图像")
     page.wait_for_selector("#arithmetic[data-layer]")
 
 
-def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, server: Served) -> None:
-    visit(page, server, "#image=temple&layer=conv3_1&channel=7&at=3,2&lang=zh", "conv3_1")
+def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, page_server: Served) -> None:
+    visit(page, page_server, "#image=temple&layer=conv3_1&channel=7&at=3,2&lang=zh", "conv3_1")
     assert page.locator("#arithmetic").evaluate("box => [box.dataset.channel, box.dataset.at]") == ["7", "3,2"]
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.get_attribute("[data-sample=temple]", "aria-pressed") == "true"
@@ -347,9 +343,9 @@ def test_an_address_brings_back_what_was_seen_and_back_goes_back(page: Page, ser
     page.wait_for_selector('#arithmetic[data-layer=conv3_1][data-at="3,2"]')
 
 
-def test_a_file_is_chosen_and_pasted(page: Page, server: Served, folder: Path) -> None:
-    visit(page, server)
-    page.set_input_files("#file", folder / "photo.jpg")
+def test_a_file_is_chosen_and_pasted(page: Page, page_server: Served, page_folder: Path) -> None:
+    visit(page, page_server)
+    page.set_input_files("#file", page_folder / "photo.jpg")
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 120 × 90 pixels")
     page.evaluate(PASTE, [base64.b64encode(encoded(photograph(70, 75), "PNG")).decode()])
     expect(page.locator("#photo")).to_have_attribute("aria-label", "The image, 75 × 70 pixels")
@@ -357,11 +353,11 @@ def test_a_file_is_chosen_and_pasted(page: Page, server: Served, folder: Path) -
 
 @pytest.mark.slow
 @SLOW
-def test_the_camera_photographs(browser: Browser, server: Served) -> None:
+def test_the_camera_photographs(browser: Browser, page_server: Served) -> None:
     flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     other = browser.browser_type.launch(executable_path=CHROMIUM, args=flags)
     page = other.new_page()
-    visit(page, server)
+    visit(page, page_server)
     page.click("#camera")
     page.wait_for_selector("#shoot")
     page.wait_for_timeout(500)
@@ -371,9 +367,9 @@ def test_the_camera_photographs(browser: Browser, server: Served) -> None:
     other.close()
 
 
-def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
+def test_what_is_no_image_is_told(browser: Browser, page_server: Served) -> None:
     page = browser.new_page()
-    visit(page, server)
+    visit(page, page_server)
     page.evaluate(DROP, [base64.b64encode(encoded(photograph())[:300]).decode(), "broken.jpg"])
     note = page.locator("failure-note[place=photo]")
     expect(note).to_contain_text("image: damaged")
@@ -386,9 +382,9 @@ def test_what_is_no_image_is_told(browser: Browser, server: Served) -> None:
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(768, marks=SLOW), pytest.param(1280, marks=SLOW)])
-def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
+def test_nothing_hangs_over(page: Page, page_server: Served, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    visit(page, server)
+    visit(page, page_server)
     for layer in ("conv5_2", "fc6", "prob", "image"):
         open_layer(page, layer)
         page.wait_for_timeout(400)
@@ -404,10 +400,12 @@ def test_nothing_hangs_over(page: Page, server: Served, width: int) -> None:
         pytest.param("light", 390, "zh", "conv2_1", marks=SLOW), pytest.param("light", 390, "zh", "prob", marks=SLOW),
     ],
 )  # fmt: skip
-def test_axe_finds_nothing_serious(page: Page, server: Served, scheme: str, width: int, lang: str, layer: str) -> None:
+def test_axe_finds_nothing_serious(
+    page: Page, page_server: Served, scheme: str, width: int, lang: str, layer: str
+) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": width, "height": 900})
-    visit(page, server, f"#layer={layer}&lang={lang}", layer)
+    visit(page, page_server, f"#layer={layer}&lang={lang}", layer)
     page.wait_for_timeout(300)
     found = Axe().run(page).response["violations"]
     assert [
