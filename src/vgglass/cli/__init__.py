@@ -11,7 +11,6 @@ from vgglass.cli import (
     bench,
     calibrate,
     check,
-    clip,
     convert,
     curve,
     drift,
@@ -42,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    train.demo, check.check, train.train, clip.clip, evaluate.evaluate, evaluate.compare,
+    train.demo, check.check, train.train, train.clip, evaluate.evaluate, evaluate.compare,
     curve.curve, calibrate.calibrate, paper.paper, predict.predict, drift.drift, convert.summary, convert.convert,
     export.export, export.verify, bench.bench, shrink.shrink, serve.serve, teach.teach,
     look.look, step.step, look.fc, operations.pool, operations.conv, operations.relu,

@@ -1,4 +1,4 @@
-"""vgglass demo, vgglass train."""
+"""vgglass demo, vgglass train, vgglass clip."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vgglass.cli import evaluate, output, streams
 from vgglass.cli.convert import Download, Preprocessing, fetched
-from vgglass.cli.output import MaxPixels
+from vgglass.cli.output import Language, MaxPixels
 from vgglass.errors import InterruptedRunError, UsageError
 
 Fields = Annotated[
@@ -157,6 +157,18 @@ def train(
         raise typer.Exit(INTERRUPTED) from None
     if workflows.is_first_process():
         _print_summary(best, folder, resume, console)
+
+
+def clip(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was trained with --watch.")],
+    out: Annotated[Path, typer.Option(help="The .gif file to write.")] = Path("learning.gif"),
+    lang: Language = None,
+) -> None:
+    """A GIF of how a network learned: its loss, the first kernels, the answers to some images."""
+    from vgglass import workflows
+
+    written = workflows.clip(run, out, lang=lang)
+    output.console().print(f"Written: {written}", soft_wrap=True)
 
 
 def fields(assignments: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import itertools
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -66,12 +67,11 @@ class TaughtFolder:
             raise DataError(top, "is taught in another process already", "use its page, or stop it first") from None
         self._numbers = itertools.count(secrets.randbelow(1 << 31) << 20)  # no number means another image after a start
         self.items: dict[str, Item] = {}
-        try:
+        with ExitStack() as failed:
+            failed.callback(self.close)
             self.journal = Journal(top, top / HIDDEN / "journal.jsonl")
             self.rescan()
-        except BaseException:
-            self.close()
-            raise
+            failed.pop_all()
         for unfinished in abandoned(top / INCOMING / "*"):
             discard(unfinished)
 

@@ -21,8 +21,9 @@ from torch.nn import functional as F
 from vgglass import learning
 from vgglass.data.dataset import Sample
 from vgglass.data.loader import evaluation_batches
+from vgglass.errors import UsageError
 from vgglass.learning import Learning, Point
-from vgglass.model import Step
+from vgglass.model import VGG, Step
 from vgglass.training import diagnostics
 from vgglass.training.batches import ImageBatches
 from vgglass.training.checkpoint import Run
@@ -37,6 +38,21 @@ CONFUSED = 32  # most classes for which the confusion matrix is kept
 KERNELS = 64
 WEIGHT = ("conv1_1.weight", (0, 0, 1, 1))  # the centre of the first kernel
 PATIENCE = 0.02  # seconds between two looks at a gate that is shut
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
+    "relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid, "none": torch.nn.Identity,
+}  # fmt: skip
+
+
+def replace_activations(network: VGG, name: str) -> None:
+    """Put the activation of that name in place of every ReLU, to watch what comes of it. Raises UsageError.
+
+    An experiment, no member of the family: a model file describes layers that every engine has, and neither of these.
+    """
+    if name not in ACTIVATIONS:
+        raise UsageError(f"activation {name!r}", f"is none of {', '.join(ACTIVATIONS)}", "choose one of them")
+    for layer in network.architecture.layers():
+        if layer.kind == "relu" and name != "relu":
+            setattr(network, layer.name, ACTIVATIONS[name]())
 
 
 class Gate(Protocol):

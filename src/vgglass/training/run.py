@@ -27,7 +27,7 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
-from vgglass.training import activation, checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
+from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
 from vgglass.training.batches import BatchSource, FeatureBatches, Features, ImageBatches
 from vgglass.training.checkpoint import Cadence, Checkpoint, Checkpointer, Progress, Run, TrainState
 from vgglass.training.distributed import ALONE, Ranks
@@ -36,7 +36,7 @@ from vgglass.training.loop import Trainer
 from vgglass.training.metrics_log import Display, MetricsLog
 from vgglass.training.precision import Weights, device
 from vgglass.training.recipe import Recipe
-from vgglass.training.recording import Watching, recorded
+from vgglass.training.recording import Watching, recorded, replace_activations
 from vgglass.training.transfer import Scale
 
 BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", manifest.OF_A_RUN
@@ -244,7 +244,7 @@ def build(run: Run, source: ModelFile | None, display: Display, ranks: Ranks = A
         display.print(transfer.load_matching(network, source, tuple(run.classes)))
         for name, factor in run.factors.items():
             transfer.scale_weights(network, name, factor)
-    activation.replace(network, run.activation)
+    replace_activations(network, run.activation)
     network = network.to(device()).to(memory_format=torch.channels_last)
     if recipe.sync_batch_norm and ranks.count > 1:
         torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]

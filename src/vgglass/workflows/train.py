@@ -64,9 +64,8 @@ def train(
     'runs/mine/best.safetensors'
     """
     require_torch("training")
-    from vgglass.training import checkpoint, distributed, kept, process, run
+    from vgglass.training import checkpoint, distributed, process, run
     from vgglass.training.metrics_log import Display
-    from vgglass.training.plan import plan_run
     from vgglass.training.recording import Open, Watching
 
     out, console = Path(out), console or Console(stderr=True, quiet=not process.first())
@@ -103,17 +102,8 @@ def train(
                 if not overwrite:
                     run.require_fresh(out)
                 plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console, add)
-                own = read_training_data(folder, console, hold_out=not plan.folds, least=1 if add else 2)
-                dataset = kept.widened(own, start if add else None)
-                named = (source_name(source), start) if source and start else None
-                chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
-                if add:
-                    assert start
-                    chosen = replace(chosen, preprocessing=start.record.preprocessing.as_json(), adds=True)
-                if preprocessing:
-                    chosen.source["preprocessing"] = preprocessing  # not determined by the file
+                own, dataset, chosen = _planned_run(folder, plan, source, start, preprocessing, display, add=add)
                 chosen = replace(chosen, activation=activation)
-                display.print(line)
             if watch and chosen.recipe.train == "head":
                 rule = "records convolutions that learn, and here they are frozen"
                 raise UsageError("--watch", rule, "leave it out, or train all layers")
@@ -167,6 +157,27 @@ def preview(
     )
     if missing:
         console.print(missing, style="yellow")
+
+
+def _planned_run(
+    folder: str | Path | None, plan: "Recipe", source: Model | None, start: ModelFile | None,
+    preprocessing: str | None, display: "Display", *, add: bool,
+) -> "tuple[Dataset, Dataset, Run]":  # fmt: skip
+    """The data of a new run, as it lies in the folder and as it is learned from, and the run's record."""
+    from vgglass.training import kept
+    from vgglass.training.plan import plan_run
+
+    own = read_training_data(folder, display.console, hold_out=not plan.folds, least=1 if add else 2)
+    dataset = kept.widened(own, start if add else None)
+    named = (source_name(source), start) if source and start else None
+    chosen, line = plan_run(plan, dataset, str(folder) if folder else None, named)
+    if add:
+        assert start
+        chosen = replace(chosen, preprocessing=start.record.preprocessing.as_json(), adds=True)
+    if preprocessing:
+        chosen.source["preprocessing"] = preprocessing  # not determined by the file
+    display.print(line)
+    return own, dataset, chosen
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from vgglass import web
 from vgglass.data import manifest
 from vgglass.errors import ImageError
+from vgglass.evaluation import report
 from vgglass.inference.views import parse
 from vgglass.modelfile import ModelFile
 from vgglass.server.admission import Service
@@ -66,12 +67,12 @@ def nearest(file: ModelFile, average: NDArray[np.float32], count: int = NEAREST)
     """The training images by the cosine of their averages (n, D) and this one (D,), the nearest first."""
     if FEATURES + "features" not in file.attached:
         return []
-    features = file.attached[FEATURES + "features"].astype(np.float32)
-    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(average)
-    cosines = features @ average / np.where(lengths == 0, 1, lengths)
+    order, cosines = report.nearest(average[None], [file.attached[FEATURES + "features"]], count)
     labels, digests = file.attached[FEATURES + "labels"], file.attached[FEATURES + "digests"]
-    order = np.argsort(-cosines, kind="stable")[:count]
-    return [Known(int(labels[index]), float(cosines[index]), digests[index].tobytes()) for index in order]
+    return [
+        Known(int(labels[index]), float(cosine), digests[index].tobytes())
+        for index, cosine in zip(order[0], cosines[0], strict=True)
+    ]
 
 
 def files_beside(model: Path) -> Mapping[bytes, Path]:

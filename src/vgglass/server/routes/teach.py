@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Literal, TypeVar, cast
 
@@ -234,13 +234,13 @@ async def _download(lessons: Lessons, name: str, export: Callable[[Path], None])
         modelfile.save(model, place / "taught.safetensors")
         export(place / "taught.safetensors")
 
-    try:
-        await asyncio.to_thread(write)
-    except BaseException as error:
-        shutil.rmtree(place, ignore_errors=True)
-        if isinstance(error, ModelFileError):
+    with ExitStack() as failed:
+        failed.callback(shutil.rmtree, place, ignore_errors=True)
+        try:
+            await asyncio.to_thread(write)
+        except ModelFileError as error:
             raise RefusedError(507, "disk", error.value, error.rule, error.remedy) from None
-        raise
+        failed.pop_all()
     removal = BackgroundTask(shutil.rmtree, place, ignore_errors=True)
     return FileResponse(place / name, media_type="application/octet-stream", filename=name, background=removal)
 
