@@ -207,7 +207,8 @@ class Shrinking:
         about = {name: narrow.record.recipe["shrunk"][name] for name in ("missed", "removed")}
         taught = self._as_file(child, about, {})
         if epochs and self.head:
-            taught = self._as_file(self.head(taught), about, {})
+            child = self.head(taught)
+            taught = self._as_file(child, about, {})
         if not self.choosing:
             return taught
         return self._as_file(child, about, {"choosing": {"top1": self._accuracy(taught)}})
