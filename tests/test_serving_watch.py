@@ -46,6 +46,22 @@ def test_the_gate_begins_shut_and_lets_one_step_through() -> None:
     assert not valve.opens(5)
 
 
+def test_no_command_is_lost_while_a_step_is_under_way() -> None:
+    valve = child.Valve()
+    valve.obey("step")
+    assert valve.opens(0)
+    valve.obey("step")  # before the first one's end
+    assert [valve.opens(step) for step in (1, 2)] == [True, False]
+    valve.obey("step")
+    valve.obey("step")
+    assert [valve.opens(step) for step in (2, 3, 4)] == [True, True, False]
+    valve.obey("go")
+    assert valve.opens(4)
+    valve.obey("pause")
+    valve.obey("step")  # the step under way, and one more
+    assert [valve.opens(step) for step in (5, 6)] == [True, False]
+
+
 def test_each_experiment_breaks_one_thing(tmp_path: Path) -> None:
     usual = recipe.Recipe().override(**recipe.values("digits"))
     jobs = {name: training.job(None, name) for name in training.EXPERIMENTS}

@@ -26,21 +26,29 @@ CHECKPOINTS = "10m"
 
 
 class Valve:
-    """A gate that commands open and shut; it begins shut, so that the first point can be looked at."""
+    """A gate that commands open and shut; it begins shut, so that the first point can be looked at.
+
+    A command may come at any moment of a step: 'step' lets one more through after those begun or asked for.
+    """
 
     def __init__(self) -> None:
         self._until: float = 0
-        self._done = 0
+        self._begun = 0
+        self._lock = threading.Lock()
 
     def opens(self, done: int) -> bool:
-        self._done = done
-        return done < self._until
+        with self._lock:
+            opens = done < self._until
+            self._begun = done + opens
+            return opens
 
     def wants(self, done: int) -> bool:
         return done >= self._until
 
     def obey(self, command: str) -> None:
-        self._until = {"pause": 0, "go": math.inf, "step": self._done + 1}[command]
+        with self._lock:
+            asked = self._begun if math.isinf(self._until) else max(self._begun, self._until)
+            self._until = {"pause": 0, "go": math.inf, "step": asked + 1}[command]
 
 
 def main() -> None:

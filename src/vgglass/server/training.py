@@ -204,6 +204,7 @@ class Training:
         except TimeoutError:
             _signal(process, signal.SIGKILL)
             await self._end
+            self.lesson = replace(self.lesson, state="stopped", error="")  # as asked, if not as gently
 
 
 def job(folder: Path | None, experiment: str) -> dict[str, Any]:

@@ -139,10 +139,10 @@ class Recorder:
         """Loss and accuracy of the step's batch."""
         began, trainer = time.perf_counter(), self._trainer
         done = trainer.progress.epoch * trainer.steps + trainer.progress.step
-        self._losses.write(np.array([loss, accuracy], "<f4").tobytes())
-        self._size += learning.PAIR
         if done in self._due or self._gate.wants(done):
             self._record(done, {"loss": loss, "accuracy": accuracy, "update": self._update()})
+        self._losses.write(np.array([loss, accuracy], "<f4").tobytes())  # last: a step that counts has its point
+        self._size += learning.PAIR
         self._before = self._weight()
         self.spent += time.perf_counter() - began
         self._halt(done)
