@@ -1,6 +1,8 @@
 """The network against torchvision's and against computations of our own."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -279,6 +281,26 @@ def test_glorot_initialisation() -> None:
 def test_he_initialisation_keeps_a_signals_size() -> None:
     for weight in initialised("he").values():
         assert_normal(weight, (2 / weight[0].numel()) ** 0.5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_network_of_given_weights_imports_no_compiler(shared: bool, tmp_path: Path) -> None:
+    """torch._dynamo, which some initialisations import, takes two seconds and 160 MB in every process."""
+    network = VGG(Architecture.named("vgg11_bn", image_size=32, width=1 / 64))
+    preprocessing = Preprocessing(32, 32, (0.0,) * 3, (255.0,) * 3)
+    modelfile.save(network.to_file(tuple(map(str, range(1000))), preprocessing), tmp_path / "m.safetensors")
+    script = f"""
+import sys
+from pathlib import Path
+from vgglass import modelfile
+from vgglass.model import VGG
+VGG.from_file(modelfile.load(Path(sys.argv[1])), shared={shared})
+print(sorted({{"torch", "torch._dynamo", "triton", "sympy"}} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "m.safetensors"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['torch']\n"
 
 
 def test_kaiming_is_the_default() -> None:

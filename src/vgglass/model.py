@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,8 +44,8 @@ class Step:
 class VGG(nn.Module):
     """A network of the VGG family; its modules are the layers, in order, under their published names.
 
-    `initialisation` is a key of INITIALISATIONS. The softmax `prob` is a module as well, but `forward` and `dense`
-    return logits.
+    `initialisation` is a key of INITIALISATIONS, or None where the weights will be replaced. The softmax `prob` is a
+    module as well, but `forward` and `dense` return logits.
 
     >>> import torch
     >>> from vgglass.architecture import Architecture
@@ -53,16 +54,17 @@ class VGG(nn.Module):
     torch.Size([1, 10])
     """
 
-    def __init__(self, architecture: Architecture, initialisation: str = "kaiming") -> None:
+    def __init__(self, architecture: Architecture, initialisation: str | None = "kaiming") -> None:
         super().__init__()
-        if initialisation not in INITIALISATIONS:
+        if initialisation is not None and initialisation not in INITIALISATIONS:
             raise UsageError(
                 f"initialisation {initialisation!r}", f"not one of {', '.join(INITIALISATIONS)}", "choose one of them"
             )
         self.architecture = architecture
         for layer in architecture.layers():
             self.add_module(layer.name, _module(layer, architecture.dropout))
-        INITIALISATIONS[initialisation](self)
+        if initialisation is not None:
+            INITIALISATIONS[initialisation](self)
 
     def _repr_html_(self) -> str:
         layers = self.architecture.layers()
@@ -90,13 +92,16 @@ class VGG(nn.Module):
     @classmethod
     def from_weights(cls, architecture: Architecture, weights: Weights, *, shared: bool = False) -> "VGG":
         """As `from_file`, of weights that are in no file."""
-        with torch.device("meta"):  # initialising 138 million weights that are overwritten takes seconds
-            network = cls(architecture)
-        if not shared:
-            network.to_empty(device="cpu")
-        state = {name: torch.from_numpy(array) for name, array in weights.items()}
+        # Initialising 138 million weights that are overwritten takes seconds. On "meta", normal_ and empty_like would
+        # import torch._dynamo, triton and sympy: two seconds, and 160 MB.
+        with torch.device("meta"):
+            network = cls(architecture, initialisation=None)
+        state = {
+            name: torch.from_numpy(array if shared else np.array(array, np.float32, order="C"))
+            for name, array in weights.items()
+        }
         counts = {name: torch.tensor(0) for name in network.state_dict() if name.endswith("num_batches_tracked")}
-        network.load_state_dict(state | counts, assign=shared)
+        network.load_state_dict(state | counts, assign=True)
         return network.eval()
 
     def to_file(self, classes: tuple[str, ...], preprocessing: Preprocessing, **about: Any) -> ModelFile:

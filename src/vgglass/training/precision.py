@@ -179,6 +179,6 @@ class Weights:
     def as_network(self) -> VGG:
         """The state that is validated as a float32 network of its own."""
         with torch.device("meta"):
-            network = VGG(self.network.architecture)
+            network = VGG(self.network.architecture, initialisation=None)
         network.load_state_dict({name: value.clone() for name, value in self.evaluation_state().items()}, assign=True)
         return network.float().eval()

@@ -120,9 +120,7 @@ def model_of(foreign: Foreign, classes: tuple[str, ...] | None = None, image_siz
         name: shape for name, shape in target.tensors().items() if name not in weights
     }  # fc8, if the file has no head
     weights |= {name: np.zeros(shape, np.float32) for name, shape in missing.items()}
-    network = VGG(target)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, strict=False)
-    return network.to_file(
+    return VGG.from_weights(target, weights).to_file(
         classes,
         preprocessing(foreign.convention, target),
         recipe={"converted_from": foreign.family},
