@@ -104,6 +104,7 @@ def test_a_picture_is_the_readers_own_or_a_sample(tmp_path: Path, monkeypatch: p
     assert course.photo(tmp_path / "grey.png").shape == (640, 160, 3), "never larger than a chapter can bear"
     monkeypatch.setenv("VGGLASS_IMAGE", str(tmp_path / "grey.png"))
     assert (course.photo() == 7).all()
+    assert course.photo().flags.writeable, "torch.from_numpy warns of others, in the reader's notebook"
 
 
 def test_pictures_that_move() -> None:

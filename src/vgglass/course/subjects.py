@@ -29,7 +29,8 @@ def photo(source: str | Path | None = None) -> Pixels:
             pixels = images.decode(path)
     height, width = pixels.shape[:2]
     share = min(1.0, SIDE / max(height, width))
-    return resize(pixels, max(1, round(height * share)), max(1, round(width * share)), "bilinear")
+    resized = resize(pixels, max(1, round(height * share)), max(1, round(width * share)), "bilinear")
+    return resized.copy()  # Pillow's array is read-only, of which torch.from_numpy warns
 
 
 def digit(number: int) -> Pixels:
