@@ -1,6 +1,6 @@
 """The exercises of the course: what is right, and what the usual slips come to.
 
-The sentences are in locale/*/course.json, for each exercise `right`, `hint` and one for every slip.
+The sentences are in locale/*/exercises.json, for each exercise `right`, `hint` and one for every slip.
 """
 
 import math
@@ -76,7 +76,7 @@ EXERCISES: dict[str, Exercise] = {
     "connected.weights": Exercise(
         3 * 3 * 5 * 4096, {"depth": 3 * 3 * 4096, "one": 3 * 3 * 5, "biases": 3 * 3 * 5 * 4096 + 4096}, 0
     ),
-    "connected.map": Exercise(6, {"pool5": 12, "one": 5, "single": 1}, 0),
+    "connected.map": Exercise(6, {"pool5": 12, "one": 5, "all": 36}, 0),
     "softmax.uniform": Exercise(math.log(10), {"probability": 0.1, "decimal": 1.0, "binary": math.log2(10)}),
     "softmax.shift": Exercise(
         _softmax(1002, 1001), {"overflow": math.nan, "share": 1002 / 2003, "other": _softmax(1001, 1002)}, 3e-4
