@@ -77,7 +77,7 @@ EXERCISES: dict[str, Exercise] = {
         3 * 3 * 5 * 4096, {"depth": 3 * 3 * 4096, "one": 3 * 3 * 5, "biases": 3 * 3 * 5 * 4096 + 4096}, 0
     ),
     "connected.map": Exercise(6, {"pool5": 12, "one": 5, "all": 36}, 0),
-    "softmax.uniform": Exercise(math.log(10), {"probability": 0.1, "decimal": 1.0, "binary": math.log2(10)}),
+    "softmax.uniform": Exercise(math.log(4), {"probability": 1 / 4, "decimal": math.log10(4), "binary": math.log2(4)}),
     "softmax.shift": Exercise(
         _softmax(1002, 1001), {"overflow": math.nan, "share": 1002 / 2003, "other": _softmax(1001, 1002)}, 3e-4
     ),
