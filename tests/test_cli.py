@@ -27,7 +27,7 @@ OPTIONS = {
     "train": "--add --architecture --batch-size --checkpoint-every --download --epochs --folds --from --image-size"
     " --keep --learning-rate --max-pixels --out --overwrite --preprocessing --preview --recipe --repeats --resume"
     " --seed --set --train --watch --workers",
-    "clip": "--lang --out",
+    "clip": "--channel --download --lang --layer --max-pixels --model --out",
     "evaluate": "--download --engine --ensemble --explain --folds --html --json --max-pixels --model --picture"
     " --precision --repeats --robustness --split --views",
     "curve": "--download --from --json --max-pixels --out --preprocessing --seed --workers",

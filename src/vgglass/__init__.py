@@ -4,6 +4,7 @@
     vgglass.check_labels(folder, weights)       find labels that are probably wrong
     vgglass.train(folder, out="runs/mine")      train on a folder of class folders
     vgglass.clip("runs/mine", "learning.gif")   how it learned, of a run trained with watch=True
+    vgglass.clip("cat.jpg", "conv.gif", layer="conv1_1")   a layer's arithmetic on an image, output by output
     vgglass.evaluate(model, folder)             compute metrics on held-out images
     vgglass.report(model, folder, "report.html")   as evaluate, with a page that shows the images behind each metric
     vgglass.curve(folder, weights)              accuracy by images a class, and what more of them would bring

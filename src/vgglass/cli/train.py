@@ -160,14 +160,20 @@ def train(
 
 
 def clip(
-    run: Annotated[Path, typer.Argument(help="The folder of a run that was trained with --watch.")],
+    source: Annotated[Path, typer.Argument(help="A run trained with --watch; with --layer, an image.")],
     out: Annotated[Path, typer.Option(help="The .gif file to write.")] = Path("learning.gif"),
+    layer: Annotated[str | None, typer.Option(help="Draw this operation: conv1_1, relu1_1, pool1, fc6.")] = None,
+    channel: Annotated[int | None, typer.Option(help="Of the layer; with the largest output without.")] = None,
+    model: Annotated[str | None, typer.Option(help="For an image: a model file, or a pretrained name; vgg16.")] = None,
+    download: Download = False,
     lang: Language = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
-    """A GIF of how a network learned: its loss, the first kernels, the answers to some images."""
+    """A GIF of how a network learned; or of one layer's arithmetic on an image, output by output."""
     from vgglass import workflows
 
-    written = workflows.clip(run, out, lang=lang)
+    chosen = fetched(model or "vgg16", download) if layer else model
+    written = workflows.clip(source, out, layer=layer, channel=channel, model=chosen, lang=lang)
     output.console().print(f"Written: {written}", soft_wrap=True)
 
 

@@ -1,4 +1,7 @@
-"""A GIF of how a run learned: its loss, the first kernels and the answers to some images, point by point."""
+"""A GIF of how a run learned: its loss, the first kernels and the answers to some images, point by point.
+
+Or of an operation on an image, which `vgglass.glass.clip` draws.
+"""
 
 import itertools
 import math
@@ -14,6 +17,7 @@ from vgglass.errors import TrainingError, UsageError
 from vgglass.files import replacing
 from vgglass.learning import Learning, Point
 from vgglass.locale import language, words
+from vgglass.workflows.models import Model, load, require_torch
 
 WIDTH, HEIGHT, MARGIN = 720, 420, 16
 LEFT = 340  # width of the curve and the kernels
@@ -23,29 +27,64 @@ SHOWN = 8  # pinned images
 SMOOTHED = 60  # places along the curve; a step's own loss jumps
 
 
-def clip(run: str | Path, out: str | Path, *, lang: str | None = None) -> Path:
-    """Draw the record that `train --watch` left in a run's folder as a GIF; return its path.
+def clip(
+    source: str | Path, out: str | Path, *, layer: str | None = None, channel: int | None = None,
+    model: Model | None = None, lang: str | None = None,
+) -> Path:  # fmt: skip
+    """Draw a GIF and return its path: how a run learned or, with a layer, the layer's operation on an image.
 
-    Raises UsageError for a name that does not end in .gif, TrainingError where there is no record.
+    source   the folder of a run that was trained with `train --watch`; or an image
+    layer    conv1_1, relu1_1, pool1, fc6, …: its outputs are computed one after another, with their arithmetic
+    channel  of the layer; the one with the largest output without
+    model    a model file or a pretrained name, for an image; default vgg16
+
+    Raises UsageError for a name that does not end in .gif, and for a layer or channel that can not be drawn;
+    TrainingError where there is no record.
 
     >>> vgglass.clip("runs/mine", "learning.gif").name
     'learning.gif'
+    >>> vgglass.clip("cat.jpg", "conv.gif", layer="conv1_1", model="runs/mine/best.safetensors").name
+    'conv.gif'
     """
-    out, place = Path(out), Learning(Path(run))
+    source, out = Path(source), Path(out)
     if out.suffix.lower() != ".gif":
         raise UsageError(f"--out {out}", "is a GIF, and its name ends in .gif", "write, say, --out learning.gif")
-    about, say = place.about(), words(language(lang), "watch")["clip"]
+    if layer is not None:
+        drawn, times = _operation(source, layer, channel, model or "vgg16", language(lang))
+    else:
+        for name, value in (("model", model), ("channel", channel)):
+            if value is not None:
+                raise UsageError(f"--{name} {value}", "is for an operation on an image", "add, say, --layer conv1_1")
+        drawn = _run(source, language(lang))
+        times = [FRAME] * (len(drawn) - 1) + [LAST]
+    with replacing(out) as temporary:
+        drawn[0].save(temporary, "GIF", save_all=True, append_images=drawn[1:], loop=0, duration=times)
+    return out
+
+
+def _operation(
+    image: Path, layer: str, channel: int | None, model: Model, lang: str
+) -> tuple[list[Image.Image], list[int]]:
+    if image.is_dir():
+        raise UsageError(image, "is a folder, and a layer is drawn on one image", "name an image; or omit --layer")
+    require_torch("the glass")
+    from vgglass.glass import open_subject
+    from vgglass.glass.clip import frames
+    from vgglass.glass.sliding import slide
+
+    return frames(slide(open_subject(load(model), image), layer, channel), lang)
+
+
+def _run(folder: Path, lang: str) -> list[Image.Image]:
+    if folder.is_file():
+        raise UsageError(folder, "is a file, not the folder of a run", "for an image, add, say, --layer conv1_1")
+    place = Learning(folder)
+    about, say = place.about(), words(lang, "watch")["clip"]
     points = [place.point(step) for step in place.steps()]
     if not points:
-        raise TrainingError(run, "has a record without a point", "train again with --watch")
+        raise TrainingError(folder, "has a record without a point", "train again with --watch")
     drawing = _Drawing(about, place.pinned()["pixels"], place.losses(), points, say)
-    frames = [drawing.frame(point) for point in points]
-    with replacing(out) as temporary:
-        frames[0].save(
-            temporary, "GIF", save_all=True, append_images=frames[1:], loop=0,
-            duration=[FRAME] * (len(frames) - 1) + [LAST],
-        )  # fmt: skip
-    return out
+    return [drawing.frame(point) for point in points]
 
 
 class _Drawing:
