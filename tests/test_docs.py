@@ -101,6 +101,14 @@ def test_links_open_the_page_at_what_the_course_s_network_has(name: str) -> None
                 assert rest == ""
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_links_to_files_lead_to_one(name: str) -> None:
+    for suffix in build.LANGUAGES.values():
+        text = (DOCS / f"{name}{suffix}").read_text("utf-8")
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", re.sub(r"`[^`]*`", "", text)):
+            assert (DOCS / name).parent.joinpath(target).exists(), f"{name}{suffix}: {target}"
+
+
 def test_the_reference_has_every_command_and_option() -> None:
     import typer
 
