@@ -49,6 +49,7 @@ bench: setup ## this machine against torchvision and a bare decode loop, in one 
 	$(BIN)/python benchmarks/glass.py
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python benchmarks/page.py
+	$(BIN)/python benchmarks/teach.py
 
 readme: setup ## the table of speeds in README.md and README.zh-CN.md, measured on this machine
 	$(BIN)/python benchmarks/readme.py
