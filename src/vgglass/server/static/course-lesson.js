@@ -1,5 +1,6 @@
 // A card of the course on a photograph: the layers and numbers that its texts, gestures and answers are about.
-import { fetchStages, fetchStep } from "./api.js";
+import { fetchSoftmax, fetchStages, fetchStep } from "./api.js";
+import { boxOnPhoto } from "./geometry.js";
 
 /** @typedef {import("./api.js").GlassModel} Model */
 /** @typedef {import("./api.js").Layer} Layer */
@@ -78,4 +79,24 @@ export async function gradCam({ image, signal }) {
   for await (const stage of fetchStages(image, "gradcam", image.top[0].index, null, signal)) found = stage;
   if (!found) throw new TypeError("no stage of Grad-CAM");
   return found;
+}
+
+/** The likeliest classes at temperature 1, as training has them. @param {Lesson} lesson */
+export const logits = async ({ image }) => (await fetchSoftmax(image, 1, image.top[0].index)).rows;
+
+/** How many they have altogether. @param {readonly Layer[]} layers */
+export const parameters = layers => layers.reduce((sum, layer) => sum + layer.parameters, 0);
+
+/** The network's square on the photograph, in the photograph's pixels. @param {Lesson} lesson */
+export function squareOnPhoto({ photo, model: { size } }) {
+  const { bitmap: { width, height }, image } = photo, whole = { top: 0, left: 0, rows: size, columns: size };
+  const placed = { width, height, placement: image.placement ?? whole };
+  return boxOnPhoto(placed, { top: 0, left: 0, bottom: size, right: size });
+}
+
+/** The share of the photograph that lies outside of the square. @param {Lesson} lesson */
+export function unseen(lesson) {
+  const { width, height } = lesson.photo.bitmap, { top, left, bottom, right } = squareOnPhoto(lesson);
+  const rows = Math.min(bottom, height) - Math.max(top, 0), columns = Math.min(right, width) - Math.max(left, 0);
+  return 1 - (rows * columns) / (width * height);
 }

@@ -1,4 +1,4 @@
-// The gestures of the course's cards: each returns what is drawn for a lesson.
+// The gestures of the course's cards about layers: each returns what is drawn for a lesson.
 import { fetchLayer, fetchMaps, fetchNumbers, fetchSoftmax, fetchStep } from "./api.js";
 import { heat } from "./colours.js";
 import {
@@ -19,7 +19,7 @@ export const NUMBERS = Array.from({ length: SIDE }, (_, i) => i);
 export const GEOMETRY = { kernel: 3, stride: 1, padding: 1, dilation: 1 };
 
 /** @param {string} text */
-const note = text => make("p", { class: "note", "aria-live": "polite" }, text);
+export const note = text => make("p", { class: "note", "aria-live": "polite" }, text);
 
 /** @param {Lesson} lesson */
 export async function structure({ model, summaries }) {
@@ -217,7 +217,7 @@ export async function why(lesson) {
 
 /** The receptive field on the photograph of the cell at a place.
  * @param {Lesson} lesson @param {Layer} layer @param {import("./store.js").Cell} place */
-const fieldOf = (lesson, layer, place) => onPhoto(lesson, layer, cellAt(layer, place));
+export const fieldOf = (lesson, layer, place) => onPhoto(lesson, layer, cellAt(layer, place));
 
 /** @param {Lesson} lesson @param {import("./geometry.js").Field} layer @param {import("./store.js").Cell} cell */
 function onPhoto({ photo, model }, layer, cell) {
@@ -226,7 +226,7 @@ function onPhoto({ photo, model }, layer, cell) {
 }
 
 /** @param {Lesson} lesson */
-const moved = lesson => (/** @type {number} */ value) => {
+export const moved = lesson => (/** @type {number} */ value) => {
   lesson.chosen = value;
   lesson.redraw();
 };

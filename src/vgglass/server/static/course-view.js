@@ -1,4 +1,4 @@
-// The course: ten cards on the photograph that is open. Each asks for a guess, which the network's own number checks.
+// The course: its chapters as cards on the photograph that is open. Each asks for a guess, which the network checks.
 import { address } from "./address.js";
 import { CARDS } from "./course-cards.js";
 import { PageElement } from "./element.js";
@@ -73,7 +73,10 @@ class CourseView extends PageElement {
     const go = (/** @type {number} */ to, /** @type {string} */ name) =>
       make("button", { type: "button", disabled: !CARDS[to], onclick: () => patch({ card: to }) }, name);
     this.#article.replaceChildren(
-      make("p", { class: "note" }, fill(course.controls.number, { number: index + 1, count: CARDS.length })),
+      make("p", { class: "note" }, fill(course.controls.number, {
+        chapter: Object.keys(course.chapters).indexOf(card.chapter) + 1, title: course.chapters[card.chapter],
+        number: index + 1, count: CARDS.length,
+      })),
       make("h2", {}, text.title),
       make("p", { class: "story" }, fill(text.story, values)),
       make("p", { class: "gesture" }, fill(text.gesture, values)),
@@ -81,7 +84,8 @@ class CourseView extends PageElement {
         make("div", { class: "stage" }),
         make("div", {}, this.#guessForm(card, lesson, said, fill(text.question, values)), said)),
       make("div", { class: "choices" },
-        go(index - 1, course.controls.previous), go(index + 1, course.controls.next), explore(card, lesson)),
+        go(index - 1, course.controls.previous), go(index + 1, course.controls.next), explore(card, lesson),
+        ...door(card, lesson)),
       this.#summary(),
     );
   }
@@ -175,6 +179,18 @@ function explore(card, { model }) {
       markElement(card.mark);
     },
   }, words.course.controls.explore);
+}
+
+/** A link to the other view in which a card goes on, if the server has it. @param {Card} card @param {Lesson} lesson */
+function door({ door: view }, { model }) {
+  if (!view || !model.views.includes(view)) return [];
+  return [make("a", {
+    class: "button", href: address(get().layer, view),
+    onclick: event => {
+      event.preventDefault();
+      patch({ view });
+    },
+  }, fill(words.course.controls.door, { view: words.views[view] }))];
 }
 
 /** Frame an element of the page for some seconds and scroll to it. @param {string} id */
