@@ -148,10 +148,6 @@ def test_as_many_folds_as_the_rarest_class_has_images() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"folds": 5},
-            r"folds 5: are for a head fitted at once; a network that learns by steps would be trained anew in",
-        ),
         ({"folds": 1, "train": "head", "head": "pooled"}, r"folds 1: must be 0, or from 2 to 1000; its default is 0"),
         ({"repeats": 3, "train": "head", "head": "pooled"}, r"repeats 3: must be 1 without folds"),
     ],
@@ -295,7 +291,3 @@ def test_a_network_that_learned_by_steps_has_no_fit_to_repeat(flat: Path, digits
     model = digits_run / "best.safetensors"
     error = typed("evaluate", flat, "--model", model, "--folds", 3, status=2).stderr
     assert "--folds 3: repeats the fit of a head, and this model's head was not fitted" in error
-    error = typed("train", flat, "--out", tmp_path / "run", "--folds", 3, status=2).stderr
-    assert (
-        "folds 3: are for a head fitted at once; a network that learns by steps would be trained anew in each" in error
-    )

@@ -20,6 +20,7 @@ from vgglass.errors import ModelFileError, TrainingError, UsageError
 from vgglass.training import checkpoint, memory, plan, recipe
 from vgglass.training import run as runs
 from vgglass.training.metrics_log import MetricsLog
+from vgglass.training.precision import isolated_torch
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
@@ -170,7 +171,7 @@ def test_a_run_keeps_to_its_threads_and_gives_them_back() -> None:
     record, _ = plan.plan_run(recipe.read("digits").override(**QUICK), data, None, None)
     before = torch.get_num_threads()
     assert record.threads == before
-    with runs.isolated_torch(replace(record, threads=before + 1)):
+    with isolated_torch(before + 1):
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
 

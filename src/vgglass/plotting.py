@@ -21,13 +21,14 @@ NUMBERED_CELLS = 30  # maximum number of classes for which cells are annotated
 
 
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Plot loss and accuracy by epoch, for training and validation."""
+    """Plot loss and accuracy by epoch, for training and, where there is one, validation."""
     epochs = [row["epoch"] for row in rows]
     with picture(9, 3.6, path) as figure:
         for place, name in enumerate(("loss", "accuracy"), start=1):
             axes = figure.add_subplot(1, 2, place)
             for split, colour in (("train", BLUE), ("validation", ORANGE)):
-                axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], color=colour, label=split, marker=".")
+                if all(f"{split}_{name}" in row for row in rows):
+                    axes.plot(epochs, [row[f"{split}_{name}"] for row in rows], color=colour, label=split, marker=".")
             axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.25)

@@ -61,7 +61,7 @@ def evaluate(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Judge how its head is fitted, on all images: in so many folds, each without its own."
+            min=2, help="Judge how it came about, on all images: in so many folds, each answered without its own."
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Divide into folds anew so many times.")] = 1,
@@ -144,7 +144,9 @@ def show(evaluation: "Evaluation", console: Console) -> None:
 def _of_folds(found: "FoldFigures") -> str:
     shares = [share for repeat in found.accuracies for share in repeat]
     text = (
-        f"in {found.folds} folds, each image answered by a head that was fitted without it and its near duplicates;"
+        f"in {found.folds} folds, each image answered by a"
+        f" {'network that was trained' if found.networks else 'head that was fitted'} without it and its near"
+        " duplicates;"
         f" accuracies of the folds {min(shares):.4f} to {max(shares):.4f}"
     )
     return text + f"; top-1 is the mean of {found.repeats} repeats, all else of the first" * (found.repeats > 1)

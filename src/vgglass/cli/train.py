@@ -84,7 +84,7 @@ def train(
     part: Annotated[str | None, typer.Option("--train", help="all layers, the last-block and head, or head.")] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Judge the fitted head in so many folds; no images are held out then."),
+        typer.Option(min=2, help="Judge what is trained in so many folds; no images are held out then."),
     ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Divide into folds anew so many times.")] = None,
     add: Annotated[
@@ -198,7 +198,10 @@ def _print_summary(best: Path, folder: Path | None, resumed: bool, console: Cons
             if split in metrics:
                 low, high = metrics[split]["interval"]
                 console.print(f"{split.capitalize()} accuracy {metrics[split]['top1']:.4f} ({low:.4f} to {high:.4f}).")
-        console.print(f"Written: {best}, {out / 'metrics.jsonl'}")
+        if "epoch" in metrics:
+            console.print(f"Written: {best}, {out / 'curves.png'}, {out / 'metrics.jsonl'}")
+        else:
+            console.print(f"Written: {best}, {out / 'metrics.jsonl'}")
     else:
         epoch = metrics["epoch"]
         best_of = f"epoch {epoch}" if epoch else "the network as it began, which no epoch improved on"

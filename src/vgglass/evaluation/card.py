@@ -181,7 +181,7 @@ def _model(subject: Subject, words: Words) -> str:
 
 def _learned(record: Record, words: Words) -> str:
     sentences, texts = [], words["learned"]
-    if record.data.get("selected_on") == "train":
+    if record.data.get("selected_on") == "train" and "epoch" not in record.metrics:
         sentences.append(texts["head"])
     elif record.metrics.get("epoch"):
         sentences.append(texts["epochs"].format(epoch=record.metrics["epoch"], epochs=record.recipe.get("epochs")))
@@ -232,7 +232,8 @@ def _training(subject: Subject, words: Words) -> str:
     for name in ("cross_validation", "folds"):
         if name in metrics:
             found = metrics[name]
-            about = judged[name].format(count=found["images"], folds=found["folds"], repeats=found.get("repeats"))
+            by = "foldsTrained" if found.get("networks") else name
+            about = judged[by].format(count=found["images"], folds=found["folds"], repeats=found.get("repeats"))
             remark = remarks["cross_validation" if name == "cross_validation" else "plain"]
             rows.append([about, *_share(found["top1"], found["interval"], words), remark])
     for split, count in data.get("images", {}).items():

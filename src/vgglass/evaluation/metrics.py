@@ -49,7 +49,7 @@ class Evaluation:
     missing    classes of the model without images in the split
     unknown    classes of the split that the model does not have, with the number of images excluded for each
     selective  selective prediction by the model's reject threshold, if it has one
-    folds      where heads fitted in folds predicted: top1 is the mean over the repeats, the rest is of the first one
+    folds      where heads or networks of folds predicted: top1 is the mean over repeats, the rest is of the first one
     familiar   how much is unfamiliar to the model, if it can tell
     """
 

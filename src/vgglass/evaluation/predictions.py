@@ -37,7 +37,7 @@ class Predictions:
     unknown            classes of the split that the model does not have, with the number of images excluded for each
     views              the views averaged for each image
     others             records of an ensemble's further models, whose probabilities are averaged
-    folds              where no one model predicted, but each image's a head fitted without it: the first of the repeats
+    folds              where no one model predicted, but for each image what learned without it: the first repeat
     distances          (N,), from the training images, above 1 unfamiliar; None for a model that can't tell, an ensemble
     seen               `Answer.quantities` of each image, by their names; of an ensemble's last model
     """

@@ -121,7 +121,7 @@ def facts(
         "classes": record.classes,
         "headline": _headline(evaluation),
         "shrinking": record.metrics.get("shrinking"),
-        "fitted": record.data.get("selected_on") == "train",  # at once, without epochs
+        "fitted": record.data.get("selected_on") == "train",  # at once, or by all epochs: nothing chose
         "training": training and [{name: row[name] for name in ROW} for row in training],
         "cells": cells,
         "pairs": pairs,

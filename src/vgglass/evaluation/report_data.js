@@ -4,7 +4,7 @@ function inFolds() {
   const { folds: found } = facts;
   if (!found) return [];
   const shares = found.accuracies.flat(), accuracies = range({ low: Math.min(...shares), high: Math.max(...shares) });
-  const sentence = fill(words.folds, { folds: found.folds, accuracies });
+  const sentence = fill(found.networks ? words.foldsTrained : words.folds, { folds: found.folds, accuracies });
   return [found.repeats === 1 ? sentence : joined(sentence, fill(words.foldsRepeated, { repeats: found.repeats }))];
 }
 

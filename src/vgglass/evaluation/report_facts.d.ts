@@ -116,8 +116,8 @@ interface Facts {
     split: string;
   };
   images: number;
-  /** Where each image was answered by a head fitted without it. */
-  folds: { folds: number; repeats: number; accuracies: number[][] } | null;
+  /** Where each image was answered by a head that was fitted, or a network that was trained, without it. */
+  folds: { folds: number; repeats: number; accuracies: number[][]; networks: boolean } | null;
   used_for: keyof ReportWords["cautions"] | "";
   missing: string[];
   unknown: Record<string, number>;
@@ -125,7 +125,7 @@ interface Facts {
   headline: Headline[];
   /** Of a shrunk model: the networks on the way from its parent, which is the first. */
   shrinking: { split: string; images: number; curve: Network[] } | null;
-  /** Whether its head was fitted at once, without epochs. */
+  /** Whether its head was fitted at once, without epochs, or no epoch was chosen. */
   fitted: boolean;
   training: Epoch[] | null;
   /** Accuracy by training images a class; gains are of twice as many: the likeliest, and the ends of its interval. */

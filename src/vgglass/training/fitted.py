@@ -91,7 +91,7 @@ def fit(
         metrics["old_classes"] = judged_before_and_after(before, whole, weights, found, penalty, recipe.seed)
         line = "old classes: accuracy {before:.4f} before and {after:.4f} among all, out of fold on {images:,} images"
         display.print(line.format(**metrics["old_classes"]))
-    if recipe.folds:
+    if recipe.folds and recipe.fits_head:
         in_folds = judge_in_folds(given, recipe, display).figures
         display.print(str(in_folds))
         metrics["folds"] = in_folds.as_json()

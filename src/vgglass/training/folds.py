@@ -1,4 +1,4 @@
-"""Few images judged honestly: in folds, each image by a head that was fitted without it and its near duplicates.
+"""Few images judged honestly: in folds, each image by what learned without it and its near duplicates.
 
 n images, V views of each, D features a view, K classes, F folds, R repeats.
 """
@@ -18,11 +18,12 @@ from vgglass.training.probe import Features, Integers, Numbers, fit_probe, folds
 
 @dataclass(frozen=True)
 class FoldFigures:
-    """What folds say of a fit.
+    """What folds say of a fit, or of a training.
 
     top1        mean over the repeats
     interval    its 95 % interval: see `interval`
     accuracies  of the images left out, by repeat and fold
+    networks    were trained in each fold; else heads were fitted
     """
 
     folds: int
@@ -31,6 +32,7 @@ class FoldFigures:
     top1: float
     interval: tuple[float, float]
     accuracies: tuple[tuple[float, ...], ...]
+    networks: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,7 +42,8 @@ class FoldFigures:
         times = f", {self.repeats} times" if self.repeats > 1 else ""
         return (
             f"in {self.folds} folds{times}: accuracy {self.top1:.4f} ({low:.4f} to {high:.4f}) on {self.images:,}"
-            " images, each answered by a head fitted without it and its near duplicates"
+            f" images, each answered by a {'network trained' if self.networks else 'head fitted'} without it and its"
+            " near duplicates"
         )
 
 
@@ -48,15 +51,17 @@ class FoldFigures:
 class Folds:
     """Answers out of fold.
 
-    logits          (R, n, K), divided by the temperature of each fold's own fit
+    logits          (R, n, K), of fitted heads divided by the temperature of each fold's own fit
     folds           (R, n): in which an image was left out
     labels, groups  (n,)
+    networks        see `FoldFigures`
     """
 
     logits: Numbers
     folds: NDArray[np.intp]
     labels: Integers
     groups: NDArray[np.intp]
+    networks: bool = False
 
     @cached_property
     def figures(self) -> FoldFigures:
@@ -67,14 +72,14 @@ class Folds:
             for row, of in zip(right, self.folds, strict=True)
         )
         found = interval(top1, self.groups, folds, repeats)
-        return FoldFigures(folds, repeats, len(self.labels), top1, found, accuracies)
+        return FoldFigures(folds, repeats, len(self.labels), top1, found, accuracies, self.networks)
 
 
 def interval(top1: float, groups: NDArray[np.intp], folds: int, repeats: int) -> tuple[float, float]:
     """95 % interval of a cross-validated accuracy: Wilson's (1927), for the number of images that these are worth.
 
     groups  (n,): near duplicates share one, and are worth n^2 / sum of squared sizes images (Kish 1965)
-    Heads of different folds share training images, so that their accuracies are not independent: Nadeau and Bengio
+    Folds share training images, so that their accuracies are not independent: Nadeau and Bengio
     (2003) correct the variance over J = RF splits from 1 / J to 1 / J + 1 / (F - 1), here relative to n images' 1 / F.
     Their t interval itself has no width where every fold is right, and the variance of five numbers is a poor one:
     benchmarks/trust_folds.py has the coverage of both.

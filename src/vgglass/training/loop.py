@@ -179,13 +179,19 @@ class Trainer:
             "dead_channels": dead,
         }
 
-    def finish_epoch(self, accuracy: float) -> bool:
-        """Count an epoch as done, with its validation accuracy; whether it was the best so far."""
+    def finish_epoch(self, accuracy: float | None) -> bool:
+        """Count an epoch as done, with its validation accuracy; whether it was the best so far.
+
+        None where no epoch is chosen: the last one is kept, and counts as the best.
+        """
         progress, recipe = self.progress, self.recipe
         progress.epoch += 1
         progress.step, progress.loss, progress.correct, progress.seen = 0, 0.0, 0, 0
-        best = accuracy > progress.best_accuracy
-        if best:
+        last = progress.epoch >= recipe.epochs
+        best = last if accuracy is None else accuracy > progress.best_accuracy
+        if accuracy is None:
+            progress.best_epoch = progress.epoch
+        elif best:
             progress.best_accuracy, progress.best_epoch = accuracy, progress.epoch
             progress.plateau_from = progress.epoch
         elif progress.epoch - progress.plateau_from >= recipe.plateau_epochs:

@@ -21,6 +21,7 @@ from vgglass.locale.messages import translated
 METRICS, CURVES, TENSORBOARD = "metrics.jsonl", "curves.png", "tensorboard"
 TIMINGS = ("seconds", "images_per_second", "waited")  # fields of a row that differ between two runs of one seed
 REDRAW_SECONDS = 10.0
+TIMED = 20  # steps that tell how long one takes
 
 
 class MetricsLog:
@@ -59,7 +60,8 @@ class MetricsLog:
         if self._tensorboard:
             for name in ("loss", "accuracy"):
                 for split in ("train", "validation"):
-                    self._tensorboard.add_scalar(f"{name}/{split}", row[f"{split}_{name}"], row["epoch"])
+                    if f"{split}_{name}" in row:
+                        self._tensorboard.add_scalar(f"{name}/{split}", row[f"{split}_{name}"], row["epoch"])
             self._tensorboard.flush()  # a resumed run does not write these again
             if last:
                 self._tensorboard.close()
@@ -70,11 +72,14 @@ class Display:
     """A progress bar with loss, accuracy, speed and time left, and a line an epoch.
 
     Inside `run`: `step` after each step, `epoch` after each epoch. `print` and `warn` at any time.
+    part   of several runs, that stands before the bar
+    later  steps of the runs after this one: a few steps tell, once, about how long all of them will take
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, part: str = "", later: int | None = None) -> None:
+        self.console, self._part, self._later = console, part, later
         self._progress = Progress(
+            TextColumn("{task.fields[part]}"),
             TextColumn(translated("epoch {task.fields[epoch]}")),
             BarColumn(),
             TextColumn(translated("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.3f}")),
@@ -86,15 +91,17 @@ class Display:
             disable=console.is_jupyter,  # rich would warn at each refresh without ipywidgets; lines are enough
         )
         self._warned: set[str] = set()
-        self._recent: deque[tuple[float, int, float, float]] = deque(maxlen=20)
+        self._recent: deque[tuple[float, int, float, float]] = deque(maxlen=TIMED)
 
     @contextmanager
     def run(self, steps: int, done: int) -> Iterator[None]:
         """Show the bar for a run of `steps` steps, of which `done` are done."""
+        self._ahead = steps - done
         self._task = self._progress.add_task(
             "",
             total=steps,
             completed=done,
+            part=translated(self._part),
             epoch="",
             loss=math.nan,
             accuracy=math.nan,
@@ -119,6 +126,9 @@ class Display:
         waited  share of the epoch's time so far that was spent waiting for data
         """
         self._recent.append((time.perf_counter(), images, loss, accuracy))
+        if self._later is not None and 1 < len(self._recent) == min(TIMED, self._ahead):
+            self.print(self._forecast(self._later + self._ahead - len(self._recent)))
+            self._later = None
         first, last = self._recent[0], self._recent[-1]
         seen = sum(row[1] for row in list(self._recent)[1:])
         speed = seen / (last[0] - first[0]) if len(self._recent) > 1 else 0.0
@@ -128,14 +138,28 @@ class Display:
             visible=True,
         )  # fmt: skip
 
+    def _forecast(self, steps: int) -> str:
+        seconds = (self._recent[-1][0] - self._recent[0][0]) / (len(self._recent) - 1)
+        minutes = round(steps * seconds / 60)
+        if not minutes:
+            return f"less than a minute to go, at {seconds:.2g} s a step"
+        return f"about {minutes // 60} h {minutes % 60:02} min to go, at {seconds:.2g} s a step"
+
     def epoch(self, row: dict[str, Any], epochs: int, best: bool) -> None:
-        self.console.print(
+        """The figures of one epoch, those of validation where there are such images."""
+        line = (
             f"epoch {row['epoch']:>3}/{epochs}"
             f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
-            f"   validation loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.4f}"
-            f"   {row['images_per_second']:,.0f} images/s{'   best' if best else ''}",
-            highlight=False,
+            f"   {row['images_per_second']:,.0f} images/s"
         )
+        if "validation_loss" in row:
+            line = (
+                f"epoch {row['epoch']:>3}/{epochs}"
+                f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
+                f"   validation loss {row['validation_loss']:.3f} accuracy {row['validation_accuracy']:.4f}"
+                f"   {row['images_per_second']:,.0f} images/s{'   best' if best else ''}"
+            )
+        self.console.print(line, highlight=False)
 
     def print(self, text: str) -> None:
         """A line; nothing where the text is empty."""

@@ -154,6 +154,9 @@ def extended(out: Path, run: Run, progress: Progress, epochs: int) -> Run:
         remedy = f"train its convolutions too: {ANOTHER} {out / 'best.safetensors'}"
         raise TrainingError(out, "is a head that was fitted at once, without epochs", remedy)
     require_patience(out, progress, recipe)
+    if recipe.folds and epochs != recipe.epochs:
+        rule = f"was judged in folds, by networks of {recipe.epochs} epochs"
+        raise TrainingError(out, rule, f"leave out --epochs, or start another run: --out ANOTHER --epochs {epochs}")
     if epochs <= progress.epoch:
         raise UsageError(f"--epochs {epochs}", f"{progress.epoch} are behind the run in {out}", "name more")
     if epochs == recipe.epochs:

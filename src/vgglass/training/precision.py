@@ -182,3 +182,15 @@ class Weights:
             network = VGG(self.network.architecture, initialisation=None)
         network.load_state_dict({name: value.clone() for name, value in self.evaluation_state().items()}, assign=True)
         return network.float().eval()
+
+
+@contextmanager
+def isolated_torch(threads: int) -> Iterator[None]:
+    """So many threads and a random state of its own inside the block, the caller's afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -83,8 +83,9 @@ class Recipe:
     block_decay      share of the rate that each block of convolutions gets of the one after it
     feature_views    with train=head: augmented views of each training image to cache, in place of the plain image,
                      for a fitted head beside it
-    folds            judge the fitted head in so many folds of the training images, from which then none are held out;
-                     0 for none
+    folds            judge what is learned in so many folds of the training images, from which then none are held out;
+                     0 for none. Networks that learn by steps are trained anew in each, and no epoch is chosen: that of
+                     the last one is kept, so that patience and plateaus are refused
     repeats          of the folds, divided anew each time
     keep_features    a fitted head's file keeps its training images' features, 1 KB each, for `train --add`
     feature_engine   what computes the features of frozen convolutions; auto is torch on a GPU, else openvino
@@ -152,8 +153,12 @@ class Recipe:
             for name in names:
                 self._require(name, holds(getattr(self, name)), rule)
         if self.folds and not self.fits_head:
-            rule = "are for a head fitted at once; a network that learns by steps would be trained anew in each"
-            raise UsageError(f"folds {self.folds}", rule, "start --from a model with --train head, or hold images out")
+            if self.patience:
+                rule = "leave no validation images, by which patience stops"
+                raise UsageError(f"folds {self.folds}", rule, "add --set patience=0, or leave folds out")
+            if self.schedule == "plateau":
+                rule = "leave no validation images, by which a plateau is told"
+                raise UsageError(f"folds {self.folds}", rule, "add --set schedule=cosine, or leave folds out")
         self._require("repeats", self.repeats == 1 or self.folds > 0, "1 without folds")
         self.network(classes=2)
 

@@ -4,8 +4,7 @@ import json
 import platform
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,16 @@ from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
 from vgglass.preprocess import Preprocessing
 from vgglass.signals import Interruption, at_once
-from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, memory, metrics_log, transfer
+from vgglass.statistics import wilson
+from vgglass.training import checkpoint, diagnostics, feature_cache, fitted, fold_answers, memory, metrics_log, transfer
 from vgglass.training.batches import BatchSource, FeatureBatches, Features, ImageBatches
 from vgglass.training.checkpoint import Cadence, Checkpoint, Checkpointer, Progress, Run, TrainState
 from vgglass.training.distributed import ALONE, Ranks
 from vgglass.training.feature_cache import Extractors, colours
+from vgglass.training.folds import FoldFigures
 from vgglass.training.loop import Trainer
 from vgglass.training.metrics_log import Display, MetricsLog
-from vgglass.training.precision import Weights, device
+from vgglass.training.precision import Weights, device, isolated_torch
 from vgglass.training.recipe import Recipe
 from vgglass.training.recording import Watching, recorded, replace_activations
 from vgglass.training.transfer import Scale
@@ -43,7 +44,7 @@ BEST, LAST, MANIFEST = "best.safetensors", "last.safetensors", manifest.OF_A_RUN
 # run.json is removed first and written last: a run that has one is whole.
 FILES = (
     checkpoint.RUN, BEST, LAST, MANIFEST, checkpoint.FOLDER, metrics_log.METRICS, metrics_log.CURVES,
-    metrics_log.TENSORBOARD, LEARNING,
+    metrics_log.TENSORBOARD, LEARNING, fold_answers.FOLDER,
 )  # fmt: skip
 FIRST_LOGIT_IMAGES = 32
 
@@ -70,6 +71,8 @@ class RunContext:
     out         folder that rank 0 writes to
     extractors  of a model file and an engine's name, what computes the features of frozen convolutions
     ranks       processes that train together
+    go_on       the command that goes on after an interruption, where it is not that of `out`
+    folds       what folds said of such a training
     """
 
     dataset: Dataset
@@ -79,6 +82,18 @@ class RunContext:
     display: Display
     extractors: Extractors
     ranks: Ranks = ALONE
+    go_on: str = ""
+    folds: FoldFigures | None = None
+
+    @property
+    def held_out(self) -> tuple[Sample, ...]:
+        """The validation images, if there are any."""
+        return self.dataset.splits.get("validation", ())
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the best epoch on the validation images is kept; without them, and with folds, the last one is."""
+        return bool(self.held_out) and not self.run.recipe.folds
 
 
 def require_divisible(run: Run, images: int, ranks: Ranks) -> None:
@@ -134,7 +149,7 @@ def clear(out: Path) -> None:
 
 
 def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | None) -> Path:
-    """Train on 'train', choose the best epoch on 'validation', write everything to the run's folder.
+    """Train on 'train', choose the best epoch on 'validation' or keep the last, write everything to the run's folder.
 
     source  the model that a new run starts from, where there is one
     newest  the checkpoint that a resumed run goes on from; both are rank 0's alone
@@ -144,7 +159,7 @@ def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | No
     run, out, options, display, ranks = context.run, context.out, context.options, context.display, context.ranks
     if run.recipe.fits_head:
         return ranks.broadcast_object(lambda: _fit_head(context, source))
-    with isolated_torch(run):
+    with isolated_torch(run.threads):
         if source and run.recipe.head == "pooled":
             source = _with_fitted_head(context, source)
         weights = build(run, source, display, ranks)
@@ -154,17 +169,18 @@ def train(context: RunContext, source: ModelFile | None, newest: Checkpoint | No
         broadcast_state(state, ranks)
         # Until the feed is ready a signal ends the process at once: nothing has been trained that could be lost.
         with make_feed(context, weights) as feed, Interruption() as interruption:
-            checkpointer = Checkpointer(out, state, options.cadence, options.keep, interruption, ranks)
+            checkpointer = Checkpointer(out, state, options.cadence, options.keep, interruption, ranks, context.go_on)
             trainer = make_trainer(context, state, feed, checkpointer)
             log = MetricsLog(out, progress.metrics_bytes) if ranks.first else None
-            data = describe(context.dataset) if ranks.first else {}
+            data = describe(context.dataset, "validation" if context.chooses else "train") if ranks.first else {}
             done = progress.epoch * trainer.steps + progress.step
             if ranks.first and not done and not source:
                 display.warn(_initialisation_warning(trainer))
-            if not done and ranks.broadcast_object(lambda: source is not None and _has_whole_head(run, source)):
+            whole = ranks.broadcast_object(lambda: source is not None and _has_whole_head(run, source))
+            if whole and not done and context.chooses:
                 _evaluate_start(context, trainer, data)
-            held_out, watching = context.dataset.split("validation"), options.watching
-            with display.run(trainer.steps * run.recipe.epochs, done), recorded(out, trainer, run, held_out, watching):
+            watching = recorded(out, trainer, run, context.held_out, options.watching)
+            with display.run(trainer.steps * run.recipe.epochs, done), watching:
                 while not progress.finished:
                     _one_epoch(context, trainer, data, log)
         checkpointer.save(keep=1)
@@ -179,7 +195,7 @@ def _fit_head(context: RunContext, source: ModelFile | None) -> Path:
         done = "the features computed so far are kept"
         return InterruptedRunError(number.name, number, done, f"go on with: vgglass train --out {out} --resume")
 
-    with isolated_torch(run), at_once(interrupted):
+    with isolated_torch(run.threads), at_once(interrupted):
         found = _fitted(context, source)
         rows = "".join(json.dumps(asdict(trial)) + "\n" for trial in found.probe.trials)
         with replacing(out / metrics_log.METRICS) as temporary:
@@ -210,7 +226,7 @@ def _evaluate_start(context: RunContext, trainer: Trainer, data: dict[str, Any])
     trainer.progress.best_accuracy = row["validation_accuracy"]
     if context.ranks.first:
         context.display.print(f"before the first epoch: validation accuracy {row['validation_accuracy']:.4f}")
-        modelfile.save(as_model_file(context.run, trainer.weights, data, row), context.out / BEST)
+        modelfile.save(as_model_file(context, trainer.weights, data, row), context.out / BEST)
 
 
 def _restored(context: RunContext, weights: Weights, optimizer: SGD, newest: Checkpoint | None) -> Progress:
@@ -267,7 +283,7 @@ def make_feed(context: RunContext, weights: Weights) -> BatchSource:
     """Images, or for a head that is trained alone, features."""
     run, ranks, workers = context.run, context.ranks, context.options.workers
     recipe, preprocessing = run.recipe, Preprocessing.from_json(run.preprocessing)
-    samples, held_out = context.dataset.split("train"), context.dataset.split("validation")
+    samples, held_out = context.dataset.split("train"), context.held_out
     draws = None
     if recipe.balance == "sampler":
         draws = sample_weights(samples, class_counts(samples, len(run.classes)))
@@ -277,7 +293,7 @@ def make_feed(context: RunContext, weights: Weights) -> BatchSource:
         features = ranks.local_rank_zero_first(
             lambda: (
                 Features(cache.views(samples, recipe), labels_of(samples)),
-                Features([cache.plain(held_out)], labels_of(held_out)),
+                Features([cache.plain(held_out)] if held_out else [], labels_of(held_out)),
             )
         )
         return FeatureBatches(*features, run.batch_size, recipe.seed, draws, device(), weights.dtype, ranks.share)
@@ -320,16 +336,18 @@ def make_optimizer(weights: Weights, recipe: Recipe, scales: dict[str, Scale] | 
 def _one_epoch(context: RunContext, trainer: Trainer, data: dict[str, Any], log: MetricsLog | None) -> None:
     """Train, validate, and write what came of it where there is a log: on rank 0."""
     progress, display, recipe = trainer.progress, context.display, context.run.recipe
-    row = {"epoch": progress.epoch + 1, **trainer.train_epoch(), **trainer.validate()}
-    best = trainer.finish_epoch(row["validation_accuracy"])
+    row = {"epoch": progress.epoch + 1, **trainer.train_epoch()}
+    if context.held_out:
+        row |= trainer.validate()
+    best = trainer.finish_epoch(row["validation_accuracy"] if context.chooses else None)
     if log is None:
         return
-    display.epoch(row, recipe.epochs, best)
-    display.warn(diagnostics.dead_relu_warning(row["dead_channels"]))
+    display.epoch(row, recipe.epochs, best and context.chooses)
+    display.warn(diagnostics.dead_relu_warning(row.get("dead_channels", {})))
     display.warn(diagnostics.data_wait_warning(row["waited"]))
-    names = [name for name, wanted in ((BEST, best), (LAST, progress.finished)) if wanted]
+    names = [name for name, wanted in ((BEST, best), (LAST, progress.finished and context.chooses)) if wanted]
     if names and context.run.activation == "relu":
-        file = as_model_file(context.run, trainer.weights, data, row)
+        file = as_model_file(context, trainer.weights, data, row)
         for name in names:
             modelfile.save(file, context.out / name)
     progress.metrics_bytes = log.write(row, progress.finished)
@@ -348,16 +366,25 @@ def describe(dataset: Dataset, selected_on: str = "validation") -> dict[str, Any
     }
 
 
-def as_model_file(run: Run, weights: Weights, data: dict[str, Any], row: dict[str, Any]) -> ModelFile:
+def as_model_file(context: RunContext, weights: Weights, data: dict[str, Any], row: dict[str, Any]) -> ModelFile:
     """The weights after an epoch.
 
     data  as `describe` returns it
     row   of the epoch in metrics.jsonl
     """
+    run = context.run
+    metrics: dict[str, Any] = {"epoch": row["epoch"]}
+    if context.held_out:
+        metrics["validation"] = {"top1": row["validation_accuracy"]}
+        if not context.chooses:
+            right = round(row["validation_accuracy"] * len(context.held_out))
+            metrics["validation"]["interval"] = list(wilson(right, len(context.held_out)))
+    if context.folds:
+        metrics["folds"] = context.folds.as_json()
     return weights.as_network().to_file(
         tuple(run.classes),
         Preprocessing.from_json(run.preprocessing),
-        metrics={"validation": {"top1": row["validation_accuracy"]}, "epoch": row["epoch"]},
+        metrics=metrics,
         data=data,
         recipe=run.recipe.as_json()
         | ({"from": run.source} if run.source else {})
@@ -371,15 +398,3 @@ def _initialisation_warning(trainer: Trainer) -> str:
     return diagnostics.initialisation_warning(
         trainer.network, images[:FIRST_LOGIT_IMAGES], trainer.recipe.initialisation
     )
-
-
-@contextmanager
-def isolated_torch(run: Run) -> Iterator[None]:
-    """The run's thread count and a random state of its own inside the block, the caller's afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(run.threads)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,15 @@ from vgglass.errors import DataError, UsageError
 from vgglass.inference.predictor import Answer, Predictor
 from vgglass.modelfile import ModelFile, Record
 from vgglass.names import casefolded, group_by_case, normalised
+from vgglass.workflows import evaluate_folds as judging
 from vgglass.workflows.card import card_folder, judged_card
 from vgglass.workflows.data import open_data_set, report_line
-from vgglass.workflows.models import Model, features, open_source, predictor, require_torch
+from vgglass.workflows.models import Model, open_source, predictor
 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset, Sample
     from vgglass.evaluation.metrics import Evaluation
     from vgglass.evaluation.predictions import Comparison, Predictions
-    from vgglass.training.recipe import Recipe
 
 
 Source = ModelFile | Artifact | Predictor  # anything that predicts
@@ -123,32 +123,29 @@ def predictions_in_folds(
     """Repeat the fit of a model's head, by its own recipe, in folds: each image by a head that was fitted without it.
 
     split  default: all images, also those that the model's own head was fitted to
-    The convolutions stay as they are. Raises UsageError for a model without a fitted head, TrainingError or UsageError
-    for images that can't be divided so, DataError, ModelFileError.
+    The convolutions stay as they are. For a network that was trained with folds its run's folder has the answers.
+    Raises UsageError for any other model, TrainingError or UsageError for images that can't be divided so, DataError,
+    ModelFileError.
     """
-    require_torch("judging in folds")
     from vgglass.evaluation.predictions import Predictions
     from vgglass.inference.views import parse
-    from vgglass.training import fitted
-    from vgglass.training.metrics_log import Display
-    from vgglass.training.plan import plan_run
 
     source, console, chosen = open_source(model), console or Console(stderr=True), split or "all"
     if not isinstance(source, ModelFile):
         raise UsageError(
             f"--folds {folds}", f"fits heads anew, and {source.path} is an exported graph", "name its model"
         )
-    recipe = _recipe_of_head(source.record, folds, repeats)
-    dataset = open_data_set(folder, console)
-    found = _align_and_report(dataset, chosen, source.record.classes, console)
-    dataset = replace(dataset, classes=source.record.classes, splits={"train": tuple(found.samples)})
-    run, line = plan_run(recipe, dataset, None, ("", source))
-    run = replace(run, preprocessing=source.record.preprocessing.as_json())
-    display = Display(console)
-    report_line(line, console)
-    averages = fitted.averages_of(run, source, features, None, display)
-    judged = fitted.judge_in_folds(fitted.given_to_fit(found.samples, averages), recipe, display)
-    record = replace(source.record, temperature=None, reject_threshold=None)  # each fold's head has a temperature
+    if source.record.metrics.get("folds", {}).get("networks"):
+        judging.require_folds_of_run(model, source.record, folds, repeats)
+        found = _align_and_report(open_data_set(folder, console), chosen, source.record.classes, console)
+        judged = judging.answers_of_run(Path(str(model)).parent, source.record, found.samples)
+    else:
+        recipe = judging.recipe_of_head(source.record, folds, repeats)
+        dataset = open_data_set(folder, console)
+        found = _align_and_report(dataset, chosen, source.record.classes, console)
+        dataset = replace(dataset, classes=source.record.classes, splits={"train": tuple(found.samples)})
+        judged = judging.heads_in_folds(source, recipe, dataset, console)
+    record = replace(source.record, temperature=None, reject_threshold=None)  # each fold has its own
     return Predictions(
         record=record,
         split=chosen,
@@ -159,20 +156,6 @@ def predictions_in_folds(
         views=parse("centre", record),
         folds=judged.figures,
     )
-
-
-def _recipe_of_head(record: Record, folds: int, repeats: int) -> "Recipe":
-    """The recipe by which a model's head was fitted. Raises UsageError where it was not."""
-    from vgglass.training.recipe import Recipe
-
-    known = {field.name for field in fields(Recipe)}
-    recipe = Recipe().override(**{name: value for name, value in record.recipe.items() if name in known})
-    if not recipe.fits_head or "shrunk" in record.recipe:
-        rule = (
-            "repeats the fit of a head, and this model's head was not fitted: training it anew would take as long again"
-        )
-        raise UsageError(f"--folds {folds}", rule, "judge it on images held out, or fit a head: train --from it")
-    return recipe.override(folds=folds, repeats=repeats)
 
 
 def compare(

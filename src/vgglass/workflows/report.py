@@ -118,7 +118,7 @@ def training_rows(model: Model, record: Record) -> list[dict[str, Any]] | None:
     from vgglass.training.metrics_log import METRICS
 
     if isinstance(model, ModelFile) or record.data.get("selected_on") == "train":
-        return None  # a head that was fitted has no epochs
+        return None  # a head that was fitted has no epochs, a network judged in folds no validation
     place = Path(model).with_name(METRICS)
     if not Path(model).is_file() or not place.is_file():
         return None

@@ -46,7 +46,8 @@ def shrink_channels(
     Interrupted or killed, the same call goes on. Raises UsageError, TrainingError, InterruptedRunError.
     """
     from vgglass.training import checkpoint
-    from vgglass.training.run import RunOptions, isolated_torch
+    from vgglass.training.precision import isolated_torch
+    from vgglass.training.run import RunOptions
 
     work = out.with_suffix(WORK)
     with checkpoint.exclusive(work):
@@ -54,7 +55,7 @@ def shrink_channels(
             _clear(work)
         run = _begun(work, _planned(parent, name, dataset, overrides, display), goal)
         options = RunOptions(checkpoint.Cadence(checkpoint_every), 1, workers)
-        with isolated_torch(run), at_once(_interrupted):
+        with isolated_torch(run.threads), at_once(_interrupted):
             rounds = _shrinking(work, run, parent, dataset, goal, options, display).run()
     if not rounds:
         rule = "is exceeded by the first network that is narrower"

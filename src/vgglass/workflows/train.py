@@ -10,6 +10,7 @@ from rich.console import Console
 
 from vgglass.errors import TrainingError, UsageError, UserError
 from vgglass.modelfile import ModelFile
+from vgglass.workflows import train_folds
 from vgglass.workflows.card import require_card, write_card
 from vgglass.workflows.data import read_training_data
 from vgglass.workflows.models import Model, features, recipe_of, require_torch, starting_model
@@ -107,6 +108,9 @@ def train(
             if watch and chosen.recipe.train == "head":
                 rule = "records convolutions that learn, and here they are frozen"
                 raise UsageError("--watch", rule, "leave it out, or train all layers")
+            if train_folds.are_trained(chosen):
+                watched = bool(watch) or chosen.activation != "relu"
+                train_folds.require(chosen, dataset, start, ranks=group.launched, watched=watched)
             run.require_divisible(chosen, len(dataset.split("train")), group)
             if not chosen.recipe.fits_head:
                 run.require_memory(chosen, display, group)
@@ -123,7 +127,11 @@ def train(
         if begun is None:
             display.print(f"{out} holds this run, finished")
             return out / run.BEST
-        best = run.train(run.RunContext(*begun, out, options, display, features, group), start, newest)
+        context = run.RunContext(*begun, out, options, display, features, group)
+        if train_folds.are_trained(context.run):
+            context = train_folds.judge(context, start)
+            display.print("training on all images")
+        best = run.train(context, start, newest)
         if group.first and best.exists():
             write_card(best)
         return best
@@ -187,12 +195,13 @@ def _clearing_failed_start(out: Path) -> Iterator[None]:
     Kept if the error suggests --resume, which needs them, or if there is a record of how it failed.
     """
     from vgglass.learning import Learning
-    from vgglass.training import checkpoint, run
+    from vgglass.training import checkpoint, fold_answers, run
 
     try:
         yield
     except (UserError, OSError) as error:
-        learned = checkpoint.newest_first(out) or (out / run.BEST).exists() or Learning(out).steps()
+        of_run = checkpoint.newest_first(out) or (out / run.BEST).exists() or Learning(out).steps()
+        learned = of_run or fold_answers.begun(out)
         resumable = isinstance(error, UserError) and "--resume" in error.remedy
         if not learned and not resumable:
             run.clear(out)
@@ -238,6 +247,8 @@ def _resume_run(
         if chosen.recipe.fits_head:
             raise TrainingError(out, "has finished with its head fitted", "there is nothing to resume")
         plan.require_patience(out, progress, chosen.recipe)
+        if chosen.recipe.folds:
+            raise TrainingError(out, f"has finished after {progress.epoch} epochs", "there is nothing to resume")
         remedy = f"there is nothing to resume, but more epochs go on from there: --resume --epochs {2 * progress.epoch}"
         raise TrainingError(out, f"has finished after {progress.epoch} epochs", remedy)
     fresh = progress == checkpoint.Progress()
@@ -250,7 +261,7 @@ def _resume_run(
     if (plan.identity(dataset), list(dataset.classes)) != (chosen.digest, chosen.classes):
         raise TrainingError(out, "was trained on other images or classes", "give it the folder as it was")
     display.print(plan.extension_line(chosen, before, progress, len(dataset.split("train"))))
-    if fresh and not chosen.recipe.fits_head:
+    if fresh and not chosen.recipe.fits_head and not chosen.recipe.folds:
         display.print(f"no whole checkpoint is in {out}: the run begins anew, at epoch 1")
     return dataset, chosen, start
 
@@ -295,6 +306,8 @@ def _resolve_plan(
         return recipe_of(None, recipe_of_first_run(start), start), start
     by_steps = overrides.get("train", "head") != "head"
     usual = ("finetune" if by_steps else "transfer") if source else "digits" if folder is None else None
+    if not recipe and "folds" in overrides:
+        overrides = {"patience": 0} | overrides  # what is usual may stop early by validation images: there are none
     return recipe_of(recipe or usual, overrides, start), start
 
 
