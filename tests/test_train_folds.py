@@ -143,7 +143,7 @@ def test_answers_that_are_not_of_this_model(trained: tuple[Path, str], flat: Pat
         rows = Fold(best.parent, 0, number).read()
         target = Fold(tmp_path, 0, number)
         samples = [s for s in trainable(open_data(flat), hold_out=False).split("train") if s.digest in rows]
-        target.write(np.stack([-rows[sample.digest] for sample in samples]), samples)
+        target.write(np.stack([np.eye(2)[1 - sample.label] for sample in samples]), samples)  # all are wrong
     with pytest.raises(DataError, match="holds answers of other networks than those of this model's training"):
         evaluate(elsewhere, flat, folds=3, console=quiet)
     Fold(tmp_path, 0, 2).answers.write_bytes(b"none")
