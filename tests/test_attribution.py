@@ -13,7 +13,7 @@ from glass_subjects import model, photograph, subject
 from vgglass import glass
 from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
-from vgglass.glass import Subject, attribution, sanity
+from vgglass.glass import Subject, attribution, preference, sanity
 from vgglass.glass.attribution import methods
 from vgglass.glass.preference import preferred, strongest
 from vgglass.glass.subject import untouched
@@ -114,6 +114,12 @@ def test_an_image_made_for_a_channel_excites_it(here: Subject) -> None:
     maps = next(view for view in glass.walk(here) if view.name == "conv2_1").maps[4]
     assert patch.value == pytest.approx(float(maps.max()), rel=1e-4)
     assert maps[patch.position] == maps.max()
+    *_, last = preference.stages([here], "conv2_1", 4)
+    assert last.patches
+    assert (last.done, last.patches[0].value) == (last.total, patch.value)
+    assert np.array_equal(np.asarray(last.image), made)
+    with pytest.raises(UsageError, match="channel 99 of conv2_1"):
+        preference.stages([here], "conv2_1", 99)
     square = np.full((64, 64, 3), 128, np.uint8)
     square[32 - side // 2 :, 32 - side // 2 :][:side, :side] = made
     excited = glass.open_subject(model("A", seed=11), square)

@@ -37,6 +37,43 @@ def test_a_server_with_a_token_asks_for_it(browser: Browser, folder: Path) -> No
         page.close()
 
 
+# Counts how often the form for the token is opened.
+ASKED = """() => {
+  window.asked = 0;
+  const form = document.querySelector("#token form");
+  new MutationObserver(() => form.hidden || window.asked++).observe(form, {attributeFilter: ["hidden"]});
+}"""
+TWICE = """async () => {
+  const { fetchModel, fetchSample } = await import("/static/api.js");
+  window.both = Promise.all([fetchModel(), fetchSample("temple")]);
+}"""
+
+
+@pytest.mark.slow
+def test_two_requests_without_a_token_share_one_form(browser: Browser, folder: Path) -> None:
+    """The token has changed while the page was open; both requests are answered after the right one."""
+    secret = folder / "another-token"
+    secret.write_text("a-token-of-23-letters..")
+    with Served(folder, folder / "small.safetensors", "--token-file", secret) as server:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.fill("#token input", secret.read_text())
+        page.click("#token button")
+        page.wait_for_selector("#arithmetic[data-layer=conv1_1]")
+        page.evaluate("sessionStorage.removeItem('token')")
+        page.evaluate(ASKED)
+        page.evaluate(TWICE)
+        for token, forms in (("wrong-one-of-20-letters", 1), (secret.read_text(), 2)):
+            page.wait_for_function("forms => window.asked === forms", arg=forms)
+            page.fill("#token input", token)
+            page.click("#token button")
+        told = page.evaluate("window.both.then(([model, sample]) => [model.glass, sample.byteLength > 0])")
+        assert told == [True, True]
+        assert page.evaluate("window.asked") == 2, "one form for each token that was tried"
+        assert page.is_hidden("#token form")
+        page.close()
+
+
 @pytest.mark.slow
 def test_an_exported_graph_only_answers(browser: Browser, folder: Path) -> None:
     workflows.export(folder / "small.safetensors", folder / "graph.xml")

@@ -35,7 +35,7 @@ OPERATIONS = {
 # trainings, which a request starts, test_serving_watch.
 ELSEWHERE = {
     "/card", *(f"/glass/images/{{digest}}/{rest}" for rest in (
-        "known", "walk", "attributions/{method}/stages", "preferences/{layer}",
+        "known", "walk", "attributions/{method}/stages", "preferences/{layer}", "without/stages",
     )),
 }  # fmt: skip
 

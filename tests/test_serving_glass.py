@@ -301,7 +301,11 @@ def test_an_attribution_in_stages_ends_as_the_whole(seen: Seen) -> None:
 
 
 def test_what_a_channel_looks_for(seen: Seen) -> None:
-    told = seen.json("preferences/conv3_1?channel=2")
+    lines = [json.loads(line) for line in seen.get("preferences/conv3_1?channel=2").body.splitlines()]
+    told = lines[-1]
+    assert [line["done"] for line in lines] == list(range(1, told["total"] + 1))
+    (again,) = seen.get("preferences/conv3_1?channel=2").body.splitlines()
+    assert json.loads(again) == told, "it is kept"
     values = [patch["value"] for patch in told["patches"]]
     assert values == sorted(values, reverse=True)
     assert {patch["name"] for patch in told["patches"]} == set(samples.names(CLASSES))
@@ -352,6 +356,13 @@ def test_the_answer_without_channels(seen: Seen) -> None:
         assert row["before"] == pytest.approx(before[row["index"]], abs=1e-6)
         assert row["after"] == pytest.approx(after[row["index"]], abs=1e-6)
     assert [row["index"] for row in told["top"]] == np.argsort(-after)[:5].tolist()
+    lines = seen.get("without/stages?channels=conv2_1:1,5&channels=fc7:0").body.splitlines()
+    *before_it, last = (json.loads(line) for line in lines)
+    assert before_it == [{"done": done, "total": len(LAYERS) + 1} for done in range(1, len(LAYERS) + 1)]
+    assert (last.pop("done"), last.pop("total")) == (len(LAYERS) + 1, len(LAYERS) + 1)
+    assert [row["index"] for row in last["rows"]] == [row["index"] for row in told["rows"]]
+    for row, whole in zip(last["rows"], told["rows"], strict=True):
+        assert (row["before"], row["after"]) == pytest.approx((whole["before"], whole["after"]), abs=1e-6)
 
 
 def test_scores_of_the_whole_image(seen: Seen) -> None:

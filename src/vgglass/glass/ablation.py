@@ -12,6 +12,7 @@ from torch import Tensor
 from vgglass.errors import UsageError
 from vgglass.glass.layers import Silenced, silence
 from vgglass.glass.subject import Subject, untouched
+from vgglass.model import Edit
 
 BATCH_NUMBERS = 2**23  # elements in a batch of ablated copies of a layer's output: 32 MiB
 
@@ -30,6 +31,15 @@ class Ablation:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """How far an ablation is: `done` of `total` layers; its result is there with the last one."""
+
+    done: int
+    total: int
+    ablation: Ablation | None = None
+
+
+@dataclass(frozen=True)
 class Effect:
     """The effect of ablating one channel: the change of the predicted class's logit, and the new prediction."""
 
@@ -40,11 +50,29 @@ class Effect:
 
 def ablate(subject: Subject, without: Silenced) -> Ablation:
     """Run the network with the given channels set to zero. Raises UsageError for unknown layers or channels."""
+    *_, last = stages(subject, without, subject.logits())
+    assert last.ablation
+    return last.ablation
+
+
+def stages(subject: Subject, without: Silenced, before: NDArray[np.float32]) -> Iterator[Stage]:
+    """Yield after each layer of the network without the channels; the last stage is what `ablate` returns.
+
+    The network is as it was between any two of them. Raises UsageError at once for unknown layers or channels.
+
+    before  logits of the whole network
+    """
     for name in without:
         require_before_prob(subject, name)
-    with untouched(subject.network), torch.inference_mode():
-        edited = list(subject.network.walk(subject.input, silence(subject, without)))
-    return Ablation(without, subject.logits(), edited[-1].input[0].numpy())
+    return _stages(subject, without, before, silence(subject, without))
+
+
+def _stages(subject: Subject, without: Silenced, before: NDArray[np.float32], edit: Edit) -> Iterator[Stage]:
+    walk, total = subject.network.walk(subject.input, edit), len(subject.layers)
+    for done in range(1, total + 1):
+        with untouched(subject.network), torch.inference_mode():
+            step = next(walk)
+        yield Stage(done, total, Ablation(without, before, step.input[0].numpy()) if done == total else None)
 
 
 def rank(subject: Subject, name: str) -> list[Effect]:

@@ -3,7 +3,7 @@
 C channels, S side of the network's input.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,35 @@ class Patch:
     value: float
     position: tuple[int, int]
     pixels: Pixels = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """What is known after `done` of `total` steps; the patches and the image are there once they are complete."""
+
+    done: int
+    total: int
+    patches: list[Patch] | None = None
+    image: Pixels | None = None
+
+
+def stages(subjects: Sequence[Subject], layer: str, channel: int) -> Iterator[Stage]:
+    """Yield after each image's patch and each step of the ascent; the last stage is complete.
+
+    The network is as it was between any two of them. Raises UsageError at once for an unknown layer or channel.
+    """
+    subjects[0].require_channel(subjects[0].layer(layer), channel)
+    return _stages(subjects, layer, channel, len(subjects) + STEPS)
+
+
+def _stages(subjects: Sequence[Subject], layer: str, channel: int, total: int) -> Iterator[Stage]:
+    patches: list[Patch] = []
+    for subject in subjects:
+        patches.append(_patch(subject, layer, channel))
+        yield Stage(len(patches), total)
+    patches.sort(key=lambda patch: -patch.value)
+    for step, image in enumerate(_ascent(subjects[0], layer, channel), 1):
+        yield Stage(len(patches) + step, total, patches, image)
 
 
 def strongest(subjects: Iterable[Subject], layer: str, channel: int) -> list[Patch]:
@@ -55,10 +84,19 @@ def preferred(subject: Subject, layer: str, channel: int) -> Pixels:
     Normalised gradient ascent on the number in the middle of the map, from faint noise around the mean image (Erhan et
     al., 2009). Raises UsageError for an unknown layer or channel.
     """
+    *_, image = _ascent(subject, layer, channel)
+    assert image is not None
+    return image
+
+
+def _ascent(subject: Subject, layer: str, channel: int) -> Iterator[Pixels | None]:
+    """Yield after each step: None, and after the last one the image."""
     noise = torch.randn(subject.input.shape, generator=torch.Generator().manual_seed(SEED))
     deviation = subject.input.std().clamp_min(1e-6)
     image = (START * deviation * noise).requires_grad_()
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        if step:
+            yield None
         with untouched(subject.network):
             values = _map(subject, image, layer, channel)
             (gradient,) = torch.autograd.grad(values[values.shape[0] // 2, values.shape[1] // 2], image)
@@ -67,7 +105,7 @@ def preferred(subject: Subject, layer: str, channel: int) -> Pixels:
     height, width = values.shape
     size = subject.record.preprocessing.size
     box = receptive_field(subject.network.architecture, layer).box((height // 2, width // 2)).clipped(size, size)
-    return _cut(_pixels(subject, image), box)
+    yield _cut(_pixels(subject, image), box)
 
 
 def _map(subject: Subject, images: Tensor, layer: str, channel: int) -> Tensor:

@@ -28,8 +28,7 @@ from vgglass.server.refusals import RefusedError
 if TYPE_CHECKING:
     from vgglass.glass import Subject
     from vgglass.glass.layers import LayerView
-    from vgglass.glass.preference import Patch
-    from vgglass.images import Pixels
+    from vgglass.glass.preference import Stage as Preference
     from vgglass.model import VGG, Step
 
 PICTURES = 64 << 20  # bytes of decoded pictures to keep
@@ -125,7 +124,7 @@ class ModelSession:
             self.parent._pictures = self._pictures
         self._walks: OrderedDict[str, ForwardPass] = OrderedDict()
         self._samples: list[Subject] = []
-        self._preferences: OrderedDict[tuple[str, int], tuple[list[Patch], Pixels]] = OrderedDict()
+        self._preferences: OrderedDict[tuple[str, int], Preference] = OrderedDict()
 
     @cached_property
     def networks(self) -> "tuple[VGG, VGG]":
@@ -176,22 +175,27 @@ class ModelSession:
         place = placement(*whole.fitted, record.preprocessing)
         return put(self.networks[apart], record, digest, whole.original, place, whole.square)
 
-    def preference(self, layer: str, channel: int) -> "tuple[list[Patch], Pixels]":
-        """Return what a channel looks for, on the samples; computed once, in the slow thread."""
-        from vgglass.glass.preference import preferred, strongest
+    def preference(self, layer: str, channel: int) -> "Iterator[Preference]":
+        """What a channel looks for, on the samples, step by step in the slow thread; the last step is kept."""
+        from vgglass.glass.preference import stages
         from vgglass.glass.subject import open_subject
 
-        if (layer, channel) not in self._preferences:
+        if (layer, channel) in self._preferences:
+            return iter([self._preferences[layer, channel]])
+        if not self._samples:
             network = self.networks[True]
-            if not self._samples:
-                for name in samples.names(self.file.record.classes):
-                    opened = open_subject(self.file, samples.read(name), network=network)
-                    self._samples.append(replace(opened, name=name))
-            found = strongest(self._samples, layer, channel), preferred(self._samples[0], layer, channel)
-            self._preferences[layer, channel] = found
-            while len(self._preferences) > PREFERENCES:
-                self._preferences.popitem(last=False)
-        return self._preferences[layer, channel]
+            for name in samples.names(self.file.record.classes):
+                opened = open_subject(self.file, samples.read(name), network=network)
+                self._samples.append(replace(opened, name=name))
+        return self._keep_last((layer, channel), stages(self._samples, layer, channel))
+
+    def _keep_last(self, key: tuple[str, int], found: "Iterator[Preference]") -> "Iterator[Preference]":
+        for each in found:
+            if each.done == each.total:
+                self._preferences[key] = each
+                while len(self._preferences) > PREFERENCES:
+                    self._preferences.popitem(last=False)
+            yield each
 
     def walk(self, digest: str) -> ForwardPass:
         """Return a picture's forward pass, from the cache or computed."""

@@ -24,6 +24,7 @@ from vgglass.server.sessions import ForwardPass, ModelSession, Sessions
 if TYPE_CHECKING:
     from vgglass.glass import Subject
     from vgglass.glass.ablation import Effect
+    from vgglass.glass.ablation import Stage as Ablated
     from vgglass.glass.attribution import Stage
 
 Digest = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="What POST /glass/images answered as 'id'.")]
@@ -223,15 +224,13 @@ def _add_importance(routes: APIRouter, subjects: Sessions) -> None:
 
 
 def _add_preference(routes: APIRouter, subjects: Sessions) -> None:
-    @routes.get("/images/{digest}/preferences/{layer}", summary="What a channel looks for, on the samples")
+    @routes.get("/images/{digest}/preferences/{layer}", summary="What a channel looks for, as JSON lines")
     async def preference(request: Request, digest: Digest, layer: Layer, channel: Channel) -> Response:
-        """The strongest patch of each sample, and an image made to excite the channel; the image named matters not."""
+        """Each line says how far the search is; the last one has the strongest patch of each sample, and an image made
+        to excite the channel. The image named matters not."""
         session = subjects.session
-
-        def found(_: "Subject") -> dict[str, Any]:
-            return glass_json.preference(*session.preference(layer, channel))
-
-        return json_response(await subjects.run_slow(request, digest, found))
+        found = await subjects.run_slow(request, digest, lambda _: session.preference(layer, channel))
+        return _lines(subjects.iterate(request, (glass_json.preference(each) for each in found)))
 
 
 def _add_parent(routes: APIRouter, subjects: Sessions) -> None:
@@ -301,6 +300,21 @@ def _add_ablation(routes: APIRouter, subjects: Sessions) -> None:
             return glass_json.ablation(ablate(walk.subject, silenced), walk.subject.record)
 
         return json_response(await subjects.run_on_walk(request, digest, ablated))
+
+    @routes.get("/images/{digest}/without/stages", summary="The same as JSON lines, layer by layer")
+    async def stages(
+        request: Request, digest: Digest,
+        channels: Annotated[list[str], Query(max_length=64, description="As in `without`.")],
+    ) -> Response:  # fmt: skip
+        from vgglass.glass.ablation import parse, stages
+
+        silenced, record = parse(channels), subjects.session.file.record
+
+        def begun(walk: ForwardPass) -> "Iterator[Ablated]":
+            return stages(walk.subject, silenced, walk.steps["prob"].input[0].numpy())
+
+        found = await subjects.run_on_walk(request, digest, begun)
+        return _lines(subjects.iterate(request, (glass_json.ablated(each, record) for each in found), slow=False))
 
 
 def _add_playground(routes: APIRouter, subjects: Sessions) -> None:

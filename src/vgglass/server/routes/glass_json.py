@@ -19,11 +19,12 @@ from vgglass.lineage import kin, origins
 
 if TYPE_CHECKING:
     from vgglass.glass.ablation import Ablation
+    from vgglass.glass.ablation import Stage as Ablated
     from vgglass.glass.attribution import Attribution, ClassMap, Stage
     from vgglass.glass.dense import BothWays, ScoreMap
     from vgglass.glass.layers import LayerView
     from vgglass.glass.operations import Play
-    from vgglass.glass.preference import Patch
+    from vgglass.glass.preference import Stage as Preference
     from vgglass.glass.receptive_field import EffectiveField
     from vgglass.glass.subject import Subject
     from vgglass.lineage import Kin
@@ -154,12 +155,13 @@ def attribution(found: "Attribution", classes: tuple[str, ...]) -> dict[str, Any
     return about | picture(found.map, signed=found.signed)
 
 
-def preference(patches: "list[Patch]", image: Pixels) -> dict[str, Any]:
-    """Return the patches and the image as PNG, in base64; red first."""
-    return {
-        "patches": [{"name": each.name, "value": each.value, "png": _png(each.pixels)} for each in patches],
-        "png": _png(image),
-    }
+def preference(found: "Preference") -> dict[str, Any]:
+    """Return how far the search is, and at its end the patches and the image as PNG, in base64; red first."""
+    told: dict[str, Any] = {"done": found.done, "total": found.total}
+    if found.patches is None or found.image is None:
+        return told
+    patches = [{"name": each.name, "value": each.value, "png": _png(each.pixels)} for each in found.patches]
+    return told | {"patches": patches, "png": _png(found.image)}
 
 
 def _png(pixels: Pixels) -> str:
@@ -228,6 +230,12 @@ def ablation(found: "Ablation", record: "Record") -> dict[str, Any]:
         for index in order
     ]
     return {"rows": rows, "top": ranked(record, after)}
+
+
+def ablated(found: "Ablated", record: "Record") -> dict[str, Any]:
+    """Return how far an ablation is, and with its last layer what `ablation` returns."""
+    told = {"done": found.done, "total": found.total}
+    return told | ablation(found.ablation, record) if found.ablation else told
 
 
 def scores(found: "ScoreMap", both: "BothWays", classes: tuple[str, ...]) -> dict[str, Any]:

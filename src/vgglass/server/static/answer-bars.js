@@ -3,47 +3,81 @@ import { toggleAblation } from "./actions.js";
 import { fetchAblation } from "./api.js";
 import { PageElement } from "./element.js";
 import { attempt } from "./failures.js";
+import { ProgressNote } from "./progress-note.js";
 import { rove, settle } from "./roving.js";
 import { get, patch } from "./store.js";
 import { fill, make } from "./ui.js";
 import { words } from "./words.js";
 
+/** @typedef {{image: import("./api.js").ImageAnswer | null, ablated: import("./store.js").State["ablated"]}} Asked */
+
 class AnswerBars extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
-  watched = ["image", "awaited", "ablated", "target", "failures", "language"];
+  watched = ["view", "image", "awaited", "ablated", "target", "failures", "language"];
   #bars = this.child("#bars", HTMLElement);
   #ablated = this.child("#silenced", HTMLElement);
   /** With and without the ablated channels. @type {import("./api.js").AblatedRow[]} */
   #rows = [];
+  /** Whose rows they are, and the channels that they are without. @type {Asked} */
+  #shown = { image: null, ablated: get().ablated };
+  /** The same of those that are being computed. @type {Asked} */
+  #asked = this.#shown;
+  #request = new AbortController();
+  #progress = this.child("progress-note", ProgressNote);
 
   connectedCallback() {
     super.connectedCallback();
     rove(this.#bars);
   }
 
-  /** @param {import("./store.js").Changed} changed */
-  async update(changed) {
+  async update() {
     const { image, ablated, awaited, failures, model } = get(), took = this.child("#took", HTMLElement);
     const waits = awaited || !image;
     took.textContent = waits ? (failures.photo || !model ? "" : words.looking)
       : fill(words.took, { milliseconds: Math.round(get().latency) });
     if (!image) return;
-    if (changed.has("image") || changed.has("ablated")) {
-      const rows = ablated.size
-        ? (await attempt("answer", () => fetchAblation(image, [...ablated])))?.rows
-        : image.top.map(unchanged);
-      if (!rows || image !== get().image || ablated !== get().ablated) return;
-      this.#rows = rows;
-    }
+    if (image !== this.#asked.image || ablated !== this.#asked.ablated) await this.#compute(image, ablated);
     this.#drawBars();
     this.#drawAblated();
     this.child("#unsure", HTMLElement).hidden = !image.unsure;
     this.child("#unfamiliar", HTMLElement).hidden = !image.unfamiliar;
   }
 
+  /** Find the rows without the channels. @param {import("./api.js").ImageAnswer} image
+   * @param {import("./store.js").State["ablated"]} ablated */
+  async #compute(image, ablated) {
+    this.closed();
+    if (image === this.#shown.image && ablated === this.#shown.ablated) return;
+    const { signal } = (this.#request = new AbortController());
+    const asked = (this.#asked = { image, ablated });
+    /** @type {import("./api.js").AblatedRow[] | undefined} */
+    let rows = ablated.size ? undefined : image.top.map(unchanged);
+    if (ablated.size) {
+      this.#progress.begin(() => patch({ ablated: this.#shown.ablated }));
+      await attempt("answer", async () => {
+        for await (const stage of fetchAblation(image, [...ablated], signal)) {
+          this.#progress.at(stage.done, stage.total);
+          rows = stage.rows;
+        }
+      });
+      if (signal.aborted) return;
+      this.#progress.end();
+    }
+    if (!rows) return;
+    this.#rows = rows;
+    this.#shown = asked;
+  }
+
+  /** Nobody looks: what is being computed is asked for again when the view is opened. */
+  closed() {
+    this.#request.abort();
+    this.#progress.end();
+    this.#asked = this.#shown;
+  }
+
   /** The bars of classes that were there before move to their new length. */
   #drawBars() {
-    const { image, ablated, target } = get(), chosen = target ?? image?.top[0].index;
+    const { image, target } = get(), { ablated } = this.#shown, chosen = target ?? image?.top[0].index;
     const grid = this.#bars.querySelector(".bars") ?? make("div", { class: "bars" }), parts = [];
     const focused = document.activeElement?.getAttribute("data-index");
     for (const { index, class: name, before, after } of this.#rows) {
@@ -68,7 +102,7 @@ class AnswerBars extends PageElement {
   }
 
   #drawAblated() {
-    const names = [...get().ablated];
+    const names = [...this.#shown.ablated];
     this.#ablated.hidden = !names.length;
     this.#ablated.replaceChildren(
       make("p", { class: "note" }, fill(words.silencedNote, {

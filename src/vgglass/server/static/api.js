@@ -237,13 +237,14 @@ export const fetchSoftmax = (image, temperature, channel) =>
 export const fetchField = (image, layer, [row, column], signal) =>
   json(IMAGES + image.id + "/fields/" + layer + query({ row, column }), { signal });
 
-/** Patches and an image as PNG in base64.
- * @typedef {{patches: {name: string, value: number, png: string}[], png: string}} Preference */
+/** After `done` of `total` steps; with the last one, patches and an image as PNG in base64.
+ * @typedef {{done: number, total: number, patches?: {name: string, value: number, png: string}[], png?: string}}
+ *   Preference */
 
 /** @param {Id} image @param {string} layer @param {number} channel @param {AbortSignal} signal
- * @returns {Promise<Preference>} */
+ * @returns {AsyncGenerator<Preference, void>} */
 export const fetchPreference = (image, layer, channel, signal) =>
-  json(IMAGES + image.id + "/preferences/" + layer + query({ channel }), { signal });
+  lines(IMAGES + image.id + "/preferences/" + layer + query({ channel }), { signal });
 
 /** @param {Id} image @param {string} method @param {number | null} target @param {string | null} layer of Grad-CAM
  * @param {AbortSignal} signal @returns {AsyncGenerator<Stage, void>} */
@@ -261,9 +262,15 @@ export const fetchScores = (image, target, signal) =>
 /** @param {Id} image @param {string} layer @param {AbortSignal} signal @returns {AsyncGenerator<Effect[], void>} */
 export const fetchEffects = (image, layer, signal) => lines(IMAGES + image.id + "/effects/" + layer, { signal });
 
-/** @param {Id} image @param {readonly string[]} channels as 'conv3_2:17' @returns {Promise<{rows: AblatedRow[]}>} */
-export const fetchAblation = (image, channels) =>
-  json(IMAGES + image.id + "/without?" + channels.map(name => "channels=" + encodeURIComponent(name)).join("&"));
+/** After `done` of `total` layers; with the last one, the rows.
+ * @typedef {{done: number, total: number, rows?: AblatedRow[]}} Ablated */
+
+/** @param {Id} image @param {readonly string[]} channels as 'conv3_2:17' @param {AbortSignal} signal
+ * @returns {AsyncGenerator<Ablated, void>} */
+export function fetchAblation(image, channels, signal) {
+  const names = channels.map(name => "channels=" + encodeURIComponent(name));
+  return lines(IMAGES + image.id + "/without/stages?" + names.join("&"), { signal });
+}
 
 /** The playground's input: an image's pixels, or fixed integers.
  * @param {number} size @param {Id | null} image @returns {Promise<{values: number[][]}>} */

@@ -3,6 +3,7 @@ import { fetchPreference } from "./api.js";
 import { PageElement, sized } from "./element.js";
 import { attempt } from "./failures.js";
 import { get, touches } from "./store.js";
+import { ProgressNote } from "./progress-note.js";
 import { make } from "./ui.js";
 import { number, sampleName, words } from "./words.js";
 
@@ -10,11 +11,16 @@ const SIDE = 88; // CSS pixels
 
 class ChannelPreference extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
-  watched = ["layer", "channel", "image", "language"];
+  watched = ["view", "layer", "channel", "image", "language"];
   #button = this.child("button", HTMLButtonElement);
   #box = this.child("#preferred", HTMLElement);
+  #progress = this.child("progress-note", ProgressNote);
   #request = new AbortController();
   #open = false;
+  /** Whether a search is under way. */
+  #searches = false;
+  /** Whether it was given up because the view was closed. */
+  #left = false;
 
   connectedCallback() {
     super.connectedCallback();
@@ -24,28 +30,48 @@ class ChannelPreference extends PageElement {
     });
   }
 
+  closed() {
+    this.#left ||= this.#searches;
+    this.#give();
+  }
+
+  /** Give the search up. */
+  #give() {
+    this.#request.abort();
+    this.#searches = false;
+    this.#progress.end();
+  }
+
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
     const { layer } = get();
     this.hidden = layer === "image" || layer === "prob";
-    if (touches(changed, "layer", "channel", "language")) await this.#fetch();
+    if (touches(changed, "layer", "channel", "language") || this.#left) await this.#fetch();
   }
 
   async #fetch() {
-    this.#request.abort();
+    this.#give();
+    this.#left = false;
     const { signal } = (this.#request = new AbortController()), { image, layer, channel } = get();
     this.#button.setAttribute("aria-expanded", String(this.#open));
     this.#box.hidden = !this.#open;
     this.#box.replaceChildren();
     if (!this.#open || this.hidden || !image || channel === null) return;
-    this.#box.replaceChildren(make("progress", { "aria-label": words.working }));
-    const found = await attempt("step", () => fetchPreference(image, layer, channel, signal));
-    if (signal.aborted) return;
-    const patches = found?.patches ?? [];
-    const figures = await Promise.all(patches.map(({ name, value, png }) =>
-      figure(png, sampleName(name) + ": " + number(value))));
-    if (found) figures.unshift(await figure(found.png, words.preferredImage));
-    if (!signal.aborted) this.#box.replaceChildren(...figures);
+    this.#searches = true;
+    this.#progress.begin(() => this.#button.click());
+    await attempt("step", async () => {
+      for await (const { done, total, patches, png } of fetchPreference(image, layer, channel, signal)) {
+        if (signal.aborted) return;
+        this.#progress.at(done, total);
+        if (!patches || !png) continue;
+        const figures = await Promise.all([
+          figure(png, words.preferredImage),
+          ...patches.map(each => figure(each.png, sampleName(each.name) + ": " + number(each.value))),
+        ]);
+        if (!signal.aborted) this.#box.replaceChildren(...figures);
+      }
+    });
+    if (!signal.aborted) this.#give();
   }
 }
 

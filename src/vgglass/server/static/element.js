@@ -14,7 +14,7 @@ export class PageElement extends HTMLElement {
     this.#unsubscribe = subscribe(changed => {
       for (const name of changed) this.#missed.add(name);
       const view = this.closest(".view");
-      if (view && view.id !== get().view) return;
+      if (view && view.id !== get().view) return this.closed();
       const heard = this.#missed;
       this.#missed = new Set();
       if (touches(heard, ...this.watched)) this.update(heard);
@@ -24,6 +24,9 @@ export class PageElement extends HTMLElement {
   disconnectedCallback() {
     this.#unsubscribe();
   }
+
+  /** Nobody looks: give up what is being computed. Called again and again while the view is closed. */
+  closed() {}
 
   /** @param {import("./store.js").Changed} changed @returns {void | Promise<void>} */
   update(changed) {

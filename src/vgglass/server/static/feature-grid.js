@@ -8,6 +8,7 @@ import { byId, colour, PageElement, sized } from "./element.js";
 import { attempt } from "./failures.js";
 import { deadSentence } from "./layer-summary.js";
 import { get, patch, touches } from "./store.js";
+import { ProgressNote } from "./progress-note.js";
 import { arranged, mark, pitch, sharesOf } from "./tiles.js";
 import { fill, make } from "./ui.js";
 import { joined, number, percent, words } from "./words.js";
@@ -23,7 +24,7 @@ class FeatureGrid extends PageElement {
   /** @type {(keyof State)[]} */
   watched = [
     "photo", "summaries", "layer", "maps", "channel", "ablated", "order", "scale", "language", "colourScheme",
-    "target", "importance",
+    "target", "importance", "view",
   ];
   #canvas = this.child("#grid", HTMLCanvasElement);
   #text = this.child("#gridSaid", HTMLElement);
@@ -31,7 +32,9 @@ class FeatureGrid extends PageElement {
   /** The effect of ablating each channel, undefined until received.
    * @type {(import("./api.js").Effect | undefined)[] | null} */
   #effects = null;
+  #progress = this.child("progress-note", ProgressNote);
   #request = new AbortController();
+  #effectsRequest = new AbortController();
   #waits = false;
   /** @type {Layout} */
   #layout = { zoom: 1, gap: 0, caption: 0, columns: 1, beside: 0 };
@@ -53,6 +56,13 @@ class FeatureGrid extends PageElement {
     });
   }
 
+  /** Nobody looks: effects that are not complete are asked for again when the view is opened. */
+  closed() {
+    this.#effectsRequest.abort();
+    this.#progress.end();
+    if (this.#effects?.includes(undefined)) this.#effects = null;
+  }
+
   /** @param {import("./store.js").Changed} changed */
   async update(changed) {
     const drawn = /** @type {const} */ (["maps", "channel", "ablated", "order", "scale", "language", "colourScheme"]);
@@ -63,12 +73,14 @@ class FeatureGrid extends PageElement {
     if (changed.has("channel") || changed.has("maps")) this.#reveal();
     if (touches(changed, "photo", "layer") || (changed.has("summaries") && this.#waits)) await this.#load();
     else if (changed.has("scale") && scale === "network" && maps && maps.limit === null) await this.#loadLimit(maps);
-    else if (changed.has("order") && order === "effect" && !this.#effects) await this.#loadEffects();
+    else if (order !== "effect") this.closed();
+    else if (touches(changed, "order", "view") && !this.#effects) await this.#loadEffects();
   }
 
   async #load() {
     this.#request.abort();
     const request = (this.#request = new AbortController());
+    this.closed();
     this.#effects = null;
     const { model, image, photo, layer: open, order, scale, summaries } = get();
     const layers = model?.glass ? model.layers : [], layer = layers.find(each => each.name === open);
@@ -108,11 +120,12 @@ class FeatureGrid extends PageElement {
 
   /** Fetch the effect of ablating each channel, and sort the tiles as results arrive. */
   async #loadEffects() {
-    const { image, layer, maps } = get(), { signal } = this.#request;
+    const { image, layer, maps } = get(), { signal } = (this.#effectsRequest = new AbortController());
     if (!image || !maps) return;
     /** @type {(import("./api.js").Effect | undefined)[]} */
-    const effects = (this.#effects = new Array(maps.channels));
+    const effects = (this.#effects = new Array(maps.channels).fill(undefined));
     let known = 0;
+    this.#progress.begin(() => patch({ order: "channel" }));
     await attempt("grid", async () => {
       for await (const batch of fetchEffects(image, layer, signal)) {
         if (this.#effects !== effects) return;
@@ -120,9 +133,11 @@ class FeatureGrid extends PageElement {
         known += batch.length;
         const text = known < maps.channels ? words.silencing : words.silencedAll;
         this.#text.textContent = fill(text, { done: known, channels: maps.channels });
-        if (get().order === "effect") this.#draw();
+        this.#progress.at(known, maps.channels);
+        this.#draw();
       }
     });
+    if (!signal.aborted) this.#progress.end();
   }
 
   async #loadImportance() {

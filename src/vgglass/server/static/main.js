@@ -28,6 +28,7 @@ import "./parent-map.js";
 import "./phone-bar.js";
 import "./photo-input.js";
 import "./photo-view.js";
+import "./progress-note.js";
 import "./receptive-field.js";
 import "./removed-channels.js";
 import "./sliding-classifier.js";
