@@ -46,16 +46,16 @@ def main() -> None:
 
 
 def fill(folder: Path, model: Path, size: int) -> None:
-    """Write so many small files, a fifth of them still in the tray, and their features into the cache."""
+    """Write so many small files, a seventh of them still in the tray, and their features into the cache."""
     generator = np.random.default_rng(0)
     centres = generator.normal(0, 1, (CLASSES, FEATURES))
     room = workflows.classroom(folder, model)
     files, digests = room.lesson.folder, []
     for label in range(CLASSES):
-        files.add_class(f"class {label}")
+        files.add_class(f"class {label}", "begin")
     for index in range(size):
-        data, label = tiny(generator), None if index % 5 == 0 else f"class {index % CLASSES}"
-        files.add(data, f"{index}.png", label)
+        data = tiny(generator)
+        files.add(data, f"{index}.png", None if index % 7 == 6 else f"class {index % CLASSES}", "begin")
         digests.append(hashlib.sha256(data).digest())
     vectors = centres[np.arange(size) % CLASSES] + generator.normal(0, 4, (size, FEATURES))
     pictures = generator.random((size, SMALL**2))
@@ -72,7 +72,7 @@ def tiny(generator: np.random.Generator) -> bytes:
 def measure(folder: Path, model: Path, size: int) -> None:
     log = folder.with_suffix(".log")
     with log.open("wb") as err:
-        command = [sys.executable, "-m", "vgglass", "teach", folder, "--from", model, "--port", "0"]
+        command = [sys.executable, "-m", "vgglass", "teach", str(folder), "--from", str(model), "--port", "0"]
         server = subprocess.Popen(command, stderr=err, stdout=subprocess.DEVNULL)
     try:
         connection = HTTPConnection("127.0.0.1", listening(log), timeout=600)
