@@ -13,6 +13,7 @@ from served import Served
 
 SLOW = pytest.mark.slow
 COUNT = re.compile(r"\d+")
+STEP, WHOLE = 12, 60_000  # seconds of one step, the network's pass; milliseconds that all may take
 # The server, with a network that takes its time at every layer and says so.
 PATIENT = """
 import sys, time
@@ -46,11 +47,12 @@ def page(browser: Browser, server: Served) -> Iterator[Page]:
 
 
 def require_idle(server: Served) -> None:
-    """Nothing is computed any more, long before the work's own end; the step that had begun may have ended."""
-    time.sleep(3)
-    count = len(server.lines("layer"))
-    time.sleep(1)
-    assert len(server.lines("layer")) == count
+    """Nothing is computed any more once the step that had begun has ended, long before the work's own end."""
+    until, before = time.monotonic() + STEP, -1
+    while (count := len(server.lines("layer"))) != before:
+        assert time.monotonic() < until, count
+        before = count
+        time.sleep(1)
 
 
 def shown_figures(page: Page) -> list[str]:
@@ -63,14 +65,14 @@ def test_silencing_shows_its_progress_and_is_stopped(page: Page, server: Served)
     page.click("#silence")
     progress = page.locator("answer-bars progress-note")
     expect(progress).to_be_visible()
-    expect(progress.locator("progress")).to_have_attribute("value", COUNT)
+    expect(progress.locator("progress")).to_have_attribute("value", COUNT, timeout=WHOLE)
     assert shown_figures(page) == before, "what was there stays until the answer is"
     progress.locator("button").click()
     expect(progress).to_be_hidden()
     expect(page.locator("#silence")).to_have_attribute("aria-pressed", "false")
     require_idle(server)
     page.click("#silence")
-    expect(page.locator("#bars .probability").first).to_contain_text("→")
+    expect(page.locator("#bars .probability").first).to_contain_text("→", timeout=WHOLE)
     expect(progress).to_be_hidden()
 
 
@@ -79,7 +81,7 @@ def test_a_search_for_patterns_shows_its_progress_and_is_stopped(page: Page, ser
     page.click("#preference")
     progress = page.locator("channel-preference progress-note")
     expect(progress).to_be_visible()
-    expect(progress.locator("progress")).to_have_attribute("value", COUNT)
+    expect(progress.locator("progress")).to_have_attribute("value", COUNT, timeout=WHOLE)
     progress.locator("button").click()
     expect(progress).to_be_hidden()
     expect(page.locator("#preference")).to_have_attribute("aria-expanded", "false")
@@ -106,5 +108,5 @@ def test_nothing_is_computed_while_another_view_is_open(page: Page, server: Serv
     page.click("view-tabs a:nth-child(3)")
     require_idle(server)
     page.click("view-tabs a:nth-child(1)")
-    expect(page.locator("#bars .probability").first).to_contain_text("→")
-    expect(page.locator("#preferred figure").first).to_contain_text("made to excite it", timeout=120_000)
+    expect(page.locator("#bars .probability").first).to_contain_text("→", timeout=WHOLE)
+    expect(page.locator("#preferred figure").first).to_contain_text("made to excite it", timeout=2 * WHOLE)

@@ -68,7 +68,7 @@ class FeatureGrid extends PageElement {
     const drawn = /** @type {const} */ (["maps", "channel", "ablated", "order", "scale", "language", "colourScheme"]);
     if (touches(changed, ...drawn, "importance")) this.#draw();
     if (touches(changed, "photo", "target")) this.#loadImportance();
-    if (touches(changed, "maps", "language")) this.#drawTools();
+    if (touches(changed, "maps", "language", "order")) this.#drawTools();
     const { scale, maps, order } = get();
     if (changed.has("channel") || changed.has("maps")) this.#reveal();
     if (touches(changed, "photo", "layer") || (changed.has("summaries") && this.#waits)) await this.#load();
