@@ -181,7 +181,8 @@ class FeatureGrid extends PageElement {
         context.fillStyle = dead.has(channel) ? faint : ink;
         const letter = name === "image" && model?.glass ? model.input.order[channel] : "";
         const hue = letter ? " " + words.colours[/** @type {Colour} */ (letter)] : "";
-        context.fillText(channel + hue + (dead.has(channel) ? " ✕" : ""), left, top - 7, width * zoom);
+        const label = ["fc8", "prob"].includes(name) && model?.glass ? " " + model.classes[channel] : hue;
+        context.fillText(channel + label + (dead.has(channel) ? " ✕" : ""), left, top - 7, width * zoom);
         if (shares) mark(context, left, top, (shares[channel] / most) * width * zoom);
       }
       if (parent) {
@@ -205,10 +206,10 @@ class FeatureGrid extends PageElement {
   }
 
   /** What the bars are, and the maps beside. @param {Maps} maps */
-  #marksSaid({ layer, width, parent }) {
+  #marksSaid({ layer, parent }) {
     const { importance } = get(), marked = importance && sharesOf(layer);
-    const bars = marked ? fill(width > 1 ? words.bars : words.barless, { class: importance.class }) : "";
-    return [bars, parent ? words.pairs : ""];
+    const bars = marked ? fill(this.#layout.caption ? words.bars : words.barless, { class: importance.class }) : "";
+    return [this.#layout.caption ? words.captions : "", bars, parent ? words.pairs : ""];
   }
 
   /** The controls above the grid. */

@@ -5,6 +5,9 @@ import { get } from "./store.js";
 import { make } from "./ui.js";
 import { exact, number, words } from "./words.js";
 
+/** Three digits: five columns have to fit beside the maps. @param {number} value */
+const short = value => number(Number(value.toPrecision(3)));
+
 export class SoftmaxTable extends HTMLElement {
   #channel = 0;
   #turn = 0;
@@ -34,9 +37,9 @@ export class SoftmaxTable extends HTMLElement {
     if (!image) return;
     const softmax = await fetchSoftmax(image, temperature, this.#channel);
     if (turn !== this.#turn) return;
-    const rows = softmax.rows.map(({ class: name, logit, scaled, shifted, exponential, probability }) =>
-      [name, ...[logit, scaled, shifted, exponential, probability].map(number)]);
-    const head = [words.class, "z", "z / T", "z / T − max", "exp", words.probability];
+    const rows = softmax.rows.map(({ class: name, logit, shifted, exponential, probability }) =>
+      [name, ...[logit, shifted, exponential, probability].map(short)]);
+    const head = [words.class, "z", "z / T − max", "exp", "p"];
     this.#table.replaceChildren(list(head, rows), total(words.softmaxSum, { total: exact(softmax.total) }));
   }
 }

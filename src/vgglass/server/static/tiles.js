@@ -8,19 +8,20 @@ import { get } from "./store.js";
 
 const GAP = 4, CAPTION = 17, SMALLEST = 40, CELL = 12, LARGE_CELL = 30, MARK = 3, PAIR = 2; // CSS pixels
 const LARGEST = 88; // side of one of many maps, in CSS pixels
+const FEW = 24; // classes whose numbers have room for a name each
 
-/** 1x1 maps as bare cells; others at least SMALLEST pixels wide, with a caption.
+/** Many 1x1 maps as bare cells; others at least SMALLEST pixels wide, with a caption.
  * @param {Size} size @param {number} channels @param {number} available pixels of width
  * @param {boolean} paired whether each has its parent's beside it @returns {Layout} */
 export function arranged({ width }, channels, available, paired) {
   const room = Math.max(240, available - 4), maps = paired ? 2 : 1;
-  if (width === 1) {
+  if (width === 1 && channels > FEW) {
     const fitting = Math.floor(Math.sqrt((room * LARGE_CELL * 8) / channels / maps));
     const zoom = Math.max(CELL, Math.min(LARGE_CELL, fitting)), gap = paired ? GAP : 1;
     const columns = Math.min(channels, Math.floor(room / (zoom * maps + gap)));
     return { zoom, gap, caption: 0, columns, beside: paired ? zoom : 0 };
   }
-  const few = channels < 9 ? Math.min(200, room / 3 / maps - GAP) / width : 0;
+  const few = width === 1 ? LARGEST : channels < 9 ? Math.min(200, room / 3 / maps - GAP) / width : 0;
   const zoom = few || Math.min(LARGEST / width, Math.max(1, Math.ceil(SMALLEST / width)));
   const beside = paired ? width * zoom + PAIR : 0;
   const gap = paired ? 2 * GAP : GAP, across = width * zoom + beside + gap;
