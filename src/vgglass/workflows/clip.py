@@ -43,7 +43,7 @@ def clip(
 
     >>> vgglass.clip("runs/mine", "learning.gif").name
     'learning.gif'
-    >>> vgglass.clip("cat.jpg", "conv.gif", layer="conv1_1", model="runs/mine/best.safetensors").name
+    >>> vgglass.clip("photos/3/digit-0705.png", "conv.gif", layer="conv1_1", model="runs/digits/best.safetensors").name
     'conv.gif'
     """
     source, out = Path(source), Path(out)
