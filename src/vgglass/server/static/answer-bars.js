@@ -11,6 +11,9 @@ import { words } from "./words.js";
 
 /** @typedef {{image: import("./api.js").ImageAnswer | null, ablated: import("./store.js").State["ablated"]}} Asked */
 
+/** A probability in four decimals; a small one is not called zero. @param {number} p */
+const share = p => (p > 0 && p < 0.00005 ? "<0.0001" : p.toFixed(4));
+
 class AnswerBars extends PageElement {
   /** @type {(keyof import("./store.js").State)[]} */
   watched = ["view", "image", "awaited", "ablated", "target", "failures", "language"];
@@ -89,7 +92,7 @@ class AnswerBars extends PageElement {
       requestAnimationFrame(() => (level.style.width = 100 * after + "%"));
       mark.hidden = !ablated.size;
       mark.style.left = 100 * before + "%";
-      const figure = ablated.size ? before.toFixed(4) + " → " + after.toFixed(4) : after.toFixed(4);
+      const figure = ablated.size ? share(before) + " → " + share(after) : share(after);
       parts.push(make("button", {
         type: "button", class: "class", "aria-pressed": String(index === chosen), "data-index": index,
         title: name + " · " + words.explain, onclick: () => patch({ target: index, against: null }),
