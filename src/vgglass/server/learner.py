@@ -7,11 +7,12 @@ the server: then the server's folder is removed, and this process leaves. It pri
 import json
 import math
 import os
-import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 from rich.console import Console
@@ -86,10 +87,14 @@ def _lines() -> Iterator[str]:
 
 
 def _listen(lines: Iterator[str], valve: Valve, out: str) -> None:
-    """Obey until standard input ends; then end with all workers, whose group this process leads."""
+    """Obey until standard input ends; then end with all workers, whose group this process leads.
+
+    A process of another group removes the folder when they are gone: beside them, files would be written anew.
+    """
     for line in lines:
         valve.obey(line)
-    shutil.rmtree(Path(out).parent, ignore_errors=True)
+    removal = ["sh", "-c", 'sleep 1; exec rm -rf -- "$0"', str(Path(out).parent)]
+    subprocess.Popen(removal, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)  # noqa: S603
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
