@@ -38,6 +38,7 @@ UNSAID = {
     "vgglass look photo.jpg --model {0}", "vgglass serve --model {0}", "import vgglass",  # of a model card, in both
     "engine failed", "client left",  # the metrics' reasons
     "SELECT key, checksum, value FROM entries WHERE key IN ({0})",
+    'sleep 1; exec rm -rf -- "$0"',  # a shell's
     "GET, HEAD, POST",  # headers
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'",
