@@ -15,7 +15,6 @@ from vgglass.architecture import Architecture
 from vgglass.errors import UsageError
 from vgglass.glass import Subject, attribution, preference, sanity
 from vgglass.glass.attribution import methods
-from vgglass.glass.preference import preferred, strongest
 from vgglass.glass.subject import untouched
 
 PAPER = Architecture.named("vgg11")
@@ -107,17 +106,16 @@ def test_stages_come_nearer_to_the_whole(here: Subject) -> None:
 
 def test_an_image_made_for_a_channel_excites_it(here: Subject) -> None:
     """More than any of the photograph's places does; and it is as large as the field, or the square."""
-    made = preferred(here, "conv2_1", 4)
+    *before, last = preference.stages([here], "conv2_1", 4)
+    assert [stage.done for stage in (*before, last)] == list(range(1, last.total + 1))
+    assert all(stage.image is None for stage in before)
+    assert last.patches
+    made, (patch,) = np.asarray(last.image), last.patches
     side = glass.receptive_field(here.network.architecture, "conv2_1").size
     assert made.shape == (side, side, 3)
-    (patch,) = strongest([here], "conv2_1", 4)
     maps = next(view for view in glass.walk(here) if view.name == "conv2_1").maps[4]
     assert patch.value == pytest.approx(float(maps.max()), rel=1e-4)
     assert maps[patch.position] == maps.max()
-    *_, last = preference.stages([here], "conv2_1", 4)
-    assert last.patches
-    assert (last.done, last.patches[0].value) == (last.total, patch.value)
-    assert np.array_equal(np.asarray(last.image), made)
     with pytest.raises(UsageError, match="channel 99 of conv2_1"):
         preference.stages([here], "conv2_1", 99)
     square = np.full((64, 64, 3), 128, np.uint8)

@@ -18,8 +18,7 @@ from glass_subjects import CLASSES, model, photograph
 from served import JPEG, Reply, Served, encoded
 from vgglass import glass, modelfile
 from vgglass.architecture import Box
-from vgglass.glass import Subject, sheets
-from vgglass.glass.preference import preferred
+from vgglass.glass import Subject, preference, sheets
 from vgglass.glass.steps import Convolution, FullyConnected, MaxPooling, Share
 from vgglass.model import VGG
 from vgglass.modelfile import ModelFile
@@ -313,9 +312,10 @@ def test_what_a_channel_looks_for(seen: Seen) -> None:
     there = replace(glass.open_subject(seen.file, samples.read(sample["name"])), network=seen.subject.network)
     maps = next(view for view in glass.walk(there) if view.name == "conv3_1").maps
     assert sample["value"] == pytest.approx(float(maps[2].max()), rel=1e-3)
-    excited = preferred(seen.subject, "conv3_1", 2)
+    *_, last = preference.stages([seen.subject], "conv3_1", 2)
+    assert last.image is not None
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["png"]))))
-    assert shown.shape[:2] == excited.shape[:2]
+    assert shown.shape[:2] == last.image.shape[:2]
     assert seen.get("preferences/conv3_1?channel=9999").status == 422
 
 

@@ -3,7 +3,7 @@
 C channels, S side of the network's input.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +40,7 @@ class Stage:
 
 
 def stages(subjects: Sequence[Subject], layer: str, channel: int) -> Iterator[Stage]:
-    """Yield after each image's patch and each step of the ascent; the last stage is complete.
+    """Yield after each image's patch and each step of the ascent; the last stage is complete, the strongest first.
 
     The network is as it was between any two of them. Raises UsageError at once for an unknown layer or channel.
     """
@@ -58,11 +58,6 @@ def _stages(subjects: Sequence[Subject], layer: str, channel: int, total: int) -
         yield Stage(len(patches) + step, total, patches, image)
 
 
-def strongest(subjects: Iterable[Subject], layer: str, channel: int) -> list[Patch]:
-    """Return a patch for each image, the strongest first. Raises UsageError for an unknown layer or channel."""
-    return sorted((_patch(each, layer, channel) for each in subjects), key=lambda patch: -patch.value)
-
-
 def _patch(subject: Subject, layer: str, channel: int) -> Patch:
     with torch.inference_mode():
         found = _map(subject, subject.input, layer, channel).numpy()
@@ -78,19 +73,12 @@ def _cut(pixels: Pixels, box: Box) -> Pixels:
     return pixels[top:bottom, left:right]
 
 
-def preferred(subject: Subject, layer: str, channel: int) -> Pixels:
-    """Return an image (h, w, C) that excites a channel: its receptive field, in the middle of the square.
+def _ascent(subject: Subject, layer: str, channel: int) -> Iterator[Pixels | None]:
+    """Yield after each step: None, and after the last one an image (h, w, C): the field in the middle of the square.
 
     Normalised gradient ascent on the number in the middle of the map, from faint noise around the mean image (Erhan et
-    al., 2009). Raises UsageError for an unknown layer or channel.
+    al., 2009).
     """
-    *_, image = _ascent(subject, layer, channel)
-    assert image is not None
-    return image
-
-
-def _ascent(subject: Subject, layer: str, channel: int) -> Iterator[Pixels | None]:
-    """Yield after each step: None, and after the last one the image."""
     noise = torch.randn(subject.input.shape, generator=torch.Generator().manual_seed(SEED))
     deviation = subject.input.std().clamp_min(1e-6)
     image = (START * deviation * noise).requires_grad_()

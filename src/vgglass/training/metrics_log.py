@@ -147,12 +147,13 @@ class Display:
 
     def epoch(self, row: dict[str, Any], epochs: int, best: bool) -> None:
         """The figures of one epoch, those of validation where there are such images."""
-        line = (
-            f"epoch {row['epoch']:>3}/{epochs}"
-            f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
-            f"   {row['images_per_second']:,.0f} images/s"
-        )
-        if "validation_loss" in row:
+        if "validation_loss" not in row:
+            line = (
+                f"epoch {row['epoch']:>3}/{epochs}"
+                f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
+                f"   {row['images_per_second']:,.0f} images/s"
+            )
+        else:
             line = (
                 f"epoch {row['epoch']:>3}/{epochs}"
                 f"   train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}"
