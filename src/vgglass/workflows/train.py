@@ -18,6 +18,7 @@ from vgglass.workflows.models import Model, features, recipe_of, require_torch, 
 if TYPE_CHECKING:
     from vgglass.data.dataset import Dataset
     from vgglass.training.checkpoint import Checkpoint, Run
+    from vgglass.training.distributed import Ranks
     from vgglass.training.metrics_log import Display
     from vgglass.training.recipe import Recipe
     from vgglass.training.recording import Watching
@@ -105,15 +106,7 @@ def train(
                 plan, start = _resolve_plan(folder, recipe, source, overrides, preprocessing, console, add)
                 own, dataset, chosen = _planned_run(folder, plan, source, start, preprocessing, display, add=add)
                 chosen = replace(chosen, activation=activation)
-            if watch and chosen.recipe.train == "head":
-                rule = "records convolutions that learn, and here they are frozen"
-                raise UsageError("--watch", rule, "leave it out, or train all layers")
-            if train_folds.are_trained(chosen):
-                watched = bool(watch) or chosen.activation != "relu"
-                train_folds.require(chosen, dataset, start, ranks=group.launched, watched=watched)
-            run.require_divisible(chosen, len(dataset.split("train")), group)
-            if not chosen.recipe.fits_head:
-                run.require_memory(chosen, display, group)
+            _require_feasible(chosen, dataset, start, group, bool(watch), display)
             require_card(out)
             if not goes_on:
                 held.enter_context(checkpoint.exclusive(out))
@@ -135,6 +128,23 @@ def train(
         if group.first and best.exists():
             write_card(best)
         return best
+
+
+def _require_feasible(
+    chosen: "Run", dataset: "Dataset", start: ModelFile | None, group: "Ranks", watch: bool, display: "Display"
+) -> None:
+    """Raises UsageError, DataError or TrainingError for a run that could not be carried out, before it is written."""
+    from vgglass.training import run
+
+    if watch and chosen.recipe.train == "head":
+        rule = "records convolutions that learn, and here they are frozen"
+        raise UsageError("--watch", rule, "leave it out, or train all layers")
+    if train_folds.are_trained(chosen):
+        watched = watch or chosen.activation != "relu"
+        train_folds.require(chosen, dataset, start, ranks=group.launched, watched=watched)
+    run.require_divisible(chosen, len(dataset.split("train")), group)
+    if not chosen.recipe.fits_head:
+        run.require_memory(chosen, display, group)
 
 
 def preview(
